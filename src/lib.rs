@@ -1,0 +1,3 @@
+//! statuslist: a Status Issuer for the IETF Token Status List.
+
+pub mod status_list;

@@ -1,0 +1,71 @@
+//! The claims of a Status List Token, before any format ("Status List Token").
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::Bits;
+
+/// What a Status List Token says. The JWT and the CWT of one publication say the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// `sub`: the `uri` of the list.
+    pub sub: String,
+    /// `iss`, which the document does not ask for.
+    pub iss: Option<String>,
+    /// `iat`: when the token was issued, in seconds since 1970.
+    pub iat: u64,
+    /// `exp`: from when on it is not to be relied on, in seconds since 1970.
+    pub exp: Option<u64>,
+    /// `ttl`: for how many seconds a fetched copy may be used before it is fetched again; never 0.
+    pub ttl: Option<u64>,
+    /// `status_list.bits`.
+    pub bits: Bits,
+    /// `status_list.lst` as the raw zlib stream, shared with the cache that it comes from.
+    pub lst: Arc<[u8]>,
+    /// `status_list.aggregation_uri`.
+    pub aggregation_uri: Option<String>,
+}
+
+/// Why something is not a Status List Token. Says nothing of its signature.
+#[derive(Debug, Error)]
+pub enum InvalidClaims {
+    /// Neither a compact JWS nor a COSE_Sign1.
+    #[error("not a {format}: {why}")]
+    Malformed {
+        /// `JWT` or `CWT`.
+        format: &'static str,
+        /// What the parser says.
+        why: String,
+    },
+    /// A claim or header is missing.
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    /// A claim or header is of the wrong type or out of range.
+    #[error("`{name}` {why}")]
+    Wrong {
+        /// The claim or header.
+        name: &'static str,
+        /// What it must be.
+        why: String,
+    },
+}
+
+impl InvalidClaims {
+    pub(super) fn wrong(name: &'static str, why: impl Into<String>) -> Self {
+        Self::Wrong { name, why: why.into() }
+    }
+}
+
+impl Claims {
+    /// The rules that hold in both formats; called by both readers.
+    pub(super) fn checked(self) -> Result<Self, InvalidClaims> {
+        if self.ttl == Some(0) {
+            return Err(InvalidClaims::wrong("ttl", "must be positive"));
+        }
+        if self.exp.is_some_and(|exp| exp <= self.iat) {
+            return Err(InvalidClaims::wrong("exp", "must be later than `iat`"));
+        }
+        Ok(self)
+    }
+}

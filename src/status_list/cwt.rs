@@ -1,0 +1,269 @@
+//! Claims ⇄ Status List Token in CWT format ("Status List Token in CWT Format"). The only CBOR of a token.
+//!
+//! A tagged COSE_Sign1 (18), never inside CWT tag 61. Leaves signing and verifying to `sign/`.
+
+use ciborium::Value;
+use coset::iana::EnumI64;
+use coset::{CborSerializable, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, Label, RegisteredLabelWithPrivate, TaggedCborSerializable, iana};
+
+use super::{Bits, Claims, InvalidClaims};
+
+/// The media type of the token, and the text of its protected header 16.
+pub const MEDIA_TYPE: &str = "application/statuslist+cwt";
+/// The CoAP Content-Format that readers must accept in its place.
+pub const COAP_CONTENT_FORMAT: u64 = 279;
+
+const TYP: i64 = 16;
+const X5CHAIN: i64 = 33;
+const ISS: i64 = 1;
+const SUB: i64 = 2;
+const EXP: i64 = 4;
+const IAT: i64 = 6;
+const TTL: i64 = 65534;
+const STATUS_LIST: i64 = 65533;
+
+/// How the header names the key.
+#[derive(Clone, Debug, Default)]
+pub struct KeyHint {
+    /// `kid` (4).
+    pub kid: Option<Vec<u8>>,
+    /// `x5chain` (33): DER, leaf first.
+    pub x5chain: Vec<Vec<u8>>,
+}
+
+/// A token that was taken apart, but whose signature nobody has looked at.
+#[derive(Debug)]
+pub struct Unverified {
+    /// Its COSE algorithm, -7 for ES256 for example.
+    pub alg: i64,
+    /// How it names its key.
+    pub key: KeyHint,
+    /// Its claims.
+    pub claims: Claims,
+    /// The Sig_structure that the signature is over.
+    pub signing_input: Vec<u8>,
+    /// The raw signature.
+    pub signature: Vec<u8>,
+}
+
+/// The token: `claims` under `alg` (a COSE algorithm number), with the signature that `sign` makes of the Sig_structure.
+pub fn encode<E>(alg: i64, key: &KeyHint, claims: &Claims, sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>) -> Result<Vec<u8>, E> {
+    let protected = Header {
+        alg: iana::Algorithm::from_i64(alg).map(RegisteredLabelWithPrivate::Assigned),
+        rest: vec![(Label::Int(TYP), MEDIA_TYPE.into())],
+        ..Header::default()
+    };
+    let mut unprotected = HeaderBuilder::new();
+    if let Some(kid) = &key.kid {
+        unprotected = unprotected.key_id(kid.clone());
+    }
+    // RFC 9360: one certificate stands alone, several are an array.
+    unprotected = match key.x5chain.as_slice() {
+        [] => unprotected,
+        [leaf] => unprotected.value(X5CHAIN, leaf.clone().into()),
+        chain => unprotected.value(X5CHAIN, Value::Array(chain.iter().cloned().map(Value::from).collect())),
+    };
+    let mut payload = Vec::with_capacity(claims.lst.len() + 256);
+    ciborium::into_writer(&map(claims), &mut payload).expect("writing to memory does not fail");
+    let token = CoseSign1Builder::new()
+        .protected(protected)
+        .unprotected(unprotected.build())
+        .payload(payload)
+        .try_create_signature(&[], |sig_structure| sign(sig_structure))?
+        .build();
+    Ok(token.to_tagged_vec().expect("a COSE_Sign1 built from values can be written"))
+}
+
+/// Takes a token apart and checks everything but its signature, the time, and whose list it is.
+pub fn decode(token: &[u8]) -> Result<Unverified, InvalidClaims> {
+    let sign1 = CoseSign1::from_tagged_slice(token).map_err(malformed)?;
+    let protected = &sign1.protected.header;
+    let typ = protected.rest.iter().find(|(label, _)| *label == Label::Int(TYP)).map(|(_, value)| value);
+    match typ {
+        Some(Value::Text(text)) if text == MEDIA_TYPE => {}
+        Some(Value::Integer(number)) if u64::try_from(*number) == Ok(COAP_CONTENT_FORMAT) => {}
+        Some(_) => return Err(InvalidClaims::wrong("typ (16)", format!("must be {MEDIA_TYPE} or {COAP_CONTENT_FORMAT}"))),
+        None => return Err(InvalidClaims::Missing("typ (16) in the protected header")),
+    }
+    if !protected.crit.is_empty() {
+        return Err(InvalidClaims::wrong("crit", "names extensions that are not understood"));
+    }
+    let alg = match &protected.alg {
+        Some(RegisteredLabelWithPrivate::Assigned(alg)) => alg.to_i64(),
+        Some(RegisteredLabelWithPrivate::PrivateUse(alg)) => *alg,
+        _ => return Err(InvalidClaims::Missing("alg (1) in the protected header")),
+    };
+    let both = [protected, &sign1.unprotected];
+    let kid = both.iter().map(|header| &header.key_id).find(|kid| !kid.is_empty()).cloned();
+    let x5chain = both.iter().flat_map(|header| &header.rest).find(|(label, _)| *label == Label::Int(X5CHAIN));
+    let key = KeyHint { kid, x5chain: x5chain.map(|(_, value)| certificates(value)).unwrap_or_default() };
+    let payload = sign1.payload.as_deref().ok_or(InvalidClaims::Missing("payload"))?;
+    let claims = claims(&Value::from_slice(payload).map_err(malformed)?)?;
+    Ok(Unverified { alg, key, claims, signing_input: sign1.tbs_data(&[]), signature: sign1.signature })
+}
+
+fn map(claims: &Claims) -> Value {
+    let mut list = vec![("bits".into(), claims.bits.get().into()), ("lst".into(), Value::Bytes(claims.lst.to_vec()))];
+    list.extend(claims.aggregation_uri.as_ref().map(|uri| ("aggregation_uri".into(), uri.as_str().into())));
+    let mut map = Vec::with_capacity(6);
+    map.extend(claims.iss.as_ref().map(|iss| (ISS.into(), iss.as_str().into())));
+    map.push((SUB.into(), claims.sub.as_str().into()));
+    map.extend(claims.exp.map(|exp| (EXP.into(), exp.into())));
+    map.push((IAT.into(), claims.iat.into()));
+    map.push((STATUS_LIST.into(), Value::Map(list)));
+    map.extend(claims.ttl.map(|ttl| (TTL.into(), ttl.into())));
+    Value::Map(map)
+}
+
+fn claims(payload: &Value) -> Result<Claims, InvalidClaims> {
+    let map = payload.as_map().ok_or_else(|| malformed("the payload is not a map"))?;
+    let claim = |key: i64| map.iter().find(|(k, _)| *k == Value::from(key)).map(|(_, value)| value);
+    let list = claim(STATUS_LIST).ok_or(InvalidClaims::Missing("status_list (65533)"))?;
+    let list = list.as_map().ok_or_else(|| InvalidClaims::wrong("status_list (65533)", "must be a map"))?;
+    let member = |name: &str| list.iter().find(|(k, _)| k.as_text() == Some(name)).map(|(_, value)| value);
+    let bits = member("bits").ok_or(InvalidClaims::Missing("bits"))?;
+    let bits = uint("bits", bits)?;
+    let lst = member("lst").ok_or(InvalidClaims::Missing("lst"))?;
+    Claims {
+        sub: text("sub (2)", claim(SUB).ok_or(InvalidClaims::Missing("sub (2)"))?)?,
+        iss: claim(ISS).map(|iss| text("iss (1)", iss)).transpose()?,
+        iat: uint("iat (6)", claim(IAT).ok_or(InvalidClaims::Missing("iat (6)"))?)?,
+        exp: claim(EXP).map(|exp| uint("exp (4)", exp)).transpose()?,
+        ttl: claim(TTL).map(|ttl| uint("ttl (65534)", ttl)).transpose()?,
+        bits: Bits::try_from(bits).map_err(|error| InvalidClaims::wrong("bits", error.to_string()))?,
+        lst: lst.as_bytes().ok_or_else(|| InvalidClaims::wrong("lst", "must be a byte string"))?.as_slice().into(),
+        aggregation_uri: member("aggregation_uri").map(|uri| text("aggregation_uri", uri)).transpose()?,
+    }
+    .checked()
+}
+
+fn text(name: &'static str, value: &Value) -> Result<String, InvalidClaims> {
+    value.as_text().map(str::to_owned).ok_or_else(|| InvalidClaims::wrong(name, "must be a text string"))
+}
+
+fn uint(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
+    // RFC 8392 allows a NumericDate to be a float; what we need of it is the second.
+    let from_float = || value.as_float().filter(|secs| (0.0..=9e15).contains(secs)).map(|secs| secs as u64);
+    let integer = value.as_integer().and_then(|integer| u64::try_from(integer).ok());
+    integer.or_else(from_float).ok_or_else(|| InvalidClaims::wrong(name, "must be an unsigned number"))
+}
+
+fn certificates(x5chain: &Value) -> Vec<Vec<u8>> {
+    match x5chain {
+        Value::Bytes(leaf) => vec![leaf.clone()],
+        Value::Array(chain) => chain.iter().filter_map(|certificate| certificate.as_bytes().cloned()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn malformed(why: impl ToString) -> InvalidClaims {
+    InvalidClaims::Malformed { format: "CWT", why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use p256::ecdsa::signature::Verifier;
+
+    use super::*;
+    use crate::status_list::vectors;
+
+    fn example() -> Claims {
+        Claims {
+            sub: "https://example.com/statuslists/1".into(),
+            iss: None,
+            iat: 1686920170,
+            exp: Some(2291720170),
+            ttl: Some(43200),
+            bits: Bits::One,
+            lst: vectors::hex("78dadbb918000217015d").into(),
+            aggregation_uri: None,
+        }
+    }
+
+    #[test]
+    fn reads_the_documents_token_and_its_signature_verifies() {
+        let vector = vectors::token("status-list-token-cwt");
+        let token = decode(&vectors::hex(vector["hex"].as_str().unwrap())).unwrap();
+        assert_eq!(token.claims, example());
+        assert_eq!((token.alg, token.key.kid.as_deref()), (-7, Some(b"12".as_slice())));
+        assert_eq!(token.signing_input, vectors::hex(vector["sig_structure_hex"].as_str().unwrap()));
+
+        let key = vectors::p256_key(&vector["public_jwk"]);
+        let signature = p256::ecdsa::Signature::from_slice(&token.signature).unwrap();
+        key.verify(&token.signing_input, &signature).unwrap();
+        assert!(key.verify(b"something else", &signature).is_err());
+    }
+
+    #[test]
+    fn writes_what_the_document_asks_for() {
+        let key = KeyHint { kid: Some(b"12".to_vec()), x5chain: vec![vec![1], vec![2]] };
+        let claims = Claims { aggregation_uri: Some("https://example.com/a".into()), ..example() };
+        let token = encode(-7, &key, &claims, |_| Ok::<_, Infallible>(vec![9; 64])).unwrap();
+        assert_eq!(token[0], 0xD2, "COSE_Sign1 tag 18 comes first, no tag 61");
+        let vector = vectors::token("status-list-token-cwt");
+        let protected = vectors::hex(vector["protected_hex"].as_str().unwrap());
+        assert!(token.windows(protected.len()).any(|window| window == protected), "the protected header is the document's");
+        let read = decode(&token).unwrap();
+        assert_eq!(read.claims, claims);
+        assert_eq!((read.key.x5chain, read.signature), (vec![vec![1], vec![2]], vec![9; 64]));
+    }
+
+    #[test]
+    fn status_list_equals_the_documents_cbor_for_every_vector() {
+        for vector in vectors::all()["encodings"].as_array().unwrap() {
+            let Some(hex) = vector["status_list_cbor_hex"].as_str() else { continue };
+            let claims = Claims {
+                bits: Bits::try_from(vector["bits"].as_u64().unwrap()).unwrap(),
+                lst: vectors::hex(vector["lst_zlib_hex"].as_str().unwrap()).into(),
+                ..example()
+            };
+            let Value::Map(members) = map(&claims) else { panic!("not a map") };
+            let (_, list) = members.into_iter().find(|(key, _)| *key == Value::from(STATUS_LIST)).unwrap();
+            assert_eq!(list.to_vec().unwrap(), vectors::hex(hex), "{}", vector["name"]);
+        }
+    }
+
+    fn refused(payload: &Value, protected: Header) -> String {
+        let sign1 = CoseSign1Builder::new().protected(protected).payload(payload.clone().to_vec().unwrap()).build();
+        decode(&sign1.to_tagged_vec().unwrap()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_flaw_is_refused_by_name() {
+        let header = |typ: Option<Value>| Header {
+            alg: Some(RegisteredLabelWithPrivate::Assigned(iana::Algorithm::ES256)),
+            rest: typ.map(|typ| (Label::Int(TYP), typ)).into_iter().collect(),
+            ..Header::default()
+        };
+        let good = || header(Some(MEDIA_TYPE.into()));
+        assert!(refused(&map(&example()), header(None)).contains("typ (16)"));
+        assert!(refused(&map(&example()), header(Some("application/cwt".into()))).contains("typ (16)"));
+        let without = |key: i64| {
+            let Value::Map(members) = map(&example()) else { panic!("not a map") };
+            Value::Map(members.into_iter().filter(|(k, _)| *k != Value::from(key)).collect())
+        };
+        assert!(refused(&without(SUB), good()).contains("sub (2)` is missing"));
+        assert!(refused(&without(IAT), good()).contains("iat (6)` is missing"));
+        assert!(refused(&without(STATUS_LIST), good()).contains("65533)` is missing"));
+        assert!(refused(&map(&Claims { ttl: Some(0), ..example() }), good()).contains("ttl` must be positive"));
+        assert!(decode(&[]).is_err());
+
+        let tagged = vectors::hex(vectors::token("status-list-token-cwt")["hex"].as_str().unwrap());
+        let in_cwt_tag: Vec<u8> = [&[0xD8, 0x3D], tagged.as_slice()].concat();
+        assert!(decode(&in_cwt_tag).is_err(), "tag 61 is forbidden");
+        assert!(decode(&tagged[1..]).is_err(), "an untagged COSE_Sign1 is not enough");
+    }
+
+    #[test]
+    fn typ_may_be_the_coap_content_format() {
+        let protected = Header {
+            alg: Some(RegisteredLabelWithPrivate::Assigned(iana::Algorithm::ES256)),
+            rest: vec![(Label::Int(TYP), COAP_CONTENT_FORMAT.into())],
+            ..Header::default()
+        };
+        let sign1 = CoseSign1Builder::new().protected(protected).payload(map(&example()).to_vec().unwrap()).build();
+        assert_eq!(decode(&sign1.to_tagged_vec().unwrap()).unwrap().claims, example());
+    }
+}

@@ -1,0 +1,87 @@
+//! The `status` claim that goes into a Referenced Token: which entry of which list ("Referenced Token").
+
+use ciborium::Value as Cbor;
+use coset::CborSerializable;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+/// Where the status of one Referenced Token is found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// `uri` of the list, equal to its token's `sub`.
+    pub uri: String,
+    /// `idx` in the list.
+    pub idx: u64,
+}
+
+/// A `status` claim without a usable `status_list`.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the `status` claim must hold `status_list` with a number `idx` and a text `uri`")]
+pub struct InvalidReference;
+
+impl Reference {
+    /// The value of the `status` claim of a JOSE-based credential, to be pasted unchanged.
+    pub fn to_json(&self) -> Value {
+        json!({ "status_list": { "idx": self.idx, "uri": self.uri } })
+    }
+
+    /// The value of the `status` claim (65535 in a CWT) of a COSE-based credential, encoded.
+    pub fn to_cbor(&self) -> Vec<u8> {
+        let info = vec![("idx".into(), self.idx.into()), ("uri".into(), self.uri.as_str().into())];
+        let status = Cbor::Map(vec![("status_list".into(), Cbor::Map(info))]);
+        status.to_vec().expect("writing to memory does not fail")
+    }
+
+    /// Reads the value of a JOSE-based credential's `status` claim.
+    pub fn from_json(status: &Value) -> Result<Self, InvalidReference> {
+        let info = &status["status_list"];
+        let uri = info["uri"].as_str().ok_or(InvalidReference)?;
+        Ok(Self { uri: uri.to_owned(), idx: info["idx"].as_u64().ok_or(InvalidReference)? })
+    }
+
+    /// Reads the value of a COSE-based credential's `status` claim.
+    pub fn from_cbor(status: &[u8]) -> Result<Self, InvalidReference> {
+        let status = Cbor::from_slice(status).map_err(|_| InvalidReference)?;
+        let info = member(&status, "status_list").ok_or(InvalidReference)?;
+        let uri = member(info, "uri").and_then(Cbor::as_text).ok_or(InvalidReference)?;
+        let idx = member(info, "idx").and_then(Cbor::as_integer).ok_or(InvalidReference)?;
+        Ok(Self { uri: uri.to_owned(), idx: idx.try_into().map_err(|_| InvalidReference)? })
+    }
+}
+
+fn member<'a>(map: &'a Cbor, name: &str) -> Option<&'a Cbor> {
+    map.as_map()?.iter().find(|(key, _)| key.as_text() == Some(name)).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status_list::vectors;
+
+    #[test]
+    fn json_is_that_of_the_documents_sd_jwt() {
+        let vector = vectors::token("referenced-token-sd-jwt");
+        let reference = Reference::from_json(&vector["payload"]["status"]).unwrap();
+        assert_eq!(reference, Reference { uri: "https://example.com/statuslists/1".into(), idx: 0 });
+        assert_eq!(reference.to_json(), vector["payload"]["status"]);
+    }
+
+    #[test]
+    fn cbor_is_that_of_the_documents_cwt() {
+        let vector = vectors::token("referenced-token-cwt");
+        let payload = Cbor::from_slice(&vectors::hex(vector["payload_hex"].as_str().unwrap())).unwrap();
+        let (_, status) = payload.as_map().unwrap().iter().find(|(key, _)| *key == Cbor::from(65535)).unwrap();
+        let theirs = status.clone().to_vec().unwrap();
+        let reference = Reference::from_cbor(&theirs).unwrap();
+        assert_eq!(reference, Reference { uri: "https://example.com/statuslists/1".into(), idx: 0 });
+        assert_eq!(reference.to_cbor(), theirs);
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        for status in [json!({}), json!({"status_list": {"idx": "0", "uri": "a"}}), json!({"status_list": {"idx": -1, "uri": "a"}})] {
+            assert_eq!(Reference::from_json(&status), Err(InvalidReference), "{status}");
+        }
+        assert_eq!(Reference::from_cbor(&[0xFF]), Err(InvalidReference));
+    }
+}
