@@ -26,7 +26,8 @@ impl StatusArray {
     pub fn filled(capacity: Capacity, default: Status) -> Self {
         let bits = u32::from(capacity.bits().get());
         let value = default.value() & capacity.bits().status_max();
-        let byte = (0..capacity.bits().entries_per_byte()).fold(0, |byte, entry| byte | value << (entry * bits));
+        let byte =
+            (0..capacity.bits().entries_per_byte()).fold(0, |byte, entry| byte | value << (entry * bits));
         Self { capacity, bytes: vec![byte; capacity.bytes()] }
     }
 
@@ -79,10 +80,17 @@ impl StatusArray {
             .enumerate()
             .filter(|(_, (old, new))| old != new)
             .flat_map(|(chunk, (old, new))| {
-                old.iter().zip(new).enumerate().filter(|(_, (old, new))| old != new).map(move |(at, _)| chunk * STRIDE + at)
+                old.iter()
+                    .zip(new)
+                    .enumerate()
+                    .filter(|(_, (old, new))| old != new)
+                    .map(move |(at, _)| chunk * STRIDE + at)
             });
         differing_bytes
-            .flat_map(move |byte| (0..per_byte).filter_map(move |entry| self.capacity.index(byte as u64 * per_byte + entry).ok()))
+            .flat_map(move |byte| {
+                (0..per_byte)
+                    .filter_map(move |entry| self.capacity.index(byte as u64 * per_byte + entry).ok())
+            })
             .map(|index| (index, self.get(index), newer.get(index)))
             .filter(|(_, old, new)| old != new)
     }
@@ -104,7 +112,8 @@ impl StatusArray {
     }
 
     fn place(&self, index: Index) -> (usize, u32) {
-        let (per_byte, bits) = (self.capacity.bits().entries_per_byte(), u32::from(self.capacity.bits().get()));
+        let (per_byte, bits) =
+            (self.capacity.bits().entries_per_byte(), u32::from(self.capacity.bits().get()));
         ((index.get() / per_byte) as usize, index.get() % per_byte * bits)
     }
 }

@@ -4,7 +4,10 @@
 
 use ciborium::Value;
 use coset::iana::EnumI64;
-use coset::{CborSerializable, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, Label, RegisteredLabelWithPrivate, TaggedCborSerializable, iana};
+use coset::{
+    CborSerializable, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, Label, RegisteredLabelWithPrivate,
+    TaggedCborSerializable, iana,
+};
 
 use super::{Bits, Claims, InvalidClaims};
 
@@ -47,7 +50,12 @@ pub struct Unverified {
 }
 
 /// The token: `claims` under `alg` (a COSE algorithm number), with the signature that `sign` makes of the Sig_structure.
-pub fn encode<E>(alg: i64, key: &KeyHint, claims: &Claims, sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>) -> Result<Vec<u8>, E> {
+pub fn encode<E>(
+    alg: i64,
+    key: &KeyHint,
+    claims: &Claims,
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<Vec<u8>, E> {
     let protected = Header {
         alg: iana::Algorithm::from_i64(alg).map(RegisteredLabelWithPrivate::Assigned),
         rest: vec![(Label::Int(TYP), MEDIA_TYPE.into())],
@@ -82,7 +90,12 @@ pub fn decode(token: &[u8]) -> Result<Unverified, InvalidClaims> {
     match typ {
         Some(Value::Text(text)) if text == MEDIA_TYPE => {}
         Some(Value::Integer(number)) if u64::try_from(*number) == Ok(COAP_CONTENT_FORMAT) => {}
-        Some(_) => return Err(InvalidClaims::wrong("typ (16)", format!("must be {MEDIA_TYPE} or {COAP_CONTENT_FORMAT}"))),
+        Some(_) => {
+            return Err(InvalidClaims::wrong(
+                "typ (16)",
+                format!("must be {MEDIA_TYPE} or {COAP_CONTENT_FORMAT}"),
+            ));
+        }
         None => return Err(InvalidClaims::Missing("typ (16) in the protected header")),
     }
     if !protected.crit.is_empty() {
@@ -95,7 +108,8 @@ pub fn decode(token: &[u8]) -> Result<Unverified, InvalidClaims> {
     };
     let both = [protected, &sign1.unprotected];
     let kid = both.iter().map(|header| &header.key_id).find(|kid| !kid.is_empty()).cloned();
-    let x5chain = both.iter().flat_map(|header| &header.rest).find(|(label, _)| *label == Label::Int(X5CHAIN));
+    let x5chain =
+        both.iter().flat_map(|header| &header.rest).find(|(label, _)| *label == Label::Int(X5CHAIN));
     let key = KeyHint { kid, x5chain: x5chain.map(|(_, value)| certificates(value)).unwrap_or_default() };
     let payload = sign1.payload.as_deref().ok_or(InvalidClaims::Missing("payload"))?;
     let claims = claims(&Value::from_slice(payload).map_err(malformed)?)?;
@@ -103,7 +117,8 @@ pub fn decode(token: &[u8]) -> Result<Unverified, InvalidClaims> {
 }
 
 fn map(claims: &Claims) -> Value {
-    let mut list = vec![("bits".into(), claims.bits.get().into()), ("lst".into(), Value::Bytes(claims.lst.to_vec()))];
+    let mut list =
+        vec![("bits".into(), claims.bits.get().into()), ("lst".into(), Value::Bytes(claims.lst.to_vec()))];
     list.extend(claims.aggregation_uri.as_ref().map(|uri| ("aggregation_uri".into(), uri.as_str().into())));
     let mut map = Vec::with_capacity(6);
     map.extend(claims.iss.as_ref().map(|iss| (ISS.into(), iss.as_str().into())));
@@ -131,7 +146,11 @@ fn claims(payload: &Value) -> Result<Claims, InvalidClaims> {
         exp: claim(EXP).map(|exp| uint("exp (4)", exp)).transpose()?,
         ttl: claim(TTL).map(|ttl| uint("ttl (65534)", ttl)).transpose()?,
         bits: Bits::try_from(bits).map_err(|error| InvalidClaims::wrong("bits", error.to_string()))?,
-        lst: lst.as_bytes().ok_or_else(|| InvalidClaims::wrong("lst", "must be a byte string"))?.as_slice().into(),
+        lst: lst
+            .as_bytes()
+            .ok_or_else(|| InvalidClaims::wrong("lst", "must be a byte string"))?
+            .as_slice()
+            .into(),
         aggregation_uri: member("aggregation_uri").map(|uri| text("aggregation_uri", uri)).transpose()?,
     }
     .checked()
@@ -151,7 +170,9 @@ fn uint(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
 fn certificates(x5chain: &Value) -> Vec<Vec<u8>> {
     match x5chain {
         Value::Bytes(leaf) => vec![leaf.clone()],
-        Value::Array(chain) => chain.iter().filter_map(|certificate| certificate.as_bytes().cloned()).collect(),
+        Value::Array(chain) => {
+            chain.iter().filter_map(|certificate| certificate.as_bytes().cloned()).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -204,7 +225,10 @@ mod tests {
         assert_eq!(token[0], 0xD2, "COSE_Sign1 tag 18 comes first, no tag 61");
         let vector = vectors::token("status-list-token-cwt");
         let protected = vectors::hex(vector["protected_hex"].as_str().unwrap());
-        assert!(token.windows(protected.len()).any(|window| window == protected), "the protected header is the document's");
+        assert!(
+            token.windows(protected.len()).any(|window| window == protected),
+            "the protected header is the document's"
+        );
         let read = decode(&token).unwrap();
         assert_eq!(read.claims, claims);
         assert_eq!((read.key.x5chain, read.signature), (vec![vec![1], vec![2]], vec![9; 64]));
@@ -226,7 +250,8 @@ mod tests {
     }
 
     fn refused(payload: &Value, protected: Header) -> String {
-        let sign1 = CoseSign1Builder::new().protected(protected).payload(payload.clone().to_vec().unwrap()).build();
+        let sign1 =
+            CoseSign1Builder::new().protected(protected).payload(payload.clone().to_vec().unwrap()).build();
         decode(&sign1.to_tagged_vec().unwrap()).unwrap_err().to_string()
     }
 
@@ -247,7 +272,9 @@ mod tests {
         assert!(refused(&without(SUB), good()).contains("sub (2)` is missing"));
         assert!(refused(&without(IAT), good()).contains("iat (6)` is missing"));
         assert!(refused(&without(STATUS_LIST), good()).contains("65533)` is missing"));
-        assert!(refused(&map(&Claims { ttl: Some(0), ..example() }), good()).contains("ttl` must be positive"));
+        assert!(
+            refused(&map(&Claims { ttl: Some(0), ..example() }), good()).contains("ttl` must be positive")
+        );
         assert!(decode(&[]).is_err());
 
         let tagged = vectors::hex(vectors::token("status-list-token-cwt")["hex"].as_str().unwrap());
@@ -263,7 +290,8 @@ mod tests {
             rest: vec![(Label::Int(TYP), COAP_CONTENT_FORMAT.into())],
             ..Header::default()
         };
-        let sign1 = CoseSign1Builder::new().protected(protected).payload(map(&example()).to_vec().unwrap()).build();
+        let sign1 =
+            CoseSign1Builder::new().protected(protected).payload(map(&example()).to_vec().unwrap()).build();
         assert_eq!(decode(&sign1.to_tagged_vec().unwrap()).unwrap().claims, example());
     }
 }

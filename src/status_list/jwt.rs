@@ -102,7 +102,8 @@ pub fn assemble(mut signing_input: String, signature: &[u8]) -> String {
 /// Takes a token apart and checks everything but its signature, the time, and whose list it is.
 pub fn decode(token: &str) -> Result<Unverified<'_>, InvalidClaims> {
     let (signing_input, signature) = token.rsplit_once('.').ok_or_else(|| malformed("has no parts"))?;
-    let (header, payload) = signing_input.split_once('.').ok_or_else(|| malformed("has two parts, not three"))?;
+    let (header, payload) =
+        signing_input.split_once('.').ok_or_else(|| malformed("has two parts, not three"))?;
     let header: Header = serde_json::from_slice(&base64url(header)?).map_err(malformed)?;
     if header.typ != TYP {
         return Err(InvalidClaims::wrong("typ", format!("must be {TYP}, got {:?}", header.typ)));
@@ -121,7 +122,9 @@ pub fn decode(token: &str) -> Result<Unverified<'_>, InvalidClaims> {
         bits: Bits::try_from(list.bits).map_err(|error| InvalidClaims::wrong("bits", error.to_string()))?,
         lst: URL_SAFE_NO_PAD
             .decode(&list.lst)
-            .map_err(|error| InvalidClaims::wrong("lst", format!("is not base64url without padding: {error}")))?
+            .map_err(|error| {
+                InvalidClaims::wrong("lst", format!("is not base64url without padding: {error}"))
+            })?
             .into(),
         aggregation_uri: list.aggregation_uri,
     };
@@ -139,7 +142,10 @@ fn malformed(why: impl ToString) -> InvalidClaims {
 /// A NumericDate may have a fraction; what we need of it is the second.
 fn seconds(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
     let from_float = || value.as_f64().filter(|secs| (0.0..=9e15).contains(secs)).map(|secs| secs as u64);
-    value.as_u64().or_else(from_float).ok_or_else(|| InvalidClaims::wrong(name, format!("must be a number of seconds, got {value}")))
+    value
+        .as_u64()
+        .or_else(from_float)
+        .ok_or_else(|| InvalidClaims::wrong(name, format!("must be a number of seconds, got {value}")))
 }
 
 #[cfg(test)]
@@ -156,7 +162,10 @@ mod tests {
         assert_eq!(token.header.kid.as_deref(), Some("12"));
         assert_eq!(token.claims.sub, "https://example.com/statuslists/1");
         assert_eq!(token.claims.iss.as_deref(), Some("https://example.com"));
-        assert_eq!((token.claims.iat, token.claims.exp, token.claims.ttl), (1686920170, Some(2291720170), Some(43200)));
+        assert_eq!(
+            (token.claims.iat, token.claims.exp, token.claims.ttl),
+            (1686920170, Some(2291720170), Some(43200))
+        );
         assert_eq!(crate::status_list::lst::inflate(&token.claims.lst, 100).unwrap(), [0xB9, 0xA3]);
 
         let key = vectors::p256_key(&vector["public_jwk"]);
@@ -178,10 +187,13 @@ mod tests {
             lst: URL_SAFE_NO_PAD.decode("eNrbuRgAAhcBXQ").unwrap().into(),
             aggregation_uri: None,
         };
-        let header = Header { alg: "ES256".into(), kid: Some("12".into()), typ: TYP.into(), ..Header::default() };
+        let header =
+            Header { alg: "ES256".into(), kid: Some("12".into()), typ: TYP.into(), ..Header::default() };
         let input = signing_input(&header, &claims);
-        let parts: Vec<Value> =
-            input.split('.').map(|part| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()).collect();
+        let parts: Vec<Value> = input
+            .split('.')
+            .map(|part| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap())
+            .collect();
         assert_eq!(parts, [vector["header"].clone(), vector["payload"].clone()]);
 
         let token = assemble(input, &[1; 64]);
@@ -211,8 +223,16 @@ mod tests {
         check(header, &format!(r#"{{"sub":"a","iat":1,"ttl":"9",{list}}}"#), "`ttl` must be a number");
         check(header, &format!(r#"{{"sub":"a","iat":1,"ttl":0,{list}}}"#), "`ttl` must be positive");
         check(header, &format!(r#"{{"sub":"a","iat":5,"exp":5,{list}}}"#), "`exp` must be later");
-        check(header, r#"{"sub":"a","iat":1,"status_list":{"bits":3,"lst":""}}"#, "bits must be 1, 2, 4 or 8");
-        check(header, r#"{"sub":"a","iat":1,"status_list":{"bits":1,"lst":"eNrbuRgAAhcBXQ=="}}"#, "without padding");
+        check(
+            header,
+            r#"{"sub":"a","iat":1,"status_list":{"bits":3,"lst":""}}"#,
+            "bits must be 1, 2, 4 or 8",
+        );
+        check(
+            header,
+            r#"{"sub":"a","iat":1,"status_list":{"bits":1,"lst":"eNrbuRgAAhcBXQ=="}}"#,
+            "without padding",
+        );
         for broken in ["", "a", "a.b", "a.b.c", "....", "eyJ9.e30.AA"] {
             assert!(matches!(decode(broken), Err(InvalidClaims::Malformed { .. })), "{broken}");
         }

@@ -35,7 +35,9 @@ pub fn compress(array: &[u8]) -> Vec<u8> {
     }
     COMPRESSOR.with_borrow_mut(|compressor| {
         let mut zlib = vec![0; compressor.zlib_compress_bound(array.len())];
-        let written = compressor.zlib_compress(array, &mut zlib).expect("the buffer has the size that libdeflate names as bound");
+        let written = compressor
+            .zlib_compress(array, &mut zlib)
+            .expect("the buffer has the size that libdeflate names as bound");
         zlib.truncate(written);
         zlib
     })
@@ -70,7 +72,13 @@ mod tests {
             assert_eq!(inflate(&ours, 1 << 21).unwrap(), array, "{}", vector["name"]);
             // The specification's arrays of a few bytes, and the 8-bit one, which holds every value once, do not compress.
             if vector["bits"] != 8 && array.len() > 100 {
-                assert!(ours.len() * 100 <= theirs.len() * 105, "{}: {} > {}", vector["name"], ours.len(), theirs.len());
+                assert!(
+                    ours.len() * 100 <= theirs.len() * 105,
+                    "{}: {} > {}",
+                    vector["name"],
+                    ours.len(),
+                    theirs.len()
+                );
             }
         }
     }

@@ -70,7 +70,8 @@ mod tests {
     fn cbor_is_that_of_the_documents_cwt() {
         let vector = vectors::token("referenced-token-cwt");
         let payload = Cbor::from_slice(&vectors::hex(vector["payload_hex"].as_str().unwrap())).unwrap();
-        let (_, status) = payload.as_map().unwrap().iter().find(|(key, _)| *key == Cbor::from(65535)).unwrap();
+        let (_, status) =
+            payload.as_map().unwrap().iter().find(|(key, _)| *key == Cbor::from(65535)).unwrap();
         let theirs = status.clone().to_vec().unwrap();
         let reference = Reference::from_cbor(&theirs).unwrap();
         assert_eq!(reference, Reference { uri: "https://example.com/statuslists/1".into(), idx: 0 });
@@ -79,7 +80,11 @@ mod tests {
 
     #[test]
     fn wrong_types_are_refused() {
-        for status in [json!({}), json!({"status_list": {"idx": "0", "uri": "a"}}), json!({"status_list": {"idx": -1, "uri": "a"}})] {
+        for status in [
+            json!({}),
+            json!({"status_list": {"idx": "0", "uri": "a"}}),
+            json!({"status_list": {"idx": -1, "uri": "a"}}),
+        ] {
             assert_eq!(Reference::from_json(&status), Err(InvalidReference), "{status}");
         }
         assert_eq!(Reference::from_cbor(&[0xFF]), Err(InvalidReference));

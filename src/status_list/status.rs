@@ -81,7 +81,9 @@ pub enum StatusRefused {
         bits: Bits,
     },
     /// Application-specific, but the pool does not say that it uses it.
-    #[error("this application-specific status is not declared by the pool; add it to its `application-statuses`")]
+    #[error(
+        "this application-specific status is not declared by the pool; add it to its `application-statuses`"
+    )]
     Undeclared {
         /// The value that was given.
         value: u8,

@@ -155,7 +155,11 @@ mod tests {
         assert_eq!(base.join(&id), format!("http://localhost:8090/lists/{id}"));
         assert_eq!(base.list_id(&base.join(&id)), Some(id));
         assert_eq!(base.path(), "/lists");
-        for other in [format!("http://localhost:8090/{id}"), format!("{}/", base.join(&id)), format!("{}?x", base.join(&id))] {
+        for other in [
+            format!("http://localhost:8090/{id}"),
+            format!("{}/", base.join(&id)),
+            format!("{}?x", base.join(&id)),
+        ] {
             assert_eq!(base.list_id(&other), None, "{other}");
         }
         assert_eq!("https://status.example".parse::<BaseUri>().unwrap().path(), "");
@@ -167,7 +171,14 @@ mod tests {
         assert!(matches!(refused("ftp://x"), InvalidBaseUri::Scheme(_)));
         assert!(matches!(refused("localhost:8090"), InvalidBaseUri::Scheme(_)));
         assert!(matches!(refused("http://"), InvalidBaseUri::Scheme(_) | InvalidBaseUri::Host(_)));
-        for text in ["https://x/?a=1", "https://x/#a", "https://x/a b", "https://user@x/", "https://ü.example", "https://x//y"] {
+        for text in [
+            "https://x/?a=1",
+            "https://x/#a",
+            "https://x/a b",
+            "https://user@x/",
+            "https://ü.example",
+            "https://x//y",
+        ] {
             assert!(matches!(refused(text), InvalidBaseUri::Characters(_)), "{text}");
         }
     }

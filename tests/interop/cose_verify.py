@@ -1,5 +1,5 @@
-"""Proves that python-cwt, a general COSE library that knows nothing of status lists, verifies our list as a CWT: a COSE_Sign1 with
-tag 18 and no CWT tag 61, signed by the published key whose `kid` it names, with the header and the claims of the Token Status
+"""Proves that python-cwt, a general COSE library that knows nothing of status lists, verifies our list as a CWT: a COSE_Sign1
+with tag 18 and no CWT tag 61, signed by the published key whose `kid` it names, with the header and the claims of the Token Status
 List specification, "Status List Token in CWT Format". Controls: it fails with one bit of the payload or of the protected header
 flipped, and with another key.
 
@@ -113,16 +113,19 @@ def check() -> str:
     claims = CWT.new(leeway=1).decode(token, keys)
     require(claims == cbor2.loads(payload), "the payload is not the claims")
     array = check_claims(claims, uri)
-    status = check_status(array, claims[STATUS_LIST]["bits"])
+    bits = claims[STATUS_LIST]["bits"]
+    status = check_status(array, bits)
 
     require_rejected("a changed payload", with_flipped_bit(token, 2), keys)
     require_rejected("a changed protected header", with_flipped_bit(token, 0), keys)
     fresh = FRESH_KEY[key.alg]().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     require_rejected("another key", token, COSEKey.from_pem(fresh, kid=key.kid))
-    return f"alg {key.alg}, {len(array) * 8 // claims[STATUS_LIST]['bits']} entries of {claims[STATUS_LIST]['bits']} bits, {status}"
+    return f"alg {key.alg}, {len(array) * 8 // bits} entries of {bits} bits, {status}"
 
 
 try:
     print(f"cose_verify: ok: {check()}")
-except (CheckFailed, CWTError, OSError, ValueError, KeyError, IndexError, zlib.error) as error:
+except CheckFailed as failure:
+    sys.exit(f"cose_verify: FAILED: {failure}")
+except (CWTError, OSError, ValueError, KeyError, IndexError, zlib.error) as error:
     sys.exit(f"cose_verify: FAILED: {type(error).__name__}: {' '.join(str(error).split())}")

@@ -99,5 +99,7 @@ def check() -> str:
 
 try:
     print(f"openvc_verify: ok: {check()}")
-except (CheckFailed, OpenvcError, OSError, ValueError, KeyError) as error:
+except CheckFailed as failure:
+    sys.exit(f"openvc_verify: FAILED: {failure}")
+except (OpenvcError, OSError, ValueError, KeyError) as error:
     sys.exit(f"openvc_verify: FAILED: {type(error).__name__}: {' '.join(str(error).split())}")

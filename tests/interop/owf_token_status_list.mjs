@@ -2,8 +2,9 @@
 // The CWT's Sig_structure is built by @owf/cose, the signature checked by Node's own crypto; the JWT is verified by jose.
 // Control: the CWT's signature fails once one byte of its payload has changed.
 //
-// Environment: LIST_URI, JWKS_URL, IDX, EXPECTED (the status at IDX, a number).
-// Optional: FORMATS (default "cwt,jwt"); AGGREGATION_URI (what the lists must name; "none" for nothing).
+// The library takes exp, ttl and aggregation_uri of a CWT for required, which the specification does not: the list's pool needs
+// an aggregation. Environment: LIST_URI, JWKS_URL, IDX, EXPECTED (the status at IDX, a number).
+// Optional: FORMATS (default "cwt,jwt"); AGGREGATION_URI (what the list must name; "none" for nothing, and then FORMATS=jwt).
 import { createPublicKey, verify, webcrypto } from 'node:crypto';
 import { Sign1 } from '@owf/cose';
 import { StatusListCwt, getListFromStatusListJWT } from '@owf/token-status-list';
@@ -40,8 +41,8 @@ async function isGenuine(sign1, jwks) {
   expect(sign1.signatureAlgorithmName === jwk.alg, `the CWT's alg is ${sign1.signatureAlgorithmName}, its key's ${jwk.alg}`);
   // ieee-p1363: a COSE signature is r and s side by side, never DER.
   const key = { key: createPublicKey({ key: jwk, format: 'jwk' }), dsaEncoding: 'ieee-p1363' };
-  const context = { verify: async ({ sign1 }) => verify(HASH_OF_COSE_ALGORITHM[algorithm], sign1.toBeSigned, key, sign1.signature) };
-  return sign1.verifySignature({ key }, context);
+  const hash = HASH_OF_COSE_ALGORITHM[algorithm];
+  return sign1.verifySignature({ key }, { verify: async ({ sign1 }) => verify(hash, sign1.toBeSigned, key, sign1.signature) });
 }
 
 async function readCwt(uri, jwks) {
@@ -88,6 +89,12 @@ async function checkAggregation(aggregationUri, listUri) {
   expect(status_lists?.includes(listUri), `the aggregation at ${aggregationUri} does not name ${listUri}`);
 }
 
+function same({ list: a, ...claims }, { list: b, ...others }) {
+  const bytes = (list) => Buffer.from(list.encodeStatusListIntoByteArray());
+  const sameClaims = JSON.stringify(claims) === JSON.stringify(others);
+  return sameClaims && a.getBitsPerStatus() === b.getBitsPerStatus() && bytes(a).equals(bytes(b));
+}
+
 async function check() {
   const [uri, idx, expected] = [setting('LIST_URI'), Number(setting('IDX')), Number(setting('EXPECTED'))];
   const formats = (process.env.FORMATS ?? 'cwt,jwt').split(',');
@@ -103,18 +110,14 @@ async function check() {
   for (const token of tokens) expect(same(token, tokens[0]), 'JWT and CWT of one publication say different things');
   await checkAggregation(tokens[0].aggregationUri, uri);
   const { list, aggregationUri } = tokens[0];
-  return `${formats.join(' and ')}: status ${expected} at ${idx} of ${list.statusList.length}, ${list.getBitsPerStatus()} bits, aggregation ${aggregationUri ?? 'none'}`;
-}
-
-function same({ list: a, ...rest }, { list: b, ...others }) {
-  const bytes = (list) => Buffer.from(list.encodeStatusListIntoByteArray());
-  return JSON.stringify(rest) === JSON.stringify(others) && a.getBitsPerStatus() === b.getBitsPerStatus() && bytes(a).equals(bytes(b));
+  const shape = `${list.statusList.length} entries of ${list.getBitsPerStatus()} bits`;
+  return `${formats.join(' and ')}: status ${expected} at ${idx}, ${shape}, aggregation ${aggregationUri ?? 'none'}`;
 }
 
 try {
   console.log(`owf_token_status_list: ok: ${await check()}`);
 } catch (error) {
-  const cause = error.cause ? ` (${error.cause.message ?? error.cause})` : '';
+  const cause = error.cause?.message ? ` (${error.cause.message})` : '';
   console.error(`owf_token_status_list: FAILED: ${error.message}${cause}`.replace(/\s+/g, ' '));
   process.exit(1);
 }

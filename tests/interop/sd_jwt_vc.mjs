@@ -70,7 +70,8 @@ const issuer = new SDJwtVcInstance({
 });
 
 function issue({ status }) {
-  const claims = { iss: 'https://issuer.example', iat: Math.floor(Date.now() / 1000), vct: 'urn:example:id', given_name: 'Erika', status };
+  const iat = Math.floor(Date.now() / 1000);
+  const claims = { iss: 'https://issuer.example', iat, vct: 'urn:example:identity', given_name: 'Erika', status };
   return issuer.issue(claims, { _sd: ['given_name'] });
 }
 
@@ -122,7 +123,7 @@ async function check() {
 try {
   console.log(`sd_jwt_vc: ok: ${await check()}`);
 } catch (error) {
-  const cause = error.cause ? ` (${error.cause.message ?? error.cause})` : '';
+  const cause = error.cause?.message ? ` (${error.cause.message})` : '';
   console.error(`sd_jwt_vc: FAILED: ${error.message}${cause}`.replace(/\s+/g, ' '));
   process.exit(1);
 }

@@ -1,0 +1,236 @@
+//! Settings in layers: the built-in defaults, the operator's file, the environment. Merged as trees, then read once, so
+//! that a missing key takes its default and an unknown one is named.
+
+use serde_json::{Map, Value};
+
+use super::ConfigError;
+use super::raw::RawConfig;
+
+const DEFAULTS: &str = include_str!("../../config/default.yaml");
+const ENVIRONMENT_PREFIX: &str = "STATUSLIST__";
+const POOLS: &str = "status-list-pools";
+/// The pool of the defaults; every other pool takes from it what it leaves out.
+pub(super) const TEMPLATE_POOL: &str = "demo";
+
+/// The merged settings, and what the operator should know about them.
+pub(super) struct Layers {
+    pub(super) raw: RawConfig,
+    pub(super) warnings: Vec<String>,
+}
+
+pub(super) fn merge(
+    file: Option<&str>,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Layers, ConfigError> {
+    let mut warnings = Vec::new();
+    let mut tree = parse("the built-in defaults", DEFAULTS)?;
+    let template = tree[POOLS][TEMPLATE_POOL].clone();
+    if let Some(file) = file {
+        let mut given = unwrap_app(parse("the settings file", file)?, &mut warnings);
+        if let Some(pools) = given.as_object_mut().and_then(|given| given.remove(POOLS)) {
+            tree[POOLS] = with_defaults(pools, &template)?;
+        }
+        overlay(&mut tree, given);
+    }
+    for (name, value) in environment {
+        if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+            set(&mut tree, &name, path, &value)?;
+        }
+    }
+    read_secret_files(&mut tree, "")?;
+    Ok(Layers { raw: read(tree)?, warnings })
+}
+
+fn parse(origin: &'static str, yaml: &str) -> Result<Value, ConfigError> {
+    let value: Option<Value> =
+        serde_saphyr::from_str(yaml).map_err(|error| ConfigError::Yaml { origin, why: error.to_string() })?;
+    match value {
+        None | Some(Value::Null) => Ok(Value::Object(Map::new())),
+        Some(object @ Value::Object(_)) => Ok(object),
+        Some(_) => Err(ConfigError::Yaml { origin, why: "expected keys and values at the top".to_owned() }),
+    }
+}
+
+/// The original service keeps its settings under `app`, beside those of its framework.
+fn unwrap_app(mut given: Value, warnings: &mut Vec<String>) -> Value {
+    let Some(app) = given.as_object_mut().and_then(|given| given.remove("app")) else { return given };
+    let others: Vec<_> = given.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
+    if !others.is_empty() {
+        warnings.push(format!(
+            "only the settings under `app` are used; ignored beside it: {}",
+            others.join(", ")
+        ));
+    }
+    app
+}
+
+fn with_defaults(pools: Value, template: &Value) -> Result<Value, ConfigError> {
+    let Value::Object(pools) = pools else {
+        return Err(ConfigError::at(POOLS, "must hold one entry for each pool, by its name"));
+    };
+    let filled = pools.into_iter().map(|(id, given)| {
+        let mut pool = template.clone();
+        overlay(&mut pool, given);
+        (id, pool)
+    });
+    Ok(Value::Object(filled.collect()))
+}
+
+fn overlay(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                overlay(under.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
+/// Puts `value` where `path` points: `__` goes a level down, `_` stands for `-` (or for itself, in the name of a pool).
+fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), ConfigError> {
+    let value = serde_saphyr::from_str::<Value>(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    let mut node = tree;
+    for part in path.split("__") {
+        let Value::Object(map) = node else {
+            return Err(ConfigError::at(
+                name,
+                "goes deeper than the settings do; two underscores go one level down",
+            ));
+        };
+        let wanted = part.to_ascii_lowercase();
+        let existing = map.keys().find(|key| key.replace('-', "_") == wanted.replace('-', "_")).cloned();
+        node = map.entry(existing.unwrap_or_else(|| wanted.replace('_', "-"))).or_insert(Value::Null);
+        if node.is_null() && !path.ends_with(part) {
+            *node = Value::Object(Map::new());
+        }
+    }
+    overlay(node, value);
+    Ok(())
+}
+
+/// `api-key-file: /run/secrets/key` stands for `api-key` with the content of that file.
+fn read_secret_files(node: &mut Value, path: &str) -> Result<(), ConfigError> {
+    let Value::Object(map) = node else { return Ok(()) };
+    for (key, value) in map.iter_mut() {
+        read_secret_files(value, &format!("{path}{key}."))?;
+    }
+    let from_files: Vec<_> = map.keys().filter(|key| key.ends_with("-file")).cloned().collect();
+    for key in from_files {
+        let file = map.remove(&key).unwrap_or_default();
+        let Value::String(file) = file else {
+            return Err(ConfigError::at(format!("{path}{key}"), "must be the path of a file"));
+        };
+        let content = std::fs::read_to_string(&file).map_err(|error| {
+            ConfigError::at(format!("{path}{key}"), format!("cannot read {file}: {error}"))
+        })?;
+        map.insert(key.trim_end_matches("-file").to_owned(), Value::String(content.trim().to_owned()));
+    }
+    Ok(())
+}
+
+fn read(tree: Value) -> Result<RawConfig, ConfigError> {
+    serde_path_to_error::deserialize(tree).map_err(|error| {
+        let (key, why) = (error.path().to_string(), error.into_inner().to_string());
+        match unknown_field(&why) {
+            Some((unknown, known)) => {
+                let parent = key.strip_suffix(unknown).unwrap_or(&key);
+                let nearest = known.iter().max_by(|a, b| {
+                    strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown))
+                });
+                let advice = nearest.map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
+                ConfigError::at(format!("{parent}{unknown}"), format!("there is no such setting{advice}"))
+            }
+            None => ConfigError::at(key, why),
+        }
+    })
+}
+
+/// Takes serde's "unknown field `a`, expected one of `b`, `c`" apart. The test below pins its form.
+fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
+    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    Some((quoted.next()?, quoted.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(file: &str, environment: &[(&str, &str)]) -> Result<Layers, ConfigError> {
+        merge(Some(file), environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn unknown_key_is_named_with_the_nearest_known_one() {
+        let check = |file: &str, expected: &str| {
+            let error = merged(file, &[]).err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("public-uri: http://x", "public-uri: there is no such setting; did you mean `public-url`?");
+        check(
+            "status-list-pools: { a: { update-intervall: 5s } }",
+            "status-list-pools.a.update-intervall: there is no such setting; did you mean `update-interval`?",
+        );
+        check("status-list-pools: { a: { prefetch: { treshold: 5 } } }", "did you mean `threshold`?");
+    }
+
+    #[test]
+    fn wrong_type_names_its_key() {
+        let error = merged("status-list-pools: { a: { size: many } }", &[]).err().unwrap().to_string();
+        assert!(error.starts_with("status-list-pools.a.size: invalid type"), "{error}");
+        let error =
+            merged("status-list-pools: { a: { update-interval: 5 } }", &[]).err().unwrap().to_string();
+        assert!(error.contains("a duration with its unit, such as `10s`"), "{error}");
+    }
+
+    #[test]
+    fn environment_overrides_the_file() {
+        let layers = merged(
+            "status-list-pools: { my_pool: { size: 800 } }\npublic-url: http://file",
+            &[
+                ("STATUSLIST__PUBLIC_URL", "http://environment"),
+                ("STATUSLIST__STATUS_LIST_POOLS__MY_POOL__UPDATE_INTERVAL", "5s"),
+                ("STATUSLIST__STATUS_LIST_POOLS__MY_POOL__FINAL_STATUS", "1"),
+                ("STATUSLIST__STATUS_LIST_POOLS__MY_POOL__API_KEYS", "[a, b]"),
+                ("PATH", "/bin"),
+            ],
+        )
+        .unwrap();
+        let pool = &layers.raw.status_list_pools["my_pool"];
+        assert_eq!(layers.raw.public_url, "http://environment");
+        assert_eq!((pool.size, pool.final_status, pool.api_keys.len()), (800, Some(1), 2));
+        assert_eq!(pool.update_interval.0.as_secs(), 5);
+        let error = merged("", &[("STATUSLIST__SERVER__LISTENN", "x")]).err().unwrap().to_string();
+        assert!(error.contains("server.listenn") && error.contains("`listen`"), "{error}");
+    }
+
+    #[test]
+    fn pools_of_the_file_replace_the_built_in_one() {
+        assert_eq!(
+            merged("", &[]).unwrap().raw.status_list_pools.keys().collect::<Vec<_>>(),
+            [TEMPLATE_POOL]
+        );
+        let layers = merged("status-list-pools: { a: { bits: 2 } }", &[]).unwrap();
+        assert_eq!(layers.raw.status_list_pools.keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn secrets_can_be_read_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), b"secret\n").unwrap();
+        let layers =
+            merged(&format!("status-list-pools: {{ a: {{ api-key-file: {} }} }}", file.display()), &[])
+                .unwrap();
+        assert_eq!(layers.raw.status_list_pools["a"].api_key.as_deref(), Some("secret"));
+        let error =
+            merged("status-list-pools: { a: { api-key-file: /none } }", &[]).err().unwrap().to_string();
+        assert!(error.contains("status-list-pools.a.api-key-file: cannot read /none"), "{error}");
+    }
+
+    #[test]
+    fn broken_yaml_is_an_error_with_its_place() {
+        let error = merged("a: [", &[]).err().unwrap().to_string();
+        assert!(error.contains("the settings file"), "{error}");
+    }
+}

@@ -1,0 +1,45 @@
+//! The most of everything that a caller can ask for or send.
+
+use std::time::Duration;
+
+use super::ConfigError;
+use super::raw::RawLimits;
+
+/// Bounds on requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest a request may take, waiting for references included.
+    pub request_timeout: Duration,
+    /// The most references of one request.
+    pub amount_max: u32,
+    /// The most entries of one batch-update.
+    pub batch_max: usize,
+    /// The largest body in bytes.
+    pub body_bytes_max: usize,
+    /// Updates that may wait for the store in one pool.
+    pub queue_max: usize,
+}
+
+impl Limits {
+    pub(super) fn check(raw: RawLimits) -> Result<Self, ConfigError> {
+        let at_least_one = [
+            ("limits.amount", raw.amount as usize),
+            ("limits.batch", raw.batch),
+            ("limits.body-bytes", raw.body_bytes),
+            ("limits.queue", raw.queue),
+        ];
+        if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::at(key, "must be at least 1"));
+        }
+        if raw.request_timeout.0.is_zero() {
+            return Err(ConfigError::at("limits.request-timeout", "must be above 0s"));
+        }
+        Ok(Self {
+            request_timeout: raw.request_timeout.0,
+            amount_max: raw.amount,
+            batch_max: raw.batch,
+            body_bytes_max: raw.body_bytes,
+            queue_max: raw.queue,
+        })
+    }
+}

@@ -1,0 +1,250 @@
+//! Settings: what an operator wrote, checked once and turned into values that every part can trust.
+//!
+//! `layers` merges defaults, file and environment; `raw` is their form as text; the rest are the checked sections. Every
+//! error names its key, what is wrong, and what to change.
+
+mod duration;
+mod layers;
+mod limits;
+mod pools;
+mod publish;
+mod raw;
+mod server;
+mod store;
+
+pub(crate) use duration::show as show_duration;
+pub use limits::Limits;
+pub use pools::{Formats, Lifetimes, OnUnderflow, PemFiles, PoolConfig, Precreation, Prefetch, SignerConfig};
+pub use publish::PublishConfig;
+pub use server::{LogFormat, ServerConfig};
+pub use store::{Persistence, RedisConfig, StoreConfig};
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::pool::PoolId;
+use crate::status_list::BaseUri;
+
+/// All settings. Only `app.rs` sees the whole; every other part is given its own section.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the world finds the lists.
+    pub public_url: BaseUri,
+    /// The HTTP server.
+    pub server: ServerConfig,
+    /// The most of everything a caller can ask for.
+    pub limits: Limits,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Where the truth is kept.
+    pub store: StoreConfig,
+    /// Where published files go.
+    pub publish: PublishConfig,
+    /// The status list pools by name; never empty.
+    pub pools: BTreeMap<PoolId, PoolConfig>,
+    /// What is allowed but probably not meant; logged at start.
+    pub warnings: Vec<String>,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A setting, and what is wrong with it.
+    #[error("{key}: {why}")]
+    Setting {
+        /// Its path, `status-list-pools.demo.size` for example.
+        key: String,
+        /// What is wrong and what to change.
+        why: String,
+    },
+    /// Not YAML.
+    #[error("{origin} cannot be read as YAML: {why}")]
+    Yaml {
+        /// Which text.
+        origin: &'static str,
+        /// What the parser says, with line and column.
+        why: String,
+    },
+}
+
+impl ConfigError {
+    fn at(key: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Setting { key: key.into(), why: why.into() }
+    }
+}
+
+impl Config {
+    /// Settings from a file's text (or only the defaults) and the environment's variables.
+    pub fn load(
+        file: Option<&str>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let layers::Layers { raw, mut warnings } = layers::merge(file, environment)?;
+        let public_url: BaseUri =
+            raw.public_url.parse().map_err(|why| ConfigError::at("public-url", format!("{why}")))?;
+        if raw.cache_duration.is_some() {
+            warnings
+                .push("cache-duration is not needed and ignored: new files are noticed at once".to_owned());
+        }
+        if raw.status_list_pools.is_empty() {
+            return Err(ConfigError::at("status-list-pools", "must have at least one pool"));
+        }
+        let mut pools = BTreeMap::new();
+        for (name, raw_pool) in raw.status_list_pools {
+            let pool = PoolConfig::check(&name, raw_pool, name == layers::TEMPLATE_POOL, &mut warnings)?;
+            pools.insert(pool.shape.id.clone(), pool);
+        }
+        Ok(Self {
+            public_url,
+            server: ServerConfig::check(raw.server, raw.serve_status_lists)?,
+            limits: Limits::check(raw.limits)?,
+            log_format: raw.log.format.into(),
+            store: StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis)?,
+            publish: PublishConfig {
+                storage_directory: raw.storage_directory,
+                key_directory: raw.key_directory,
+            },
+            pools,
+            warnings,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str) -> Result<Config, ConfigError> {
+        Config::load(Some(file), std::iter::empty())
+    }
+
+    #[test]
+    fn defaults_are_complete_and_valid() {
+        let config = Config::load(None, std::iter::empty()).unwrap();
+        let demo = &config.pools[&"demo".parse().unwrap()];
+        assert_eq!(config.public_url.as_str(), "http://localhost:8090/lists");
+        assert_eq!(demo.shape.capacity.entries(), 100_000);
+        assert_eq!((demo.prefetch.capacity, demo.prefetch.threshold), (1000, 200));
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn every_file_in_the_config_folder_loads() {
+        for entry in std::fs::read_dir("config").unwrap() {
+            let path = entry.unwrap().path();
+            load(&std::fs::read_to_string(&path).unwrap())
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+    }
+
+    #[test]
+    fn the_original_services_files_load_as_they_are() {
+        let config = load(include_str!("../../tests/it/original.yaml")).unwrap();
+        let pool = &config.pools[&"tests".parse().unwrap()];
+        assert_eq!(pool.shape.capacity.entries(), 50_000);
+        assert_eq!((pool.prefetch.threshold, pool.prefetch.capacity), (1000, 10_000));
+        assert_eq!(pool.precreation.check_delay.as_secs(), 40);
+        assert_eq!(pool.api_keys.len(), 1);
+        assert!(
+            config.warnings.iter().any(|warning| warning.contains("plain text")),
+            "{:?}",
+            config.warnings
+        );
+    }
+
+    #[test]
+    fn every_relation_that_cannot_hold_is_refused_by_name() {
+        let check = |pool: &str, expected: &[&str]| {
+            let file = format!("status-list-pools: {{ a: {{ api-key: secret, {pool} }} }}");
+            let error = load(&file).map(|_| ()).unwrap_err().to_string();
+            for part in expected {
+                assert!(error.contains(part), "{pool}: {error}");
+            }
+        };
+        check("bits: 3", &["status-list-pools.a.bits", "1, 2, 4 or 8, got 3"]);
+        check("size: 50001", &["status-list-pools.a.size", "divisible by 8", "50000 and 50008"]);
+        check("size: 0", &["status-list-pools.a.size"]);
+        check("size: 800, prefetch: { capacity: 801 }", &["prefetch.capacity (801)", "size (800)"]);
+        check(
+            "prefetch: { capacity: 100, threshold: 101 }",
+            &["prefetch.threshold (101)", "prefetch.capacity (100)"],
+        );
+        check("prefetch: { capacity: 0 }", &["prefetch.capacity"]);
+        check("list-lifetime: 10s, update-interval: 10s", &["list-lifetime (10s)", "update-interval (10s)"]);
+        check("ttl: 13h", &["ttl (13h)", "list-lifetime (24h)", "resign-after (12h)", "outlives"]);
+        check("ttl: 0s", &["ttl", "at least 1s"]);
+        check("update-interval: 500ms", &["update-interval", "at least 1s"]);
+        check("resign-after: 24h", &["resign-after (24h)", "list-lifetime (24h)"]);
+        check("final-status: 2", &["final-status", "1 bit(s) per entry"]);
+        check("bits: 4, default-status: 4", &["default-status", "reserved"]);
+        check("application-statuses: [3]", &["application-statuses"]);
+        check("formats: []", &["formats", "jwt"]);
+        check("open-lists: 0", &["open-lists", "at least 1"]);
+        check("api-keys: [b]", &["api-key", "not both"]);
+        check("signer: { pkcs12: { keystore: a, password: b } }", &["signer", "openssl pkcs12"]);
+        check("signer: { keystore: a, password: b }", &["signer", "openssl pkcs12"]);
+    }
+
+    #[test]
+    fn a_pool_without_keys_is_refused_but_for_the_built_in_one() {
+        let error = load("status-list-pools: { a: {} }").unwrap_err().to_string();
+        assert!(error.contains("status-list-pools.a.api-keys") && error.contains("hash-key"), "{error}");
+        assert!(load("").is_ok());
+        assert!(load("status-list-pools: { A: { api-key: x } }").unwrap_err().to_string().contains("a-z"));
+        assert!(load("status-list-pools: {}").is_err());
+        assert!(
+            load("public-url: lists")
+                .unwrap_err()
+                .to_string()
+                .starts_with("public-url: must begin with http")
+        );
+    }
+
+    #[test]
+    fn lifetimes_have_sensible_defaults() {
+        let lifetimes = |pool: &str| {
+            let config = load(&format!("status-list-pools: {{ a: {{ api-key: x, {pool} }} }}")).unwrap();
+            let found = &config.pools[&"a".parse().unwrap()];
+            (found.lifetimes.ttl.as_secs(), found.lifetimes.resign_after.as_secs())
+        };
+        assert_eq!(lifetimes("update-interval: 10s"), (10, 43200));
+        assert_eq!(
+            lifetimes("update-interval: 10s, list-lifetime: 15s"),
+            (8, 7),
+            "as the original is often set"
+        );
+        assert_eq!(lifetimes("list-lifetime: 24h, ttl: 12h"), (43200, 43200));
+    }
+
+    #[test]
+    fn small_lists_are_warned_about_and_work() {
+        let config = load("status-list-pools: { a: { api-key: x, size: 128 } }").unwrap();
+        assert!(
+            config.warnings.iter().any(|warning| warning.contains("status-list-pools.a.size")),
+            "{:?}",
+            config.warnings
+        );
+        assert_eq!(config.pools[&"a".parse().unwrap()].prefetch.capacity, 128);
+    }
+
+    #[test]
+    fn both_forms_of_persistence_strategy_are_read() {
+        for (form, expected) in [
+            ("append-fsync-always", Persistence::AppendFsyncAlways),
+            ("disabled", Persistence::Disabled),
+            ("{ append-fsync-always: true }", Persistence::AppendFsyncAlways),
+            ("{ disabled: true }", Persistence::Disabled),
+        ] {
+            let config =
+                load(&format!("storage-type: redis\nredis: {{ persistence-strategy: {form} }}")).unwrap();
+            let StoreConfig::Redis(redis) = config.store else { panic!("not redis") };
+            assert_eq!(redis.persistence, expected, "{form}");
+        }
+        assert!(
+            load("redis: { persistence-strategy: { disabled: true, append-fsync-always: true } }").is_ok(),
+            "not used"
+        );
+        assert!(load("storage-type: redis\nredis: { persistence-strategy: {} }").is_err());
+    }
+}

@@ -1,0 +1,313 @@
+//! One status list pool: its shape, its times, and how its references and tokens are made.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::raw::{RawFormat, RawOnUnderflow, RawPool, RawSigner};
+use super::{ConfigError, show_duration};
+use crate::issuer::ApiKeyHash;
+use crate::pool::PoolShape;
+use crate::status_list::{Bits, Capacity, StatusSet};
+
+/// Below this many entries a list hides nobody ("Herd Privacy").
+const HERD_MIN: u32 = 1000;
+const PREFETCH_CAPACITY_DEFAULT: u32 = 1000;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The settings of one pool.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// What its lists look like, for ever.
+    pub shape: PoolShape,
+    /// Who may write. Empty only for the built-in pool before its first start.
+    pub api_keys: Vec<ApiKeyHash>,
+    /// The tokens' `iss`.
+    pub issuer: Option<String>,
+    /// Which files a publication has.
+    pub formats: Formats,
+    /// Whether the lists are named in an aggregation.
+    pub aggregation: bool,
+    /// Lists that references are taken from at the same time.
+    pub open_lists: usize,
+    /// Lists kept ready.
+    pub precreation: Precreation,
+    /// References kept ready.
+    pub prefetch: Prefetch,
+    /// The beat: how long an acknowledged update may wait for its publication.
+    pub update_interval: Duration,
+    /// The tokens' times.
+    pub lifetimes: Lifetimes,
+    /// The signing key.
+    pub signer: SignerConfig,
+}
+
+/// Which token formats are published; at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Formats {
+    /// `application/statuslist+jwt`.
+    pub jwt: bool,
+    /// `application/statuslist+cwt`.
+    pub cwt: bool,
+}
+
+/// Untouched published lists that wait for their use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Precreation {
+    /// How many.
+    pub lists: usize,
+    /// How often that is checked.
+    pub check_delay: Duration,
+}
+
+/// The buffer of references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefetch {
+    /// Filled up when fewer are left.
+    pub threshold: u32,
+    /// Filled up to this many.
+    pub capacity: u32,
+    /// What a request gets that finds it empty.
+    pub on_underflow: OnUnderflow,
+}
+
+/// What a request for references gets that finds the buffer empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnderflow {
+    /// It waits, up to the request timeout.
+    Delay,
+    /// It is refused with 429.
+    Fail,
+}
+
+/// The times of a token. Invariant: a copy fetched at any moment and kept for `ttl` never outlives its `exp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// `exp - iat`.
+    pub list_lifetime: Duration,
+    /// `ttl`.
+    pub ttl: Duration,
+    /// The age at which an unchanged list is signed again.
+    pub resign_after: Duration,
+}
+
+/// The signing key and what tokens say of it.
+#[derive(Clone, Debug)]
+pub struct SignerConfig {
+    /// Key files; without them a development key is generated.
+    pub pem: Option<PemFiles>,
+    /// The key's id; without one its thumbprint.
+    pub kid: Option<String>,
+    /// Header switch `kid`.
+    pub kid_in_header: bool,
+    /// Header switch `x5c`; `None` is: if there is a chain.
+    pub x5c_in_header: Option<bool>,
+    /// Header switch `jwk`.
+    pub jwk_in_header: bool,
+}
+
+/// A signing key in files.
+#[derive(Clone, Debug)]
+pub struct PemFiles {
+    /// PKCS#8.
+    pub key: PathBuf,
+    /// Certificates, leaf first.
+    pub chain: Option<PathBuf>,
+}
+
+impl PoolConfig {
+    pub(super) fn check(
+        name: &str,
+        raw: RawPool,
+        keyless_allowed: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, ConfigError> {
+        let key = |setting: &str| format!("status-list-pools.{name}.{setting}");
+        let refuse = |setting: &str, why: &dyn ToString| ConfigError::at(key(setting), why.to_string());
+
+        let id = name.parse().map_err(|why| ConfigError::at("status-list-pools", format!("{why}")))?;
+        let bits = Bits::try_from(raw.bits).map_err(|why| refuse("bits", &why))?;
+        let capacity = Capacity::new(raw.size, bits).map_err(|why| refuse("size", &why))?;
+        if capacity.entries() < HERD_MIN {
+            warnings.push(format!(
+                "{} is {}: so few entries hide nobody; use at least {HERD_MIN}",
+                key("size"),
+                capacity.entries()
+            ));
+        }
+        let statuses = StatusSet::new(bits, &raw.application_statuses)
+            .map_err(|why| refuse("application-statuses", &why))?;
+        let default_status =
+            statuses.check(raw.default_status).map_err(|why| refuse("default-status", &why))?;
+        let final_status = raw
+            .final_status
+            .map(|value| statuses.check(value))
+            .transpose()
+            .map_err(|why| refuse("final-status", &why))?;
+
+        let formats = Formats {
+            jwt: raw.formats.contains(&RawFormat::Jwt),
+            cwt: raw.formats.contains(&RawFormat::Cwt),
+        };
+        if !formats.jwt && !formats.cwt {
+            return Err(refuse("formats", &"must name jwt, cwt or both"));
+        }
+        if raw.open_lists == 0 {
+            return Err(refuse("open-lists", &"must be at least 1"));
+        }
+        if raw.precreation.check_delay.0 < Duration::from_millis(100) {
+            return Err(refuse("precreation.check-delay", &"must be at least 100ms"));
+        }
+        let lifetimes = Lifetimes::check(&raw).map_err(|(setting, why)| refuse(setting, &why))?;
+        if lifetimes.ttl < raw.update_interval.0 && raw.ttl.is_some() {
+            warnings.push(format!(
+                "{} is below update-interval: verifiers fetch more often than anything changes",
+                key("ttl")
+            ));
+        }
+        let api_keys = api_keys(&raw, &key, keyless_allowed, warnings)?;
+        Ok(Self {
+            api_keys,
+            prefetch: Prefetch::check(&raw, capacity).map_err(|(setting, why)| refuse(setting, &why))?,
+            shape: PoolShape { id, capacity, default_status, final_status, statuses },
+            issuer: raw.issuer,
+            formats,
+            aggregation: raw.aggregation,
+            open_lists: raw.open_lists,
+            precreation: Precreation {
+                lists: raw.precreation.lists,
+                check_delay: raw.precreation.check_delay.0,
+            },
+            update_interval: raw.update_interval.0,
+            lifetimes,
+            signer: SignerConfig::check(raw.signer).map_err(|why| refuse("signer", &why))?,
+        })
+    }
+}
+
+type Refusal = (&'static str, String);
+
+impl Prefetch {
+    fn check(raw: &RawPool, list: Capacity) -> Result<Self, Refusal> {
+        let capacity = raw.prefetch.capacity.unwrap_or(PREFETCH_CAPACITY_DEFAULT.min(list.entries()));
+        let threshold = raw.prefetch.threshold.unwrap_or(capacity.div_ceil(5));
+        if capacity == 0 || threshold == 0 {
+            return Err((
+                "prefetch",
+                "prefetch.capacity and prefetch.threshold must be at least 1".to_owned(),
+            ));
+        }
+        if capacity > list.entries() {
+            let why = format!(
+                "prefetch.capacity ({capacity}) must not be above size ({}); lower the first or raise the second",
+                list.entries()
+            );
+            return Err(("prefetch.capacity", why));
+        }
+        if threshold > capacity {
+            let why = format!(
+                "prefetch.threshold ({threshold}) must not be above prefetch.capacity ({capacity}); lower the first or raise the second"
+            );
+            return Err(("prefetch.threshold", why));
+        }
+        let on_underflow = match raw.prefetch.on_underflow {
+            RawOnUnderflow::Delay => OnUnderflow::Delay,
+            RawOnUnderflow::Fail => OnUnderflow::Fail,
+        };
+        Ok(Self { threshold, capacity, on_underflow })
+    }
+}
+
+impl Lifetimes {
+    fn check(raw: &RawPool) -> Result<Self, Refusal> {
+        let (beat, lifetime) = (raw.update_interval.0, raw.list_lifetime.0);
+        if beat < SECOND {
+            return Err((
+                "update-interval",
+                format!("must be at least 1s (`iat` counts seconds), got {}", show_duration(beat)),
+            ));
+        }
+        if lifetime <= beat {
+            let why = format!(
+                "list-lifetime ({}) must be longer than update-interval ({}), or tokens expire before they can be renewed",
+                show_duration(lifetime),
+                show_duration(beat)
+            );
+            return Err(("list-lifetime", why));
+        }
+        let resign_after =
+            raw.resign_after.map_or(Duration::from_secs(lifetime.as_secs() / 2), |setting| setting.0);
+        let ttl_max = lifetime.checked_sub(resign_after).filter(|rest| *rest >= SECOND).ok_or_else(|| {
+            let why = format!(
+                "resign-after ({}) must be shorter than list-lifetime ({}) by at least 1s",
+                show_duration(resign_after),
+                show_duration(lifetime)
+            );
+            ("resign-after", why)
+        })?;
+        let ttl = match raw.ttl.map(|setting| setting.0) {
+            None => beat.min(ttl_max),
+            Some(ttl) if ttl < SECOND => {
+                return Err(("ttl", format!("must be at least 1s, got {}", show_duration(ttl))));
+            }
+            Some(ttl) if ttl > ttl_max => {
+                let why = format!(
+                    "ttl ({}) must not be above list-lifetime ({}) - resign-after ({}), or a copy outlives its token; lower the first, or raise the second",
+                    show_duration(ttl),
+                    show_duration(lifetime),
+                    show_duration(resign_after)
+                );
+                return Err(("ttl", why));
+            }
+            Some(ttl) => ttl,
+        };
+        Ok(Self { list_lifetime: lifetime, ttl: Duration::from_secs(ttl.as_secs()), resign_after })
+    }
+}
+
+impl SignerConfig {
+    fn check(raw: RawSigner) -> Result<Self, String> {
+        if raw.pkcs12.is_some() || raw.keystore.is_some() || raw.password.is_some() {
+            let advice = "PKCS#12 key stores cannot be read yet; take key and chain out with `openssl pkcs12 -in STORE -nodes`, \
+                          and set `pem: { key: …, chain: … }`";
+            return Err(advice.to_owned());
+        }
+        Ok(Self {
+            pem: raw.pem.map(|pem| PemFiles { key: pem.key, chain: pem.chain }),
+            kid: raw.kid,
+            kid_in_header: raw.header.kid,
+            x5c_in_header: raw.header.x5c,
+            jwk_in_header: raw.header.jwk,
+        })
+    }
+}
+
+fn api_keys(
+    raw: &RawPool,
+    key: &dyn Fn(&str) -> String,
+    keyless_allowed: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<ApiKeyHash>, ConfigError> {
+    if raw.api_key.is_some() && !raw.api_keys.is_empty() {
+        return Err(ConfigError::at(key("api-key"), "set `api-key` or `api-keys`, not both"));
+    }
+    let given: Vec<_> = raw.api_key.iter().chain(&raw.api_keys).collect();
+    if given.is_empty() && !keyless_allowed {
+        let why = "nobody could write to this pool; make a key with `statuslist hash-key --generate` and put its hash here";
+        return Err(ConfigError::at(key("api-keys"), why));
+    }
+    given
+        .into_iter()
+        .map(|setting| match ApiKeyHash::from_setting(setting) {
+            Ok(Some(hash)) => Ok(hash),
+            Ok(None) if setting.is_empty() => Err(ConfigError::at(key("api-keys"), "an API key is empty")),
+            Ok(None) => {
+                warnings.push(format!(
+                    "{}: an API key stands in plain text; put its hash there (`statuslist hash-key`)",
+                    key("api-keys")
+                ));
+                Ok(ApiKeyHash::of(setting))
+            }
+            Err(why) => Err(ConfigError::at(key("api-keys"), why.to_string())),
+        })
+        .collect()
+}

@@ -1,0 +1,188 @@
+//! What an operator may write: the settings as text has them, unknown keys refused. Nothing is checked here but types.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::duration::Setting;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub(super) public_url: String,
+    pub(super) storage_directory: PathBuf,
+    pub(super) serve_status_lists: bool,
+    pub(super) key_directory: PathBuf,
+    pub(super) server: RawServer,
+    pub(super) limits: RawLimits,
+    pub(super) log: RawLog,
+    pub(super) storage_type: RawStorageType,
+    pub(super) sqlite: RawSqlite,
+    pub(super) redis: RawRedis,
+    pub(super) status_list_pools: BTreeMap<String, RawPool>,
+    /// The original service's: how long it kept files in memory. Ours notices new files by itself.
+    #[serde(default)]
+    pub(super) cache_duration: Option<Setting>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawServer {
+    pub(super) listen: SocketAddr,
+    pub(super) workers: Option<usize>,
+    pub(super) shutdown_grace: Setting,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawLimits {
+    pub(super) request_timeout: Setting,
+    pub(super) amount: u32,
+    pub(super) batch: usize,
+    pub(super) body_bytes: usize,
+    pub(super) queue: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawLog {
+    pub(super) format: RawLogFormat,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawLogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawStorageType {
+    Sqlite,
+    Redis,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawSqlite {
+    pub(super) path: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawRedis {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) persistence_strategy: RawPersistence,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged, expecting = "`append-fsync-always` or `disabled`, as a text or as the key of `true`")]
+pub(super) enum RawPersistence {
+    Name(RawPersistenceName),
+    /// The older form: `persistence-strategy: { append-fsync-always: true }`.
+    Map(RawPersistenceMap),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawPersistenceName {
+    AppendFsyncAlways,
+    Disabled,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawPersistenceMap {
+    #[serde(default)]
+    pub(super) append_fsync_always: bool,
+    #[serde(default)]
+    pub(super) disabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawPool {
+    #[serde(default)]
+    pub(super) api_key: Option<String>,
+    pub(super) api_keys: Vec<String>,
+    pub(super) issuer: Option<String>,
+    pub(super) size: u64,
+    pub(super) bits: u64,
+    pub(super) default_status: u64,
+    pub(super) final_status: Option<u64>,
+    pub(super) application_statuses: Vec<u8>,
+    pub(super) formats: Vec<RawFormat>,
+    pub(super) aggregation: bool,
+    pub(super) open_lists: usize,
+    pub(super) precreation: RawPrecreation,
+    pub(super) prefetch: RawPrefetch,
+    pub(super) update_interval: Setting,
+    pub(super) list_lifetime: Setting,
+    pub(super) ttl: Option<Setting>,
+    pub(super) resign_after: Option<Setting>,
+    pub(super) signer: RawSigner,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawFormat {
+    Jwt,
+    Cwt,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawPrecreation {
+    pub(super) lists: usize,
+    pub(super) check_delay: Setting,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawPrefetch {
+    pub(super) threshold: Option<u32>,
+    pub(super) capacity: Option<u32>,
+    pub(super) on_underflow: RawOnUnderflow,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawOnUnderflow {
+    Delay,
+    Fail,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawSigner {
+    pub(super) pem: Option<RawPem>,
+    pub(super) kid: Option<String>,
+    pub(super) header: RawHeader,
+    /// PKCS#12, as the original has it; understood so that it can be refused with advice.
+    #[serde(default)]
+    pub(super) pkcs12: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    pub(super) keystore: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    pub(super) password: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawPem {
+    pub(super) key: PathBuf,
+    #[serde(default)]
+    pub(super) chain: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawHeader {
+    pub(super) kid: bool,
+    pub(super) x5c: Option<bool>,
+    pub(super) jwk: bool,
+}

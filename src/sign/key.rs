@@ -1,0 +1,243 @@
+//! The signing key: PKCS#8 in PEM, parsed once, its algorithm fixed by its curve, with an optional certificate chain.
+
+use std::fmt;
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+};
+use pem::{EncodeConfig, LineEnding, Pem};
+use thiserror::Error;
+
+use super::{Algorithm, Certificate, PublicKey, UnsupportedKey};
+
+/// The private key that the specification prints: whoever has read it can sign with it.
+const EXAMPLE_KEY_X: &str = "I3HWm_0Ds1dPMI-IWmf4mBmH-YaeAVbPVu7vB27CxXo";
+
+/// A private key, its public half, its id and its certificates.
+pub struct SigningKey {
+    pair: Pair,
+    public: PublicKey,
+    kid: String,
+    chain: Vec<Vec<u8>>,
+}
+
+enum Pair {
+    Ecdsa(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+/// Why a key or its chain cannot be used.
+#[derive(Debug, Error)]
+pub enum InvalidKey {
+    /// Not PEM at all.
+    #[error("not a PEM file: {0}")]
+    Pem(#[from] pem::PemError),
+    /// PEM, but no PKCS#8 private key in it.
+    #[error(
+        "no `PRIVATE KEY` (PKCS#8) in it, only {found:?}; convert an older form with `openssl pkcs8 -topk8 -nocrypt -in KEY`"
+    )]
+    NotPkcs8 {
+        /// The labels that are in the file.
+        found: Vec<String>,
+    },
+    /// A key that we do not sign with.
+    #[error("expected an EC key on P-256 or P-384, or Ed25519; make one with `statuslist generate-key FILE`")]
+    Unsupported,
+    /// The specification's own example key, whose private part everybody has.
+    #[error("this is the example key printed in the specification; anyone can sign with it")]
+    Example,
+    /// A certificate that cannot be read.
+    #[error("certificate {number} of the chain: {why}")]
+    Certificate {
+        /// Which one, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        why: UnsupportedKey,
+    },
+    /// The chain file holds no certificate.
+    #[error("no `CERTIFICATE` in the chain file")]
+    EmptyChain,
+    /// The first certificate is for another key.
+    #[error("the first certificate of the chain is not for this key; put the leaf first")]
+    OtherKey,
+}
+
+impl SigningKey {
+    /// Reads a PKCS#8 key and, if given, its certificate chain, leaf first. Without a `kid` the key's thumbprint names it.
+    pub fn from_pem(key: &str, chain: Option<&str>, kid: Option<&str>) -> Result<Self, InvalidKey> {
+        let blocks = pem::parse_many(key)?;
+        let pkcs8 = blocks.iter().find(|block| block.tag() == "PRIVATE KEY");
+        let pkcs8 = pkcs8.ok_or_else(|| InvalidKey::NotPkcs8 {
+            found: blocks.iter().map(|block| block.tag().to_owned()).collect(),
+        })?;
+        let (pair, public) = parse(pkcs8.contents())?;
+        if public.to_jwk(None).x == EXAMPLE_KEY_X {
+            return Err(InvalidKey::Example);
+        }
+        let chain = chain.map(|chain| certificates(chain, &public)).transpose()?.unwrap_or_default();
+        let kid = kid.map_or_else(|| public.thumbprint(), str::to_owned);
+        Ok(Self { pair, public, kid, chain })
+    }
+
+    /// What verifies its signatures.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Its id.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// Its certificates in DER, leaf first; empty without a chain.
+    pub fn chain(&self) -> &[Vec<u8>] {
+        &self.chain
+    }
+
+    /// The raw signature over `message`: for ECDSA r and s side by side, never DER.
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
+        match &self.pair {
+            Pair::Ecdsa(pair) => Ok(pair.sign(&SystemRandom::new(), message)?.as_ref().to_vec()),
+            Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+        }
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({}, {})", self.public.algorithm().jose_name(), self.kid)
+    }
+}
+
+/// A fresh private key in PKCS#8 PEM.
+pub fn generate(algorithm: Algorithm) -> Result<String, Unspecified> {
+    let ecdsa = |signing| -> Result<Vec<u8>, Unspecified> {
+        Ok(EcdsaKeyPair::generate(signing)?.to_pkcs8v1().map_err(|_| Unspecified)?.as_ref().to_vec())
+    };
+    let der = match algorithm {
+        Algorithm::Es256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING)?,
+        Algorithm::Es384 => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING)?,
+        Algorithm::EdDsa => {
+            let pair = Ed25519KeyPair::generate()?;
+            AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?.as_ref().to_vec()
+        }
+    };
+    Ok(pem::encode_config(&Pem::new("PRIVATE KEY", der), EncodeConfig::new().set_line_ending(LineEnding::LF)))
+}
+
+fn parse(pkcs8: &[u8]) -> Result<(Pair, PublicKey), InvalidKey> {
+    let curves = [
+        (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED_SIGNING),
+        (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED_SIGNING),
+    ];
+    for (algorithm, signing) in curves {
+        if let Ok(pair) = EcdsaKeyPair::from_pkcs8(signing, pkcs8) {
+            let public = PublicKey::new(algorithm, pair.public_key().as_ref().to_vec());
+            return Ok((Pair::Ecdsa(pair), public));
+        }
+    }
+    let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| InvalidKey::Unsupported)?;
+    let public = PublicKey::new(Algorithm::EdDsa, pair.public_key().as_ref().to_vec());
+    Ok((Pair::Ed25519(pair), public))
+}
+
+fn certificates(chain: &str, key: &PublicKey) -> Result<Vec<Vec<u8>>, InvalidKey> {
+    let blocks = pem::parse_many(chain)?;
+    let chain: Vec<Vec<u8>> =
+        blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE").map(Pem::into_contents).collect();
+    let leaf = chain.first().ok_or(InvalidKey::EmptyChain)?;
+    let leaf = Certificate::parse(leaf).map_err(|why| InvalidKey::Certificate { number: 1, why })?;
+    if leaf.key != *key {
+        return Err(InvalidKey::OtherKey);
+    }
+    Ok(chain)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    /// A PKCS#8 key and a chain of its leaf and the authority that issued it.
+    pub(in crate::sign) fn key_and_chain() -> (String, String) {
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority_pem = params.self_signed(&authority_key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(params, authority_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let leaf = rcgen::CertificateParams::new(vec!["status.example".into()])
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
+        (key.serialize_pem(), format!("{}{authority_pem}", leaf.pem()))
+    }
+
+    #[test]
+    fn generated_keys_are_read_back_with_their_algorithm() {
+        for algorithm in Algorithm::ALL {
+            let key = SigningKey::from_pem(&generate(algorithm).unwrap(), None, None).unwrap();
+            assert_eq!(key.public_key().algorithm(), algorithm);
+            assert_eq!(key.kid(), key.public_key().thumbprint());
+            assert_eq!(key.sign(b"x").unwrap().len(), if algorithm == Algorithm::Es384 { 96 } else { 64 });
+        }
+    }
+
+    #[test]
+    fn openssl_keys_are_read() {
+        for arguments in
+            [["EC", "ec_paramgen_curve:P-256"], ["EC", "ec_paramgen_curve:P-384"], ["ED25519", ""]]
+        {
+            let mut openssl = std::process::Command::new("openssl");
+            openssl.args(["genpkey", "-algorithm", arguments[0]]);
+            if !arguments[1].is_empty() {
+                openssl.args(["-pkeyopt", arguments[1]]);
+            }
+            let pem = String::from_utf8(openssl.output().unwrap().stdout).unwrap();
+            SigningKey::from_pem(&pem, None, None).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+        }
+    }
+
+    #[test]
+    fn debug_prints_no_secret() {
+        let pem = generate(Algorithm::Es256).unwrap();
+        let key = SigningKey::from_pem(&pem, None, Some("a-key")).unwrap();
+        assert_eq!(format!("{key:?}"), "SigningKey(ES256, a-key)");
+    }
+
+    #[test]
+    fn chain_of_another_key_is_refused() {
+        let (_, chain) = key_and_chain();
+        let (key, _) = key_and_chain();
+        assert!(matches!(SigningKey::from_pem(&key, Some(&chain), None), Err(InvalidKey::OtherKey)));
+        assert!(matches!(SigningKey::from_pem(&key, Some(&key), None), Err(InvalidKey::EmptyChain)));
+    }
+
+    #[test]
+    fn other_forms_are_refused_with_advice() {
+        let refused = |pem: &str| SigningKey::from_pem(pem, None, None).unwrap_err();
+        assert!(matches!(
+            refused("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"),
+            InvalidKey::NotPkcs8 { .. }
+        ));
+        assert!(matches!(
+            refused("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+            InvalidKey::Unsupported
+        ));
+        assert!(matches!(refused(""), InvalidKey::NotPkcs8 { .. }));
+    }
+
+    #[test]
+    fn the_specifications_example_key_is_refused() {
+        use p256::pkcs8::EncodePrivateKey;
+        // The private value that stands beside the public one in the document's source.
+        let d = URL_SAFE_NO_PAD.decode("xzUEdsyLosZF0acZGRAjTKImb0lQvAvssDK5XIZELd0").unwrap();
+        let pem = p256::SecretKey::from_slice(&d).unwrap().to_pkcs8_pem(Default::default()).unwrap();
+        assert!(matches!(SigningKey::from_pem(&pem, None, None), Err(InvalidKey::Example)));
+    }
+}

@@ -1,0 +1,199 @@
+//! Claims → signed Status List Tokens, and the public side that verifies them.
+//!
+//! Responsible for keys and signatures. Leaves the content of a token to `status_list/` and when to sign to `publish/`.
+//! Invariant: a private key is parsed once, never printed and never leaves this folder.
+
+mod key;
+mod public;
+
+pub use key::{InvalidKey, SigningKey, generate};
+pub use public::{Algorithm, Certificate, Jwk, JwkSet, PublicKey, UnsupportedKey};
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use thiserror::Error;
+
+use crate::status_list::{Claims, cwt, jwt};
+
+/// The key could not sign.
+#[derive(Debug, Error)]
+#[error("the signing key {kid} failed to sign")]
+pub struct SignError {
+    kid: String,
+}
+
+/// How a token's header points at the key that verifies it ("Key Resolution and Trust Management").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHints {
+    /// `kid`; CWT: 4.
+    pub kid: bool,
+    /// `x5c`, the certificate chain; CWT: `x5chain`, 33.
+    pub x5c: bool,
+    /// `jwk`, the public key itself; JWT only.
+    pub jwk: bool,
+}
+
+/// Signs the tokens of one pool.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    key: Arc<SigningKey>,
+    hints: KeyHints,
+}
+
+impl Signer {
+    /// A signer that names its key as `hints` say.
+    pub fn new(key: SigningKey, hints: KeyHints) -> Self {
+        Self { key: Arc::new(key), hints }
+    }
+
+    /// The key's id, as `jwks.json` and the tokens name it.
+    pub fn kid(&self) -> &str {
+        self.key.kid()
+    }
+
+    /// What verifies this signer's tokens.
+    pub fn public_key(&self) -> &PublicKey {
+        self.key.public_key()
+    }
+
+    /// The public key as it stands in `jwks.json`.
+    pub fn jwk(&self) -> Jwk {
+        self.key.public_key().to_jwk(Some(self.key.kid()))
+    }
+
+    /// When the leaf of the certificate chain ends, in seconds since 1970.
+    pub fn certificate_not_after(&self) -> Option<u64> {
+        self.key.chain().first().and_then(|leaf| Certificate::parse(leaf).ok()).map(|leaf| leaf.not_after)
+    }
+
+    /// The Status List Token in JWT format.
+    pub fn sign_jwt(&self, claims: &Claims) -> Result<String, SignError> {
+        let header = jwt::Header {
+            alg: self.key.public_key().algorithm().jose_name().to_owned(),
+            typ: jwt::TYP.to_owned(),
+            kid: self.hints.kid.then(|| self.key.kid().to_owned()),
+            x5c: self.hints.x5c.then(|| self.key.chain().iter().map(|der| STANDARD.encode(der)).collect()),
+            jwk: self.hints.jwk.then(|| {
+                serde_json::to_value(self.key.public_key().to_jwk(None))
+                    .expect("a public key has only text members")
+            }),
+            crit: None,
+        };
+        let input = jwt::signing_input(&header, claims);
+        let signature = self.sign(input.as_bytes())?;
+        Ok(jwt::assemble(input, &signature))
+    }
+
+    /// The Status List Token in CWT format.
+    pub fn sign_cwt(&self, claims: &Claims) -> Result<Vec<u8>, SignError> {
+        let hint = cwt::KeyHint {
+            kid: self.hints.kid.then(|| self.key.kid().as_bytes().to_vec()),
+            x5chain: if self.hints.x5c { self.key.chain().to_vec() } else { Vec::new() },
+        };
+        cwt::encode(self.key.public_key().algorithm().cose_number(), &hint, claims, |input| self.sign(input))
+    }
+
+    fn sign(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.key.sign(input).map_err(|_| SignError { kid: self.key.kid().to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status_list::{Bits, lst};
+
+    fn claims() -> Claims {
+        Claims {
+            sub: "https://example.com/lists/1".into(),
+            iss: Some("https://example.com".into()),
+            iat: 1000,
+            exp: Some(2000),
+            ttl: Some(60),
+            bits: Bits::One,
+            lst: lst::compress(&[0; 100]).into(),
+            aggregation_uri: Some("https://example.com/lists/aggregation/demo".into()),
+        }
+    }
+
+    fn signer(algorithm: Algorithm, hints: KeyHints) -> Signer {
+        Signer::new(SigningKey::from_pem(&generate(algorithm).unwrap(), None, None).unwrap(), hints)
+    }
+
+    const ALL_HINTS: KeyHints = KeyHints { kid: true, x5c: false, jwk: true };
+
+    #[test]
+    fn both_formats_verify_with_every_algorithm_and_not_with_another_key() {
+        for algorithm in Algorithm::ALL {
+            let (signer, other) = (signer(algorithm, ALL_HINTS), signer(algorithm, ALL_HINTS));
+            let token = signer.sign_jwt(&claims()).unwrap();
+            let read = jwt::decode(&token).unwrap();
+            assert_eq!(read.claims, claims());
+            assert_eq!(read.header.alg, algorithm.jose_name());
+            assert!(signer.public_key().verify(read.signing_input.as_bytes(), &read.signature));
+            assert!(!other.public_key().verify(read.signing_input.as_bytes(), &read.signature));
+
+            let token = signer.sign_cwt(&claims()).unwrap();
+            let read = cwt::decode(&token).unwrap();
+            assert_eq!(read.claims, claims());
+            assert_eq!(read.alg, algorithm.cose_number());
+            assert!(signer.public_key().verify(&read.signing_input, &read.signature));
+            assert!(!other.public_key().verify(&read.signing_input, &read.signature));
+        }
+    }
+
+    #[test]
+    fn another_library_verifies_our_jwt() {
+        for (algorithm, theirs) in [
+            (Algorithm::Es256, jsonwebtoken::Algorithm::ES256),
+            (Algorithm::Es384, jsonwebtoken::Algorithm::ES384),
+            (Algorithm::EdDsa, jsonwebtoken::Algorithm::EdDSA),
+        ] {
+            let signer = signer(algorithm, ALL_HINTS);
+            let jwk: jsonwebtoken::jwk::Jwk =
+                serde_json::from_value(serde_json::to_value(signer.jwk()).unwrap()).unwrap();
+            let mut validation = jsonwebtoken::Validation::new(theirs);
+            validation.validate_exp = false;
+            let token = signer.sign_jwt(&claims()).unwrap();
+            let read = jsonwebtoken::decode::<serde_json::Value>(
+                &token,
+                &jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap(),
+                &validation,
+            );
+            assert_eq!(read.unwrap().claims["sub"], claims().sub);
+        }
+    }
+
+    #[test]
+    fn hints_are_switches() {
+        let none = signer(Algorithm::Es256, KeyHints { kid: false, x5c: false, jwk: false });
+        let header = jwt::decode(&none.sign_jwt(&claims()).unwrap()).unwrap().header;
+        assert_eq!((header.kid, header.x5c, header.jwk), (None, None, None));
+        let all = signer(Algorithm::Es256, ALL_HINTS);
+        let header = jwt::decode(&all.sign_jwt(&claims()).unwrap()).unwrap().header;
+        assert_eq!(header.kid.as_deref(), Some(all.kid()));
+        let jwk = header.jwk.unwrap();
+        assert!(jwk.get("d").is_none() && jwk["x"].is_string());
+        assert_eq!(
+            cwt::decode(&all.sign_cwt(&claims()).unwrap()).unwrap().key.kid.as_deref(),
+            Some(all.kid().as_bytes())
+        );
+    }
+
+    #[test]
+    fn chain_stands_in_both_formats_leaf_first() {
+        let (key, chain) = key::tests::key_and_chain();
+        let signer = Signer::new(
+            SigningKey::from_pem(&key, Some(&chain), None).unwrap(),
+            KeyHints { kid: true, x5c: true, jwk: false },
+        );
+        let x5c = jwt::decode(&signer.sign_jwt(&claims()).unwrap()).unwrap().header.x5c.unwrap();
+        let x5chain = cwt::decode(&signer.sign_cwt(&claims()).unwrap()).unwrap().key.x5chain;
+        assert_eq!(x5c.iter().map(|der| STANDARD.decode(der).unwrap()).collect::<Vec<_>>(), x5chain);
+        assert_eq!(x5chain.len(), 2);
+        assert_eq!(&Certificate::parse(&x5chain[0]).unwrap().key, signer.public_key());
+        assert!(signer.certificate_not_after().is_some());
+    }
+}

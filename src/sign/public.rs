@@ -1,0 +1,268 @@
+//! Public keys: verifying a signature, JWK and certificate forms, and the thumbprint that names a key.
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The signature algorithms: fixed by the key, never taken from a token (RFC 8725, section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// ECDSA with P-256 and SHA-256.
+    Es256,
+    /// ECDSA with P-384 and SHA-384.
+    Es384,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl Algorithm {
+    /// All that keys can have here.
+    pub const ALL: [Self; 3] = [Self::Es256, Self::Es384, Self::EdDsa];
+
+    /// `alg` of a JOSE header.
+    pub const fn jose_name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    /// `alg` (1) of a COSE header.
+    pub const fn cose_number(self) -> i64 {
+        match self {
+            Self::Es256 => -7,
+            Self::Es384 => -35,
+            Self::EdDsa => -8,
+        }
+    }
+
+    /// The algorithm of this JOSE name.
+    pub fn from_jose_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.jose_name() == name)
+    }
+
+    const fn curve(self) -> &'static str {
+        match self {
+            Self::Es256 => "P-256",
+            Self::Es384 => "P-384",
+            Self::EdDsa => "Ed25519",
+        }
+    }
+
+    fn verification(self) -> &'static dyn VerificationAlgorithm {
+        match self {
+            Self::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
+            Self::Es384 => &signature::ECDSA_P384_SHA384_FIXED,
+            Self::EdDsa => &signature::ED25519,
+        }
+    }
+}
+
+/// A public key and the one algorithm it is used with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    algorithm: Algorithm,
+    /// The uncompressed point (0x04, x, y), or the 32 bytes of Ed25519.
+    bytes: Vec<u8>,
+}
+
+/// A key of a kind that is not used here, or damaged.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{0}: expected an EC key on P-256 or P-384, or Ed25519")]
+pub struct UnsupportedKey(pub String);
+
+/// A public key in JSON (RFC 7517).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jwk {
+    /// `EC` or `OKP`.
+    pub kty: String,
+    /// The curve.
+    #[serde(default)]
+    pub crv: String,
+    /// First coordinate, or the whole of an Ed25519 key.
+    #[serde(default)]
+    pub x: String,
+    /// Second coordinate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
+    /// The key's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// The algorithm it is used with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alg: Option<String>,
+    /// `sig`.
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    pub use_: Option<String>,
+}
+
+/// Several public keys, as `jwks.json` holds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JwkSet {
+    /// The keys.
+    pub keys: Vec<Jwk>,
+}
+
+/// What we need of an X.509 certificate.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The key it certifies.
+    pub key: PublicKey,
+    /// From when on it holds, in seconds since 1970.
+    pub not_before: u64,
+    /// Until when it holds, in seconds since 1970.
+    pub not_after: u64,
+    /// Its extended key usages as dotted numbers.
+    pub extended_key_usages: Vec<String>,
+}
+
+impl PublicKey {
+    pub(super) fn new(algorithm: Algorithm, bytes: Vec<u8>) -> Self {
+        Self { algorithm, bytes }
+    }
+
+    /// The algorithm of its signatures.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Whether `signature` (raw, as JOSE and COSE have it) is this key's over `message`.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(self.algorithm.verification(), &self.bytes).verify(message, signature).is_ok()
+    }
+
+    /// The key of this JWK.
+    pub fn from_jwk(jwk: &Jwk) -> Result<Self, UnsupportedKey> {
+        let unsupported = || UnsupportedKey(format!("JWK with kty {:?} and crv {:?}", jwk.kty, jwk.crv));
+        let algorithm = Algorithm::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.curve() == jwk.crv)
+            .ok_or_else(unsupported)?;
+        if jwk.alg.as_deref().is_some_and(|alg| alg != algorithm.jose_name()) {
+            return Err(UnsupportedKey(format!(
+                "JWK whose alg {:?} is not that of its curve {}",
+                jwk.alg, jwk.crv
+            )));
+        }
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| unsupported());
+        let bytes = match (algorithm, jwk.kty.as_str()) {
+            (Algorithm::EdDsa, "OKP") => decode(&jwk.x)?,
+            (Algorithm::Es256 | Algorithm::Es384, "EC") => {
+                [&[4][..], &decode(&jwk.x)?, &decode(jwk.y.as_deref().unwrap_or_default())?].concat()
+            }
+            _ => return Err(unsupported()),
+        };
+        Ok(Self { algorithm, bytes })
+    }
+
+    /// This key as a JWK, with its id if there is one to name.
+    pub fn to_jwk(&self, kid: Option<&str>) -> Jwk {
+        let coordinates = match self.algorithm {
+            Algorithm::EdDsa => (URL_SAFE_NO_PAD.encode(&self.bytes), None),
+            Algorithm::Es256 | Algorithm::Es384 => {
+                let (x, y) = self.bytes[1..].split_at(self.bytes.len() / 2);
+                (URL_SAFE_NO_PAD.encode(x), Some(URL_SAFE_NO_PAD.encode(y)))
+            }
+        };
+        Jwk {
+            kty: if self.algorithm == Algorithm::EdDsa { "OKP" } else { "EC" }.to_owned(),
+            crv: self.algorithm.curve().to_owned(),
+            x: coordinates.0,
+            y: coordinates.1,
+            kid: kid.map(str::to_owned),
+            alg: Some(self.algorithm.jose_name().to_owned()),
+            use_: Some("sig".to_owned()),
+        }
+    }
+
+    /// The JWK thumbprint (RFC 7638) with SHA-256: a name that follows from the key alone.
+    pub fn thumbprint(&self) -> String {
+        let Jwk { kty, crv, x, y, .. } = self.to_jwk(None);
+        let canonical = match y {
+            Some(y) => format!(r#"{{"crv":"{crv}","kty":"{kty}","x":"{x}","y":"{y}"}}"#),
+            None => format!(r#"{{"crv":"{crv}","kty":"{kty}","x":"{x}"}}"#),
+        };
+        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
+    }
+}
+
+impl Certificate {
+    /// Reads a DER certificate. Its own signature is not looked at.
+    pub fn parse(der: &[u8]) -> Result<Self, UnsupportedKey> {
+        let (_, certificate) = X509Certificate::from_der(der)
+            .map_err(|error| UnsupportedKey(format!("not an X.509 certificate ({error})")))?;
+        let info = certificate.public_key();
+        let bytes = info.subject_public_key.data.to_vec();
+        let algorithm = match (info.algorithm.algorithm.to_id_string().as_str(), bytes.len()) {
+            ("1.2.840.10045.2.1", 65) => Algorithm::Es256,
+            ("1.2.840.10045.2.1", 97) => Algorithm::Es384,
+            ("1.3.101.112", 32) => Algorithm::EdDsa,
+            (other, _) => return Err(UnsupportedKey(format!("certificate with a key of type {other}"))),
+        };
+        let eku = certificate.extended_key_usage().ok().flatten();
+        Ok(Self {
+            key: PublicKey { algorithm, bytes },
+            not_before: u64::try_from(certificate.validity().not_before.timestamp()).unwrap_or(0),
+            not_after: u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0),
+            extended_key_usages: eku
+                .map(|eku| eku.value.other.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status_list::vectors;
+
+    #[test]
+    fn thumbprint_is_that_of_rfc_8037() {
+        let jwk = Jwk {
+            kty: "OKP".into(),
+            crv: "Ed25519".into(),
+            x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".into(),
+            y: None,
+            kid: None,
+            alg: None,
+            use_: None,
+        };
+        let key = PublicKey::from_jwk(&jwk).unwrap();
+        assert_eq!(key.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn verifies_the_documents_tokens() {
+        let vector = vectors::token("status-list-token-cwt");
+        let key =
+            PublicKey::from_jwk(&serde_json::from_value(vector["public_jwk"].clone()).unwrap()).unwrap();
+        let (message, signature) = ("sig_structure_hex", "signature_hex");
+        let bytes = |name: &str| vectors::hex(vector[name].as_str().unwrap());
+        assert!(key.verify(&bytes(message), &bytes(signature)));
+        assert!(!key.verify(&bytes("payload_hex"), &bytes(signature)));
+        assert!(!key.verify(&bytes(message), &[]));
+    }
+
+    #[test]
+    fn other_keys_are_refused() {
+        let jwk = |kty: &str, crv: &str, alg: Option<&str>| Jwk {
+            kty: kty.into(),
+            crv: crv.into(),
+            x: "AA".into(),
+            y: Some("AA".into()),
+            kid: None,
+            alg: alg.map(str::to_owned),
+            use_: None,
+        };
+        assert!(PublicKey::from_jwk(&jwk("RSA", "", None)).is_err());
+        assert!(PublicKey::from_jwk(&jwk("oct", "P-256", None)).is_err());
+        assert!(PublicKey::from_jwk(&jwk("EC", "P-521", None)).is_err());
+        assert!(PublicKey::from_jwk(&jwk("EC", "P-256", Some("HS256"))).is_err());
+        assert!(Certificate::parse(b"no").is_err());
+    }
+}
