@@ -1,0 +1,76 @@
+//! The time of day: the system's, or a test's. Nothing else in the program asks for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A moment, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The moment this many milliseconds after 1970 began.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// The moment this many seconds after 1970 began.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs * 1000)
+    }
+
+    /// Milliseconds since 1970.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970, as `iat` and `exp` count them.
+    pub const fn secs(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// This moment and `duration` more.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long ago `earlier` was; zero if it lies ahead.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Where the time comes from. Cloning gives another handle to the same clock.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The system's.
+    System,
+    /// A test's, in milliseconds since 1970.
+    Set(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// A clock that stands still until it is [advanced](Self::advance).
+    pub fn set_to(now: Timestamp) -> Self {
+        Self::Set(Arc::new(AtomicU64::new(now.0)))
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::System => {
+                #[expect(clippy::disallowed_methods, reason = "this is the one home of the time of day")]
+                let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
+            }
+            Self::Set(millis) => Timestamp(millis.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a test's clock. The system's is not ours to move.
+    pub fn advance(&self, by: Duration) {
+        if let Self::Set(millis) = self {
+            millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! The promises of a store as a suite. A backend instantiates it with [`suite!`] and a folder-like harness that opens the
+//! same data again, as after a restart.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::*;
+use crate::status_list::{Bits, Capacity, Status, StatusRefused, StatusSet};
+
+/// One set of data that can be opened again and again, once at a time.
+pub(crate) trait Harness {
+    /// Opens it, as a fresh process would.
+    fn open(&self) -> Store;
+}
+
+/// Runs every promise below on a backend. `$harness` is an expression that makes an empty one.
+macro_rules! suite {
+    ($backend:ident, $harness:expr) => {
+        mod $backend {
+            suite! { @each $harness;
+                shape_is_kept_and_a_mismatch_refused, blocks_are_disjoint_and_end_with_the_list,
+                concurrent_leases_are_disjoint, tail_comes_back_once_and_only_from_the_end,
+                sealed_list_gives_nothing_more, changes_are_stored_and_counted, requests_are_all_or_nothing,
+                every_refusal_names_its_reason, final_status_is_never_left, final_status_holds_inside_a_batch,
+                default_status_fills_new_lists, touched_lists_are_dirty_since_their_first_change,
+                settling_clears_only_what_was_published, older_fence_is_refused, lease_expires_and_fences_grow,
+                due_lists_are_those_to_be_renewed, changes_since_publication_explain_it, everything_survives_a_restart,
+                unknown_lists_and_pools_are_errors, usage_adds_up
+            }
+        }
+    };
+    (@each $harness:expr; $($name:ident),* $(,)?) => {
+        $(#[tokio::test] async fn $name() { let harness = $harness; super::$name(&harness).await; })*
+    };
+}
+
+suite!(sqlite, super::SqliteHarness(tempfile::tempdir().expect("a temporary folder")));
+
+struct SqliteHarness(tempfile::TempDir);
+
+impl Harness for SqliteHarness {
+    fn open(&self) -> Store {
+        Store::Sqlite(SqliteStore::open(&self.0.path().join("contract.db")).expect("the database opens"))
+    }
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+const TERM: Duration = Duration::from_secs(30);
+
+fn shape(name: &str, size: u64, bits: Bits) -> PoolShape {
+    PoolShape {
+        id: name.parse().unwrap(),
+        capacity: Capacity::new(size, bits).unwrap(),
+        default_status: Status::VALID,
+        final_status: None,
+        statuses: StatusSet::new(bits, &[]).unwrap(),
+    }
+}
+
+async fn store_with_list(harness: &impl Harness, shape: &PoolShape) -> (Store, ListId) {
+    let store = harness.open();
+    store.declare_pool(shape).await.unwrap();
+    let list = store.open_list(&shape.id, NOW).await.unwrap();
+    (store, list)
+}
+
+fn change(list: ListId, idx: u64, value: u64) -> StatusChange {
+    StatusChange { list, idx, value }
+}
+
+async fn apply_one(store: &Store, changes: Vec<StatusChange>) -> Applied {
+    store.apply(vec![changes], NOW).await.unwrap().remove(0)
+}
+
+async fn value(store: &Store, list: ListId, idx: u64) -> u8 {
+    let array = store.snapshot(list).await.unwrap().array;
+    array.get(array.capacity().index(idx).unwrap()).value()
+}
+
+async fn publish(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: u64) {
+    let fence = store.lease_publisher(pool, "test", NOW, TERM).await.unwrap().unwrap();
+    store.settle(list, Publication { version, iat: NOW.secs(), resign_at }, fence).await.unwrap();
+}
+
+async fn shape_is_kept_and_a_mismatch_refused(harness: &impl Harness) {
+    let given = shape("a", 800, Bits::Two);
+    let store = harness.open();
+    store.declare_pool(&given).await.unwrap();
+    store.declare_pool(&given).await.unwrap();
+    let others = [
+        ("bits", shape("a", 800, Bits::Four)),
+        ("size", shape("a", 1600, Bits::Two)),
+        ("default-status", PoolShape { default_status: Status::INVALID, ..given.clone() }),
+        ("final-status", PoolShape { final_status: Some(Status::INVALID), ..given.clone() }),
+    ];
+    for (expected, other) in others {
+        match store.declare_pool(&other).await {
+            Err(StoreError::ShapeMismatch { setting, .. }) => assert_eq!(setting, expected),
+            answer => panic!("{expected}: {answer:?}"),
+        }
+    }
+    store.declare_pool(&given).await.unwrap();
+}
+
+async fn blocks_are_disjoint_and_end_with_the_list(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
+    let first = store.lease_block(list, 60).await.unwrap().unwrap();
+    assert_eq!((first.list, first.positions), (list, 0..60));
+    let second = store.lease_block(list, 60).await.unwrap().unwrap();
+    assert_eq!(second.positions, 60..96);
+    assert_eq!(first.key, second.key, "one key for the life of a list");
+    assert_eq!(store.lease_block(list, 1).await.unwrap(), None);
+    assert!(store.open_lists(&"a".parse().unwrap()).await.unwrap().is_empty());
+    let other = store.open_list(&"a".parse().unwrap(), NOW).await.unwrap();
+    assert_ne!(
+        store.lease_block(other, 1).await.unwrap().unwrap().key,
+        first.key,
+        "every list has its own key"
+    );
+}
+
+async fn concurrent_leases_are_disjoint(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 8000, Bits::One)).await;
+    let leases = (0..40).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move { store.lease_block(list, 100 + n).await.unwrap() })
+    });
+    let mut seen = HashSet::new();
+    for lease in leases.collect::<Vec<_>>() {
+        for position in lease.await.unwrap().unwrap().positions {
+            assert!(seen.insert(position), "position {position} was leased twice");
+        }
+    }
+}
+
+async fn tail_comes_back_once_and_only_from_the_end(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
+    let first = store.lease_block(list, 50).await.unwrap().unwrap();
+    let second = store.lease_block(list, 46).await.unwrap().unwrap();
+    assert!(!store.return_tail(&first, 10).await.unwrap(), "somebody leased beyond it");
+    assert!(store.return_tail(&second, 60).await.unwrap());
+    assert!(!store.return_tail(&second, 60).await.unwrap(), "a retry is a no-op");
+    assert!(!store.return_tail(&second, 96).await.unwrap(), "nothing to return");
+    assert_eq!(
+        store.lease_block(list, 100).await.unwrap().unwrap().positions,
+        60..96,
+        "a full list is open again"
+    );
+}
+
+async fn sealed_list_gives_nothing_more(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
+    let block = store.lease_block(list, 50).await.unwrap().unwrap();
+    store.seal_list(list).await.unwrap();
+    assert_eq!(store.lease_block(list, 1).await.unwrap(), None);
+    assert!(!store.return_tail(&block, 10).await.unwrap());
+    assert!(!store.list(list).await.unwrap().unwrap().open);
+    apply_one(&store, vec![change(list, 3, 1)]).await.unwrap();
+    assert_eq!(value(&store, list, 3).await, 1, "its statuses can still be updated");
+}
+
+async fn changes_are_stored_and_counted(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 100_000, Bits::Two)).await;
+    let other = store.open_list(&"a".parse().unwrap(), NOW).await.unwrap();
+    let answers = store
+        .apply(
+            vec![
+                vec![change(list, 0, 1), change(list, 99_999, 2)],
+                vec![change(list, 50_000, 1)],
+                vec![change(other, 1, 1)],
+            ],
+            NOW,
+        )
+        .await
+        .unwrap();
+    assert_eq!(answers, [Ok(()), Ok(()), Ok(())]);
+    let snapshot = store.snapshot(list).await.unwrap();
+    assert_eq!(snapshot.version, 1, "one batch, one version");
+    assert_eq!(snapshot.array.counts(), [99_997, 2, 1, 0]);
+    apply_one(&store, vec![change(list, 0, 0)]).await.unwrap();
+    assert_eq!(store.snapshot(list).await.unwrap().version, 2);
+    assert_eq!((value(&store, list, 0).await, value(&store, list, 1).await), (0, 0));
+    assert_eq!(store.snapshot(other).await.unwrap().version, 1);
+}
+
+async fn requests_are_all_or_nothing(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let answers = store
+        .apply(
+            vec![
+                vec![change(list, 1, 1)],
+                vec![change(list, 2, 1), change(list, 1, 0), change(list, 800, 1)],
+                vec![change(list, 3, 1)],
+            ],
+            NOW,
+        )
+        .await
+        .unwrap();
+    assert!(answers[0].is_ok() && answers[1].is_err() && answers[2].is_ok());
+    let found = [value(&store, list, 1).await, value(&store, list, 2).await, value(&store, list, 3).await];
+    assert_eq!(found, [1, 0, 1], "nothing of the refused request stands, and all of the others");
+    let version = store.snapshot(list).await.unwrap().version;
+    assert!(apply_one(&store, vec![change(list, 9, 9)]).await.is_err());
+    assert_eq!(store.snapshot(list).await.unwrap().version, version, "a refused batch changes no version");
+}
+
+async fn every_refusal_names_its_reason(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::Four)).await;
+    let nowhere = ListId::random();
+    assert_eq!(
+        apply_one(&store, vec![change(nowhere, 0, 1)]).await,
+        Err(Refusal::NoSuchList { list: nowhere })
+    );
+    assert_eq!(
+        apply_one(&store, vec![change(list, 800, 1)]).await,
+        Err(Refusal::IndexOutOfRange { list, idx: 800, entries: 800 })
+    );
+    for (value, why) in [
+        (16, StatusRefused::TooWide { value: 16, bits: Bits::Four }),
+        (3, StatusRefused::Undeclared { value: 3 }),
+        (4, StatusRefused::Reserved { value: 4 }),
+    ] {
+        assert_eq!(
+            apply_one(&store, vec![change(list, 7, value)]).await,
+            Err(Refusal::ValueRefused { list, idx: 7, value, why })
+        );
+    }
+    assert!(store.dirty(&"a".parse().unwrap()).await.unwrap().is_empty(), "nothing changed");
+}
+
+async fn final_status_is_never_left(harness: &impl Harness) {
+    let given = PoolShape { final_status: Some(Status::INVALID), ..shape("a", 800, Bits::Two) };
+    let (store, list) = store_with_list(harness, &given).await;
+    apply_one(&store, vec![change(list, 5, 2)]).await.unwrap();
+    apply_one(&store, vec![change(list, 5, 1)]).await.unwrap();
+    apply_one(&store, vec![change(list, 5, 1)]).await.unwrap();
+    for value in [0, 2] {
+        let refusal = Refusal::FinalStatus { list, idx: 5, status: Status::INVALID };
+        assert_eq!(apply_one(&store, vec![change(list, 5, value)]).await, Err(refusal));
+    }
+    publish(&store, &given.id, list, 3, 0).await;
+    drop(store);
+    let store = harness.open();
+    store.declare_pool(&given).await.unwrap();
+    assert!(apply_one(&store, vec![change(list, 5, 0)]).await.is_err(), "nor after a restart");
+    assert_eq!(value(&store, list, 5).await, 1);
+}
+
+async fn final_status_holds_inside_a_batch(harness: &impl Harness) {
+    let given = PoolShape { final_status: Some(Status::INVALID), ..shape("a", 800, Bits::Two) };
+    let (store, list) = store_with_list(harness, &given).await;
+    let answers = store
+        .apply(
+            vec![
+                vec![change(list, 5, 1), change(list, 6, 9)],
+                vec![change(list, 5, 2)],
+                vec![change(list, 5, 1)],
+                vec![change(list, 5, 0)],
+            ],
+            NOW,
+        )
+        .await
+        .unwrap();
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, true, false]);
+    assert_eq!(value(&store, list, 5).await, 1);
+}
+
+async fn default_status_fills_new_lists(harness: &impl Harness) {
+    let given = PoolShape { default_status: Status::INVALID, ..shape("a", 80_000, Bits::One) };
+    let (store, list) = store_with_list(harness, &given).await;
+    apply_one(&store, vec![change(list, 70_000, 0)]).await.unwrap();
+    publish(&store, &given.id, list, 1, 0).await;
+    assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [1, 79_999]);
+    drop(store);
+    assert_eq!(harness.open().snapshot(list).await.unwrap().array.counts(), [1, 79_999]);
+}
+
+async fn touched_lists_are_dirty_since_their_first_change(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    let untouched = store.open_list(&pool, NOW).await.unwrap();
+    store.apply(vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
+    store.apply(vec![vec![change(list, 2, 1)]], NOW.plus(TERM)).await.unwrap();
+    let dirty = store.dirty(&pool).await.unwrap();
+    assert_eq!(dirty, [Pending { list, since: Some(NOW.millis()), published: None }]);
+    assert!(
+        store.due(&pool, NOW).await.unwrap().iter().any(|pending| pending.list == untouched),
+        "never published"
+    );
+}
+
+async fn settling_clears_only_what_was_published(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    store.apply(vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
+    let snapshot = store.snapshot(list).await.unwrap();
+    let later = NOW.plus(TERM);
+    store.apply(vec![vec![change(list, 2, 1)]], later).await.unwrap();
+    publish(&store, &pool, list, snapshot.version, NOW.secs() + 100).await;
+    let dirty = store.dirty(&pool).await.unwrap();
+    assert_eq!(dirty.len(), 1, "a change came in between");
+    assert_eq!(dirty[0].since, Some(later.millis()), "only the later change waits");
+    publish(&store, &pool, list, 2, NOW.secs() + 100).await;
+    assert!(store.dirty(&pool).await.unwrap().is_empty());
+    assert_eq!(store.list(list).await.unwrap().unwrap().published.unwrap().version, 2);
+    assert_eq!((value(&store, list, 1).await, value(&store, list, 2).await), (1, 1));
+    store.apply(vec![vec![change(list, 1, 0)]], later).await.unwrap();
+    assert_eq!(value(&store, list, 1).await, 0, "changes after folding stand over the chunks");
+}
+
+async fn older_fence_is_refused(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    let old = store.lease_publisher(&pool, "first", NOW, TERM).await.unwrap().unwrap();
+    let new = store.lease_publisher(&pool, "second", NOW.plus(TERM * 2), TERM).await.unwrap().unwrap();
+    let publication = Publication { version: 0, iat: NOW.secs(), resign_at: 0 };
+    assert!(matches!(store.settle(list, publication, old).await, Err(StoreError::Fenced)));
+    assert_eq!(store.list(list).await.unwrap().unwrap().published, None);
+    store.settle(list, publication, new).await.unwrap();
+}
+
+async fn lease_expires_and_fences_grow(harness: &impl Harness) {
+    let (store, _) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    let first = store.lease_publisher(&pool, "first", NOW, TERM).await.unwrap().unwrap();
+    assert_eq!(store.lease_publisher(&pool, "second", NOW, TERM).await.unwrap(), None);
+    assert_eq!(
+        store.lease_publisher(&pool, "first", NOW.plus(TERM / 2), TERM).await.unwrap(),
+        Some(first),
+        "extended"
+    );
+    assert_eq!(store.lease_publisher(&pool, "second", NOW.plus(TERM), TERM).await.unwrap(), None);
+    let second = store.lease_publisher(&pool, "second", NOW.plus(TERM * 2), TERM).await.unwrap().unwrap();
+    assert!(second > first);
+    assert_eq!(store.lease_publisher(&pool, "first", NOW.plus(TERM * 2), TERM).await.unwrap(), None);
+}
+
+async fn due_lists_are_those_to_be_renewed(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool: PoolId = "a".parse().unwrap();
+    let due = async |t: u64| store.due(&pool, Timestamp::from_secs(t)).await.unwrap().len();
+    assert_eq!(due(0).await, 1, "a list that was never published is due at once");
+    publish(&store, &pool, list, 0, 5000).await;
+    assert_eq!((due(4999).await, due(5000).await), (0, 1));
+    store.mark_due(list).await.unwrap();
+    assert_eq!(due(0).await, 1);
+}
+
+async fn changes_since_publication_explain_it(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    apply_one(&store, vec![change(list, 1, 1)]).await.unwrap();
+    publish(&store, &pool, list, 1, 0).await;
+    apply_one(&store, vec![change(list, 2, 1), change(list, 3, 1)]).await.unwrap();
+    apply_one(&store, vec![change(list, 3, 0)]).await.unwrap();
+    apply_one(&store, vec![change(list, 4, 1)]).await.unwrap();
+    let Some(changes) = store.changes_since_publication(list, 3).await.unwrap() else { return };
+    assert_eq!(changes, [(2, Status::INVALID), (3, Status::INVALID), (3, Status::VALID)]);
+}
+
+async fn everything_survives_a_restart(harness: &impl Harness) {
+    let given = shape("a", 100_000, Bits::Two);
+    let (store, list) = store_with_list(harness, &given).await;
+    let block = store.lease_block(list, 10).await.unwrap().unwrap();
+    apply_one(&store, vec![change(list, 1, 1), change(list, 99_999, 2)]).await.unwrap();
+    publish(&store, &given.id, list, 1, 5000).await;
+    apply_one(&store, vec![change(list, 50_000, 1)]).await.unwrap();
+    let record = store.list(list).await.unwrap();
+    drop(store);
+    let store = harness.open();
+    store.declare_pool(&given).await.unwrap();
+    assert_eq!(store.list(list).await.unwrap(), record);
+    assert_eq!(store.dirty(&given.id).await.unwrap().len(), 1);
+    assert_eq!(
+        [value(&store, list, 1).await, value(&store, list, 99_999).await, value(&store, list, 50_000).await],
+        [1, 2, 1]
+    );
+    let next = store.lease_block(list, 10).await.unwrap().unwrap();
+    assert_eq!((next.positions, next.key), (10..20, block.key));
+    apply_one(&store, vec![change(list, 2, 1)]).await.unwrap();
+    publish(&store, &given.id, list, 3, 5000).await;
+    assert_eq!(
+        [value(&store, list, 1).await, value(&store, list, 2).await, value(&store, list, 50_000).await],
+        [1, 1, 1]
+    );
+}
+
+async fn unknown_lists_and_pools_are_errors(harness: &impl Harness) {
+    let store = harness.open();
+    let (pool, list) = ("none".parse().unwrap(), ListId::random());
+    assert!(matches!(store.open_list(&pool, NOW).await, Err(StoreError::NoSuchPool(_))));
+    assert!(matches!(store.snapshot(list).await, Err(StoreError::NoSuchList(_))));
+    assert!(matches!(store.seal_list(list).await, Err(StoreError::NoSuchList(_))));
+    assert!(matches!(store.mark_due(list).await, Err(StoreError::NoSuchList(_))));
+    assert_eq!(store.lease_block(list, 1).await.unwrap(), None);
+    assert_eq!(store.list(list).await.unwrap(), None);
+    assert!(store.lists(&pool).await.unwrap().is_empty());
+}
+
+async fn usage_adds_up(harness: &impl Harness) {
+    let given = shape("a", 96, Bits::One);
+    let (store, list) = store_with_list(harness, &given).await;
+    store.open_list(&given.id, NOW).await.unwrap();
+    store.lease_block(list, 10).await.unwrap();
+    assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 2, leased: 10, free: 182 });
+    let lists = store.lists(&given.id).await.unwrap();
+    assert_eq!(lists.iter().map(|list| list.leased).collect::<Vec<_>>(), [10, 0]);
+    assert!(lists.iter().all(|list| list.pool == given.id && list.open));
+}

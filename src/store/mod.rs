@@ -1,0 +1,159 @@
+//! The durable truth: pools, lists, statuses, and what is still to be published.
+//!
+//! Responsible for atomic, durable steps. Leaves the choice of indices to `allocate/`, batching to `update.rs`, and what a
+//! publication is to `publish/`. Invariants: a write that was answered survives any crash; a change and its dirty mark are
+//! one step; the cost of every operation follows what it returns, never how many lists there are.
+
+#[cfg(test)]
+mod contract;
+mod model;
+mod sqlite;
+
+pub use model::{
+    Block, Fence, ListRecord, OpenList, Pending, PoolUsage, Publication, Refusal, Snapshot, StatusChange,
+    StoreError,
+};
+pub use sqlite::SqliteStore;
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::config::StoreConfig;
+use crate::pool::{PoolId, PoolShape};
+use crate::status_list::{ListId, Status};
+
+/// What one request's changes came to.
+pub type Applied = Result<(), Refusal>;
+
+/// A backend. Closed: both are listed here, and both pass the suite in `contract.rs`. Cloning gives another handle.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// One file, one process.
+    Sqlite(SqliteStore),
+}
+
+/// Passes a call on to the backend.
+macro_rules! backend {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Store::Sqlite($store) => $call.await,
+        }
+    };
+}
+
+impl Store {
+    /// Opens the backend of the settings.
+    pub fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        match config {
+            StoreConfig::Sqlite { path } => Ok(Self::Sqlite(SqliteStore::open(path)?)),
+            StoreConfig::Redis(redis) => Err(StoreError::Open {
+                path: format!("redis://{}:{}", redis.host, redis.port),
+                why: "this version has no Redis backend yet; set `storage-type: sqlite`".to_owned(),
+            }),
+        }
+    }
+
+    /// Creates the pool, or verifies that it has this shape. Must come before every other operation on it.
+    pub async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
+        backend!(self, store => store.declare_pool(shape))
+    }
+
+    /// Opens a list with a random id and permutation key. It is pending until its first publication.
+    pub async fn open_list(&self, pool: &PoolId, now: Timestamp) -> Result<ListId, StoreError> {
+        backend!(self, store => store.open_list(pool, now))
+    }
+
+    /// The lists of a pool that still give references.
+    pub async fn open_lists(&self, pool: &PoolId) -> Result<Vec<OpenList>, StoreError> {
+        backend!(self, store => store.open_lists(pool))
+    }
+
+    /// Takes up to `n` positions of a list for the caller alone; `None` when it has none left. Answered after it is durable.
+    pub async fn lease_block(&self, list: ListId, n: u32) -> Result<Option<Block>, StoreError> {
+        backend!(self, store => store.lease_block(list, n))
+    }
+
+    /// Gives the positions of `block` from `from` on back, if nobody leased beyond it. Answers whether it did; a retry does not.
+    pub async fn return_tail(&self, block: &Block, from: u32) -> Result<bool, StoreError> {
+        backend!(self, store => store.return_tail(block, from))
+    }
+
+    /// Ends allocation from a list for ever and forgets its permutation key.
+    pub async fn seal_list(&self, list: ListId) -> Result<(), StoreError> {
+        backend!(self, store => store.seal_list(list))
+    }
+
+    /// Applies the requests in one atomic durable step, each all or nothing, in order. Marks the touched lists dirty.
+    pub async fn apply(
+        &self,
+        requests: Vec<Vec<StatusChange>>,
+        now: Timestamp,
+    ) -> Result<Vec<Applied>, StoreError> {
+        backend!(self, store => store.apply(requests, now))
+    }
+
+    /// Lists with unpublished changes, those waiting longest first.
+    pub async fn dirty(&self, pool: &PoolId) -> Result<Vec<Pending>, StoreError> {
+        backend!(self, store => store.dirty(pool))
+    }
+
+    /// Lists whose publication is to be renewed by `t`, and those that were never published.
+    pub async fn due(&self, pool: &PoolId, t: Timestamp) -> Result<Vec<Pending>, StoreError> {
+        backend!(self, store => store.due(pool, t))
+    }
+
+    /// The statuses of a list; its bytes are at least as new as its version.
+    pub async fn snapshot(&self, list: ListId) -> Result<Snapshot, StoreError> {
+        backend!(self, store => store.snapshot(list))
+    }
+
+    /// What was changed since the list's latest publication, up to `version`, oldest first; `None` where no journal is kept.
+    pub async fn changes_since_publication(
+        &self,
+        list: ListId,
+        version: u64,
+    ) -> Result<Option<Vec<(u32, Status)>>, StoreError> {
+        backend!(self, store => store.changes_since_publication(list, version))
+    }
+
+    /// Records a publication; clears the dirty mark if its version is still the current one. Refuses an older fence.
+    pub async fn settle(
+        &self,
+        list: ListId,
+        publication: Publication,
+        fence: Fence,
+    ) -> Result<(), StoreError> {
+        backend!(self, store => store.settle(list, publication, fence))
+    }
+
+    /// Makes a list due at once, for a file that is missing or wrong.
+    pub async fn mark_due(&self, list: ListId) -> Result<(), StoreError> {
+        backend!(self, store => store.mark_due(list))
+    }
+
+    /// Takes or extends the right to publish a pool, for `term` from now; `None` while another holder has it.
+    pub async fn lease_publisher(
+        &self,
+        pool: &PoolId,
+        holder: &str,
+        now: Timestamp,
+        term: Duration,
+    ) -> Result<Option<Fence>, StoreError> {
+        backend!(self, store => store.lease_publisher(pool, holder, now, term))
+    }
+
+    /// What the store knows of a list.
+    pub async fn list(&self, list: ListId) -> Result<Option<ListRecord>, StoreError> {
+        backend!(self, store => store.list(list))
+    }
+
+    /// All lists of a pool, in the order of their making.
+    pub async fn lists(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
+        backend!(self, store => store.lists(pool))
+    }
+
+    /// How much of a pool is used.
+    pub async fn usage(&self, pool: &PoolId) -> Result<PoolUsage, StoreError> {
+        backend!(self, store => store.usage(pool))
+    }
+}

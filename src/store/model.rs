@@ -1,0 +1,204 @@
+//! The values that go in and out of a store.
+
+use std::ops::Range;
+
+use thiserror::Error;
+
+use crate::pool::PoolId;
+use crate::status_list::{ListId, Status, StatusArray, StatusRefused};
+
+/// One status to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusChange {
+    /// The list.
+    pub list: ListId,
+    /// The entry; checked by the store against the list's capacity.
+    pub idx: u64,
+    /// The new status; checked by the store against the pool's statuses.
+    pub value: u64,
+}
+
+/// Why a request's changes were not applied. Nothing of that request was.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// No list has this id.
+    #[error("no list with id {list}")]
+    NoSuchList {
+        /// The id.
+        list: ListId,
+    },
+    /// The list is shorter.
+    #[error("list {list} has {entries} entries, so there is no index {idx}")]
+    IndexOutOfRange {
+        /// The list.
+        list: ListId,
+        /// The index asked for.
+        idx: u64,
+        /// Entries of the list.
+        entries: u32,
+    },
+    /// The value may not stand in this list.
+    #[error("value {value} at index {idx} of list {list}: {why}")]
+    ValueRefused {
+        /// The list.
+        list: ListId,
+        /// The index.
+        idx: u64,
+        /// The value.
+        value: u64,
+        /// Which rule it breaks.
+        why: StatusRefused,
+    },
+    /// The entry has the pool's final status, which cannot be left.
+    #[error("index {idx} of list {list} has the final status {status}")]
+    FinalStatus {
+        /// The list.
+        list: ListId,
+        /// The index.
+        idx: u64,
+        /// The final status.
+        status: Status,
+    },
+}
+
+/// A leased range of a list's counter: these positions are this caller's alone, durably.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The list.
+    pub list: ListId,
+    /// The list's permutation key.
+    pub key: [u8; 16],
+    /// The positions.
+    pub positions: Range<u32>,
+}
+
+/// A list that still gives references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenList {
+    /// The list.
+    pub id: ListId,
+    /// Positions already leased.
+    pub leased: u32,
+    /// Whether its `uri` answers already.
+    pub published: bool,
+}
+
+/// What the store knows of one list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListRecord {
+    /// The list.
+    pub id: ListId,
+    /// The pool it belongs to, for ever.
+    pub pool: PoolId,
+    /// Positions already leased.
+    pub leased: u32,
+    /// Whether it still gives references.
+    pub open: bool,
+    /// Grows by one with each applied batch that touches the list.
+    pub version: u64,
+    /// Its latest publication.
+    pub published: Option<Publication>,
+}
+
+/// The signed files of one list at one version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The version that the files show.
+    pub version: u64,
+    /// `iat` of the tokens, in seconds since 1970.
+    pub iat: u64,
+    /// When the list is to be signed again without a change, in seconds since 1970.
+    pub resign_at: u64,
+}
+
+/// A list that has something to publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The list.
+    pub list: ListId,
+    /// When its first unpublished change was made, in milliseconds since 1970; `None` if it is only due.
+    pub since: Option<u64>,
+    /// Its latest publication.
+    pub published: Option<Publication>,
+}
+
+/// A list's statuses. Invariant: `array` is at least as new as `version`.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The version.
+    pub version: u64,
+    /// The statuses.
+    pub array: StatusArray,
+}
+
+/// The right to publish a pool, until it expires. A later holder has a higher number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fence(pub u64);
+
+/// How much of a pool is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Lists of the pool.
+    pub lists: u64,
+    /// Positions leased, in all lists.
+    pub leased: u64,
+    /// Positions that open lists still have.
+    pub free: u64,
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// It does not answer, or not in time. Whether the write happened is unknown; every write may be repeated.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// Another process has the database.
+    #[error("{path} is used by another process; stop it first, or give this one another `sqlite.path`")]
+    InUse {
+        /// The database.
+        path: String,
+    },
+    /// The file cannot be opened or is no database of ours.
+    #[error("cannot open {path}: {why}")]
+    Open {
+        /// The database.
+        path: String,
+        /// What the system says.
+        why: String,
+    },
+    /// Written by a later version of this program.
+    #[error(
+        "{path} has schema {found}, this version knows up to {known}; use the newer version that wrote it"
+    )]
+    SchemaTooNew {
+        /// The database.
+        path: String,
+        /// Its schema.
+        found: usize,
+        /// The newest known here.
+        known: usize,
+    },
+    /// The pool exists with another shape.
+    #[error(
+        "pool {pool} was created with {setting} {stored}, the settings say {given}; {setting} can never change: set it back, or give the pool a new name"
+    )]
+    ShapeMismatch {
+        /// The pool.
+        pool: PoolId,
+        /// The setting that differs.
+        setting: &'static str,
+        /// Its value in the store.
+        stored: String,
+        /// Its value in the settings.
+        given: String,
+    },
+    /// No pool of this name was declared.
+    #[error("no pool {0}")]
+    NoSuchPool(PoolId),
+    /// No list has this id.
+    #[error("no list {0}")]
+    NoSuchList(ListId),
+    /// Another instance took over the publishing of this pool.
+    #[error("publishing of this pool was taken over by another instance")]
+    Fenced,
+}

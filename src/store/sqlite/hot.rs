@@ -1,0 +1,146 @@
+//! Lists that were written lately, unpacked in memory: a final status is checked, and chunks are folded, without reading.
+//!
+//! Only a cache. What it holds equals what is committed, or the list is dropped from it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::read;
+use crate::pool::PoolShape;
+use crate::status_list::{Index, ListId, Status, StatusArray};
+use crate::store::model::StoreError;
+
+/// Bytes of one chunk row.
+pub(super) const CHUNK_BYTES: usize = 4096;
+/// The most bytes of arrays kept: 2,500 lists of 100,000 entries of one bit.
+const ARRAYS_BYTES_MAX: usize = 32 << 20;
+
+/// One list in memory.
+pub(super) struct HotList {
+    pub(super) id: i64,
+    pub(super) shape: Arc<PoolShape>,
+    pub(super) version: u64,
+    /// The seq of its latest journal row.
+    pub(super) journaled: i64,
+    array: StatusArray,
+    /// Chunks that differ from their rows.
+    unfolded: BTreeSet<usize>,
+    used_at: u64,
+}
+
+/// The lists in memory.
+#[derive(Default)]
+pub(super) struct HotLists {
+    lists: HashMap<ListId, HotList>,
+    bytes: usize,
+    ticks: u64,
+}
+
+impl HotList {
+    pub(super) fn get(&self, index: Index) -> Status {
+        self.array.get(index)
+    }
+
+    /// Sets a status and answers what stood there.
+    pub(super) fn set(&mut self, index: Index, status: Status) -> Status {
+        self.unfolded.insert(self.array.byte_of(index) / CHUNK_BYTES);
+        self.array.set(index, status)
+    }
+
+    /// The chunks that differ from their rows, each with its number.
+    pub(super) fn unfolded(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let bytes = self.array.as_bytes();
+        self.unfolded
+            .iter()
+            .map(move |&n| (n, &bytes[n * CHUNK_BYTES..bytes.len().min((n + 1) * CHUNK_BYTES)]))
+    }
+
+    pub(super) fn folded(&mut self) {
+        self.unfolded.clear();
+    }
+}
+
+impl HotLists {
+    /// The list, read from the database if it is not in memory; `None` if there is none of this id.
+    pub(super) fn load(
+        &mut self,
+        connection: &Connection,
+        list: ListId,
+        shape_of: impl FnOnce(i64) -> Result<Arc<PoolShape>, StoreError>,
+    ) -> Result<Option<&mut HotList>, StoreError> {
+        self.ticks += 1;
+        if !self.lists.contains_key(&list) {
+            let Some((id, journaled, snapshot)) = read::snapshot_in(connection, list)? else {
+                return Ok(None);
+            };
+            let shape = shape_of(id)?;
+            self.bytes += snapshot.array.as_bytes().len();
+            let unfolded = unfolded_chunks(connection, id, &snapshot.array)?;
+            let hot = HotList {
+                id,
+                shape,
+                version: snapshot.version,
+                journaled,
+                array: snapshot.array,
+                unfolded,
+                used_at: 0,
+            };
+            self.lists.insert(list, hot);
+        }
+        let ticks = self.ticks;
+        Ok(self.lists.get_mut(&list).map(|hot| {
+            hot.used_at = ticks;
+            hot
+        }))
+    }
+
+    /// A list that was loaded before and not dropped since.
+    pub(super) fn loaded(&mut self, list: ListId) -> &mut HotList {
+        self.lists
+            .get_mut(&list)
+            .expect("the caller loaded it in this step, and nothing is dropped before its end")
+    }
+
+    /// Forgets a list, so that it is read again.
+    pub(super) fn forget(&mut self, list: ListId) {
+        if let Some(hot) = self.lists.remove(&list) {
+            self.bytes -= hot.array.as_bytes().len();
+        }
+    }
+
+    /// Drops the lists that were used longest ago, until the rest fits. To be called between steps.
+    pub(super) fn trim(&mut self) {
+        if self.bytes <= ARRAYS_BYTES_MAX {
+            return;
+        }
+        let mut by_age: Vec<_> = self.lists.iter().map(|(list, hot)| (hot.used_at, *list)).collect();
+        by_age.sort_unstable();
+        for (_, list) in by_age {
+            if self.bytes <= ARRAYS_BYTES_MAX * 3 / 4 {
+                break;
+            }
+            self.forget(list);
+        }
+    }
+}
+
+/// Which chunks the journal has touched since the last folding.
+fn unfolded_chunks(
+    connection: &Connection,
+    id: i64,
+    array: &StatusArray,
+) -> Result<BTreeSet<usize>, StoreError> {
+    let sql = "SELECT DISTINCT journal.idx FROM journal JOIN list ON list.id = journal.list
+               WHERE journal.list = ?1 AND journal.seq > list.folded";
+    let mut query = connection.prepare_cached(sql)?;
+    let indices = query.query_map([id], |row| row.get::<_, u64>(0))?;
+    let mut chunks = BTreeSet::new();
+    for idx in indices {
+        if let Ok(index) = array.capacity().index(idx?) {
+            chunks.insert(array.byte_of(index) / CHUNK_BYTES);
+        }
+    }
+    Ok(chunks)
+}

@@ -1,0 +1,266 @@
+//! The default backend: one SQLite file, one process, one thread that writes.
+//!
+//! Statuses are an append-only journal that is folded into chunks after each publication. Writes are fsynced (WAL,
+//! `synchronous=FULL`) before they are answered. Reads go through a connection of their own and see what is committed.
+
+mod hot;
+mod read;
+mod schema;
+mod write;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
+
+use super::Applied;
+use super::model::{
+    Block, Fence, ListRecord, OpenList, Pending, PoolUsage, Publication, Snapshot, StatusChange, StoreError,
+};
+use crate::clock::Timestamp;
+use crate::pool::{PoolId, PoolShape};
+use crate::status_list::{ListId, Status};
+use write::Writer;
+
+type Job = Box<dyn FnOnce(&mut Writer) + Send>;
+
+/// A handle to the database; clones share it.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    writer: mpsc::Sender<Job>,
+    reader: Arc<Mutex<Connection>>,
+    /// Held as long as any handle lives; the system lets go of it when the process ends, however it ends.
+    _lock: Arc<File>,
+}
+
+impl SqliteStore {
+    /// Opens or creates the database and brings its schema up to date. Refused while another process has it open.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let shown = path.display().to_string();
+        let open_error = |why: &dyn ToString| StoreError::Open { path: shown.clone(), why: why.to_string() };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|why| open_error(&why))?;
+        }
+        let lock = lock(path)?;
+        let mut connection = Connection::open(path).map_err(|why| open_error(&why))?;
+        configure(&connection).map_err(|why| open_error(&why))?;
+        schema::migrate(&mut connection, path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(path, flags).map_err(|why| open_error(&why))?;
+        reader.busy_timeout(Duration::from_secs(5)).map_err(|why| open_error(&why))?;
+
+        let (sender, jobs) = mpsc::channel::<Job>();
+        let mut writer = Writer::new(connection);
+        std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || {
+                while let Ok(job) = jobs.recv() {
+                    job(&mut writer);
+                }
+            })
+            .map_err(|why| open_error(&why))?;
+        Ok(Self { writer: sender, reader: Arc::new(Mutex::new(reader)), _lock: Arc::new(lock) })
+    }
+
+    pub(super) async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
+        let shape = shape.clone();
+        self.write(move |writer| writer.declare_pool(shape)).await
+    }
+
+    pub(super) async fn open_list(&self, pool: &PoolId, _now: Timestamp) -> Result<ListId, StoreError> {
+        let pool = pool.clone();
+        self.write(move |writer| writer.open_list(&pool)).await
+    }
+
+    pub(super) async fn lease_block(&self, list: ListId, n: u32) -> Result<Option<Block>, StoreError> {
+        self.write(move |writer| writer.lease_block(list, n)).await
+    }
+
+    pub(super) async fn return_tail(&self, block: &Block, from: u32) -> Result<bool, StoreError> {
+        let block = block.clone();
+        self.write(move |writer| writer.return_tail(&block, from)).await
+    }
+
+    pub(super) async fn seal_list(&self, list: ListId) -> Result<(), StoreError> {
+        self.write(move |writer| writer.seal_list(list)).await
+    }
+
+    pub(super) async fn apply(
+        &self,
+        requests: Vec<Vec<StatusChange>>,
+        now: Timestamp,
+    ) -> Result<Vec<Applied>, StoreError> {
+        self.write(move |writer| writer.apply(&requests, now)).await
+    }
+
+    pub(super) async fn settle(
+        &self,
+        list: ListId,
+        publication: Publication,
+        fence: Fence,
+    ) -> Result<(), StoreError> {
+        self.write(move |writer| writer.settle(list, publication, fence)).await
+    }
+
+    pub(super) async fn mark_due(&self, list: ListId) -> Result<(), StoreError> {
+        self.write(move |writer| writer.mark_due(list)).await
+    }
+
+    pub(super) async fn lease_publisher(
+        &self,
+        pool: &PoolId,
+        holder: &str,
+        now: Timestamp,
+        term: Duration,
+    ) -> Result<Option<Fence>, StoreError> {
+        let (pool, holder) = (pool.clone(), holder.to_owned());
+        self.write(move |writer| writer.lease_publisher(&pool, &holder, now, term)).await
+    }
+
+    pub(super) async fn open_lists(&self, pool: &PoolId) -> Result<Vec<OpenList>, StoreError> {
+        let pool = pool.clone();
+        self.read(move |connection| read::open_lists(connection, &pool)).await
+    }
+
+    pub(super) async fn dirty(&self, pool: &PoolId) -> Result<Vec<Pending>, StoreError> {
+        let pool = pool.clone();
+        self.read(move |connection| read::dirty(connection, &pool)).await
+    }
+
+    pub(super) async fn due(&self, pool: &PoolId, t: Timestamp) -> Result<Vec<Pending>, StoreError> {
+        let pool = pool.clone();
+        self.read(move |connection| read::due(connection, &pool, t)).await
+    }
+
+    pub(super) async fn snapshot(&self, list: ListId) -> Result<Snapshot, StoreError> {
+        self.read(move |connection| read::snapshot(connection, list)?.ok_or(StoreError::NoSuchList(list)))
+            .await
+    }
+
+    pub(super) async fn changes_since_publication(
+        &self,
+        list: ListId,
+        version: u64,
+    ) -> Result<Option<Vec<(u32, Status)>>, StoreError> {
+        self.read(move |connection| read::changes_since_publication(connection, list, version).map(Some))
+            .await
+    }
+
+    pub(super) async fn list(&self, list: ListId) -> Result<Option<ListRecord>, StoreError> {
+        self.read(move |connection| read::list(connection, list)).await
+    }
+
+    pub(super) async fn lists(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
+        let pool = pool.clone();
+        self.read(move |connection| read::lists(connection, &pool)).await
+    }
+
+    pub(super) async fn usage(&self, pool: &PoolId) -> Result<PoolUsage, StoreError> {
+        let pool = pool.clone();
+        self.read(move |connection| read::usage(connection, &pool)).await
+    }
+
+    /// Runs `work` on the writing thread, after what was asked for before it.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job = move |writer: &mut Writer| {
+            // Nobody waits any more if the caller gave up; the work is done all the same.
+            let _ = answer.send(work(writer));
+        };
+        self.writer.send(Box::new(job)).map_err(|_| writer_gone())?;
+        answered.await.map_err(|_| writer_gone())?
+    }
+
+    /// Runs `work` on a thread that may block, with the reading connection.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = Arc::clone(&self.reader);
+        let read = move || {
+            let mut connection = reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            work(&mut connection)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+fn writer_gone() -> StoreError {
+    StoreError::Unavailable("the writing thread has ended; restart the service".to_owned())
+}
+
+/// Takes the lock that keeps a second process out, on a file beside the database.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let shown = path.display().to_string();
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name);
+    let file = file.map_err(|why| StoreError::Open { path: shown.clone(), why: why.to_string() })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: shown }),
+        Err(TryLockError::Error(why)) => Err(StoreError::Open { path: shown, why: why.to_string() }),
+    }
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL fsyncs the log at every commit. NORMAL would lose the last commits with the power: the control in the tests.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn second_process_on_the_same_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let first = SqliteStore::open(&path).unwrap();
+        let error = SqliteStore::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+        assert!(error.to_string().contains("used by another process"));
+        drop(first);
+        // The writing thread ends when its channel closes; the lock goes with the last handle.
+        SqliteStore::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        std::io::Write::write_all(&mut File::create(&path).unwrap(), &[7; 5000]).unwrap();
+        assert!(matches!(SqliteStore::open(&path), Err(StoreError::Open { .. })));
+    }
+
+    #[test]
+    fn commits_are_fsynced() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join("a.db")).unwrap();
+        configure(&connection).unwrap();
+        let pragma = |name: &str| {
+            connection
+                .query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0))
+                .unwrap()
+        };
+        assert_eq!(pragma("synchronous"), 2.into(), "FULL");
+        assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
+    }
+}

@@ -1,0 +1,160 @@
+//! Queries on what is committed, through the reading connection.
+
+use std::str::FromStr;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::hot::CHUNK_BYTES;
+use crate::clock::Timestamp;
+use crate::pool::PoolId;
+use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray};
+use crate::store::model::{ListRecord, OpenList, Pending, PoolUsage, Publication, Snapshot, StoreError};
+
+/// A value in the database that this program never writes.
+fn damaged(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Null, Box::new(error))
+}
+
+fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<T> {
+    row.get_ref(column)?.as_str()?.parse().map_err(|error| damaged(column, error))
+}
+
+pub(super) fn open_lists(connection: &Connection, pool: &PoolId) -> Result<Vec<OpenList>, StoreError> {
+    let sql = "SELECT uuid, leased, published_version IS NOT NULL FROM list
+               WHERE pool = (SELECT id FROM pool WHERE name = ?1) AND open = 1 ORDER BY id";
+    let mut query = connection.prepare_cached(sql)?;
+    let rows = query.query_map([pool.as_str()], |row| {
+        Ok(OpenList { id: parsed(row, 0)?, leased: row.get(1)?, published: row.get(2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+const PENDING: &str = "uuid, dirty_since, published_version, published_iat, resign_at";
+
+fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
+    Ok(Pending { list: parsed(row, 0)?, since: row.get(1)?, published: publication(row, 2)? })
+}
+
+fn publication(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Publication>> {
+    let Some(version) = row.get(first)? else { return Ok(None) };
+    Ok(Some(Publication { version, iat: row.get(first + 1)?, resign_at: row.get(first + 2)? }))
+}
+
+pub(super) fn dirty(connection: &Connection, pool: &PoolId) -> Result<Vec<Pending>, StoreError> {
+    let sql = format!(
+        "SELECT {PENDING} FROM list WHERE pool = (SELECT id FROM pool WHERE name = ?1) AND dirty_since IS NOT NULL ORDER BY dirty_since"
+    );
+    let mut query = connection.prepare_cached(&sql)?;
+    let rows = query.query_map([pool.as_str()], pending)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn due(connection: &Connection, pool: &PoolId, t: Timestamp) -> Result<Vec<Pending>, StoreError> {
+    let sql = format!(
+        "SELECT {PENDING} FROM list WHERE pool = (SELECT id FROM pool WHERE name = ?1) AND resign_at <= ?2 ORDER BY resign_at"
+    );
+    let mut query = connection.prepare_cached(&sql)?;
+    let rows = query.query_map(params![pool.as_str(), t.secs()], pending)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The statuses of a list as committed: its chunks, and over them what the journal has since they were folded.
+pub(super) fn snapshot(connection: &mut Connection, list: ListId) -> Result<Option<Snapshot>, StoreError> {
+    let transaction = connection.transaction()?;
+    Ok(snapshot_in(&transaction, list)?.map(|(_, _, snapshot)| snapshot))
+}
+
+/// As [`snapshot`], inside a transaction, with the list's row id and the seq of its latest journal row.
+pub(super) fn snapshot_in(
+    connection: &Connection,
+    list: ListId,
+) -> Result<Option<(i64, i64, Snapshot)>, StoreError> {
+    let sql =
+        "SELECT list.id, list.version, list.folded, list.journaled, pool.size, pool.bits, pool.default_status
+               FROM list JOIN pool ON pool.id = list.pool WHERE list.uuid = ?1";
+    let found = connection
+        .prepare_cached(sql)?
+        .query_row([list.to_string()], |row| {
+            let bits = Bits::try_from(row.get::<_, u64>(5)?).map_err(|error| damaged(5, error))?;
+            let capacity = Capacity::new(row.get(4)?, bits).map_err(|error| damaged(4, error))?;
+            let array = StatusArray::filled(capacity, Status::new(row.get(6)?));
+            Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, array))
+        })
+        .optional()?;
+    let Some((id, version, folded, journaled, array)) = found else { return Ok(None) };
+
+    let capacity = array.capacity();
+    let mut bytes = array.as_bytes().to_vec();
+    let mut chunks = connection.prepare_cached("SELECT n, bytes FROM chunk WHERE list = ?1")?;
+    let mut rows = chunks.query([id])?;
+    while let Some(row) = rows.next()? {
+        let (start, chunk) = (row.get::<_, usize>(0)? * CHUNK_BYTES, row.get_ref(1)?);
+        let chunk = chunk.as_blob().map_err(|error| damaged(1, error))?;
+        let place = bytes.get_mut(start..start + chunk.len());
+        place
+            .ok_or_else(|| StoreError::Unavailable(format!("list {list} has a chunk beyond its end")))?
+            .copy_from_slice(chunk);
+    }
+    let mut array = StatusArray::from_bytes(capacity, bytes)
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let mut journal = connection
+        .prepare_cached("SELECT idx, value FROM journal WHERE list = ?1 AND seq > ?2 ORDER BY seq")?;
+    let mut rows = journal.query([id, folded])?;
+    while let Some(row) = rows.next()? {
+        let index = capacity.index(row.get(0)?).map_err(|error| damaged(0, error))?;
+        array.set(index, Status::new(row.get(1)?));
+    }
+    Ok(Some((id, journaled, Snapshot { version, array })))
+}
+
+pub(super) fn changes_since_publication(
+    connection: &Connection,
+    list: ListId,
+    version: u64,
+) -> Result<Vec<(u32, Status)>, StoreError> {
+    let sql = "SELECT journal.idx, journal.value FROM list JOIN journal ON journal.list = list.id AND journal.seq > list.published_seq
+               WHERE list.uuid = ?1 AND journal.version <= ?2 ORDER BY journal.seq";
+    let mut query = connection.prepare_cached(sql)?;
+    let rows = query
+        .query_map(params![list.to_string(), version], |row| Ok((row.get(0)?, Status::new(row.get(1)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+const RECORD: &str = "SELECT list.uuid, pool.name, list.leased, list.open, list.version,
+                             list.published_version, list.published_iat, list.resign_at
+                      FROM list JOIN pool ON pool.id = list.pool";
+
+fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
+    Ok(ListRecord {
+        id: parsed(row, 0)?,
+        pool: parsed(row, 1)?,
+        leased: row.get(2)?,
+        open: row.get(3)?,
+        version: row.get(4)?,
+        published: publication(row, 5)?,
+    })
+}
+
+pub(super) fn list(connection: &Connection, list: ListId) -> Result<Option<ListRecord>, StoreError> {
+    let mut query = connection.prepare_cached(&format!("{RECORD} WHERE list.uuid = ?1"))?;
+    Ok(query.query_row([list.to_string()], record).optional()?)
+}
+
+pub(super) fn lists(connection: &Connection, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
+    let mut query = connection.prepare_cached(&format!("{RECORD} WHERE pool.name = ?1 ORDER BY list.id"))?;
+    let rows = query.query_map([pool.as_str()], record)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn usage(connection: &Connection, pool: &PoolId) -> Result<PoolUsage, StoreError> {
+    let sql = "SELECT count(*), coalesce(sum(list.leased), 0), coalesce(sum(CASE WHEN list.open THEN pool.size - list.leased END), 0)
+               FROM list JOIN pool ON pool.id = list.pool WHERE pool.name = ?1";
+    let mut query = connection.prepare_cached(sql)?;
+    Ok(query.query_row([pool.as_str()], |row| {
+        Ok(PoolUsage { lists: row.get(0)?, leased: row.get(1)?, free: row.get(2)? })
+    })?)
+}

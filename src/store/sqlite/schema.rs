@@ -1,0 +1,43 @@
+//! The schema and its migrations: `PRAGMA user_version` counts those that were applied.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::store::StoreError;
+
+/// In order; one that was released is never changed again, only followed.
+const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let shown = || path.display().to_string();
+    let failed = |why: rusqlite::Error| StoreError::Open { path: shown(), why: why.to_string() };
+    let found: usize =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if found > MIGRATIONS.len() {
+        return Err(StoreError::SchemaTooNew { path: shown(), found, known: MIGRATIONS.len() });
+    }
+    for (number, migration) in MIGRATIONS.iter().enumerate().skip(found) {
+        let transaction = connection.transaction().map_err(failed)?;
+        transaction.execute_batch(migration).map_err(failed)?;
+        transaction.pragma_update(None, "user_version", number + 1).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrating_twice_changes_nothing_and_a_newer_schema_is_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let path = Path::new("a.db");
+        migrate(&mut connection, path).unwrap();
+        migrate(&mut connection, path).unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        let error = migrate(&mut connection, path).unwrap_err();
+        assert!(error.to_string().contains("schema 99"), "{error}");
+    }
+}

@@ -1,0 +1,345 @@
+//! The atomic steps, one transaction each, on the one thread that writes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::hot::HotLists;
+use crate::clock::Timestamp;
+use crate::pool::{PoolId, PoolShape};
+use crate::status_list::{Index, ListId, Status};
+use crate::store::Applied;
+use crate::store::model::{Block, Fence, Publication, Refusal, StatusChange, StoreError};
+
+pub(super) struct Writer {
+    connection: Connection,
+    /// The declared pools by row id.
+    pools: HashMap<i64, Arc<PoolShape>>,
+    hot: HotLists,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection, pools: HashMap::new(), hot: HotLists::default() }
+    }
+
+    pub(super) fn declare_pool(&mut self, shape: PoolShape) -> Result<(), StoreError> {
+        let transaction = begin(&mut self.connection)?;
+        let sql =
+            "INSERT INTO pool (name, bits, size, default_status, final_status) VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT (name) DO NOTHING";
+        let final_status = shape.final_status.map(Status::value);
+        let capacity = shape.capacity;
+        transaction.execute(
+            sql,
+            params![
+                shape.id.as_str(),
+                capacity.bits().get(),
+                capacity.entries(),
+                shape.default_status.value(),
+                final_status
+            ],
+        )?;
+        let sql = "SELECT id, bits, size, default_status, final_status FROM pool WHERE name = ?1";
+        let (id, bits, size, default, stored_final) =
+            transaction.query_row(sql, [shape.id.as_str()], |row| {
+                Ok((
+                    row.get(0)?,
+                    row.get::<_, u8>(1)?,
+                    row.get::<_, u32>(2)?,
+                    row.get::<_, u8>(3)?,
+                    row.get::<_, Option<u8>>(4)?,
+                ))
+            })?;
+        let show = |status: Option<u8>| status.map_or("null".to_owned(), |status| status.to_string());
+        for (setting, stored, given) in [
+            ("bits", bits.to_string(), capacity.bits().to_string()),
+            ("size", size.to_string(), capacity.entries().to_string()),
+            ("default-status", default.to_string(), shape.default_status.value().to_string()),
+            ("final-status", show(stored_final), show(final_status)),
+        ] {
+            if stored != given {
+                return Err(StoreError::ShapeMismatch { pool: shape.id, setting, stored, given });
+            }
+        }
+        transaction.commit()?;
+        self.pools.insert(id, Arc::new(shape));
+        Ok(())
+    }
+
+    pub(super) fn open_list(&mut self, pool: &PoolId) -> Result<ListId, StoreError> {
+        let list = ListId::random();
+        let mut key = [0_u8; 16];
+        aws_lc_rs::rand::fill(&mut key)
+            .map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
+        let sql =
+            "INSERT INTO list (uuid, pool, permutation_key) SELECT ?1, id, ?2 FROM pool WHERE name = ?3";
+        let inserted =
+            self.connection.prepare_cached(sql)?.execute(params![list.to_string(), key, pool.as_str()])?;
+        if inserted == 0 { Err(StoreError::NoSuchPool(pool.clone())) } else { Ok(list) }
+    }
+
+    pub(super) fn lease_block(&mut self, list: ListId, n: u32) -> Result<Option<Block>, StoreError> {
+        let transaction = begin(&mut self.connection)?;
+        let sql = "SELECT list.id, list.leased, list.permutation_key, pool.size FROM list JOIN pool ON pool.id = list.pool
+                   WHERE list.uuid = ?1 AND list.open = 1";
+        let found = transaction
+            .prepare_cached(sql)?
+            .query_row([list.to_string()], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, u32>(1)?,
+                    row.get::<_, [u8; 16]>(2)?,
+                    row.get::<_, u32>(3)?,
+                ))
+            })
+            .optional()?;
+        let Some((id, leased, key, size)) = found else { return Ok(None) };
+        let end = leased.saturating_add(n).min(size);
+        if end == leased {
+            return Ok(None);
+        }
+        transaction
+            .prepare_cached("UPDATE list SET leased = ?2, open = ?3 WHERE id = ?1")?
+            .execute(params![id, end, end < size])?;
+        transaction.commit()?;
+        Ok(Some(Block { list, key, positions: leased..end }))
+    }
+
+    pub(super) fn return_tail(&mut self, block: &Block, from: u32) -> Result<bool, StoreError> {
+        if !block.positions.contains(&from) {
+            return Ok(false);
+        }
+        // A sealed list has no key: what comes back to it stays unused.
+        let sql = "UPDATE list SET leased = ?3, open = 1 WHERE uuid = ?1 AND leased = ?2 AND permutation_key IS NOT NULL";
+        let returned = self.connection.prepare_cached(sql)?.execute(params![
+            block.list.to_string(),
+            block.positions.end,
+            from
+        ])?;
+        Ok(returned == 1)
+    }
+
+    pub(super) fn seal_list(&mut self, list: ListId) -> Result<(), StoreError> {
+        let sql = "UPDATE list SET open = 0, permutation_key = NULL WHERE uuid = ?1";
+        match self.connection.prepare_cached(sql)?.execute([list.to_string()])? {
+            0 => Err(StoreError::NoSuchList(list)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        requests: &[Vec<StatusChange>],
+        now: Timestamp,
+    ) -> Result<Vec<Applied>, StoreError> {
+        let applied = self.apply_in_transaction(requests, now);
+        if applied.is_err() {
+            // Memory may be ahead of what is committed: read those lists again before they are used.
+            for change in requests.iter().flatten() {
+                self.hot.forget(change.list);
+            }
+        }
+        self.hot.trim();
+        applied
+    }
+
+    fn apply_in_transaction(
+        &mut self,
+        requests: &[Vec<StatusChange>],
+        now: Timestamp,
+    ) -> Result<Vec<Applied>, StoreError> {
+        let Self { connection, pools, hot } = self;
+        let transaction = begin(connection)?;
+        let mut accepted: BTreeMap<ListId, Vec<(Index, Status)>> = BTreeMap::new();
+        let mut answers = Vec::with_capacity(requests.len());
+        for request in requests {
+            let mut done: Vec<(ListId, Index, Status, Status)> = Vec::with_capacity(request.len());
+            let mut answer = Ok(());
+            for change in request {
+                match set(&transaction, pools, hot, change)? {
+                    Ok((index, new, old)) => done.push((change.list, index, new, old)),
+                    Err(refusal) => {
+                        for &(list, index, _, old) in done.iter().rev() {
+                            hot.loaded(list).set(index, old);
+                        }
+                        done.clear();
+                        answer = Err(refusal);
+                        break;
+                    }
+                }
+            }
+            for (list, index, new, _) in done {
+                accepted.entry(list).or_default().push((index, new));
+            }
+            answers.push(answer);
+        }
+        for (list, changes) in accepted {
+            let list = hot.loaded(list);
+            list.version += 1;
+            let sql =
+                "INSERT INTO journal (list, seq, idx, value, version, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let mut insert = transaction.prepare_cached(sql)?;
+            for (index, status) in changes {
+                list.journaled += 1;
+                insert.execute(params![
+                    list.id,
+                    list.journaled,
+                    index.get(),
+                    status.value(),
+                    list.version,
+                    now.millis()
+                ])?;
+            }
+            let sql = "UPDATE list SET version = ?2, journaled = ?3, dirty_since = coalesce(dirty_since, ?4) WHERE id = ?1";
+            transaction.prepare_cached(sql)?.execute(params![
+                list.id,
+                list.version,
+                list.journaled,
+                now.millis()
+            ])?;
+        }
+        transaction.commit()?;
+        Ok(answers)
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        list: ListId,
+        publication: Publication,
+        fence: Fence,
+    ) -> Result<(), StoreError> {
+        let settled = self.settle_in_transaction(list, publication, fence);
+        if settled.is_err() {
+            self.hot.forget(list);
+        }
+        self.hot.trim();
+        settled
+    }
+
+    fn settle_in_transaction(
+        &mut self,
+        list: ListId,
+        publication: Publication,
+        fence: Fence,
+    ) -> Result<(), StoreError> {
+        let Self { connection, pools, hot } = self;
+        let transaction = begin(connection)?;
+        let sql = "SELECT pool.fence FROM list JOIN pool ON pool.id = list.pool WHERE list.uuid = ?1";
+        let current: Option<u64> =
+            transaction.prepare_cached(sql)?.query_row([list.to_string()], |row| row.get(0)).optional()?;
+        if current.ok_or(StoreError::NoSuchList(list))? > fence.0 {
+            return Err(StoreError::Fenced);
+        }
+        let loaded = hot.load(&transaction, list, |id| shape_of(&transaction, pools, id))?;
+        let loaded = loaded.ok_or(StoreError::NoSuchList(list))?;
+
+        let sql = "INSERT INTO chunk (list, n, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET bytes = excluded.bytes";
+        let mut upsert = transaction.prepare_cached(sql)?;
+        for (n, bytes) in loaded.unfolded() {
+            upsert.execute(params![loaded.id, n, bytes])?;
+        }
+        drop(upsert);
+
+        // The first change that the publication does not show, if there is one already.
+        let sql = "SELECT journal.seq, journal.at FROM list JOIN journal ON journal.list = list.id AND journal.seq > list.published_seq
+                   WHERE list.id = ?1 AND journal.version > ?2 ORDER BY journal.seq LIMIT 1";
+        let unpublished = transaction
+            .prepare_cached(sql)?
+            .query_row(params![loaded.id, publication.version], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?))
+            })
+            .optional()?;
+        let published_seq = unpublished.map_or(loaded.journaled, |(seq, _)| seq - 1);
+        let sql = "UPDATE list SET folded = journaled, dirty_since = ?2, published_version = ?3, published_seq = ?4,
+                          published_iat = ?5, resign_at = ?6 WHERE id = ?1";
+        transaction.prepare_cached(sql)?.execute(params![
+            loaded.id,
+            unpublished.map(|(_, at)| at),
+            publication.version,
+            published_seq,
+            publication.iat,
+            publication.resign_at
+        ])?;
+        transaction.commit()?;
+        loaded.folded();
+        Ok(())
+    }
+
+    pub(super) fn mark_due(&mut self, list: ListId) -> Result<(), StoreError> {
+        match self
+            .connection
+            .prepare_cached("UPDATE list SET resign_at = 0 WHERE uuid = ?1")?
+            .execute([list.to_string()])?
+        {
+            0 => Err(StoreError::NoSuchList(list)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn lease_publisher(
+        &mut self,
+        pool: &PoolId,
+        holder: &str,
+        now: Timestamp,
+        term: Duration,
+    ) -> Result<Option<Fence>, StoreError> {
+        // SQLite reads the old values on the right side of SET, so the fence grows exactly when the holder changes.
+        let sql = "UPDATE pool SET fence = fence + (holder <> ?2), holder = ?2, held_until = ?4
+                   WHERE name = ?1 AND (holder = ?2 OR held_until <= ?3) RETURNING fence";
+        let mut update = self.connection.prepare_cached(sql)?;
+        let until = now.plus(term).millis();
+        let fence = update
+            .query_row(params![pool.as_str(), holder, now.millis(), until], |row| row.get(0))
+            .optional()?;
+        Ok(fence.map(Fence))
+    }
+}
+
+/// Takes the write lock at once, so that nothing read in a transaction can be out of date when it writes.
+fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
+    Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+}
+
+/// Checks one change and makes it in memory; answers the entry, its new and its old status.
+fn set(
+    transaction: &Transaction<'_>,
+    pools: &HashMap<i64, Arc<PoolShape>>,
+    hot: &mut HotLists,
+    change: &StatusChange,
+) -> Result<Result<(Index, Status, Status), Refusal>, StoreError> {
+    let &StatusChange { list, idx, value } = change;
+    let Some(loaded) = hot.load(transaction, list, |id| shape_of(transaction, pools, id))? else {
+        return Ok(Err(Refusal::NoSuchList { list }));
+    };
+    let shape = &loaded.shape;
+    let index = match shape.capacity.index(idx) {
+        Ok(index) => index,
+        Err(out) => return Ok(Err(Refusal::IndexOutOfRange { list, idx, entries: out.entries })),
+    };
+    let new = match shape.statuses.check(value) {
+        Ok(status) => status,
+        Err(why) => return Ok(Err(Refusal::ValueRefused { list, idx, value, why })),
+    };
+    let old = loaded.get(index);
+    if shape.final_status == Some(old) && new != old {
+        return Ok(Err(Refusal::FinalStatus { list, idx, status: old }));
+    }
+    loaded.set(index, new);
+    Ok(Ok((index, new, old)))
+}
+
+fn shape_of(
+    connection: &Connection,
+    pools: &HashMap<i64, Arc<PoolShape>>,
+    list: i64,
+) -> Result<Arc<PoolShape>, StoreError> {
+    let pool: i64 = connection
+        .prepare_cached("SELECT pool FROM list WHERE id = ?1")?
+        .query_row([list], |row| row.get(0))?;
+    let undeclared =
+        || StoreError::Unavailable("the list belongs to a pool that is not in the settings".to_owned());
+    pools.get(&pool).cloned().ok_or_else(undeclared)
+}
