@@ -1,9 +1,14 @@
 //! statuslist: a Status Issuer for the IETF Token Status List.
 
+pub mod allocate;
 pub mod clock;
 pub mod config;
 pub mod issuer;
+pub mod metrics;
 pub mod pool;
 pub mod sign;
+pub mod signals;
 pub mod status_list;
+pub mod stopper;
 pub mod store;
+pub mod update;

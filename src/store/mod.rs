@@ -73,7 +73,8 @@ impl Store {
         backend!(self, store => store.lease_block(list, n))
     }
 
-    /// Gives the positions of `block` from `from` on back, if nobody leased beyond it. Answers whether it did; a retry does not.
+    /// Gives the positions of `block` from `from` on back, if it is the list's latest lease. Answers whether it did. A retry
+    /// never does, not even when the same positions were leased again in between.
     pub async fn return_tail(&self, block: &Block, from: u32) -> Result<bool, StoreError> {
         backend!(self, store => store.return_tail(block, from))
     }

@@ -70,6 +70,8 @@ pub struct Block {
     pub key: [u8; 16],
     /// The positions.
     pub positions: Range<u32>,
+    /// Which lease of the list this is: only the latest can give positions back.
+    pub lease: u64,
 }
 
 /// A list that still gives references.

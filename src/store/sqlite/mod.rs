@@ -3,6 +3,7 @@
 //! Statuses are an append-only journal that is folded into chunks after each publication. Writes are fsynced (WAL,
 //! `synchronous=FULL`) before they are answered. Reads go through a connection of their own and see what is committed.
 
+mod commit;
 mod hot;
 mod read;
 mod schema;
@@ -23,9 +24,8 @@ use super::model::{
 use crate::clock::Timestamp;
 use crate::pool::{PoolId, PoolShape};
 use crate::status_list::{ListId, Status};
+use commit::Job;
 use write::Writer;
-
-type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 
 /// A handle to the database; clones share it.
 #[derive(Clone, Debug)]
@@ -53,14 +53,10 @@ impl SqliteStore {
         reader.busy_timeout(Duration::from_secs(5)).map_err(|why| open_error(&why))?;
 
         let (sender, jobs) = mpsc::channel::<Job>();
-        let mut writer = Writer::new(connection);
+        let writer = Writer::new(connection);
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || {
-                while let Ok(job) = jobs.recv() {
-                    job(&mut writer);
-                }
-            })
+            .spawn(move || commit::run(writer, &jobs))
             .map_err(|why| open_error(&why))?;
         Ok(Self { writer: sender, reader: Arc::new(Mutex::new(reader)), _lock: Arc::new(lock) })
     }
@@ -163,17 +159,13 @@ impl SqliteStore {
         self.read(move |connection| read::usage(connection, &pool)).await
     }
 
-    /// Runs `work` on the writing thread, after what was asked for before it.
+    /// Runs `work` on the writing thread and answers after it is durable.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let job = move |writer: &mut Writer| {
-            // Nobody waits any more if the caller gave up; the work is done all the same.
-            let _ = answer.send(work(writer));
-        };
-        self.writer.send(Box::new(job)).map_err(|_| writer_gone())?;
+        self.writer.send(commit::job(work, answer)).map_err(|_| writer_gone())?;
         answered.await.map_err(|_| writer_gone())?
     }
 

@@ -18,6 +18,7 @@ CREATE TABLE list (
     pool              INTEGER NOT NULL REFERENCES pool (id),
     permutation_key   BLOB,                        -- NULL once the list is sealed
     leased            INTEGER NOT NULL DEFAULT 0,  -- positions below it are handed out or skipped, for ever
+    leases            INTEGER NOT NULL DEFAULT 0,  -- grows with each lease and each return, so neither can be mistaken
     open              INTEGER NOT NULL DEFAULT 1,  -- 0: full or sealed
     version           INTEGER NOT NULL DEFAULT 0,
     journaled         INTEGER NOT NULL DEFAULT 0,  -- seq of its latest journal row

@@ -1,10 +1,10 @@
-//! The atomic steps, one transaction each, on the one thread that writes.
+//! The atomic steps, on the one thread that writes. `commit.rs` puts each into a savepoint and several into a transaction.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::hot::HotLists;
 use crate::clock::Timestamp;
@@ -25,8 +25,45 @@ impl Writer {
         Self { connection, pools: HashMap::new(), hot: HotLists::default() }
     }
 
+    /// Begins a transaction and takes the write lock at once, so that nothing read in it can be out of date when it writes.
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+        if !self.connection.is_autocommit() {
+            // A commit that failed can leave its transaction open; nothing of it was answered.
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+    }
+
+    /// Makes the transaction durable. If that fails, memory is read again before it is used.
+    pub(super) fn commit(&mut self) -> Result<(), StoreError> {
+        let committed = self.connection.execute_batch("COMMIT");
+        if committed.is_err() {
+            self.hot = HotLists::default();
+        }
+        self.hot.trim();
+        Ok(committed?)
+    }
+
+    /// Runs one step; if it fails, nothing of it stays in the transaction.
+    pub(super) fn in_savepoint<T>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.connection.is_autocommit() {
+            return Err(StoreError::Unavailable("an earlier step ended the transaction".to_owned()));
+        }
+        self.connection.prepare_cached("SAVEPOINT step")?.execute([])?;
+        let outcome = step(self);
+        if outcome.is_err() {
+            // A full disk may have ended the whole transaction: then the commit fails, and says so to everybody.
+            let _ = self.connection.prepare_cached("ROLLBACK TO step")?.execute([]);
+        }
+        self.connection.prepare_cached("RELEASE step")?.execute([])?;
+        outcome
+    }
+
     pub(super) fn declare_pool(&mut self, shape: PoolShape) -> Result<(), StoreError> {
-        let transaction = begin(&mut self.connection)?;
+        let transaction = &self.connection;
         let sql =
             "INSERT INTO pool (name, bits, size, default_status, final_status) VALUES (?1, ?2, ?3, ?4, ?5)
                    ON CONFLICT (name) DO NOTHING";
@@ -64,7 +101,6 @@ impl Writer {
                 return Err(StoreError::ShapeMismatch { pool: shape.id, setting, stored, given });
             }
         }
-        transaction.commit()?;
         self.pools.insert(id, Arc::new(shape));
         Ok(())
     }
@@ -82,30 +118,26 @@ impl Writer {
     }
 
     pub(super) fn lease_block(&mut self, list: ListId, n: u32) -> Result<Option<Block>, StoreError> {
-        let transaction = begin(&mut self.connection)?;
-        let sql = "SELECT list.id, list.leased, list.permutation_key, pool.size FROM list JOIN pool ON pool.id = list.pool
+        let sql = "SELECT list.id, list.leased, list.leases, list.permutation_key, pool.size FROM list JOIN pool ON pool.id = list.pool
                    WHERE list.uuid = ?1 AND list.open = 1";
-        let found = transaction
+        let found = self
+            .connection
             .prepare_cached(sql)?
             .query_row([list.to_string()], |row| {
-                Ok((
-                    row.get::<_, i64>(0)?,
-                    row.get::<_, u32>(1)?,
-                    row.get::<_, [u8; 16]>(2)?,
-                    row.get::<_, u32>(3)?,
-                ))
+                let (id, leased, leases): (i64, u32, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok((id, leased, leases, row.get(3)?, row.get::<_, u32>(4)?))
             })
             .optional()?;
-        let Some((id, leased, key, size)) = found else { return Ok(None) };
+        let Some((id, leased, leases, key, size)) = found else { return Ok(None) };
         let end = leased.saturating_add(n).min(size);
         if end == leased {
             return Ok(None);
         }
-        transaction
-            .prepare_cached("UPDATE list SET leased = ?2, open = ?3 WHERE id = ?1")?
-            .execute(params![id, end, end < size])?;
-        transaction.commit()?;
-        Ok(Some(Block { list, key, positions: leased..end }))
+        let lease = leases + 1;
+        self.connection
+            .prepare_cached("UPDATE list SET leased = ?2, leases = ?3, open = ?4 WHERE id = ?1")?
+            .execute(params![id, end, lease, end < size])?;
+        Ok(Some(Block { list, key, positions: leased..end, lease }))
     }
 
     pub(super) fn return_tail(&mut self, block: &Block, from: u32) -> Result<bool, StoreError> {
@@ -113,10 +145,11 @@ impl Writer {
             return Ok(false);
         }
         // A sealed list has no key: what comes back to it stays unused.
-        let sql = "UPDATE list SET leased = ?3, open = 1 WHERE uuid = ?1 AND leased = ?2 AND permutation_key IS NOT NULL";
+        let sql = "UPDATE list SET leased = ?3, leases = leases + 1, open = 1
+                   WHERE uuid = ?1 AND leases = ?2 AND permutation_key IS NOT NULL";
         let returned = self.connection.prepare_cached(sql)?.execute(params![
             block.list.to_string(),
-            block.positions.end,
+            block.lease,
             from
         ])?;
         Ok(returned == 1)
@@ -135,31 +168,29 @@ impl Writer {
         requests: &[Vec<StatusChange>],
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
-        let applied = self.apply_in_transaction(requests, now);
+        let applied = self.apply_all(requests, now);
         if applied.is_err() {
             // Memory may be ahead of what is committed: read those lists again before they are used.
             for change in requests.iter().flatten() {
                 self.hot.forget(change.list);
             }
         }
-        self.hot.trim();
         applied
     }
 
-    fn apply_in_transaction(
+    fn apply_all(
         &mut self,
         requests: &[Vec<StatusChange>],
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
         let Self { connection, pools, hot } = self;
-        let transaction = begin(connection)?;
         let mut accepted: BTreeMap<ListId, Vec<(Index, Status)>> = BTreeMap::new();
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
             let mut done: Vec<(ListId, Index, Status, Status)> = Vec::with_capacity(request.len());
             let mut answer = Ok(());
             for change in request {
-                match set(&transaction, pools, hot, change)? {
+                match set(connection, pools, hot, change)? {
                     Ok((index, new, old)) => done.push((change.list, index, new, old)),
                     Err(refusal) => {
                         for &(list, index, _, old) in done.iter().rev() {
@@ -181,7 +212,7 @@ impl Writer {
             list.version += 1;
             let sql =
                 "INSERT INTO journal (list, seq, idx, value, version, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-            let mut insert = transaction.prepare_cached(sql)?;
+            let mut insert = connection.prepare_cached(sql)?;
             for (index, status) in changes {
                 list.journaled += 1;
                 insert.execute(params![
@@ -194,14 +225,13 @@ impl Writer {
                 ])?;
             }
             let sql = "UPDATE list SET version = ?2, journaled = ?3, dirty_since = coalesce(dirty_since, ?4) WHERE id = ?1";
-            transaction.prepare_cached(sql)?.execute(params![
+            connection.prepare_cached(sql)?.execute(params![
                 list.id,
                 list.version,
                 list.journaled,
                 now.millis()
             ])?;
         }
-        transaction.commit()?;
         Ok(answers)
     }
 
@@ -211,33 +241,31 @@ impl Writer {
         publication: Publication,
         fence: Fence,
     ) -> Result<(), StoreError> {
-        let settled = self.settle_in_transaction(list, publication, fence);
+        let settled = self.fold_and_settle(list, publication, fence);
         if settled.is_err() {
             self.hot.forget(list);
         }
-        self.hot.trim();
         settled
     }
 
-    fn settle_in_transaction(
+    fn fold_and_settle(
         &mut self,
         list: ListId,
         publication: Publication,
         fence: Fence,
     ) -> Result<(), StoreError> {
         let Self { connection, pools, hot } = self;
-        let transaction = begin(connection)?;
         let sql = "SELECT pool.fence FROM list JOIN pool ON pool.id = list.pool WHERE list.uuid = ?1";
         let current: Option<u64> =
-            transaction.prepare_cached(sql)?.query_row([list.to_string()], |row| row.get(0)).optional()?;
+            connection.prepare_cached(sql)?.query_row([list.to_string()], |row| row.get(0)).optional()?;
         if current.ok_or(StoreError::NoSuchList(list))? > fence.0 {
             return Err(StoreError::Fenced);
         }
-        let loaded = hot.load(&transaction, list, |id| shape_of(&transaction, pools, id))?;
+        let loaded = hot.load(connection, list, |id| shape_of(connection, pools, id))?;
         let loaded = loaded.ok_or(StoreError::NoSuchList(list))?;
 
         let sql = "INSERT INTO chunk (list, n, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET bytes = excluded.bytes";
-        let mut upsert = transaction.prepare_cached(sql)?;
+        let mut upsert = connection.prepare_cached(sql)?;
         for (n, bytes) in loaded.unfolded() {
             upsert.execute(params![loaded.id, n, bytes])?;
         }
@@ -246,7 +274,7 @@ impl Writer {
         // The first change that the publication does not show, if there is one already.
         let sql = "SELECT journal.seq, journal.at FROM list JOIN journal ON journal.list = list.id AND journal.seq > list.published_seq
                    WHERE list.id = ?1 AND journal.version > ?2 ORDER BY journal.seq LIMIT 1";
-        let unpublished = transaction
+        let unpublished = connection
             .prepare_cached(sql)?
             .query_row(params![loaded.id, publication.version], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?))
@@ -255,7 +283,7 @@ impl Writer {
         let published_seq = unpublished.map_or(loaded.journaled, |(seq, _)| seq - 1);
         let sql = "UPDATE list SET folded = journaled, dirty_since = ?2, published_version = ?3, published_seq = ?4,
                           published_iat = ?5, resign_at = ?6 WHERE id = ?1";
-        transaction.prepare_cached(sql)?.execute(params![
+        connection.prepare_cached(sql)?.execute(params![
             loaded.id,
             unpublished.map(|(_, at)| at),
             publication.version,
@@ -263,7 +291,6 @@ impl Writer {
             publication.iat,
             publication.resign_at
         ])?;
-        transaction.commit()?;
         loaded.folded();
         Ok(())
     }
@@ -298,20 +325,15 @@ impl Writer {
     }
 }
 
-/// Takes the write lock at once, so that nothing read in a transaction can be out of date when it writes.
-fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
-    Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
-}
-
 /// Checks one change and makes it in memory; answers the entry, its new and its old status.
 fn set(
-    transaction: &Transaction<'_>,
+    connection: &Connection,
     pools: &HashMap<i64, Arc<PoolShape>>,
     hot: &mut HotLists,
     change: &StatusChange,
 ) -> Result<Result<(Index, Status, Status), Refusal>, StoreError> {
     let &StatusChange { list, idx, value } = change;
-    let Some(loaded) = hot.load(transaction, list, |id| shape_of(transaction, pools, id))? else {
+    let Some(loaded) = hot.load(connection, list, |id| shape_of(connection, pools, id))? else {
         return Ok(Err(Refusal::NoSuchList { list }));
     };
     let shape = &loaded.shape;

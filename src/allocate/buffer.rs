@@ -1,0 +1,147 @@
+//! References in memory, ready to be handed out, and what of them can be given back at a stop.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::permutation::Permutation;
+use crate::status_list::ListId;
+use crate::store::Block;
+
+/// A reference nobody has yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Allocated {
+    /// The list.
+    pub list: ListId,
+    /// Where in the list's order it stands.
+    position: u32,
+    /// Its `idx`.
+    pub idx: u32,
+}
+
+/// Leased references in the order in which they are handed out.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    ready: VecDeque<Allocated>,
+    /// The latest block of each list: what is left of it can be given back.
+    latest: HashMap<ListId, Block>,
+}
+
+impl Buffer {
+    pub(super) fn len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Takes up to `n`.
+    pub(super) fn take(&mut self, n: usize) -> Vec<Allocated> {
+        self.ready.drain(..n.min(self.ready.len())).collect()
+    }
+
+    /// Puts back what was taken last and not handed out.
+    pub(super) fn put_back(&mut self, taken: Vec<Allocated>) {
+        for reference in taken.into_iter().rev() {
+            self.ready.push_front(reference);
+        }
+    }
+
+    /// Adds `blocks`, each list's positions in order, but the lists mixed at random by `seed`: neighbours in time are no
+    /// neighbours in a list.
+    pub(super) fn add(&mut self, blocks: Vec<Block>, size: u32, seed: [u8; 16]) {
+        let turns: Vec<usize> = blocks.iter().enumerate().flat_map(|(n, block)| vec![n; block.positions.len()]).collect();
+        let Some(total) = u32::try_from(turns.len()).ok().filter(|total| *total > 0) else { return };
+        let mix = Permutation::new(seed, total);
+        let mut orders: Vec<_> = blocks.iter().map(|block| (Permutation::new(block.key, size), block.positions.clone())).collect();
+        for turn in 0..total {
+            let n = turns[mix.index(turn) as usize];
+            let (order, positions) = &mut orders[n];
+            let position = positions.next().expect("a block has as many turns as positions");
+            self.ready.push_back(Allocated { list: blocks[n].list, position, idx: order.index(position) });
+        }
+        self.latest.extend(blocks.into_iter().map(|block| (block.list, block)));
+    }
+
+    /// Empties the buffer; answers each list's latest block with the position from which on nothing of it was handed out.
+    ///
+    /// What a request took and put back can lie below positions that others were given since: only the unbroken run at the
+    /// end of a block is free.
+    pub(super) fn drain_tails(&mut self) -> Vec<(Block, u32)> {
+        let mut left: HashMap<ListId, Vec<u32>> = HashMap::new();
+        for reference in self.ready.drain(..) {
+            left.entry(reference.list).or_default().push(reference.position);
+        }
+        let latest = std::mem::take(&mut self.latest);
+        latest
+            .into_values()
+            .filter_map(|block| {
+                let mut positions = left.remove(&block.list)?;
+                positions.sort_unstable();
+                let run = positions.iter().rev().zip((block.positions.clone()).rev()).take_while(|(left, end)| *left == end);
+                let from = run.last().map(|(_, first)| first)?;
+                Some((block, from))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn block(list: ListId, positions: std::ops::Range<u32>) -> Block {
+        Block { list, key: *list.as_bytes(), positions, lease: 1 }
+    }
+
+    #[test]
+    fn lists_are_mixed_and_every_position_comes_once() {
+        let (a, b) = (ListId::random(), ListId::random());
+        let mut buffer = Buffer::default();
+        buffer.add(vec![block(a, 0..100), block(b, 50..150)], 1000, [5; 16]);
+        let all = buffer.take(1000);
+        assert_eq!(all.len(), 200);
+        assert_eq!(all.iter().map(|r| (r.list, r.idx)).collect::<HashSet<_>>().len(), 200);
+        let switches = all.windows(2).filter(|pair| pair[0].list != pair[1].list).count();
+        assert!((60..140).contains(&switches), "{switches} changes of list; a fair coin gives about 100");
+        for list in [a, b] {
+            let positions: Vec<_> = all.iter().filter(|r| r.list == list).map(|r| r.position).collect();
+            assert!(positions.is_sorted(), "so that what is left is the end of a block");
+        }
+    }
+
+    #[test]
+    fn tails_are_what_was_not_handed_out_of_the_latest_block() {
+        let list = ListId::random();
+        let mut buffer = Buffer::default();
+        buffer.add(vec![block(list, 0..10)], 100, [1; 16]);
+        buffer.take(4);
+        buffer.add(vec![block(list, 10..20)], 100, [2; 16]);
+        let taken = buffer.take(1);
+        buffer.put_back(taken);
+        let tails = buffer.drain_tails();
+        assert_eq!(tails, [(block(list, 10..20), 10)], "the rest of the earlier block cannot be given back any more");
+        assert_eq!(buffer.len(), 0);
+
+        buffer.add(vec![block(list, 20..30)], 100, [3; 16]);
+        buffer.take(7);
+        assert_eq!(buffer.drain_tails(), [(block(list, 20..30), 27)]);
+        buffer.add(vec![block(list, 30..40)], 100, [3; 16]);
+        buffer.take(10);
+        assert!(buffer.drain_tails().is_empty(), "all was handed out");
+    }
+
+    #[test]
+    fn nothing_handed_out_is_given_back_after_a_request_gave_up() {
+        let list = ListId::random();
+        let mut buffer = Buffer::default();
+        buffer.add(vec![block(list, 0..10)], 100, [1; 16]);
+        let gave_up = buffer.take(3);
+        buffer.take(4);
+        buffer.put_back(gave_up);
+        assert_eq!(buffer.drain_tails(), [(block(list, 0..10), 7)], "3..7 belong to somebody");
+
+        buffer.add(vec![block(list, 10..20)], 100, [1; 16]);
+        let gave_up = buffer.take(3);
+        buffer.take(7);
+        buffer.put_back(gave_up);
+        assert!(buffer.drain_tails().is_empty(), "the end of the block was handed out");
+    }
+}
