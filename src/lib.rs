@@ -6,6 +6,7 @@ pub mod config;
 pub mod issuer;
 pub mod metrics;
 pub mod pool;
+pub mod publish;
 pub mod sign;
 pub mod signals;
 pub mod status_list;

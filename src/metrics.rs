@@ -73,7 +73,8 @@ impl Default for Metrics {
             family
         };
         let references_issued = counter("references_issued", "References handed out");
-        let buffer_underflows = counter("buffer_underflows", "Requests that found too few references in memory");
+        let buffer_underflows =
+            counter("buffer_underflows", "Requests that found too few references in memory");
         let updates = counter("updates", "Entries updated durably");
         let published = counter("published", "Lists signed and written");
         let publish_failed = counter("publish_failed", "Publications that failed and are tried again");
@@ -143,7 +144,13 @@ mod tests {
         pool.update_to_publish.observe(0.7);
         let text = metrics.to_text();
         assert!(text.contains("statuslist_references_issued_total{pool=\"demo\"} 3"), "{text}");
-        assert!(text.contains("statuslist_publish_refused_total{pool=\"demo\",check=\"final-status\"} 1"), "{text}");
-        assert!(text.contains("statuslist_update_to_publish_seconds_bucket{le=\"1.0\",pool=\"demo\"} 1"), "{text}");
+        assert!(
+            text.contains("statuslist_publish_refused_total{pool=\"demo\",check=\"final-status\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("statuslist_update_to_publish_seconds_bucket{le=\"1.0\",pool=\"demo\"} 1"),
+            "{text}"
+        );
     }
 }

@@ -45,10 +45,12 @@ impl Buffer {
     /// Adds `blocks`, each list's positions in order, but the lists mixed at random by `seed`: neighbours in time are no
     /// neighbours in a list.
     pub(super) fn add(&mut self, blocks: Vec<Block>, size: u32, seed: [u8; 16]) {
-        let turns: Vec<usize> = blocks.iter().enumerate().flat_map(|(n, block)| vec![n; block.positions.len()]).collect();
+        let turns: Vec<usize> =
+            blocks.iter().enumerate().flat_map(|(n, block)| vec![n; block.positions.len()]).collect();
         let Some(total) = u32::try_from(turns.len()).ok().filter(|total| *total > 0) else { return };
         let mix = Permutation::new(seed, total);
-        let mut orders: Vec<_> = blocks.iter().map(|block| (Permutation::new(block.key, size), block.positions.clone())).collect();
+        let mut orders: Vec<_> =
+            blocks.iter().map(|block| (Permutation::new(block.key, size), block.positions.clone())).collect();
         for turn in 0..total {
             let n = turns[mix.index(turn) as usize];
             let (order, positions) = &mut orders[n];
@@ -73,7 +75,11 @@ impl Buffer {
             .filter_map(|block| {
                 let mut positions = left.remove(&block.list)?;
                 positions.sort_unstable();
-                let run = positions.iter().rev().zip((block.positions.clone()).rev()).take_while(|(left, end)| *left == end);
+                let run = positions
+                    .iter()
+                    .rev()
+                    .zip((block.positions.clone()).rev())
+                    .take_while(|(left, end)| *left == end);
                 let from = run.last().map(|(_, first)| first)?;
                 Some((block, from))
             })
@@ -117,7 +123,11 @@ mod tests {
         let taken = buffer.take(1);
         buffer.put_back(taken);
         let tails = buffer.drain_tails();
-        assert_eq!(tails, [(block(list, 10..20), 10)], "the rest of the earlier block cannot be given back any more");
+        assert_eq!(
+            tails,
+            [(block(list, 10..20), 10)],
+            "the rest of the earlier block cannot be given back any more"
+        );
         assert_eq!(buffer.len(), 0);
 
         buffer.add(vec![block(list, 20..30)], 100, [3; 16]);

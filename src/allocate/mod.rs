@@ -155,7 +155,8 @@ impl Allocator {
                 signals.list_wanted.notify_one();
             }
             let missing = self.settings.capacity.saturating_sub(self.ready());
-            let published: Vec<_> = open.into_iter().filter(|list| list.published).take(self.settings.open_lists).collect();
+            let published: Vec<_> =
+                open.into_iter().filter(|list| list.published).take(self.settings.open_lists).collect();
             if missing == 0 || published.is_empty() || !self.lease(store, &published, missing).await? {
                 return Ok(());
             }
@@ -183,7 +184,8 @@ impl Allocator {
         }
         let any = !blocks.is_empty();
         let mut seed = [0_u8; 16];
-        aws_lc_rs::rand::fill(&mut seed).map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
+        aws_lc_rs::rand::fill(&mut seed)
+            .map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
         self.buffer().add(blocks, self.list_entries, seed);
         self.refilled.notify_waiters();
         failed.map_or(Ok(any), Err)
@@ -193,8 +195,12 @@ impl Allocator {
         let tails = self.buffer().drain_tails();
         for (block, from) in tails {
             match store.return_tail(&block, from).await {
-                Ok(returned) => tracing::debug!(list.id = %block.list, from, returned, "gave references back"),
-                Err(error) => tracing::warn!(list.id = %block.list, %error, "could not give references back; they stay unused"),
+                Ok(returned) => {
+                    tracing::debug!(list.id = %block.list, from, returned, "gave references back")
+                }
+                Err(error) => {
+                    tracing::warn!(list.id = %block.list, %error, "could not give references back; they stay unused")
+                }
             }
         }
     }

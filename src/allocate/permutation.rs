@@ -67,7 +67,9 @@ mod tests {
 
     #[test]
     fn output_is_pinned() {
-        let first = |n: u8, size: u32| (0..8).map(|position| Permutation::new(key(n), size).index(position)).collect::<Vec<_>>();
+        let first = |n: u8, size: u32| {
+            (0..8).map(|position| Permutation::new(key(n), size).index(position)).collect::<Vec<_>>()
+        };
         assert_eq!(first(0, 100_000), PINNED_100_000);
         assert_eq!(first(1, 8), PINNED_8);
         assert_eq!(first(2, u32::MAX), PINNED_LARGEST);
@@ -75,7 +77,8 @@ mod tests {
 
     const PINNED_100_000: [u32; 8] = [49587, 29095, 43717, 32687, 43170, 97083, 89612, 88227];
     const PINNED_8: [u32; 8] = [0, 5, 6, 1, 2, 7, 4, 3];
-    const PINNED_LARGEST: [u32; 8] = [4122470187, 297600436, 2023605930, 1508866346, 2860226120, 658396993, 1740444456, 1810300089];
+    const PINNED_LARGEST: [u32; 8] =
+        [4122470187, 297600436, 2023605930, 1508866346, 2860226120, 658396993, 1740444456, 1810300089];
 
     #[test]
     fn every_index_comes_exactly_once() {
@@ -92,7 +95,8 @@ mod tests {
     #[test]
     fn order_looks_random() {
         const SIZE: u32 = 100_000;
-        let order: Vec<_> = (0..SIZE).map(|position| Permutation::new(key(7), SIZE).index(position)).collect();
+        let order: Vec<_> =
+            (0..SIZE).map(|position| Permutation::new(key(7), SIZE).index(position)).collect();
         let successors = order.windows(2).filter(|pair| pair[1] == pair[0].wrapping_add(1)).count();
         // Chance gives about one; a sequential order gives all.
         assert!(successors < 8, "{successors} successors");

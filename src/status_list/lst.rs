@@ -3,8 +3,10 @@
 //! libdeflate's level 12 is 8 to 17 % smaller than zlib's 9 (docs/PERFORMANCE.md). Inflating is bounded: the document
 //! sets no limit, and a kilobyte can inflate to a megabyte.
 
-use std::cell::RefCell;
 use std::io::Read;
+use std::num::NonZero;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 
 use flate2::read::ZlibDecoder;
 use libdeflater::{CompressionLvl, Compressor};
@@ -29,18 +31,24 @@ pub enum InvalidLst {
 
 /// The zlib stream of `array`, at libdeflate's level 12.
 pub fn compress(array: &[u8]) -> Vec<u8> {
-    thread_local! {
-        /// Level 12 allocates several megabytes of tables; a thread keeps its own.
-        static COMPRESSOR: RefCell<Compressor> = RefCell::new(Compressor::new(CompressionLvl::best()));
+    let mut compressor = compressors().pop().unwrap_or_else(|| Compressor::new(CompressionLvl::best()));
+    let mut zlib = vec![0; compressor.zlib_compress_bound(array.len())];
+    let written = compressor
+        .zlib_compress(array, &mut zlib)
+        .expect("the buffer has the size that libdeflate names as bound");
+    zlib.truncate(written);
+    zlib.shrink_to_fit();
+    let mut idle = compressors();
+    if idle.len() < available_parallelism().map_or(1, NonZero::get) {
+        idle.push(compressor);
     }
-    COMPRESSOR.with_borrow_mut(|compressor| {
-        let mut zlib = vec![0; compressor.zlib_compress_bound(array.len())];
-        let written = compressor
-            .zlib_compress(array, &mut zlib)
-            .expect("the buffer has the size that libdeflate names as bound");
-        zlib.truncate(written);
-        zlib
-    })
+    zlib
+}
+
+/// Compressors that nobody uses. Level 12 takes nine megabytes of tables: no more are kept than can work at the same time.
+fn compressors() -> MutexGuard<'static, Vec<Compressor>> {
+    static IDLE: Mutex<Vec<Compressor>> = Mutex::new(Vec::new());
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The array in `zlib`, which must be one whole zlib stream of at most `bytes_max` bytes inflated.

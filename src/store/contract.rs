@@ -342,7 +342,7 @@ async fn due_lists_are_those_to_be_renewed(harness: &impl Harness) {
     assert_eq!(due(0).await, 1, "a list that was never published is due at once");
     publish(&store, &pool, list, 0, 5000).await;
     assert_eq!((due(4999).await, due(5000).await), (0, 1));
-    store.mark_due(list).await.unwrap();
+    store.mark_due(vec![list]).await.unwrap();
     assert_eq!(due(0).await, 1);
 }
 
@@ -391,7 +391,7 @@ async fn unknown_lists_and_pools_are_errors(harness: &impl Harness) {
     assert!(matches!(store.open_list(&pool, NOW).await, Err(StoreError::NoSuchPool(_))));
     assert!(matches!(store.snapshot(list).await, Err(StoreError::NoSuchList(_))));
     assert!(matches!(store.seal_list(list).await, Err(StoreError::NoSuchList(_))));
-    assert!(matches!(store.mark_due(list).await, Err(StoreError::NoSuchList(_))));
+    assert!(matches!(store.mark_due(vec![list]).await, Err(StoreError::NoSuchList(_))));
     assert_eq!(store.lease_block(list, 1).await.unwrap(), None);
     assert_eq!(store.list(list).await.unwrap(), None);
     assert!(store.lists(&pool).await.unwrap().is_empty());

@@ -127,9 +127,9 @@ impl Store {
         backend!(self, store => store.settle(list, publication, fence))
     }
 
-    /// Makes a list due at once, for a file that is missing or wrong.
-    pub async fn mark_due(&self, list: ListId) -> Result<(), StoreError> {
-        backend!(self, store => store.mark_due(list))
+    /// Makes lists due at once, for files that are missing or wrong.
+    pub async fn mark_due(&self, lists: Vec<ListId>) -> Result<(), StoreError> {
+        backend!(self, store => store.mark_due(lists))
     }
 
     /// Takes or extends the right to publish a pool, for `term` from now; `None` while another holder has it.

@@ -101,8 +101,8 @@ impl SqliteStore {
         self.write(move |writer| writer.settle(list, publication, fence)).await
     }
 
-    pub(super) async fn mark_due(&self, list: ListId) -> Result<(), StoreError> {
-        self.write(move |writer| writer.mark_due(list)).await
+    pub(super) async fn mark_due(&self, lists: Vec<ListId>) -> Result<(), StoreError> {
+        self.write(move |writer| writer.mark_due(&lists)).await
     }
 
     pub(super) async fn lease_publisher(

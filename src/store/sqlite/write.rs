@@ -295,15 +295,14 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn mark_due(&mut self, list: ListId) -> Result<(), StoreError> {
-        match self
-            .connection
-            .prepare_cached("UPDATE list SET resign_at = 0 WHERE uuid = ?1")?
-            .execute([list.to_string()])?
-        {
-            0 => Err(StoreError::NoSuchList(list)),
-            _ => Ok(()),
+    pub(super) fn mark_due(&mut self, lists: &[ListId]) -> Result<(), StoreError> {
+        let mut update = self.connection.prepare_cached("UPDATE list SET resign_at = 0 WHERE uuid = ?1")?;
+        for list in lists {
+            if update.execute([list.to_string()])? == 0 {
+                return Err(StoreError::NoSuchList(*list));
+            }
         }
+        Ok(())
     }
 
     pub(super) fn lease_publisher(

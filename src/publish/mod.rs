@@ -1,0 +1,432 @@
+//! The publisher: takes the lists that changed or are to be renewed, signs them, and writes them as static files.
+//!
+//! `publish_pending` is one pass; `run` loops over it on the beat, `publish --once` and the tests call it directly. It knows
+//! nothing of HTTP and meets the API only in the store. Invariants: a file is replaced only by one that passed the gate; a
+//! list is settled only after its files are durable, so a crash at any point leaves it pending, never a change unpublished.
+
+mod gate;
+mod render;
+pub mod schedule;
+mod site;
+pub mod sweep;
+
+pub use gate::Refused;
+pub use site::{Site, SiteError, TokenFiles};
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::PoolConfig;
+use crate::metrics::PoolMetrics;
+use crate::sign::{SignError, Signer};
+use crate::signals::Signals;
+use crate::status_list::{Aggregation, BaseUri, Claims, ListId, cwt, jwt, lst};
+use crate::stopper::Stopper;
+use crate::store::{Fence, Pending, Publication, Snapshot, Store, StoreError};
+use render::Template;
+use schedule::NotNow;
+
+/// Lists whose files share one fsync of the folder and one commit. Larger saves more of both; smaller makes the first of them
+/// count as published sooner, and bounds the memory.
+const CHUNK: usize = 64;
+/// How long the right to publish outlives the latest pass of its holder, beyond two beats.
+const LEASE_MARGIN: Duration = Duration::from_secs(10);
+
+/// Until the clock shows another second, for lists that were signed in this one.
+const NEXT_SECOND: Duration = Duration::from_secs(1);
+
+/// Why a pass begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    Beat,
+    ListWanted,
+}
+
+/// Publishes one pool.
+#[derive(Debug)]
+pub struct PoolPublisher {
+    pool: PoolConfig,
+    store: Store,
+    site: Site,
+    base: BaseUri,
+    signer: Signer,
+    clock: Clock,
+    metrics: Arc<PoolMetrics>,
+    /// Who we are to the other instances.
+    holder: String,
+    template: Template,
+}
+
+/// What one pass did.
+#[derive(Debug, Default)]
+pub struct Pass {
+    /// Lists that were signed and written.
+    pub published: Vec<ListId>,
+    /// Lists that wait for the next second of the clock.
+    pub waiting: usize,
+    /// Lists that stay as they were, and why; they are tried again.
+    pub failed: Vec<(ListId, PublishError)>,
+    /// Whether another instance publishes this pool.
+    pub not_ours: bool,
+}
+
+/// Why a list was not published. Its old file stays, and it stays pending.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key failed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The gate refused it.
+    #[error("refused by the gate: {0}")]
+    Refused(#[from] Refused),
+    /// Not at this moment.
+    #[error(transparent)]
+    NotNow(#[from] NotNow),
+    /// A thread ended early; only at a stop.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
+}
+
+/// The parts that a publisher works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Where the truth is.
+    pub store: Store,
+    /// Where the files go.
+    pub site: Site,
+    /// Where the world finds them.
+    pub base: BaseUri,
+    /// The time.
+    pub clock: Clock,
+    /// Who we are to the other instances.
+    pub holder: String,
+}
+
+impl PoolPublisher {
+    /// The publisher of `pool`.
+    pub fn new(pool: PoolConfig, signer: Signer, metrics: Arc<PoolMetrics>, parts: Parts) -> Self {
+        let Parts { store, site, base, clock, holder } = parts;
+        let template = Template {
+            issuer: pool.issuer.clone(),
+            bits: pool.shape.capacity.bits(),
+            lifetimes: pool.lifetimes,
+            aggregation_uri: pool
+                .aggregation
+                .then(|| base.join_path(&format!("aggregation/{}", pool.shape.id))),
+        };
+        Self { pool, store, site, base, signer, clock, metrics, holder, template }
+    }
+
+    /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop.
+    pub async fn run(&self, signals: &Signals, stopper: &Stopper) {
+        match stopper.until(self.sweep(self.clock.now())).await {
+            Some(Ok(0)) => {}
+            Some(Ok(stale)) => {
+                tracing::warn!(pool = %self.pool.shape.id, stale, "files are missing or out of date; publishing them anew")
+            }
+            Some(Err(error)) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "cannot look through the published files")
+            }
+            None => return,
+        }
+        self.write_aggregation().await;
+        let mut beat = tokio::time::interval(self.pool.update_interval);
+        // After a long pass the next one comes a whole beat later, so that two never fall into one second.
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut waiting = false;
+        loop {
+            let next = async {
+                tokio::select! {
+                    _ = beat.tick() => Wake::Beat,
+                    () = tokio::time::sleep(NEXT_SECOND), if waiting => Wake::Beat,
+                    () = signals.list_wanted.notified() => Wake::ListWanted,
+                }
+            };
+            let Some(wake) = stopper.until(next).await else { return };
+            let pass = match wake {
+                Wake::Beat => self.publish_pending(signals, &|_, _| ()).await,
+                Wake::ListWanted => self.publish_new(signals, &|_, _| ()).await,
+            };
+            waiting = pass.waiting > 0 || waiting && wake == Wake::ListWanted;
+            self.log(&pass);
+        }
+    }
+
+    /// One pass: everything that changed, is new, or is to be renewed before the next beat. `progress` hears how many of how many are done.
+    pub async fn publish_pending(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
+        let now = self.clock.now();
+        let pool = &self.pool.shape.id;
+        let pending = async {
+            let mut pending = self.store.dirty(pool).await?;
+            let oldest = pending.iter().filter_map(|list| list.since).min();
+            let age = oldest.map_or(0, |oldest| now.since(Timestamp::from_millis(oldest)).as_secs());
+            self.metrics.oldest_unpublished.set(i64::try_from(age).unwrap_or(i64::MAX));
+            let due = self.store.due(pool, schedule::due_by(now, self.pool.update_interval)).await?;
+            pending.extend(due.into_iter().filter(|list| list.since.is_none()));
+            Ok(pending)
+        };
+        self.publish(pending.await, signals, progress).await
+    }
+
+    /// Only lists that were never published, whose `uri` must answer before it is handed out.
+    pub async fn publish_new(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
+        let due = self.store.due(&self.pool.shape.id, Timestamp::from_secs(0)).await;
+        let new = due.map(|due| due.into_iter().filter(|list| list.published.is_none()).collect());
+        self.publish(new, signals, progress).await
+    }
+
+    async fn publish(
+        &self,
+        pending: Result<Vec<Pending>, StoreError>,
+        signals: &Signals,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Pass {
+        let mut pass = Pass::default();
+        let pending = match pending {
+            Ok(pending) => pending,
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "cannot ask the store what to publish");
+                return pass;
+            }
+        };
+        let mut done = 0;
+        for chunk in pending.chunks(CHUNK) {
+            let term = self.pool.update_interval * 2 + LEASE_MARGIN;
+            let fence = match self
+                .store
+                .lease_publisher(&self.pool.shape.id, &self.holder, self.clock.now(), term)
+                .await
+            {
+                Ok(Some(fence)) => fence,
+                Ok(None) => {
+                    pass.not_ours = true;
+                    return pass;
+                }
+                Err(error) => {
+                    tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish");
+                    return pass;
+                }
+            };
+            self.publish_chunk(chunk, fence, &mut pass).await;
+            done += chunk.len();
+            progress(done, pending.len());
+        }
+        let was_new = |list: &ListId| {
+            pending.iter().any(|pending| pending.list == *list && pending.published.is_none())
+        };
+        if pass.published.iter().any(was_new) {
+            self.write_aggregation().await;
+            signals.list_published();
+        }
+        pass
+    }
+
+    async fn publish_chunk(&self, chunk: &[Pending], fence: Fence, pass: &mut Pass) {
+        let mut written = Vec::with_capacity(chunk.len());
+        let mut renders = JoinSet::new();
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get) * 2;
+        let mut left = chunk.iter();
+        loop {
+            while renders.len() < threads
+                && let Some(pending) = left.next()
+            {
+                renders.spawn(self.job(*pending).run());
+            }
+            match renders.join_next().await {
+                Some(Ok((pending, Ok(publication)))) => written.push((pending, publication)),
+                Some(Ok((pending, Err(error)))) => self.note_failure(pass, pending.list, error),
+                Some(Err(error)) => {
+                    tracing::error!(pool = %self.pool.shape.id, %error, "a publishing thread ended early")
+                }
+                None => break,
+            }
+        }
+        if written.is_empty() {
+            return;
+        }
+        let site = self.site.clone();
+        let synced = tokio::task::spawn_blocking(move || site.sync()).await;
+        if let Err(error) = synced
+            .map_err(|error| error.to_string())
+            .and_then(|synced| synced.map_err(|error| error.to_string()))
+        {
+            tracing::error!(pool = %self.pool.shape.id, %error, "the new files may not survive a crash; publishing them again");
+            return;
+        }
+        let settles: Vec<_> = written
+            .into_iter()
+            .map(|(pending, publication)| {
+                let store = self.store.clone();
+                // Asked for together, so that they share a commit.
+                tokio::spawn(async move { (pending, store.settle(pending.list, publication, fence).await) })
+            })
+            .collect();
+        for settle in settles {
+            match settle.await {
+                Ok((pending, Ok(()))) => {
+                    self.metrics.published.inc();
+                    if let Some(since) = pending.since {
+                        let waited = self.clock.now().since(Timestamp::from_millis(since));
+                        self.metrics.update_to_publish.observe(waited.as_secs_f64());
+                    }
+                    pass.published.push(pending.list);
+                }
+                Ok((pending, Err(error))) => self.note_failure(pass, pending.list, error.into()),
+                Err(error) => {
+                    tracing::error!(pool = %self.pool.shape.id, %error, "a settling task ended early")
+                }
+            }
+        }
+    }
+
+    fn note_failure(&self, pass: &mut Pass, list: ListId, error: PublishError) {
+        if let PublishError::NotNow(NotNow::SameSecond) = error {
+            pass.waiting += 1;
+            return;
+        }
+        self.metrics.publish_failed.inc();
+        if let PublishError::Refused(refused) = &error {
+            self.metrics.publish_refused(refused.check());
+        }
+        tracing::error!(pool = %self.pool.shape.id, list.id = %list, %error, "list not published; its old token stays");
+        pass.failed.push((list, error));
+    }
+
+    fn log(&self, pass: &Pass) {
+        if !pass.published.is_empty() {
+            tracing::info!(pool = %self.pool.shape.id, published = pass.published.len(), failed = pass.failed.len(), "published");
+        }
+    }
+
+    /// Writes which lists of the pool there are.
+    async fn write_aggregation(&self) {
+        if !self.pool.aggregation {
+            return;
+        }
+        let write = async {
+            let lists = self.store.lists(&self.pool.shape.id).await?;
+            let published = lists.iter().filter(|list| list.published.is_some());
+            let mut status_lists: Vec<_> = published.map(|list| self.base.join(&list.id)).collect();
+            // In the order of their random names, which tells nothing of their age.
+            status_lists.sort_unstable();
+            let document = Aggregation { status_lists }.to_json();
+            let (site, pool) = (self.site.clone(), self.pool.shape.id.clone());
+            let written = tokio::task::spawn_blocking(move || site.write_aggregation(&pool, &document)).await;
+            written.map_err(|error| PublishError::Interrupted(error.to_string()))?.map_err(PublishError::from)
+        };
+        if let Err(error) = write.await {
+            tracing::error!(pool = %self.pool.shape.id, %error, "cannot write the aggregation; it is written again with the next new list");
+        }
+    }
+
+    fn job(&self, pending: Pending) -> Job {
+        Job {
+            pending,
+            store: self.store.clone(),
+            site: self.site.clone(),
+            uri: self.base.join(&pending.list),
+            signer: self.signer.clone(),
+            pool: self.pool.clone(),
+            template: self.template.clone(),
+            now: self.clock.now(),
+        }
+    }
+}
+
+/// One list on its way to its files.
+struct Job {
+    pending: Pending,
+    store: Store,
+    site: Site,
+    uri: String,
+    signer: Signer,
+    pool: PoolConfig,
+    template: Template,
+    now: Timestamp,
+}
+
+/// What the job needs of the store.
+struct Wanted {
+    snapshot: Snapshot,
+    changes: Option<Vec<(u32, crate::status_list::Status)>>,
+}
+
+impl Job {
+    async fn run(self) -> (Pending, Result<Publication, PublishError>) {
+        (self.pending, self.publish().await)
+    }
+
+    async fn publish(self) -> Result<Publication, PublishError> {
+        let list = self.pending.list;
+        let snapshot = self.store.snapshot(list).await?;
+        let changes = self.store.changes_since_publication(list, snapshot.version).await?;
+        let wanted = Wanted { snapshot, changes };
+        let work = move || self.write(wanted);
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| PublishError::Interrupted(error.to_string()))?
+    }
+
+    /// Compresses, signs, checks and writes. Takes milliseconds of CPU and several fsyncs: not for an async thread.
+    fn write(self, wanted: Wanted) -> Result<Publication, PublishError> {
+        let Wanted { snapshot, changes } = wanted;
+        let list = self.pending.list;
+        let previous = self.previous()?;
+        let previous_iat = self
+            .pending
+            .published
+            .map(|published| published.iat)
+            .max(previous.as_ref().map(|claims| claims.iat));
+        let iat = schedule::issued_at(self.now, previous_iat)?;
+        // Only to a file of the store's latest publication does the journal explain every difference.
+        let previous_is_latest = previous.as_ref().map(|claims| claims.iat)
+            == self.pending.published.map(|published| published.iat);
+
+        let unchanged = self.pending.published.is_some_and(|published| published.version == snapshot.version);
+        let lst = match &previous {
+            Some(claims) if unchanged && previous_is_latest => Arc::clone(&claims.lst),
+            _ => lst::compress(snapshot.array.as_bytes()).into(),
+        };
+        let claims = self.template.claims(self.uri.clone(), lst, iat);
+        let jwt = self.pool.formats.jwt.then(|| self.signer.sign_jwt(&claims)).transpose()?;
+        let cwt = self.pool.formats.cwt.then(|| self.signer.sign_cwt(&claims)).transpose()?;
+        let files = TokenFiles::new(jwt, cwt);
+        gate::check(
+            &files,
+            &gate::Expected {
+                uri: &self.uri,
+                capacity: self.pool.shape.capacity,
+                key: self.signer.public_key(),
+                now: self.now.secs(),
+                previous_iat,
+                previous: previous.as_ref(),
+                previous_is_latest,
+                final_status: self.pool.shape.final_status,
+                changes: changes.as_deref(),
+            },
+        )?;
+        self.site.write_list(&list, &files, iat)?;
+        let resign_at = schedule::resign_at(iat, &list, &self.pool.lifetimes);
+        Ok(Publication { version: snapshot.version, iat, resign_at })
+    }
+
+    /// The claims of the published file, if there is one that can be read.
+    fn previous(&self) -> Result<Option<Claims>, SiteError> {
+        let files = self.site.read(&self.pending.list, self.pool.formats)?;
+        let jwt =
+            files.jwt.and_then(|token| Some(jwt::decode(std::str::from_utf8(&token).ok()?).ok()?.claims));
+        Ok(jwt.or_else(|| files.cwt.and_then(|token| cwt::decode(&token).ok()).map(|token| token.claims)))
+    }
+}

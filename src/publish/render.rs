@@ -1,0 +1,35 @@
+//! What a list's token says: a snapshot and a time become claims. Pure.
+
+use std::sync::Arc;
+
+use crate::config::Lifetimes;
+use crate::status_list::{Bits, Claims};
+
+/// What all tokens of a pool have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    /// `iss`.
+    pub(super) issuer: Option<String>,
+    /// `status_list.bits`.
+    pub(super) bits: Bits,
+    /// `exp` and `ttl`.
+    pub(super) lifetimes: Lifetimes,
+    /// `status_list.aggregation_uri`.
+    pub(super) aggregation_uri: Option<String>,
+}
+
+impl Template {
+    /// The claims of the list `uri`, whose compressed array is `lst`, signed at `iat`.
+    pub(super) fn claims(&self, uri: String, lst: Arc<[u8]>, iat: u64) -> Claims {
+        Claims {
+            sub: uri,
+            iss: self.issuer.clone(),
+            iat,
+            exp: Some(iat + self.lifetimes.list_lifetime.as_secs()),
+            ttl: Some(self.lifetimes.ttl.as_secs()),
+            bits: self.bits,
+            lst,
+            aggregation_uri: self.aggregation_uri.clone(),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The output folder: whole files or none. `<folder>/<list id>.{jwt,jwt.gz,cwt}`, `aggregation/<pool>.json`, `jwks.json`.
+//!
+//! A file is written under another name, fsynced and renamed, so a reader sees the old one or the new one. Its mtime is the
+//! token's `iat`, so that every node has the same Last-Modified, and a web server's mtime-and-size ETag never repeats.
+
+use std::fs::{self, File, FileTimes, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use flate2::{Compression, GzBuilder};
+use thiserror::Error;
+
+use crate::config::Formats;
+use crate::pool::PoolId;
+use crate::status_list::ListId;
+
+/// Temporary files begin with this, which no published file does.
+pub(super) const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// The output folder.
+#[derive(Clone, Debug)]
+pub struct Site {
+    folder: PathBuf,
+}
+
+/// The bytes of one publication.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TokenFiles {
+    /// The JWT.
+    pub jwt: Option<Vec<u8>>,
+    /// The JWT compressed with gzip, for web servers that send prepared files.
+    pub jwt_gz: Option<Vec<u8>>,
+    /// The CWT. It is compressed already; gzip would make it larger.
+    pub cwt: Option<Vec<u8>>,
+}
+
+/// A file or folder that could not be read or written.
+#[derive(Debug, Error)]
+#[error("cannot {action} {path}: {source}", path = path.display())]
+pub struct SiteError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl TokenFiles {
+    /// The files of a publication.
+    pub fn new(jwt: Option<String>, cwt: Option<Vec<u8>>) -> Self {
+        let jwt = jwt.map(String::into_bytes);
+        let jwt_gz = jwt.as_deref().map(|jwt| gzip(jwt, cwt.as_ref().map(Vec::len)));
+        Self { jwt, jwt_gz, cwt }
+    }
+}
+
+impl Site {
+    /// The folder `lists` in the storage directory, made if it is not there.
+    pub fn open(storage_directory: &Path) -> Result<Self, SiteError> {
+        let site = Self { folder: storage_directory.join("lists") };
+        let aggregations = site.folder.join("aggregation");
+        fs::create_dir_all(&aggregations).map_err(|source| failed("create", &aggregations, source))?;
+        Ok(site)
+    }
+
+    /// Where the files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes the files of one publication. The new names are durable after [`Self::sync`].
+    pub fn write_list(&self, list: &ListId, files: &TokenFiles, iat: u64) -> Result<(), SiteError> {
+        // The prepared gzip first: a server that finds it next to an older plain file sends the newer token, not an older one.
+        let parts = [("jwt.gz", &files.jwt_gz), ("jwt", &files.jwt), ("cwt", &files.cwt)];
+        let parts = parts.into_iter().filter_map(|(extension, bytes)| Some((extension, bytes.as_deref()?)));
+        let written = parts.map(|(extension, bytes)| {
+            let path = self.path(list, extension);
+            Ok((self.write_temporary(&path, bytes, Some(iat))?, path))
+        });
+        let written: Vec<_> = written.collect::<Result<_, SiteError>>()?;
+        for (temporary, path) in written {
+            fs::rename(&temporary, &path).map_err(|source| failed("rename a file to", &path, source))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the aggregation of a pool.
+    pub fn write_aggregation(&self, pool: &PoolId, document: &[u8]) -> Result<(), SiteError> {
+        self.replace(&self.folder.join("aggregation").join(format!("{pool}.json")), document)
+    }
+
+    /// Writes the public keys.
+    pub fn write_jwks(&self, document: &[u8]) -> Result<(), SiteError> {
+        self.replace(&self.folder.join("jwks.json"), document)
+    }
+
+    /// Makes the names of all files written so far durable.
+    pub fn sync(&self) -> Result<(), SiteError> {
+        sync_folder(&self.folder)
+    }
+
+    /// The published JWT or CWT of a list, if there is one.
+    pub fn read(&self, list: &ListId, formats: Formats) -> Result<TokenFiles, SiteError> {
+        let read =
+            |wanted: bool, extension| if wanted { read(&self.path(list, extension)) } else { Ok(None) };
+        Ok(TokenFiles {
+            jwt: read(formats.jwt, "jwt")?,
+            jwt_gz: read(formats.jwt, "jwt.gz")?,
+            cwt: read(formats.cwt, "cwt")?,
+        })
+    }
+
+    fn path(&self, list: &ListId, extension: &str) -> PathBuf {
+        self.folder.join(format!("{list}.{extension}"))
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
+        let temporary = self.write_temporary(path, bytes, None)?;
+        fs::rename(&temporary, path).map_err(|source| failed("rename a file to", path, source))?;
+        sync_folder(path.parent().unwrap_or(&self.folder))
+    }
+
+    /// A durable file with these bytes beside `path`, under a name that nobody else uses.
+    fn write_temporary(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        modified_secs: Option<u64>,
+    ) -> Result<PathBuf, SiteError> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{TEMPORARY_PREFIX}{}-{number}", std::process::id());
+        let temporary = path.with_file_name(name);
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
+            file.write_all(bytes)?;
+            if let Some(secs) = modified_secs {
+                file.set_times(FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(secs)))?;
+            }
+            file.sync_all()
+        };
+        write().map_err(|source| {
+            // A full disk must not be made fuller by what was begun.
+            let _ = fs::remove_file(&temporary);
+            failed("write", &temporary, source)
+        })?;
+        Ok(temporary)
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<(), SiteError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| failed("fsync", folder, source))
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, SiteError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed("read", path, source)),
+    }
+}
+
+pub(super) fn failed(action: &'static str, path: &Path, source: io::Error) -> SiteError {
+    SiteError { action, path: path.to_owned(), source }
+}
+
+/// `bytes` compressed, but never to `not_length` bytes: a web server's ETag is made of mtime and length, and the CWT of the
+/// same publication has the same mtime.
+fn gzip(bytes: &[u8], not_length: Option<usize>) -> Vec<u8> {
+    let with = |builder: GzBuilder| {
+        let mut encoder = builder.write(Vec::new(), Compression::best());
+        encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing to memory does not fail")
+    };
+    let plain = with(GzBuilder::new());
+    if Some(plain.len()) == not_length { with(GzBuilder::new().comment("jwt")) } else { plain }
+}
+
+/// What `gzip` made `bytes` from, if that is at most `bytes_max` long.
+pub(super) fn gunzip(bytes: &[u8], bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(bytes).take(bytes_max as u64 + 1).read_to_end(&mut plain)?;
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site() -> (tempfile::TempDir, Site) {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path()).unwrap();
+        (folder, site)
+    }
+
+    const BOTH: Formats = Formats { jwt: true, cwt: true };
+
+    #[test]
+    fn files_are_written_whole_with_iat_as_mtime() {
+        let (_folder, site) = site();
+        let list = ListId::random();
+        assert_eq!(site.read(&list, BOTH).unwrap(), TokenFiles::default());
+        let files = TokenFiles::new(Some("a.b.c".into()), Some(vec![1, 2, 3]));
+        site.write_list(&list, &files, 1_700_000_000).unwrap();
+        site.sync().unwrap();
+        assert_eq!(site.read(&list, BOTH).unwrap(), files);
+        for extension in ["jwt", "jwt.gz", "cwt"] {
+            let modified = fs::metadata(site.path(&list, extension)).unwrap().modified().unwrap();
+            assert_eq!(modified, UNIX_EPOCH + Duration::from_secs(1_700_000_000), "{extension}");
+        }
+        let names: Vec<_> =
+            fs::read_dir(site.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(names.iter().all(|name| !name.to_string_lossy().starts_with(TEMPORARY_PREFIX)), "{names:?}");
+    }
+
+    #[test]
+    fn gzip_never_has_the_length_of_the_cwt() {
+        let jwt = b"eyJ".repeat(50);
+        let length = gzip(&jwt, None).len();
+        let other = gzip(&jwt, Some(length));
+        assert_ne!(other.len(), length);
+        assert_eq!(gunzip(&other, 1000).unwrap(), jwt);
+    }
+
+    #[test]
+    fn errors_name_the_path() {
+        let (folder, site) = site();
+        let list = ListId::random();
+        fs::remove_dir_all(folder.path().join("lists")).unwrap();
+        let error =
+            site.write_list(&list, &TokenFiles::new(Some("a".into()), None), 1).unwrap_err().to_string();
+        assert!(error.contains("cannot write") && error.contains("lists"), "{error}");
+    }
+}

@@ -1,0 +1,87 @@
+//! At start: temporary files of a crash are removed, and lists whose files are missing, damaged, expired or not those of the
+//! store's latest publication become due. So a deleted site comes back from the store.
+
+use std::time::Duration;
+
+use walkdir::WalkDir;
+
+use super::PoolPublisher;
+use super::site::{Site, SiteError, TEMPORARY_PREFIX, failed};
+use crate::clock::Timestamp;
+use crate::config::Formats;
+use crate::sign::PublicKey;
+use crate::status_list::{BaseUri, ListId, cwt, jwt};
+use crate::store::{ListRecord, StoreError};
+
+/// Temporary files younger than this may belong to another instance that is writing them.
+const LEFTOVER_AGE: Duration = Duration::from_secs(60);
+
+/// Removes what crashes left behind; answers how many files.
+pub fn remove_leftovers(site: &Site, now: Timestamp) -> Result<usize, SiteError> {
+    let mut removed = 0;
+    for entry in WalkDir::new(site.folder()).into_iter().filter_map(Result::ok) {
+        let temporary =
+            entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
+        if temporary && is_old(&entry, now) {
+            std::fs::remove_file(entry.path()).map_err(|source| failed("remove", entry.path(), source))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn is_old(entry: &walkdir::DirEntry, now: Timestamp) -> bool {
+    let modified = entry.metadata().ok().and_then(|metadata| metadata.modified().ok());
+    let since_1970 = modified.and_then(|modified| modified.duration_since(std::time::UNIX_EPOCH).ok());
+    since_1970.is_none_or(|modified| now.since(Timestamp::from_secs(modified.as_secs())) > LEFTOVER_AGE)
+}
+
+impl PoolPublisher {
+    /// Marks every list of the pool due whose files are not those of its latest publication; answers how many.
+    pub async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let lists = self.store.lists(&self.pool.shape.id).await?;
+        let (site, base, key, formats) =
+            (self.site.clone(), self.base.clone(), self.signer.public_key().clone(), self.pool.formats);
+        let check = move || -> Vec<ListId> {
+            let stale = lists.into_iter().filter(|list| !is_current(&site, list, &base, &key, formats, now));
+            stale.map(|list| list.id).collect()
+        };
+        let stale = tokio::task::spawn_blocking(check)
+            .await
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let found = stale.len();
+        self.store.mark_due(stale).await?;
+        Ok(found)
+    }
+}
+
+/// Whether all files of a list are there, verify with the current key, and are those of its latest publication. A list that
+/// was never published is none of the sweep's business: it is due already.
+fn is_current(
+    site: &Site,
+    list: &ListRecord,
+    base: &BaseUri,
+    key: &PublicKey,
+    formats: Formats,
+    now: Timestamp,
+) -> bool {
+    let Some(published) = list.published else { return true };
+    let Ok(files) = site.read(&list.id, formats) else { return false };
+    let uri = base.join(&list.id);
+    let current = |iat: u64, exp: Option<u64>, sub: &str| {
+        iat == published.iat && exp.is_none_or(|exp| exp > now.secs()) && sub == uri
+    };
+    let jwt_is_current = || {
+        let token = jwt::decode(std::str::from_utf8(files.jwt.as_deref()?).ok()?).ok()?;
+        let verified = key.verify(token.signing_input.as_bytes(), &token.signature) && files.jwt_gz.is_some();
+        Some(verified && current(token.claims.iat, token.claims.exp, &token.claims.sub))
+    };
+    let cwt_is_current = || {
+        let token = cwt::decode(files.cwt.as_deref()?).ok()?;
+        Some(
+            key.verify(&token.signing_input, &token.signature)
+                && current(token.claims.iat, token.claims.exp, &token.claims.sub),
+        )
+    };
+    (!formats.jwt || jwt_is_current() == Some(true)) && (!formats.cwt || cwt_is_current() == Some(true))
+}
