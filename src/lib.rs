@@ -1,9 +1,12 @@
 //! statuslist: a Status Issuer for the IETF Token Status List.
 
 pub mod allocate;
+pub mod api;
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod issuer;
+pub mod keys;
 pub mod metrics;
 pub mod pool;
 pub mod publish;
@@ -12,4 +15,5 @@ pub mod signals;
 pub mod status_list;
 pub mod stopper;
 pub mod store;
+pub mod telemetry;
 pub mod update;

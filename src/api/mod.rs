@@ -1,0 +1,157 @@
+//! The write API: the route table, and what its handlers work with.
+//!
+//! Never names `publish/`: it meets the publisher only in the store, so no request causes a signature.
+
+mod auth;
+mod body;
+mod health;
+mod pools;
+mod problem;
+mod references;
+mod statuses;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{ResponseError, web};
+
+use crate::allocate::Allocator;
+use crate::config::Limits;
+use crate::issuer::ApiKeyHash;
+use crate::metrics::Metrics;
+use crate::pool::PoolId;
+use crate::status_list::{BaseUri, ListId};
+use crate::store::Store;
+use crate::update::Updater;
+use problem::Problem;
+
+/// All that handlers need.
+pub struct Api {
+    /// Where the lists are found; the `uri` of a reference begins with it.
+    pub base: BaseUri,
+    /// The pools by name.
+    pub pools: BTreeMap<PoolId, PoolApi>,
+    /// For what is only looked at.
+    pub store: Store,
+    /// The most of everything.
+    pub limits: Limits,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// Which pool a list belongs to: that never changes.
+    known: RwLock<HashMap<ListId, PoolId>>,
+}
+
+/// One pool as the API sees it.
+pub struct PoolApi {
+    /// Its name.
+    pub id: PoolId,
+    /// Who may use it.
+    pub api_keys: Vec<ApiKeyHash>,
+    /// Gives references.
+    pub allocator: Arc<Allocator>,
+    /// Takes updates.
+    pub updater: Updater,
+    /// What `GET /pools/{pool}` tells.
+    pub about: About,
+}
+
+/// What issuers agree on with us.
+pub struct About {
+    /// Bits per entry.
+    pub bits: u8,
+    /// Entries of a list.
+    pub size: u32,
+    /// `ttl` in seconds.
+    pub ttl_secs: u64,
+    /// `exp - iat` in seconds.
+    pub list_lifetime_secs: u64,
+    /// The beat in seconds.
+    pub update_interval_secs: u64,
+    /// Names of the token formats.
+    pub formats: Vec<&'static str>,
+    /// The signing key's id.
+    pub key_id: String,
+}
+
+impl Api {
+    /// The API over these parts.
+    pub fn new(
+        base: BaseUri,
+        pools: BTreeMap<PoolId, PoolApi>,
+        store: Store,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { base, pools, store, limits, metrics, known: RwLock::default() }
+    }
+
+    /// The list of this `uri`, and its pool.
+    async fn find(&self, uri: &str) -> Result<(ListId, &PoolApi), Problem> {
+        let list = self.base.list_id(uri).ok_or_else(|| Problem::invalid_list_uri(uri))?;
+        let unknown = || Problem::no_list_to_update(&list);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&list).cloned();
+        let pool = match known {
+            Some(pool) => pool,
+            None => {
+                let record = self.store.list(list).await.map_err(|error| {
+                    tracing::error!(list.id = %list, %error, "the store failed");
+                    Problem::unavailable()
+                })?;
+                let pool = record.ok_or_else(unknown)?.pool;
+                self.known.write().unwrap_or_else(PoisonError::into_inner).insert(list, pool.clone());
+                pool
+            }
+        };
+        Ok((list, self.pools.get(&pool).ok_or_else(unknown)?))
+    }
+}
+
+/// Mounts the routes. Must come before the site, which may answer for every other path.
+pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
+    let limits = api.limits;
+    let post = |path: &str| {
+        web::resource(path.to_owned())
+            .default_service(web::to(health::method_not_allowed))
+            .wrap(from_fn(limit_time))
+    };
+    config
+        .app_data(web::PayloadConfig::new(limits.body_bytes_max))
+        .app_data(api)
+        .service(web::resource("/health/live").get(health::live))
+        .service(web::resource("/health/ready").get(health::ready))
+        .service(web::resource("/metrics").get(health::metrics))
+        .service(web::resource("/version").get(health::version))
+        .service(post("/pools/{pool}").route(web::get().to(pools::pool)))
+        .service(post("/pools/{pool}/lists").route(web::get().to(pools::lists)))
+        .service(post("/pools/{pool}/lists/{id}/statuses/{idx}").route(web::get().to(pools::status)))
+        .service(post("/pools/{pool}/new-references").route(web::post().to(references::new_references)))
+        .service(post("/api/{pool}/new-reference").route(web::post().to(references::new_reference)))
+        .service(
+            post("/api/{pool}/new-references/{n}").route(web::post().to(references::new_references_of_path)),
+        )
+        .service(post("/api/update-status").route(web::post().to(statuses::update)))
+        .service(post("/status-lists/update").route(web::patch().to(statuses::update)))
+        .service(post("/status-lists/batch-update").route(web::patch().to(statuses::batch_update)));
+}
+
+/// What is answered where no route and no site is.
+pub async fn not_found() -> impl actix_web::Responder {
+    Problem::not_found().error_response()
+}
+
+/// Cuts off what takes longer than the limit: a slow body, or a wait for references.
+async fn limit_time(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let limit = request.app_data::<web::Data<Api>>().map(|api| api.limits.request_timeout);
+    let (parts, call) = (request.request().clone(), next.call(request));
+    let Some(limit) = limit else { return call.await.map(ServiceResponse::map_into_boxed_body) };
+    match tokio::time::timeout(limit, call).await {
+        Ok(response) => response.map(ServiceResponse::map_into_boxed_body),
+        Err(_) => Ok(ServiceResponse::new(parts, Problem::timed_out().error_response())),
+    }
+}

@@ -1,0 +1,83 @@
+//! `GET /pools/{pool}` and below: what the store knows, never a token.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::Api;
+use super::auth::Caller;
+use super::problem::Problem;
+use crate::store::ListRecord;
+
+/// `GET /pools/{pool}`: what issuers agree on, and how much is used.
+pub(super) async fn pool(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    pool: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let usage = api.store.usage(&pool.id).await.map_err(|error| Problem::from_store(&error, &pool.id))?;
+    let about = &pool.about;
+    Ok(HttpResponse::Ok().json(json!({
+        "pool": pool.id.as_str(),
+        "bits": about.bits,
+        "size": about.size,
+        "ttl": about.ttl_secs,
+        "listLifetime": about.list_lifetime_secs,
+        "updateInterval": about.update_interval_secs,
+        "formats": about.formats,
+        "keyId": about.key_id,
+        "lists": usage.lists,
+        "references": { "used": usage.leased, "free": usage.free, "ready": pool.allocator.ready() },
+    })))
+}
+
+/// `GET /pools/{pool}/lists`
+pub(super) async fn lists(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    pool: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let lists = api.store.lists(&pool.id).await.map_err(|error| Problem::from_store(&error, &pool.id))?;
+    let lists: Vec<_> = lists.iter().map(|list| describe(&api, list)).collect();
+    Ok(HttpResponse::Ok().json(json!({ "lists": lists })))
+}
+
+/// `GET /pools/{pool}/lists/{id}/statuses/{idx}`: the stored value, and whether it is out yet.
+pub(super) async fn status(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    path: web::Path<(String, String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (pool, id, idx) = path.into_inner();
+    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
+    let idx: u64 = idx.parse().map_err(|_| Problem::bad_request("The index in the path is not a number"))?;
+    let failed = |error| Problem::from_store(&error, &pool.id);
+    let record = api.store.list(list).await.map_err(failed)?.filter(|record| record.pool == pool.id);
+    let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
+    let snapshot = api.store.snapshot(list).await.map_err(failed)?;
+    let index = snapshot.array.capacity().index(idx);
+    let index = index.map_err(|_| Problem::index_out_of_bounds(&api.base.join(&list), idx))?;
+    let published = record.published.map(|published| published.version);
+    Ok(HttpResponse::Ok().json(json!({
+        "uri": api.base.join(&list),
+        "index": idx,
+        "value": snapshot.array.get(index).value(),
+        "version": snapshot.version,
+        "publishedVersion": published,
+        "published": published.is_some_and(|published| published >= snapshot.version),
+    })))
+}
+
+fn describe(api: &Api, list: &ListRecord) -> Value {
+    json!({
+        "id": list.id.to_string(),
+        "uri": api.base.join(&list.id),
+        "used": list.leased,
+        "open": list.open,
+        "version": list.version,
+        "publishedVersion": list.published.map(|published| published.version),
+        "publishedAt": list.published.map(|published| published.iat),
+    })
+}

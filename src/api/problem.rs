@@ -1,0 +1,177 @@
+//! The table of all errors that a client can see: status, code, message. Alone turns errors into HTTP.
+//!
+//! The body is exactly `{"code": …, "message": …}`, which existing clients compare. A 4xx says what to change; a 5xx only
+//! whether to try again, its cause goes to the log.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+
+use crate::pool::PoolId;
+use crate::status_list::{BaseUri, ListId};
+use crate::store::{Refusal, StoreError};
+use crate::update::UpdateError;
+
+/// The media type of an error.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// One error answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    retry_after_secs: Option<u32>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), retry_after_secs: None }
+    }
+
+    fn retry(self, after_secs: u32) -> Self {
+        Self { retry_after_secs: Some(after_secs), ..self }
+    }
+
+    pub(super) fn missing_key() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Missing api key")
+    }
+
+    pub(super) fn invalid_key() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Invalid api key")
+    }
+
+    pub(super) fn no_such_pool(pool: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NO_SUCH_POOL", format!("No pool with id {}", shortened(pool)))
+    }
+
+    pub(super) fn no_such_list(list: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NO_SUCH_LIST", format!("No list with id {}", shortened(list)))
+    }
+
+    pub(super) fn no_list_to_update(list: &ListId) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "NO_SUCH_LIST", format!("No list with id {list}"))
+    }
+
+    pub(super) fn invalid_list_uri(uri: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "NO_SUCH_LIST", format!("listUri {} invalid", shortened(uri)))
+    }
+
+    pub(super) fn index_out_of_bounds(uri: &str, index: u64) -> Self {
+        let message = format!("Index out of bounds (uri={uri}, index={index})");
+        Self::new(StatusCode::BAD_REQUEST, "INDEX_OUT_OF_BOUNDS", message)
+    }
+
+    pub(super) fn bad_request(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", why)
+    }
+
+    pub(super) fn unsupported_media_type() -> Self {
+        let message = "The body must be application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
+    }
+
+    pub(super) fn payload_too_large(bytes_max: usize) -> Self {
+        let message = format!("The body has more than {bytes_max} bytes; split the request");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing here")
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "This path does not know this method")
+    }
+
+    pub(super) fn underflow() -> Self {
+        let message = "No references are ready; try again shortly";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_REACHED", message).retry(1)
+    }
+
+    pub(super) fn busy() -> Self {
+        let message = "Too many updates are waiting; nothing was changed, try again shortly";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)
+    }
+
+    pub(super) fn unavailable() -> Self {
+        let message = "The store is not available; whether a change was made is unknown, repeat the request";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(2)
+    }
+
+    pub(super) fn timed_out() -> Self {
+        let message = "The request took too long; whether a change was made is unknown, repeat the request";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)
+    }
+
+    /// A failed update, with the list named by its URI as the client did.
+    pub(super) fn from_update(error: UpdateError, base: &BaseUri) -> Self {
+        match error {
+            UpdateError::Refused(refusal) => Self::from_refusal(refusal, base),
+            UpdateError::Busy => Self::busy(),
+            UpdateError::Unavailable(_) => Self::unavailable(),
+        }
+    }
+
+    fn from_refusal(refusal: Refusal, base: &BaseUri) -> Self {
+        match refusal {
+            Refusal::NoSuchList { list } => Self::no_list_to_update(&list),
+            Refusal::IndexOutOfRange { list, idx, .. } => Self::index_out_of_bounds(&base.join(&list), idx),
+            Refusal::ValueRefused { list, value, why, .. } => {
+                let message = format!("Value out of range (uri={}, value={value}): {why}", base.join(&list));
+                Self::new(StatusCode::BAD_REQUEST, "VALUE_OUT_OF_RANGE", message)
+            }
+            Refusal::FinalStatus { list, idx, status } => {
+                let uri = base.join(&list);
+                let message =
+                    format!("The status is final (uri={uri}, index={idx}, status={})", status.value());
+                Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+            }
+        }
+    }
+
+    /// A store that failed while it was asked for something of `pool`.
+    pub(super) fn from_store(error: &StoreError, pool: &PoolId) -> Self {
+        tracing::error!(%pool, %error, "the store failed");
+        Self::unavailable()
+    }
+}
+
+/// What a client sent, cut to a length that does no harm in an answer.
+fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 200;
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            code: &'a str,
+            message: &'a str,
+        }
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((CONTENT_TYPE, MEDIA_TYPE));
+        if let Some(secs) = self.retry_after_secs {
+            response.insert_header((RETRY_AFTER, secs));
+        }
+        let body = Body { code: self.code, message: &self.message };
+        response.body(serde_json::to_vec(&body).expect("two texts are always JSON"))
+    }
+}

@@ -1,0 +1,130 @@
+//! `PATCH /status-lists/update` and `batch-update`, and the older path of the same meaning.
+
+use actix_web::{HttpRequest, HttpResponse, dev, web};
+use serde::Deserialize;
+
+use super::auth::Caller;
+use super::body;
+use super::problem::Problem;
+use super::{Api, PoolApi};
+use crate::status_list::{ListId, Status};
+use crate::store::StatusChange;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Update {
+    uri: String,
+    index: u64,
+    value: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct BatchUpdate {
+    status_list_references: Vec<Target>,
+    value: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    uri: String,
+    index: u64,
+}
+
+/// A status as clients write it: its number, or its registered name.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`value` must be a number from 0, or \"valid\", \"invalid\" or \"suspended\"")]
+enum Value {
+    Number(u64),
+    Name(Name),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Name {
+    Valid,
+    Invalid,
+    Suspended,
+}
+
+impl Value {
+    fn number(&self) -> u64 {
+        let status = match self {
+            Self::Number(number) => return *number,
+            Self::Name(Name::Valid) => Status::VALID,
+            Self::Name(Name::Invalid) => Status::INVALID,
+            Self::Name(Name::Suspended) => Status::SUSPENDED,
+        };
+        status.value().into()
+    }
+}
+
+/// `PATCH /status-lists/update`
+pub(super) async fn update(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    let caller = Caller::of(&request, &api)?;
+    let update: Update = read(&request, payload, &api).await?;
+    let (list, pool) = api.find(&update.uri).await?;
+    let change = StatusChange { list, idx: update.index, value: update.value.number() };
+    apply(&api, caller.may_use(pool)?, vec![change]).await
+}
+
+/// `PATCH /status-lists/batch-update`: all or nothing, in one pool.
+pub(super) async fn batch_update(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    let caller = Caller::of(&request, &api)?;
+    let batch: BatchUpdate = read(&request, payload, &api).await?;
+    let (targets, max) = (&batch.status_list_references, api.limits.batch_max);
+    if targets.is_empty() || targets.len() > max {
+        let message = format!("statusListReferences must have 1 to {max} entries, got {}", targets.len());
+        return Err(Problem::bad_request(message));
+    }
+    let value = batch.value.number();
+    let mut changes = Vec::with_capacity(targets.len());
+    let mut only_pool: Option<&PoolApi> = None;
+    let mut latest: Option<(&str, ListId)> = None;
+    for target in targets {
+        // Most batches name one list many times.
+        let list = match latest.filter(|(uri, _)| *uri == target.uri) {
+            Some((_, list)) => list,
+            None => {
+                let (list, pool) = api.find(&target.uri).await?;
+                let pool = caller.may_use(pool)?;
+                if only_pool.is_some_and(|only| only.id != pool.id) {
+                    return Err(Problem::bad_request(
+                        "One batch-update is for lists of one pool; split the request",
+                    ));
+                }
+                only_pool = Some(pool);
+                list
+            }
+        };
+        latest = Some((&target.uri, list));
+        changes.push(StatusChange { list, idx: target.index, value });
+    }
+    let pool = only_pool.expect("a batch has at least one entry, whose pool was found");
+    apply(&api, pool, changes).await
+}
+
+async fn read<T: serde::de::DeserializeOwned>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    api: &Api,
+) -> Result<T, Problem> {
+    let mut payload: dev::Payload = payload.into_inner();
+    body::json(request, &mut payload, api).await
+}
+
+async fn apply(api: &Api, pool: &PoolApi, changes: Vec<StatusChange>) -> Result<HttpResponse, Problem> {
+    match pool.updater.update(changes).await {
+        Ok(()) => Ok(HttpResponse::NoContent().finish()),
+        Err(error) => Err(Problem::from_update(error, &api.base)),
+    }
+}

@@ -1,0 +1,248 @@
+//! The only file that knows every part: builds them, runs them, stops them in order.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actix_web::{App as ActixApp, HttpServer, web};
+use anyhow::{Context, Result};
+use tokio::task::JoinSet;
+
+use crate::allocate::{Allocated, Allocator};
+use crate::api::{self, About, Api, PoolApi};
+use crate::clock::Clock;
+use crate::config::{Config, PoolConfig};
+use crate::keys;
+use crate::metrics::Metrics;
+use crate::pool::PoolId;
+use crate::publish::{Parts, PoolPublisher, Site, sweep};
+use crate::sign::{JwkSet, Signer};
+use crate::signals::Signals;
+use crate::stopper::{StopSwitch, Stopper, stopper};
+use crate::store::Store;
+use crate::update::Updater;
+
+/// SQLite has one process, so every start is the same publisher.
+const ONLY_PUBLISHER: &str = "local";
+
+/// A service that is ready to run.
+pub struct App {
+    config: Config,
+    clock: Clock,
+    store: Store,
+    metrics: Arc<Metrics>,
+    site: Site,
+    pools: Vec<PoolParts>,
+    listener: TcpListener,
+    new_api_keys: BTreeMap<PoolId, String>,
+}
+
+struct PoolParts {
+    config: PoolConfig,
+    signer: Signer,
+    signals: Arc<Signals>,
+    allocator: Arc<Allocator>,
+    publisher: Arc<PoolPublisher>,
+}
+
+/// What a running service can be asked.
+#[derive(Clone)]
+pub struct Handle {
+    stop: Arc<StopSwitch>,
+    allocators: Arc<BTreeMap<PoolId, Arc<Allocator>>>,
+}
+
+impl Handle {
+    /// Asks the service to stop: it answers what it has begun, gives back unused references and ends.
+    pub fn stop(&self) {
+        self.stop.stop();
+    }
+
+    /// Takes references as a request does; `None` if there is no such pool or none are ready.
+    pub async fn allocate(&self, pool: &PoolId, amount: usize) -> Option<Vec<Allocated>> {
+        self.allocators.get(pool)?.allocate(amount).await.ok()
+    }
+}
+
+impl App {
+    /// Opens the store, reads the keys and binds the address of the settings.
+    pub async fn build(config: Config, clock: Clock) -> Result<Self> {
+        let listener = TcpListener::bind(config.server.listen)
+            .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
+        Self::build_on(listener, config, clock).await
+    }
+
+    /// As [`Self::build`], on an address that is bound already.
+    pub async fn build_on(listener: TcpListener, mut config: Config, clock: Clock) -> Result<Self> {
+        for warning in &config.warnings {
+            tracing::warn!("settings: {warning}");
+        }
+        let store = Store::open(&config.store).context("cannot open the store")?;
+        let site =
+            Site::open(&config.publish.storage_directory).context("cannot prepare storage-directory")?;
+        let leftovers =
+            sweep::remove_leftovers(&site, clock.now()).context("cannot clean storage-directory")?;
+        if leftovers > 0 {
+            tracing::info!(leftovers, "removed files that a crash left behind");
+        }
+        let metrics = Arc::new(Metrics::default());
+        let key_directory = config.publish.key_directory.clone();
+        let mut new_api_keys = BTreeMap::new();
+        let mut pools = Vec::with_capacity(config.pools.len());
+        for (id, pool) in &mut config.pools {
+            if pool.api_keys.is_empty() {
+                let (hash, key) = keys::demo_api_key(pool, &key_directory)?;
+                pool.api_keys.push(hash);
+                new_api_keys.extend(key.map(|key| (id.clone(), key)));
+            }
+            store.declare_pool(&pool.shape).await.context("the settings do not fit the store")?;
+            let signer =
+                keys::signer(pool, &key_directory, clock.now()).with_context(|| format!("pool {id}"))?;
+            let pool_metrics = metrics.pool(id);
+            let parts = Parts {
+                store: store.clone(),
+                site: site.clone(),
+                base: config.public_url.clone(),
+                clock: clock.clone(),
+                holder: ONLY_PUBLISHER.to_owned(),
+            };
+            pools.push(PoolParts {
+                signals: Arc::new(Signals::default()),
+                allocator: Arc::new(Allocator::new(pool, Arc::clone(&pool_metrics))),
+                publisher: Arc::new(PoolPublisher::new(pool.clone(), signer.clone(), pool_metrics, parts)),
+                config: pool.clone(),
+                signer,
+            });
+        }
+        let app = Self { config, clock, store, metrics, site, pools, listener, new_api_keys };
+        app.write_jwks()?;
+        Ok(app)
+    }
+
+    /// API keys that were made at this start; they are told nowhere else.
+    pub fn new_api_keys(&self) -> &BTreeMap<PoolId, String> {
+        &self.new_api_keys
+    }
+
+    /// Where the hash of a pool's generated API key is kept.
+    pub fn api_key_path(&self, pool: &PoolId) -> Option<PathBuf> {
+        let pool = self.config.pools.get(pool)?;
+        Some(keys::demo_api_key_path(pool, &self.config.publish.key_directory))
+    }
+
+    /// Publishes everything that is pending, once, without serving. Answers how many lists were published and how many failed.
+    pub async fn publish_once(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<(usize, usize)> {
+        let (mut published, mut failed) = (0, 0);
+        for pool in &self.pools {
+            pool.publisher.sweep(self.clock.now()).await?;
+            let pass = pool.publisher.publish_pending(&pool.signals, progress).await;
+            published += pass.published.len();
+            failed += pass.failed.len() + pass.waiting;
+        }
+        Ok((published, failed))
+    }
+
+    /// The parts of the running service: a handle, and what must be awaited until it has stopped.
+    pub fn run(self) -> (Handle, impl Future<Output = Result<()>>) {
+        let (switch, stop) = stopper();
+        let allocators =
+            self.pools.iter().map(|pool| (pool.config.shape.id.clone(), Arc::clone(&pool.allocator)));
+        let handle = Handle { stop: Arc::new(switch), allocators: Arc::new(allocators.collect()) };
+        (handle, self.serve(stop))
+    }
+
+    async fn serve(self, stop: Stopper) -> Result<()> {
+        let mut background = JoinSet::new();
+        let mut writers = JoinSet::new();
+        let mut pool_apis = BTreeMap::new();
+        let (stop_background, background_stopper) = stopper();
+        for pool in &self.pools {
+            let id = pool.config.shape.id.clone();
+            let (updater, batches) = Updater::new(
+                id.clone(),
+                self.store.clone(),
+                self.clock.clone(),
+                self.config.limits.queue_max,
+                self.metrics.pool(&id),
+            );
+            writers.spawn(batches);
+            let (allocator, store, signals, clock, stopper) = (
+                Arc::clone(&pool.allocator),
+                self.store.clone(),
+                Arc::clone(&pool.signals),
+                self.clock.clone(),
+                background_stopper.clone(),
+            );
+            background.spawn(async move { allocator.run(&store, &signals, &clock, &stopper).await });
+            let (publisher, signals, stopper) =
+                (Arc::clone(&pool.publisher), Arc::clone(&pool.signals), background_stopper.clone());
+            background.spawn(async move { publisher.run(&signals, &stopper).await });
+            let (allocator, api_keys) = (Arc::clone(&pool.allocator), pool.config.api_keys.clone());
+            let about = about(&pool.config, &pool.signer);
+            pool_apis.insert(id.clone(), PoolApi { id, api_keys, allocator, updater, about });
+        }
+        let api = Api::new(
+            self.config.public_url.clone(),
+            pool_apis,
+            self.store.clone(),
+            self.config.limits,
+            Arc::clone(&self.metrics),
+        );
+        let server = self.server(web::Data::new(api))?;
+        let server_handle = server.handle();
+        let serving = tokio::spawn(server);
+        tracing::info!(listen = %self.config.server.listen, public_url = %self.config.public_url, "ready");
+
+        // Without a switch nobody could ask, so this ends only at a stop.
+        stop.until(std::future::pending::<()>()).await;
+        tracing::info!("stopping");
+        server_handle.stop(true).await;
+        serving.await.context("the HTTP server ended early")?.context("the HTTP server failed")?;
+        // The server held the last updaters: what they took is answered, then their tasks end.
+        writers.join_all().await;
+        stop_background.stop();
+        background.join_all().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn server(&self, api: web::Data<Api>) -> Result<actix_web::dev::Server> {
+        let listener = self.listener.try_clone().context("cannot use the bound address")?;
+        let server_config = &self.config.server;
+        let server = HttpServer::new(move || {
+            ActixApp::new()
+                .configure(|config| api::configure(api.clone(), config))
+                .default_service(web::to(api::not_found))
+        });
+        let server = server
+            .workers(server_config.workers)
+            .client_request_timeout(self.config.limits.request_timeout)
+            .shutdown_timeout(server_config.shutdown_grace.as_secs())
+            .disable_signals()
+            .listen(listener)
+            .context("cannot listen")?;
+        Ok(server.run())
+    }
+
+    fn write_jwks(&self) -> Result<()> {
+        let mut keys: Vec<_> = self.pools.iter().map(|pool| pool.signer.jwk()).collect();
+        keys.sort_by(|a, b| a.kid.cmp(&b.kid));
+        keys.dedup();
+        let document = serde_json::to_vec(&JwkSet { keys }).context("public keys are always JSON")?;
+        self.site.write_jwks(&document).context("cannot publish the public keys")
+    }
+}
+
+fn about(pool: &PoolConfig, signer: &Signer) -> About {
+    let formats = [("jwt", pool.formats.jwt), ("cwt", pool.formats.cwt)];
+    About {
+        bits: pool.shape.capacity.bits().get(),
+        size: pool.shape.capacity.entries(),
+        ttl_secs: pool.lifetimes.ttl.as_secs(),
+        list_lifetime_secs: pool.lifetimes.list_lifetime.as_secs(),
+        update_interval_secs: pool.update_interval.as_secs(),
+        formats: formats.into_iter().filter_map(|(name, on)| on.then_some(name)).collect(),
+        key_id: signer.kid().to_owned(),
+    }
+}
