@@ -155,12 +155,13 @@ impl PoolPublisher {
                 }
             };
             let Some(wake) = stopper.until(next).await else { return };
+            let begun = self.clock.now();
             let pass = match wake {
                 Wake::Beat => self.publish_pending(signals, &|_, _| ()).await,
                 Wake::ListWanted => self.publish_new(signals, &|_, _| ()).await,
             };
             waiting = pass.waiting > 0 || waiting && wake == Wake::ListWanted;
-            self.log(&pass);
+            self.log(&pass, self.clock.now().since(begun));
         }
     }
 
@@ -304,9 +305,10 @@ impl PoolPublisher {
         pass.failed.push((list, error));
     }
 
-    fn log(&self, pass: &Pass) {
+    fn log(&self, pass: &Pass, took: Duration) {
         if !pass.published.is_empty() {
-            tracing::info!(pool = %self.pool.shape.id, published = pass.published.len(), failed = pass.failed.len(), "published");
+            let (published, duration_ms) = (pass.published.len(), took.as_millis());
+            tracing::info!(pool = %self.pool.shape.id, published, duration_ms, "published");
         }
     }
 

@@ -1,0 +1,231 @@
+//! The command line.
+
+mod first_minute;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::issuer::{ApiKeyHash, generate_api_key};
+use crate::keys;
+use crate::sign::Algorithm;
+use crate::telemetry;
+
+/// Exit code of a command that failed. `check` means something else by 1.
+pub const FAILED: u8 = 2;
+/// Read when no settings file is named.
+const DEFAULT_FILE: &str = "statuslist.yaml";
+
+/// A Status Issuer for the IETF Token Status List.
+///
+/// Hands out references, takes status updates durably, and publishes signed lists as static files. Without a command it serves;
+/// without a settings file it runs on its built-in defaults.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// Settings (YAML). Without it ./statuslist.yaml is read if there is one.
+    #[arg(long, global = true, env = "STATUSLIST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API, publish on the beat, and serve the lists if the settings say so (the default)
+    Serve,
+    /// Publish what is pending without serving; the service must not be running on the same SQLite file
+    Publish(Publish),
+    /// Read the settings, say what is wrong with them, change nothing
+    CheckConfig,
+    /// Make a signing key (PKCS#8 PEM) in a new file
+    GenerateKey(GenerateKey),
+    /// Print the hash of an API key for `api-keys`; the key is read from standard input
+    HashKey(HashKey),
+}
+
+#[derive(Debug, Args)]
+struct Publish {
+    /// Publish once and end
+    #[arg(long, required = true)]
+    once: bool,
+}
+
+#[derive(Debug, Args)]
+struct GenerateKey {
+    /// Where to write it; never over an existing file
+    file: PathBuf,
+    /// The signature algorithm of the key
+    #[arg(long, value_enum, default_value = "es256")]
+    algorithm: KeyAlgorithm,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum KeyAlgorithm {
+    /// ECDSA on P-256
+    Es256,
+    /// ECDSA on P-384
+    Es384,
+    /// Ed25519
+    Eddsa,
+}
+
+#[derive(Debug, Args)]
+struct HashKey {
+    /// Make a new key and print it as well, instead of reading one
+    #[arg(long)]
+    generate: bool,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> Result<ExitCode> {
+        match self.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve(self.config.as_deref()),
+            Command::Publish(Publish { once: _ }) => publish_once(self.config.as_deref()),
+            Command::CheckConfig => check_config(self.config.as_deref()),
+            Command::GenerateKey(key) => generate_key(&key),
+            Command::HashKey(hash) => hash_key(&hash),
+        }
+    }
+}
+
+/// The settings, and whether they are only the built-in ones.
+fn load(file: Option<&Path>) -> Result<(Config, bool)> {
+    let file =
+        file.map(Path::to_owned).or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
+    let text = file
+        .as_ref()
+        .map(|file| std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display())));
+    let text = text.transpose()?;
+    let config = Config::load(text.as_deref(), std::env::vars()).with_context(|| match &file {
+        Some(file) => format!("cannot use the settings in {}", file.display()),
+        None => "cannot use the settings".to_owned(),
+    })?;
+    Ok((config, file.is_none()))
+}
+
+fn serve(file: Option<&Path>) -> Result<ExitCode> {
+    let (config, built_in) = load(file)?;
+    telemetry::start(config.log_format);
+    actix_web::rt::System::new().block_on(async {
+        let first_minute = built_in.then(|| first_minute::FirstMinute::new(&config)).flatten();
+        let app = App::build(config, Clock::System).await.context("cannot start")?;
+        let welcome = first_minute.map(|first_minute| first_minute.of(&app));
+        for (pool, key) in app.new_api_keys() {
+            tracing::info!(%pool, "made an API key for this pool; it is printed once, only its hash is kept");
+            if welcome.is_none() {
+                println!("API key of pool {pool}, shown only now: {key}");
+            }
+        }
+        let (handle, running) = app.run();
+        let stopping = handle.clone();
+        tokio::spawn(async move {
+            wait_for_signal().await;
+            stopping.stop();
+        });
+        if let Some(welcome) = welcome {
+            tokio::spawn(async move { welcome.print(&handle).await });
+        }
+        running.await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen for signals; stop the service with SIGKILL, nothing is lost");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn publish_once(file: Option<&Path>) -> Result<ExitCode> {
+    let (config, _) = load(file)?;
+    telemetry::start(config.log_format);
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lists, {per_sec}, {eta} left")
+        .context("the progress bar")?;
+    let bar = ProgressBar::new(0).with_style(style);
+    let (published, failed) = actix_web::rt::System::new().block_on(async {
+        // Nothing is served, so any free port will do.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").context("cannot bind")?;
+        let app = App::build_on(listener, config, Clock::System).await.context("cannot start")?;
+        let progress = |done: usize, of: usize| {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        };
+        app.publish_once(&progress).await
+    })?;
+    bar.finish_and_clear();
+    println!("published {published} lists");
+    if failed > 0 {
+        bail!("{failed} lists could not be published; the log says why, their old tokens stay");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_config(file: Option<&Path>) -> Result<ExitCode> {
+    let (config, built_in) = load(file)?;
+    for warning in &config.warnings {
+        println!("warning: {warning}");
+    }
+    for (id, pool) in &config.pools {
+        let (capacity, lifetimes) = (pool.shape.capacity, &pool.lifetimes);
+        let show = crate::config::show_duration;
+        println!(
+            "pool {id}: {} entries of {} bit(s), published every {}, valid for {}, signed again after {}, ttl {}",
+            capacity.entries(),
+            capacity.bits(),
+            show(pool.update_interval),
+            show(lifetimes.list_lifetime),
+            show(lifetimes.resign_after),
+            show(lifetimes.ttl)
+        );
+    }
+    println!("{} good", if built_in { "the built-in settings are" } else { "the settings are" });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn generate_key(arguments: &GenerateKey) -> Result<ExitCode> {
+    let algorithm = match arguments.algorithm {
+        KeyAlgorithm::Es256 => Algorithm::Es256,
+        KeyAlgorithm::Es384 => Algorithm::Es384,
+        KeyAlgorithm::Eddsa => Algorithm::EdDsa,
+    };
+    keys::write_new_key(&arguments.file, algorithm)?;
+    let file = arguments.file.display();
+    println!("wrote {file}; name it in the settings of a pool: signer: {{ pem: {{ key: {file} }} }}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn hash_key(arguments: &HashKey) -> Result<ExitCode> {
+    if arguments.generate {
+        let key = generate_api_key();
+        println!("key for the issuer, to be kept secret: {key}");
+        println!("hash for `api-keys` in the settings:   {}", ApiKeyHash::of(&key).to_setting());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut key = String::new();
+    std::io::stdin().read_to_string(&mut key).context("cannot read the key from standard input")?;
+    let key = key.trim_end_matches(['\r', '\n']);
+    if key.is_empty() {
+        bail!(
+            "no key on standard input; pipe one in (`echo -n KEY | statuslist hash-key`), or use --generate"
+        );
+    }
+    println!("{}", ApiKeyHash::of(key).to_setting());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,19 @@
+//! What the tests share.
+
+pub(crate) mod app;
+pub(crate) mod process;
+pub(crate) mod relying_party;
+
+use std::time::{Duration, Instant};
+
+/// Asks again and again until `attempt` has an answer; panics with `what` after half a minute.
+pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(answer) = attempt().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

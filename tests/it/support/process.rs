@@ -1,0 +1,77 @@
+//! The real program as a process of its own: what can be killed.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_statuslist");
+
+/// A running program; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) url: String,
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The program with its data in `folder` and the given settings, ready to be started.
+pub(crate) fn command(folder: &Path, port: u16, settings: &str) -> Command {
+    let file = folder.join("settings.yaml");
+    std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), settings.as_bytes()).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command
+        .current_dir(folder)
+        .env("STATUSLIST__SERVER__LISTEN", format!("127.0.0.1:{port}"))
+        .env("STATUSLIST__PUBLIC_URL", format!("http://127.0.0.1:{port}/lists"))
+        .arg("--config")
+        .arg(file);
+    command
+}
+
+/// Where a process' log goes.
+pub(crate) fn log_path(folder: &Path) -> PathBuf {
+    folder.join("log.txt")
+}
+
+impl Process {
+    /// Starts `command` and waits until it answers on `port`.
+    pub(crate) fn start(mut command: Command, folder: &Path, port: u16) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log_path(folder)).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let process = Self { child, url: format!("http://127.0.0.1:{port}") };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let log = || std::fs::read_to_string(log_path(folder)).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the service does not listen:\n{}", log());
+            pause(Duration::from_millis(5));
+        }
+        process
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a power cut does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits on a thread that has no runtime.
+pub(crate) fn pause(time: Duration) {
+    let (_keep, never) = std::sync::mpsc::channel::<()>();
+    let _ = never.recv_timeout(time);
+}
