@@ -4,4 +4,5 @@ pub mod config;
 pub mod issuer;
 pub mod pool;
 pub mod sign;
+pub mod site_server;
 pub mod status_list;
