@@ -11,6 +11,11 @@ mod cache;
 mod negotiate;
 mod problem;
 
+#[cfg(test)]
+mod expectations;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
