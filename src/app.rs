@@ -19,6 +19,7 @@ use crate::pool::PoolId;
 use crate::publish::{Parts, PoolPublisher, Site, sweep};
 use crate::sign::{JwkSet, Signer};
 use crate::signals::Signals;
+use crate::site_server::SiteServer;
 use crate::stopper::{StopSwitch, Stopper, stopper};
 use crate::store::Store;
 use crate::update::Updater;
@@ -210,10 +211,13 @@ impl App {
     fn server(&self, api: web::Data<Api>) -> Result<actix_web::dev::Server> {
         let listener = self.listener.try_clone().context("cannot use the bound address")?;
         let server_config = &self.config.server;
+        let site = server_config.serve_status_lists.then(|| Arc::new(self.site_server()));
         let server = HttpServer::new(move || {
             ActixApp::new()
                 .configure(|config| api::configure(api.clone(), config))
                 .default_service(web::to(api::not_found))
+                // Last: without a path in `public-url` it takes every path that is left.
+                .configure(|config| site.iter().for_each(|site| site.configure(config)))
         });
         let server = server
             .workers(server_config.workers)
@@ -223,6 +227,15 @@ impl App {
             .listen(listener)
             .context("cannot listen")?;
         Ok(server.run())
+    }
+
+    fn site_server(&self) -> SiteServer {
+        // Until its next beat a pool cannot have anything newer.
+        let beats = self.pools.iter().map(|pool| pool.config.update_interval);
+        let max_age = beats.min().unwrap_or_default();
+        let clock = self.clock.clone();
+        let now = Arc::new(move || clock.now().secs());
+        SiteServer::new(self.site.folder().to_owned(), self.config.public_url.path(), max_age, now)
     }
 
     fn write_jwks(&self) -> Result<()> {

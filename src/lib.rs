@@ -13,6 +13,7 @@ pub mod pool;
 pub mod publish;
 pub mod sign;
 pub mod signals;
+pub mod site_server;
 pub mod status_list;
 pub mod stopper;
 pub mod store;

@@ -88,7 +88,8 @@ impl TestApp {
     }
 
     pub(crate) async fn references(&self, amount: usize) -> Vec<Reference> {
-        let (status, body) = self.send(Method::POST, &format!("/pools/p/new-references?amount={amount}"), None).await;
+        let (status, body) =
+            self.send(Method::POST, &format!("/pools/p/new-references?amount={amount}"), None).await;
         assert_eq!(status, StatusCode::OK, "{body}");
         serde_json::from_value(body["references"].clone()).unwrap()
     }
@@ -101,7 +102,9 @@ impl TestApp {
     /// What the store has: the value, and whether it is published.
     pub(crate) async fn stored(&self, reference: &Reference) -> Value {
         let list = reference.uri.rsplit('/').next().unwrap();
-        let (status, body) = self.send(Method::GET, &format!("/pools/p/lists/{list}/statuses/{}", reference.index), None).await;
+        let (status, body) = self
+            .send(Method::GET, &format!("/pools/p/lists/{list}/statuses/{}", reference.index), None)
+            .await;
         assert_eq!(status, StatusCode::OK, "{body}");
         body
     }
@@ -121,5 +124,6 @@ pub(crate) fn settings_in(folder: &Path, url: &str, settings: &str) -> Config {
         ("STATUSLIST__KEY_DIRECTORY", folder.join("keys").display().to_string()),
         ("STATUSLIST__SQLITE__PATH", folder.join("statuslist.db").display().to_string()),
     ];
-    Config::load(Some(settings), environment.into_iter().map(|(name, value)| (name.to_owned(), value))).unwrap()
+    Config::load(Some(settings), environment.into_iter().map(|(name, value)| (name.to_owned(), value)))
+        .unwrap()
 }

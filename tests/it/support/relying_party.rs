@@ -33,7 +33,8 @@ impl List {
         let lst = claims["status_list"]["lst"].as_str().ok_or("no lst")?;
         let zlib = URL_SAFE_NO_PAD.decode(lst).map_err(|error| error.to_string())?;
         let mut array = Vec::new();
-        std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(zlib.as_slice()), &mut array).map_err(|error| error.to_string())?;
+        std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(zlib.as_slice()), &mut array)
+            .map_err(|error| error.to_string())?;
         Ok(Self { claims, array })
     }
 
@@ -54,6 +55,7 @@ pub(crate) fn jwks(folder: &std::path::Path) -> JwkSet {
 /// The list of `uri` as its file has it.
 pub(crate) fn published(folder: &std::path::Path, uri: &str) -> Result<List, String> {
     let id = uri.rsplit('/').next().unwrap();
-    let token = std::fs::read_to_string(folder.join(format!("public/lists/{id}.jwt"))).map_err(|error| error.to_string())?;
+    let token = std::fs::read_to_string(folder.join(format!("public/lists/{id}.jwt")))
+        .map_err(|error| error.to_string())?;
     List::verify(&token, uri, &jwks(folder))
 }

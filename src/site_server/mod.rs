@@ -1,0 +1,257 @@
+//! The Status Provider that is built in, for when no nginx is in front: serves the folder that the publisher writes.
+//!
+//! Responsible for what a Relying Party sees of a list over HTTP ("Status List Request", "Status List Response"):
+//! formats, codings, validators, how long to keep an answer, CORS. Leaves the content of every file to the publisher,
+//! and shares nothing with it but the folder's layout.
+//!
+//! Invariant: what has expired or does not parse is never served, not even as 304. No request is logged, so nobody
+//! learns here which Relying Party asked for which list ("Observability of Issuers").
+
+mod cache;
+mod negotiate;
+mod problem;
+
+#[cfg(test)]
+mod expectations;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix_web::http::header::{self, Header, HeaderValue, IfModifiedSince, IfNoneMatch};
+use actix_web::http::{Method, StatusCode};
+use actix_web::web::{self, Data, Query, ServiceConfig};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, guard};
+
+use self::cache::{Cache, Content, Document, File, Unserviceable};
+use self::negotiate::Format;
+use self::problem::{Excerpt, Problem};
+use crate::status_list::{Aggregation, ListId};
+
+/// Bytes of files held in memory unless [`SiteServer::with_cache_bytes_max`] says otherwise.
+pub const CACHE_BYTES_MAX: u64 = 64 << 20;
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+/// Tokens are public and ask for no credentials, so scripts of any web page may read them ("Status List Request").
+const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// What an answer about a list depends on. A list in one format has it too: it may get the other with its next publication.
+const VARY: HeaderValue = HeaderValue::from_static("Accept, Accept-Encoding");
+/// For how many seconds a browser may remember that any request is allowed. None remembers it for more than a day.
+const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
+
+/// The current time in whole seconds since 1970.
+pub type UnixNow = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Serves the published files below one folder.
+pub struct SiteServer {
+    base: String,
+    max_age_secs: u64,
+    now: UnixNow,
+    cache: Cache,
+}
+
+impl SiteServer {
+    /// Serves what lies in `root` under the path `base`, as `BaseUri::path` gives it: empty, or with a slash at its
+    /// beginning and none at its end. No answer may be kept longer than `max_age`, nor than its token allows.
+    pub fn new(root: PathBuf, base: &str, max_age: Duration, now: UnixNow) -> Self {
+        let cache = Cache::new(root, CACHE_BYTES_MAX);
+        Self { base: base.to_owned(), max_age_secs: max_age.as_secs(), now, cache }
+    }
+
+    /// Holds at most `bytes` of files in memory. Files of more than half of it are read anew for every request.
+    pub fn with_cache_bytes_max(self, bytes: u64) -> Self {
+        Self { cache: self.cache.resized(bytes), ..self }
+    }
+
+    /// Mounts the site. Everything else must be registered before: with an empty base this takes every path left.
+    pub fn configure(self: &Arc<Self>, config: &mut ServiceConfig) {
+        config.service(
+            web::scope(&self.base)
+                .app_data(Data::from(Arc::clone(self)))
+                .service(resource("/jwks.json", jwks))
+                .service(resource("/aggregation/{pool}", aggregation))
+                .service(resource("/{list}", list))
+                .default_service(web::to(no_such_path)),
+        );
+    }
+
+    /// The token of a list, for a client that accepts nothing of it. What has one form only is sent in that form: there are
+    /// verifiers that ask for `application/json` and read the token all the same. RFC 9110 allows it ("Accept").
+    async fn only_form(&self, list: ListId) -> Result<Option<(Format, Arc<Document>)>, Problem> {
+        let there = |format: &Format| self.cache.contains(&File::Token(list, *format));
+        let offered: Vec<_> = Format::ALL.into_iter().filter(there).collect();
+        match offered.as_slice() {
+            [] => Ok(None),
+            [only] => Ok(self.cache.read(&File::Token(list, *only)).await?.map(|token| (*only, token))),
+            several => {
+                Err(Problem::NotAcceptable(several.iter().map(|format| format.media_type()).collect()))
+            }
+        }
+    }
+
+    /// What is no token. A key set has a media type of its own, but readers expect this one, as from other servers.
+    fn json<'a>(&self, document: &'a Document) -> Answer<'a> {
+        Answer {
+            document,
+            content: &document.plain,
+            gzip: false,
+            negotiated: false,
+            media_type: Aggregation::MEDIA_TYPE,
+            max_age_secs: self.max_age_secs,
+        }
+    }
+}
+
+async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    // Before anything else, like a server in front that looks at the query and does not know which lists there are.
+    if asks_for_history(request.query_string()) {
+        return Err(Problem::NoHistory);
+    }
+    let id = request.match_info().query("list");
+    let no_such_list = || Problem::NoSuchList(Excerpt::of(id));
+    let list: ListId = id.parse().map_err(|_| no_such_list())?;
+    let mut found = None;
+    for format in negotiate::formats(request.headers().get_all(header::ACCEPT)) {
+        if let Some(token) = site.cache.read(&File::Token(list, format)).await? {
+            found = Some((format, token));
+            break;
+        }
+    }
+    let (format, token) = match found {
+        Some(found) => found,
+        None => site.only_form(list).await?.ok_or_else(no_such_list)?,
+    };
+    let now = (site.now)();
+    if token.lifetime.is_over(now) {
+        if token.report_expiry() {
+            tracing::error!(list.id = %list, ?format, "published token is not served: it has expired");
+        }
+        return Err(Problem::StaleToken);
+    }
+    let wants_gzip = || negotiate::wants_gzip(request.headers().get_all(header::ACCEPT_ENCODING));
+    let gzip = token.gzip.as_ref().filter(|_| wants_gzip());
+    let answer = Answer {
+        document: &token,
+        content: gzip.unwrap_or(&token.plain),
+        gzip: gzip.is_some(),
+        negotiated: true,
+        media_type: format.media_type(),
+        max_age_secs: token.lifetime.max_age_secs(now, site.max_age_secs),
+    };
+    Ok(answer.to(&request))
+}
+
+async fn aggregation(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let id = request.match_info().query("pool");
+    let no_such_pool = || Problem::NoSuchPool(Excerpt::of(id));
+    let pool = id.parse().map_err(|_| no_such_pool())?;
+    let document = site.cache.read(&File::Aggregation(pool)).await?.ok_or_else(no_such_pool)?;
+    Ok(site.json(&document).to(&request))
+}
+
+async fn jwks(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let document = site.cache.read(&File::Jwks).await?.ok_or(Problem::NoSuchPath)?;
+    Ok(site.json(&document).to(&request))
+}
+
+async fn no_such_path() -> Result<HttpResponse, Problem> {
+    Err(Problem::NoSuchPath)
+}
+
+async fn method_not_allowed() -> Result<HttpResponse, Problem> {
+    Err(Problem::MethodNotAllowed)
+}
+
+/// The answer to a browser that asks before it lets a script read. No header can do harm here, so all are allowed.
+async fn preflight() -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((header::ALLOW, METHODS))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*")))
+        .insert_header((header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE))
+        .finish()
+}
+
+fn resource<F, Args>(path: &str, get: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path)
+        .route(web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(get))
+        .route(web::method(Method::OPTIONS).to(preflight))
+        .default_service(web::to(method_not_allowed))
+}
+
+/// Whether the query has the parameter `time`, however it is spelled and whatever it holds ("Historical Resolution").
+fn asks_for_history(query: &str) -> bool {
+    !query.is_empty()
+        && Query::<Vec<(String, String)>>::from_query(query)
+            .is_ok_and(|parameters| parameters.iter().any(|(name, _)| name == "time"))
+}
+
+/// A file on its way to a client.
+struct Answer<'a> {
+    document: &'a Document,
+    /// The form of it that is sent.
+    content: &'a Content,
+    gzip: bool,
+    /// Whether another request for the same address may get another form.
+    negotiated: bool,
+    media_type: &'static str,
+    max_age_secs: u64,
+}
+
+impl Answer<'_> {
+    fn to(&self, request: &HttpRequest) -> HttpResponse {
+        let unchanged = self.is_known_to(request);
+        let status = if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+        let mut response = HttpResponse::build(status);
+        response
+            .insert_header((header::ETAG, self.content.etag.clone()))
+            .insert_header((header::LAST_MODIFIED, self.document.last_modified.clone()))
+            .insert_header((header::CACHE_CONTROL, format!("public, max-age={}", self.max_age_secs)))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN))
+            // The one header of ours that scripts may not read unless told so.
+            .insert_header((header::ACCESS_CONTROL_EXPOSE_HEADERS, header::ETAG.as_str()));
+        if self.negotiated {
+            response.insert_header((header::VARY, VARY));
+        }
+        if unchanged {
+            return response.finish();
+        }
+        // Half a token is of no use, and a part of another publication would make it useless.
+        response.insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("none")));
+        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(self.media_type)));
+        if self.gzip {
+            response.insert_header((header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+        }
+        // For HEAD the server sends the length and leaves out the rest.
+        response.body(self.content.bytes.clone())
+    }
+
+    /// Whether the client has this very content ("Precedence of Preconditions": the validator counts before the date).
+    fn is_known_to(&self, request: &HttpRequest) -> bool {
+        if request.headers().contains_key(header::IF_NONE_MATCH) {
+            return match IfNoneMatch::parse(request) {
+                Ok(IfNoneMatch::Any) => true,
+                Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&self.content.tag)),
+                Err(_) => false,
+            };
+        }
+        let since = IfModifiedSince::parse(request).map(|IfModifiedSince(date)| SystemTime::from(date));
+        since.is_ok_and(|since| self.document.modified <= since)
+    }
+}
+
+impl From<Unserviceable> for Problem {
+    fn from(_: Unserviceable) -> Self {
+        Self::Unavailable
+    }
+}

@@ -1,0 +1,618 @@
+//! The site over a real socket, with real files. Requests are written by hand, because reqwest puts an `Accept` of its
+//! own into each and tidies up paths; it comes in where many connections are needed.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use actix_web::dev::ServerHandle;
+use actix_web::rt::System;
+use actix_web::web::Bytes;
+use actix_web::{App, HttpServer};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use super::expectations::{Body, ROWS, Row};
+use super::*;
+use crate::sign::{Algorithm, JwkSet, KeyHints, Signer, SigningKey, generate};
+use crate::status_list::{Bits, Claims, cwt, jwt, lst};
+
+const NOW: u64 = 1_800_000_000;
+const MAX_AGE: u64 = 300;
+const LIFETIME: u64 = 3600;
+
+/// A folder as the publisher writes it, a server over it, and the time.
+struct Site {
+    folder: tempfile::TempDir,
+    signer: Signer,
+    now: Arc<AtomicU64>,
+    address: SocketAddr,
+    base: &'static str,
+    server: ServerHandle,
+}
+
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Site {
+    fn start(base: &'static str) -> Self {
+        Self::with_cache(base, CACHE_BYTES_MAX)
+    }
+
+    fn with_cache(base: &'static str, cache_bytes_max: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = SigningKey::from_pem(&generate(Algorithm::Es256).unwrap(), None, None).unwrap();
+        let signer = Signer::new(key, KeyHints { kid: true, x5c: false, jwk: false });
+        let now = Arc::new(AtomicU64::new(NOW));
+        let clock = Arc::clone(&now);
+        let site = SiteServer::new(
+            folder.path().to_owned(),
+            base,
+            Duration::from_secs(MAX_AGE),
+            Arc::new(move || clock.load(Ordering::SeqCst)),
+        );
+        let site = Arc::new(site.with_cache_bytes_max(cache_bytes_max));
+        let (tell, told) = mpsc::channel();
+        // On a thread of its own, since the tests block theirs.
+        std::thread::spawn(move || {
+            System::new().block_on(async move {
+                let server = HttpServer::new(move || {
+                    let live = web::resource("/health/live").to(async || "alive");
+                    App::new().service(live).configure(|config| site.configure(config))
+                });
+                let server = server.workers(2).disable_signals().bind(("127.0.0.1", 0)).unwrap();
+                let address = server.addrs()[0];
+                let server = server.run();
+                tell.send((address, server.handle())).unwrap();
+                server.await.unwrap();
+            });
+        });
+        let (address, server) = told.recv().unwrap();
+        Self { folder, signer, now, address, base, server }
+    }
+
+    fn claims(&self, list: ListId, iat: u64, ttl: Option<u64>) -> Claims {
+        // 800 entries that do not compress well, so that a torn body would be a large part of it.
+        let array: Vec<u8> = (0..100_u64).map(|byte| (byte * byte * iat % 251) as u8).collect();
+        Claims {
+            sub: format!("http://{}{}/{list}", self.address, self.base),
+            iss: None,
+            iat,
+            exp: Some(iat + LIFETIME),
+            ttl,
+            bits: Bits::One,
+            lst: lst::compress(&array).into(),
+            aggregation_uri: None,
+        }
+    }
+
+    fn write(&self, name: impl AsRef<Path>, content: &[u8], modified: u64) {
+        write(&self.folder.path().join(name), content, modified);
+    }
+
+    /// Writes the forms of one publication in the publisher's order: compressed before plain.
+    fn publish(&self, list: ListId, iat: u64, formats: &[Format]) {
+        let claims = self.claims(list, iat, Some(LIFETIME / 2));
+        for format in formats {
+            match format {
+                Format::Jwt => {
+                    let token = self.signer.sign_jwt(&claims).unwrap();
+                    self.write(format!("{list}.jwt.gz"), &gzip(token.as_bytes()), iat);
+                    self.write(format!("{list}.jwt"), token.as_bytes(), iat);
+                }
+                Format::Cwt => {
+                    self.write(format!("{list}.cwt"), &self.signer.sign_cwt(&claims).unwrap(), iat)
+                }
+            }
+        }
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+        Reply::read(self.address, method, &format!("{}{path}", self.base), headers)
+    }
+
+    fn get(&self, list: ListId, headers: &[(&str, &str)]) -> Reply {
+        self.send("GET", &format!("/{list}"), headers)
+    }
+
+    fn verify_jwt(&self, body: &[u8]) -> Claims {
+        let token = jwt::decode(std::str::from_utf8(body).unwrap()).unwrap();
+        assert!(self.signer.public_key().verify(token.signing_input.as_bytes(), &token.signature));
+        token.claims
+    }
+
+    fn verify_cwt(&self, body: &[u8]) -> Claims {
+        let token = cwt::decode(body).unwrap();
+        assert!(self.signer.public_key().verify(&token.signing_input, &token.signature));
+        token.claims
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // The command is sent by the call; nobody waits for its end.
+        drop(self.server.stop(false));
+    }
+}
+
+impl Reply {
+    fn read(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Self {
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        request += "\r\n";
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+        let body = answer.split_off(end + 4);
+        let head = String::from_utf8(answer).unwrap();
+        let mut lines = head.trim_end().lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap().parse().unwrap();
+        let headers = lines.map(|line| line.split_once(": ").unwrap());
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+        Self { status, headers, body }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} stands twice");
+        value
+    }
+
+    fn problem(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+fn write(path: &Path, content: &[u8], modified: u64) {
+    static TEMPORARY: AtomicU64 = AtomicU64::new(0);
+    let temporary = path.with_extension(format!("tmp{}", TEMPORARY.fetch_add(1, Ordering::SeqCst)));
+    let mut file = fs::File::create(&temporary).unwrap();
+    file.write_all(content).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(modified)).unwrap();
+    fs::rename(temporary, path).unwrap();
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn gunzip(compressed: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    GzDecoder::new(compressed).read_to_end(&mut plain).unwrap();
+    plain
+}
+
+/// The words of the expectations and what they stand for.
+struct Words(Vec<(&'static str, String)>);
+
+impl Words {
+    fn publish(site: &Site) -> Self {
+        let [both, jwt, cwt, torn, expired, unknown] = std::array::from_fn(|_| ListId::random());
+        let iat = NOW - 10;
+        site.publish(both, iat, &Format::ALL);
+        site.publish(jwt, iat, &[Format::Jwt]);
+        fs::remove_file(site.folder.path().join(format!("{jwt}.jwt.gz"))).unwrap();
+        site.publish(cwt, iat, &[Format::Cwt]);
+        site.publish(torn, iat, &[Format::Jwt]);
+        let newer = site.signer.sign_jwt(&site.claims(torn, iat + 1, None)).unwrap();
+        site.write(format!("{torn}.jwt.gz"), &gzip(newer.as_bytes()), iat + 1);
+        site.publish(expired, NOW - LIFETIME, &Format::ALL);
+        fs::create_dir(site.folder.path().join("aggregation")).unwrap();
+        let aggregation = Aggregation { status_lists: vec![site.claims(both, iat, None).sub] };
+        site.write("aggregation/demo.json", &aggregation.to_json(), iat);
+        site.write("jwks.json", &serde_json::to_vec(&JwkSet { keys: vec![site.signer.jwk()] }).unwrap(), iat);
+
+        let reply = |headers: &[(&str, &str)]| site.get(both, headers);
+        let etag = |headers: &[(&str, &str)]| reply(headers).header("etag").unwrap().to_owned();
+        let mut words: Vec<(&str, String)> = vec![
+            ("{etag jwt}", etag(&[])),
+            ("{etag gzip}", etag(&[("Accept-Encoding", "gzip")])),
+            ("{etag cwt}", etag(&[("Accept", cwt::MEDIA_TYPE)])),
+            ("{modified}", reply(&[]).header("last-modified").unwrap().to_owned()),
+            ("{pool}", "demo".to_owned()),
+        ];
+        let lists = [both, jwt, cwt, torn, expired, unknown].map(|list| list.to_string());
+        words.extend(["{both}", "{jwt}", "{cwt}", "{torn}", "{expired}", "{unknown}"].into_iter().zip(lists));
+        Self(words)
+    }
+
+    fn fill_in(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (word, meaning)| text.replace(word, meaning))
+    }
+}
+
+fn check(site: &Site, words: &Words, row: &Row) {
+    let path = words.fill_in(row.path);
+    let send: Vec<_> = row.send.iter().map(|(name, value)| (*name, words.fill_in(value))).collect();
+    let send: Vec<_> = send.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let reply = site.send(row.method, &path, &send);
+    let header = |name: &str| reply.header(name);
+    assert_eq!(reply.status, row.status);
+    assert_eq!(header("access-control-allow-origin"), Some("*"));
+    assert_eq!(header("access-control-allow-credentials"), None);
+
+    // What HEAD leaves out is what GET says.
+    let body = if row.method == "HEAD" {
+        assert!(reply.body.is_empty());
+        let get = site.send("GET", &path, &send);
+        let without_date = |reply: &Reply| -> HashSet<_> {
+            reply.headers.iter().filter(|(name, _)| name != "date").cloned().collect()
+        };
+        assert_eq!(without_date(&get), without_date(&reply));
+        get.body
+    } else {
+        reply.body.clone()
+    };
+    if reply.status != 204 && reply.status != 304 {
+        assert_eq!(header("content-length"), Some(body.len().to_string().as_str()));
+    }
+    if let Some(media_type) = match row.body {
+        Body::Jwt | Body::GzippedJwt => Some("application/statuslist+jwt"),
+        Body::Cwt => Some("application/statuslist+cwt"),
+        Body::Json => Some("application/json"),
+        Body::Problem(_) => Some("application/problem+json"),
+        Body::Preflight | Body::Unchanged(_) => None,
+    } {
+        assert_eq!(header("content-type"), Some(media_type));
+        assert_eq!(header("x-content-type-options"), Some("nosniff"));
+    }
+    assert_eq!(header("content-encoding"), (row.body == Body::GzippedJwt).then_some("gzip"));
+    if matches!(row.body, Body::Jwt | Body::GzippedJwt | Body::Cwt | Body::Json) {
+        assert_eq!(header("accept-ranges"), Some("none"));
+        assert_eq!(header("last-modified"), Some(words.fill_in("{modified}").as_str()));
+        assert_eq!(header("cache-control"), Some("public, max-age=300"));
+        assert_eq!(header("access-control-expose-headers"), Some("etag"));
+        let etag = header("etag").unwrap();
+        assert!(etag.len() == 24 && etag.starts_with('"') && etag.ends_with('"'), "{etag}");
+    }
+    match row.body {
+        Body::Jwt | Body::GzippedJwt | Body::Cwt | Body::Unchanged(_) => {
+            assert_eq!(header("vary"), Some("Accept, Accept-Encoding"));
+        }
+        Body::Problem("NOT_ACCEPTABLE") => assert_eq!(header("vary"), Some("Accept")),
+        _ => assert_eq!(header("vary"), None),
+    }
+    let about =
+        |claims: Claims| assert!(path.contains(claims.sub.rsplit('/').next().unwrap()), "{}", claims.sub);
+    match row.body {
+        Body::Jwt => about(site.verify_jwt(&body)),
+        Body::GzippedJwt => about(site.verify_jwt(&gunzip(&body))),
+        Body::Cwt => about(site.verify_cwt(&body)),
+        Body::Json => assert!(serde_json::from_slice::<Value>(&body).unwrap().is_object()),
+        Body::Unchanged(etag) => {
+            assert!(body.is_empty());
+            assert_eq!(header("etag"), Some(words.fill_in(etag).as_str()));
+            assert_eq!(header("cache-control"), Some("public, max-age=300"));
+            assert_eq!((header("content-length"), header("content-type")), (None, None));
+        }
+        Body::Preflight => {
+            assert!(body.is_empty());
+            assert_eq!(header("access-control-allow-methods"), Some("GET, HEAD, OPTIONS"));
+            assert_eq!(header("access-control-allow-headers"), Some("*"));
+            assert_eq!(header("access-control-max-age"), Some("86400"));
+        }
+        Body::Problem(code) => {
+            let problem: Value = serde_json::from_slice(&body).unwrap();
+            let message = problem["message"].as_str().unwrap();
+            assert_eq!(
+                String::from_utf8(body.clone()).unwrap(),
+                json!({"code": code, "message": message}).to_string()
+            );
+            assert_eq!(header("etag"), None);
+            let cache_control = if row.status == 404 { "public, max-age=5" } else { "no-store" };
+            assert_eq!(header("cache-control"), Some(cache_control));
+            assert_eq!(header("retry-after").is_some(), row.status == 503);
+            assert_eq!(header("allow"), (row.status == 405).then_some("GET, HEAD, OPTIONS"));
+        }
+    }
+}
+
+#[test]
+fn every_expectation_is_met() {
+    let names: HashSet<_> = ROWS.iter().map(|row| row.name).collect();
+    assert_eq!(names.len(), ROWS.len(), "names are unique");
+    for base in ["/lists", ""] {
+        let site = Site::start(base);
+        let words = Words::publish(&site);
+        // Twice, since the second answer comes from memory.
+        for row in ROWS.iter().chain(ROWS) {
+            let outcome =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&site, &words, row)));
+            assert!(outcome.is_ok(), "`{}` is not met under `{base}`: {row:?}", row.name);
+        }
+    }
+}
+
+#[test]
+fn messages_say_what_to_change_and_do_not_grow_with_the_question() {
+    let site = Site::start("/lists");
+    let list = ListId::random();
+    let message = |reply: Reply| reply.problem()["message"].as_str().unwrap().to_owned();
+    assert_eq!(message(site.get(list, &[])), format!("No list with id {list}"));
+    assert_eq!(message(site.send("GET", "/aggregation/abc", &[])), "No pool with id abc");
+    assert_eq!(
+        message(site.send("GET", &format!("/{}", "x".repeat(5000)), &[])),
+        format!("No list with id {}", "x".repeat(64))
+    );
+    assert_eq!(message(site.send("GET", "/%22%3C%C3%BC", &[])), "No list with id \"<ü");
+    site.publish(list, NOW, &Format::ALL);
+    let refused = message(site.get(list, &[("Accept", "text/html")]));
+    assert_eq!(
+        refused,
+        "This list is available as application/statuslist+jwt and as application/statuslist+cwt"
+    );
+}
+
+#[test]
+fn nothing_outside_the_folder_is_served() {
+    let site = Site::start("/lists");
+    let list = ListId::random();
+    site.publish(list, NOW, &Format::ALL);
+    fs::create_dir(site.folder.path().join("aggregation")).unwrap();
+    site.write("jwks.json", b"{}", NOW);
+    for path in [
+        "/..",
+        "/../lists",
+        "/%2e%2e",
+        "/..%2Fjwks.json",
+        "/%2e%2e%2fjwks.json",
+        "/..%5cjwks.json",
+        "/aggregation/..",
+        "/aggregation/../jwks",
+        "/aggregation/%2e%2e%2fjwks",
+        "/aggregation/..%252fjwks",
+        "/aggregation//etc/passwd",
+        "/aggregation/demo%00",
+        &format!("/aggregation/../{list}"),
+        &format!("/./{list}"),
+        &format!("//{list}"),
+        &format!("/{list}%00"),
+        &format!("/{list}%2f"),
+        &format!("/{list}.cwt"),
+        &format!("/{}", list.to_string().to_uppercase()),
+    ] {
+        let reply = site.send("GET", path, &[]);
+        assert_eq!(reply.status, 404, "{path}: {reply:?}");
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{path}");
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"), "{path}");
+    }
+}
+
+#[test]
+fn another_route_goes_on_working_beside_an_empty_base() {
+    let site = Site::start("");
+    let list = ListId::random();
+    site.publish(list, NOW, &Format::ALL);
+    assert_eq!(site.send("GET", "/health/live", &[]).body, b"alive");
+    assert_eq!(site.get(list, &[]).status, 200);
+    for path in ["/", "/health", "/health/dead", "/pools/demo/lists", "/lists/x"] {
+        let reply = site.send("GET", path, &[]);
+        assert_eq!(reply.status, 404, "{path}");
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{path}");
+    }
+}
+
+#[test]
+fn nobody_may_keep_a_token_longer_than_it_lives() {
+    let site = Site::start("/lists");
+    let (list, short) = (ListId::random(), ListId::random());
+    site.publish(list, NOW, &Format::ALL);
+    let token = site.signer.sign_jwt(&site.claims(short, NOW, Some(7))).unwrap();
+    site.write(format!("{short}.jwt"), token.as_bytes(), NOW);
+    let cache_control = |list: ListId| site.get(list, &[]).header("cache-control").unwrap().to_owned();
+    for (age, max_age) in [(0, 300), (LIFETIME - 301, 300), (LIFETIME - 299, 299), (LIFETIME - 1, 1)] {
+        site.now.store(NOW + age, Ordering::SeqCst);
+        assert_eq!(cache_control(list), format!("public, max-age={max_age}"), "{age}");
+    }
+    assert_eq!(cache_control(short), "public, max-age=1", "`exp` counts as well as `ttl`");
+    site.now.store(NOW, Ordering::SeqCst);
+    assert_eq!(cache_control(short), "public, max-age=7");
+
+    let etag = site.get(list, &[]).header("etag").unwrap().to_owned();
+    let conditional = || site.get(list, &[("If-None-Match", etag.as_str())]);
+    assert_eq!(conditional().status, 304);
+    site.now.store(NOW + LIFETIME, Ordering::SeqCst);
+    assert_eq!((conditional().status, site.get(list, &[]).status), (503, 503));
+    site.publish(list, NOW + LIFETIME, &Format::ALL);
+    assert_eq!((conditional().status, site.get(list, &[]).status), (200, 200));
+}
+
+#[test]
+fn a_replaced_file_is_seen_at_once() {
+    let site = Site::start("/lists");
+    let list = ListId::random();
+    let variants: [&[(&str, &str)]; 3] =
+        [&[], &[("Accept-Encoding", "gzip")], &[("Accept", cwt::MEDIA_TYPE)]];
+    let mut seen = HashSet::new();
+    for iat in NOW..NOW + 20 {
+        site.publish(list, iat, &Format::ALL);
+        for headers in variants {
+            let reply = site.get(list, headers);
+            assert_eq!(reply.header("content-encoding").is_some(), headers == variants[1]);
+            assert!(
+                seen.insert(reply.header("etag").unwrap().to_owned()),
+                "each content has a validator of its own"
+            );
+            let body = if headers == variants[1] { gunzip(&reply.body) } else { reply.body };
+            let claims = if headers == variants[2] { site.verify_cwt(&body) } else { site.verify_jwt(&body) };
+            assert_eq!(claims.iat, iat);
+        }
+    }
+    // The same second and the same size: the file is another one all the same.
+    let token = |fill: u8| {
+        site.signer.sign_jwt(&Claims { lst: [fill; 9].into(), ..site.claims(list, NOW, None) }).unwrap()
+    };
+    site.write(format!("{list}.jwt"), token(1).as_bytes(), NOW);
+    let first = site.get(list, &[]);
+    site.write(format!("{list}.jwt"), token(2).as_bytes(), NOW);
+    let second = site.get(list, &[]);
+    assert_eq!(first.header("last-modified"), second.header("last-modified"));
+    assert_eq!(first.body.len(), second.body.len());
+    assert_ne!(first.header("etag"), second.header("etag"));
+    fs::remove_file(site.folder.path().join(format!("{list}.jwt"))).unwrap();
+    fs::remove_file(site.folder.path().join(format!("{list}.cwt"))).unwrap();
+    assert_eq!(site.get(list, &[]).status, 404);
+}
+
+#[test]
+fn what_is_no_token_is_not_served() {
+    let site = Site::start("/lists");
+    let list = ListId::random();
+    let token = site.signer.sign_jwt(&site.claims(list, NOW, None)).unwrap();
+    fs::create_dir(site.folder.path().join("aggregation")).unwrap();
+    let unavailable = |path: String| {
+        let reply = site.send("GET", &path, &[("If-None-Match", "*")]);
+        assert_eq!((reply.status, reply.problem()["code"].as_str()), (503, Some("UNAVAILABLE")), "{path}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"));
+    };
+    for (at, content) in
+        ["", "<html>", &token[1..], &format!("{token}\n"), &format!("\"{token}\"")].iter().enumerate()
+    {
+        site.write(format!("{list}.jwt"), content.as_bytes(), NOW + at as u64);
+        unavailable(format!("/{list}"));
+        unavailable(format!("/{list}"));
+    }
+    site.write("aggregation/demo.json", b"[]", NOW);
+    unavailable("/aggregation/demo".to_owned());
+    site.write("jwks.json", b"{", NOW);
+    unavailable("/jwks.json".to_owned());
+
+    // A JWT under a CWT's name, then a whole publication: a flaw is not remembered for longer than the file lives.
+    site.write(format!("{list}.cwt"), token.as_bytes(), NOW);
+    assert_eq!(site.get(list, &[("Accept", cwt::MEDIA_TYPE)]).status, 503);
+    site.publish(list, NOW + 10, &Format::ALL);
+    assert_eq!(site.get(list, &[]).status, 200);
+    assert_eq!(site.get(list, &[("Accept", cwt::MEDIA_TYPE)]).status, 200);
+
+    // The right time, but not the right content.
+    site.write(format!("{list}.jwt.gz"), &gzip(b"something else"), NOW + 20);
+    site.write(format!("{list}.jwt"), token.as_bytes(), NOW + 20);
+    let reply = site.get(list, &[("Accept-Encoding", "gzip")]);
+    assert_eq!((reply.status, reply.header("content-encoding")), (200, None));
+    fs::create_dir(site.folder.path().join(format!("{}.jwt", ListId::from_bytes([1; 16])))).unwrap();
+    assert_eq!(site.get(ListId::from_bytes([1; 16]), &[]).status, 404, "a folder is no token");
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_served_all_the_same() {
+    for cache_bytes_max in [0, 1, 1500, 4000] {
+        let site = Site::with_cache("/lists", cache_bytes_max);
+        let lists: [ListId; 10] = std::array::from_fn(|_| ListId::random());
+        for list in lists {
+            site.publish(list, NOW, &Format::ALL);
+        }
+        for list in lists.iter().chain(&lists) {
+            assert!(site.verify_jwt(&site.get(*list, &[]).body).sub.ends_with(&list.to_string()));
+            let compressed = site.get(*list, &[("Accept-Encoding", "gzip")]);
+            assert!(site.verify_jwt(&gunzip(&compressed.body)).sub.ends_with(&list.to_string()));
+        }
+    }
+}
+
+/// Readers that ask all the time must never see half a token, an older one after a newer one, or one validator for two
+/// contents.
+#[test]
+fn readers_see_whole_tokens_while_they_are_replaced() {
+    const PUBLICATIONS: u64 = 200;
+    let site = Site::start("/lists");
+    let list = ListId::random();
+    site.publish(list, NOW, &Format::ALL);
+    let over = &AtomicBool::new(false);
+    let variants = [("*/*", "identity"), ("*/*", "gzip"), (cwt::MEDIA_TYPE, "gzip")];
+    let seen: Vec<Vec<Seen>> = std::thread::scope(|scope| {
+        let readers: Vec<_> = variants
+            .into_iter()
+            .chain(variants)
+            .map(|variant| {
+                let site = &site;
+                scope.spawn(move || read_until(over, site, list, variant))
+            })
+            .collect();
+        for iat in NOW + 1..=NOW + PUBLICATIONS {
+            site.publish(list, iat, &Format::ALL);
+        }
+        over.store(true, Ordering::SeqCst);
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+    });
+
+    let mut body_of: HashMap<String, Bytes> = HashMap::new();
+    let mut publications = HashSet::new();
+    for reader in &seen {
+        let mut newest = 0;
+        for reply in reader {
+            let known = body_of.entry(reply.etag.clone()).or_insert_with(|| reply.body.clone());
+            assert_eq!(known, &reply.body, "one validator, two contents");
+            let iat = match (reply.gzip, reply.media_type.as_str()) {
+                (true, jwt::MEDIA_TYPE) => site.verify_jwt(&gunzip(&reply.body)).iat,
+                (false, jwt::MEDIA_TYPE) => site.verify_jwt(&reply.body).iat,
+                (false, cwt::MEDIA_TYPE) => site.verify_cwt(&reply.body).iat,
+                other => panic!("{other:?}"),
+            };
+            assert!(newest <= iat, "an older token after a newer one");
+            newest = iat;
+            publications.insert(iat);
+        }
+        assert_eq!(
+            newest,
+            NOW + PUBLICATIONS,
+            "a reader's last request was answered with the last publication"
+        );
+    }
+    assert!(seen[1].iter().any(|reply| reply.gzip), "the compressed form was among what was read");
+    assert!(publications.len() > 20, "the readers saw {} publications only", publications.len());
+}
+
+struct Seen {
+    etag: String,
+    media_type: String,
+    gzip: bool,
+    body: Bytes,
+}
+
+fn read_until(
+    over: &AtomicBool,
+    site: &Site,
+    list: ListId,
+    (accept, accept_encoding): (&str, &str),
+) -> Vec<Seen> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = reqwest::Client::new();
+    let url = format!("http://{}/lists/{list}", site.address);
+    runtime.block_on(async {
+        let mut seen = Vec::new();
+        loop {
+            let last = over.load(Ordering::SeqCst);
+            let request =
+                client.get(&url).header("accept", accept).header("accept-encoding", accept_encoding);
+            let reply = request.send().await.unwrap();
+            assert_eq!(reply.status(), 200);
+            let header =
+                |name: &str| reply.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+            let (etag, media_type) = (header("etag").unwrap(), header("content-type").unwrap());
+            let gzip = header("content-encoding").is_some();
+            seen.push(Seen { etag, media_type, gzip, body: reply.bytes().await.unwrap() });
+            if last {
+                return seen;
+            }
+        }
+    })
+}
