@@ -21,7 +21,7 @@ pub struct Allocated {
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     ready: VecDeque<Allocated>,
-    /// The latest block of each list: what is left of it can be given back.
+    /// What was leased of each list without a gap, up to its latest lease: the end of it can be given back.
     latest: HashMap<ListId, Block>,
 }
 
@@ -57,7 +57,14 @@ impl Buffer {
             let position = positions.next().expect("a block has as many turns as positions");
             self.ready.push_back(Allocated { list: blocks[n].list, position, idx: order.index(position) });
         }
-        self.latest.extend(blocks.into_iter().map(|block| (block.list, block)));
+        for mut block in blocks {
+            if let Some(before) =
+                self.latest.get(&block.list).filter(|before| before.positions.end == block.positions.start)
+            {
+                block.positions.start = before.positions.start;
+            }
+            self.latest.insert(block.list, block);
+        }
     }
 
     /// Empties the buffer; answers each list's latest block with the position from which on nothing of it was handed out.
@@ -114,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn tails_are_what_was_not_handed_out_of_the_latest_block() {
+    fn tails_are_what_was_not_handed_out_up_to_the_latest_lease() {
         let list = ListId::random();
         let mut buffer = Buffer::default();
         buffer.add(vec![block(list, 0..10)], 100, [1; 16]);
@@ -122,12 +129,7 @@ mod tests {
         buffer.add(vec![block(list, 10..20)], 100, [2; 16]);
         let taken = buffer.take(1);
         buffer.put_back(taken);
-        let tails = buffer.drain_tails();
-        assert_eq!(
-            tails,
-            [(block(list, 10..20), 10)],
-            "the rest of the earlier block cannot be given back any more"
-        );
+        assert_eq!(buffer.drain_tails(), [(block(list, 0..20), 4)], "both blocks are ours, without a gap");
         assert_eq!(buffer.len(), 0);
 
         buffer.add(vec![block(list, 20..30)], 100, [3; 16]);
@@ -136,6 +138,11 @@ mod tests {
         buffer.add(vec![block(list, 30..40)], 100, [3; 16]);
         buffer.take(10);
         assert!(buffer.drain_tails().is_empty(), "all was handed out");
+
+        buffer.add(vec![block(list, 40..50)], 100, [3; 16]);
+        buffer.take(5);
+        buffer.add(vec![block(list, 60..70)], 100, [3; 16]);
+        assert_eq!(buffer.drain_tails(), [(block(list, 60..70), 60)], "another instance leased in between");
     }
 
     #[test]

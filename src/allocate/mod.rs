@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::Notify;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::Clock;
 use crate::config::{OnUnderflow, PoolConfig};
@@ -51,6 +51,14 @@ struct Settings {
     open_lists: usize,
     spare_lists: usize,
     check_delay: Duration,
+}
+
+/// Whether to wait for the first publication of new lists, so that references are mixed over as many as the pool is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    Wait,
+    /// It has been long enough: better references of fewer lists than none.
+    Over,
 }
 
 /// Too few references are in memory, and the pool is set to say so at once.
@@ -120,10 +128,12 @@ impl Allocator {
     /// Keeps the buffer full and lists ready until asked to stop; then gives back what nobody has.
     pub async fn run(&self, store: &Store, signals: &Signals, clock: &Clock, stopper: &Stopper) {
         let mut published = signals.watch_published();
-        let mut check = tokio::time::interval(self.settings.check_delay);
+        let mut check =
+            tokio::time::interval_at(Instant::now() + self.settings.check_delay, self.settings.check_delay);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut patience = Patience::Wait;
         loop {
-            if let Err(error) = self.refill(store, signals, clock).await {
+            if let Err(error) = self.refill(store, signals, clock, patience).await {
                 tracing::warn!(pool = %self.pool, %error, "cannot refill the references; trying again");
                 if stopper.until(tokio::time::sleep(RETRY_AFTER)).await.is_none() {
                     break;
@@ -132,20 +142,28 @@ impl Allocator {
             }
             let next = async {
                 tokio::select! {
-                    () = self.wanted.notified() => {}
-                    _ = check.tick() => {}
-                    changed = published.changed() => changed.expect("the signals outlive the allocator's run"),
+                    () = self.wanted.notified() => Patience::Wait,
+                    _ = check.tick() => Patience::Over,
+                    changed = published.changed() => {
+                        changed.expect("the signals outlive the allocator's run");
+                        Patience::Wait
+                    }
                 }
             };
-            if stopper.until(next).await.is_none() {
-                break;
-            }
+            let Some(woken) = stopper.until(next).await else { break };
+            patience = woken;
         }
         self.return_tails(store).await;
     }
 
     /// Leases blocks until the buffer is full or no published list has any left, and opens lists where they are too few.
-    async fn refill(&self, store: &Store, signals: &Signals, clock: &Clock) -> Result<(), StoreError> {
+    async fn refill(
+        &self,
+        store: &Store,
+        signals: &Signals,
+        clock: &Clock,
+        patience: Patience,
+    ) -> Result<(), StoreError> {
         loop {
             let open = store.open_lists(&self.pool).await?;
             let wanted_lists = self.settings.open_lists + self.settings.spare_lists;
@@ -154,10 +172,16 @@ impl Allocator {
                 tracing::info!(pool = %self.pool, list.id = %list, "opened a list");
                 signals.list_wanted.notify_one();
             }
+            let mixed = self.settings.open_lists.min(open.len());
             let missing = self.settings.capacity.saturating_sub(self.ready());
             let published: Vec<_> =
                 open.into_iter().filter(|list| list.published).take(self.settings.open_lists).collect();
-            if missing == 0 || published.is_empty() || !self.lease(store, &published, missing).await? {
+            let too_few = published.len() < mixed && patience == Patience::Wait;
+            if missing == 0
+                || published.is_empty()
+                || too_few
+                || !self.lease(store, &published, missing).await?
+            {
                 return Ok(());
             }
         }

@@ -42,13 +42,18 @@ pub(super) fn merge(
 }
 
 fn parse(origin: &'static str, yaml: &str) -> Result<Value, ConfigError> {
-    let value: Option<Value> =
-        serde_saphyr::from_str(yaml).map_err(|error| ConfigError::Yaml { origin, why: error.to_string() })?;
+    let value: Option<Value> = serde_saphyr::from_str_with_options(yaml, yaml_options())
+        .map_err(|error| ConfigError::Yaml { origin, why: error.to_string() })?;
     match value {
         None | Some(Value::Null) => Ok(Value::Object(Map::new())),
         Some(object @ Value::Object(_)) => Ok(object),
         Some(_) => Err(ConfigError::Yaml { origin, why: "expected keys and values at the top".to_owned() }),
     }
+}
+
+/// As in YAML 1.2, only `true` and `false` are truth values: `y` and `on` are texts.
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true }
 }
 
 /// The original service keeps its settings under `app`, beside those of its framework.
@@ -89,7 +94,8 @@ fn overlay(under: &mut Value, over: Value) {
 
 /// Puts `value` where `path` points: `__` goes a level down, `_` stands for `-` (or for itself, in the name of a pool).
 fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), ConfigError> {
-    let value = serde_saphyr::from_str::<Value>(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    let value = serde_saphyr::from_str_with_options::<Value>(value, yaml_options())
+        .unwrap_or_else(|_| Value::String(value.to_owned()));
     let mut node = tree;
     for part in path.split("__") {
         let Value::Object(map) = node else {

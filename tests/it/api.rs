@@ -1,1 +1,255 @@
-//! api
+//! The write API: every error with its code and message, and nothing changed by any of them.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::app::{KEY, TestApp};
+
+/// Sends a request as it stands and compares status, code and message.
+async fn check(
+    app: &TestApp,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+    expected: (u16, &str, &str),
+) {
+    let mut request = app.client.request(method.clone(), format!("{}{path}", app.url)).body(body.to_owned());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = request.send().await.unwrap();
+    let (status, content_type) = (response.status(), response.headers().get("content-type").cloned());
+    let text = response.text().await.unwrap();
+    let problem: Value =
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{method} {path}: {status} {text}"));
+    assert_eq!(content_type.unwrap(), "application/problem+json", "{method} {path}");
+    assert_eq!(
+        (status.as_u16(), problem["code"].as_str().unwrap()),
+        (expected.0, expected.1),
+        "{method} {path}: {problem}"
+    );
+    assert!(problem["message"].as_str().unwrap().contains(expected.2), "{method} {path}: {problem}");
+    assert_eq!(problem.as_object().unwrap().len(), 2, "exactly code and message: {problem}");
+}
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const RIGHT: (&str, &str) = ("X-Api-Key", KEY);
+const WRONG: (&str, &str) = ("X-Api-Key", "another key");
+const OTHERS: (&str, &str) = ("X-Api-Key", "the key of q");
+
+async fn two_pools() -> TestApp {
+    let settings = format!(
+        "limits: {{ amount: 50, batch: 10, body-bytes: 3000 }}
+status-list-pools:
+  p: {{ api-key: {KEY}, size: 800, bits: 2, final-status: 1, update-interval: 1s, prefetch: {{ capacity: 100 }} }}
+  q: {{ api-key: the key of q, size: 800 }}"
+    );
+    TestApp::start_with(tempfile::tempdir().unwrap(), &settings, statuslist::clock::Clock::System)
+}
+
+#[tokio::test]
+async fn every_refused_request_has_its_code_and_changes_nothing() {
+    let app = two_pools().await;
+    let reference = app.references(1).await.remove(0);
+    let uri = &reference.uri;
+    let base = uri.rsplit_once('/').unwrap().0;
+    let nowhere = format!("{base}/5f1ae880-251c-4ec2-b3d0-b61ea62a306d");
+    let update =
+        |uri: &str, index: &str, value: &str| format!(r#"{{"uri":"{uri}","index":{index},"value":{value}}}"#);
+    let good = update(uri, "3", "1");
+    let patch = |headers: &'static [(&'static str, &'static str)],
+                 body: String,
+                 expected: (u16, &'static str, &'static str)| {
+        let app = &app;
+        async move { check(app, Method::PATCH, "/status-lists/update", headers, &body, expected).await }
+    };
+
+    patch(&[JSON], good.clone(), (401, "UNAUTHORIZED", "Missing api key")).await;
+    patch(&[JSON, WRONG], good.clone(), (401, "UNAUTHORIZED", "Invalid api key")).await;
+    patch(&[JSON, OTHERS], good.clone(), (401, "UNAUTHORIZED", "Invalid api key")).await;
+    patch(&[RIGHT], good.clone(), (415, "UNSUPPORTED_MEDIA_TYPE", "application/json")).await;
+    patch(&[JSON, RIGHT], "{".into(), (400, "BAD_REQUEST", "EOF")).await;
+    patch(&[JSON, RIGHT], String::new(), (400, "BAD_REQUEST", "EOF")).await;
+    patch(
+        &[JSON, RIGHT],
+        r#"{"uri":"a","idx":1,"value":1}"#.into(),
+        (400, "BAD_REQUEST", "unknown field `idx`"),
+    )
+    .await;
+    patch(&[JSON, RIGHT], r#"{"uri":"a","index":1}"#.into(), (400, "BAD_REQUEST", "missing field `value`"))
+        .await;
+    patch(&[JSON, RIGHT], update(uri, "-1", "1"), (400, "BAD_REQUEST", "invalid value")).await;
+    patch(&[JSON, RIGHT], update(uri, "1", "\"revoked\""), (400, "BAD_REQUEST", "`value` must be")).await;
+    patch(&[JSON, RIGHT], update("abc", "1", "1"), (400, "NO_SUCH_LIST", "listUri abc invalid")).await;
+    patch(&[JSON, RIGHT], update(&nowhere, "1", "1"), (400, "NO_SUCH_LIST", "No list with id 5f1ae880"))
+        .await;
+    let out = (400, "INDEX_OUT_OF_BOUNDS", "Index out of bounds (uri=http");
+    patch(&[JSON, RIGHT], update(uri, "800", "1"), out).await;
+    patch(&[JSON, RIGHT], update(uri, "18446744073709551615", "1"), out).await;
+    patch(&[JSON, RIGHT], update(uri, "3", "4"), (400, "VALUE_OUT_OF_RANGE", "holds 0 to 3")).await;
+    patch(&[JSON, RIGHT], update(uri, "3", "3"), (400, "VALUE_OUT_OF_RANGE", "application-statuses")).await;
+    patch(&[JSON, RIGHT], " ".repeat(3001), (413, "PAYLOAD_TOO_LARGE", "3000 bytes")).await;
+
+    let batch = |indices: &[u64], uri: &str| {
+        let targets: Vec<_> = indices.iter().map(|index| json!({ "uri": uri, "index": index })).collect();
+        json!({ "statusListReferences": targets, "value": 1 }).to_string()
+    };
+    let other = {
+        let response = app
+            .client
+            .post(format!("{}/pools/q/new-references", app.url))
+            .header(OTHERS.0, OTHERS.1)
+            .send()
+            .await
+            .unwrap();
+        let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        body["references"][0]["uri"].as_str().unwrap().to_owned()
+    };
+    let path = "/status-lists/batch-update";
+    check(
+        &app,
+        Method::PATCH,
+        path,
+        &[JSON, RIGHT],
+        &batch(&[], uri),
+        (400, "BAD_REQUEST", "1 to 10 entries"),
+    )
+    .await;
+    check(&app, Method::PATCH, path, &[JSON, RIGHT], &batch(&[3; 11], uri), (400, "BAD_REQUEST", "got 11"))
+        .await;
+    check(
+        &app,
+        Method::PATCH,
+        path,
+        &[JSON, RIGHT],
+        &batch(&[3, 800], uri),
+        (400, "INDEX_OUT_OF_BOUNDS", "index=800"),
+    )
+    .await;
+    check(
+        &app,
+        Method::PATCH,
+        path,
+        &[JSON, RIGHT],
+        &batch(&[3], &other),
+        (401, "UNAUTHORIZED", "Invalid api key"),
+    )
+    .await;
+
+    let allocate = "/pools/p/new-references";
+    check(&app, Method::POST, allocate, &[], "", (401, "UNAUTHORIZED", "Missing api key")).await;
+    check(&app, Method::POST, allocate, &[OTHERS], "", (401, "UNAUTHORIZED", "Invalid api key")).await;
+    check(
+        &app,
+        Method::POST,
+        "/pools/abc/new-references",
+        &[RIGHT],
+        "",
+        (404, "NO_SUCH_POOL", "No pool with id abc"),
+    )
+    .await;
+    for amount in ["0", "51"] {
+        let path = format!("{allocate}?amount={amount}");
+        check(&app, Method::POST, &path, &[RIGHT], "", (400, "BAD_REQUEST", "amount must be 1 to 50")).await;
+    }
+    check(
+        &app,
+        Method::POST,
+        "/pools/p/new-references?amount=x",
+        &[RIGHT],
+        "",
+        (400, "BAD_REQUEST", "query"),
+    )
+    .await;
+    check(&app, Method::GET, allocate, &[RIGHT], "", (405, "METHOD_NOT_ALLOWED", "")).await;
+    check(&app, Method::GET, "/nothing", &[], "", (404, "NOT_FOUND", "")).await;
+    let lists = "/pools/p/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d/statuses/1";
+    check(&app, Method::GET, lists, &[RIGHT], "", (404, "NO_SUCH_LIST", "No list with id 5f1ae880")).await;
+
+    for index in 0..800 {
+        let stored = app.stored(&crate::support::app::Reference { uri: uri.clone(), index }).await;
+        assert_eq!((stored["value"].as_u64(), stored["version"].as_u64()), (Some(0), Some(0)), "{stored}");
+        if index == 5 {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn final_status_is_forbidden_to_leave() {
+    let app = two_pools().await;
+    let reference = app.references(1).await.remove(0);
+    assert_eq!(app.update(&reference, json!("suspended")).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(app.update(&reference, json!("invalid")).await.0, StatusCode::NO_CONTENT);
+    let (status, problem) = app.update(&reference, json!("valid")).await;
+    assert_eq!((status, problem["code"].as_str()), (StatusCode::FORBIDDEN, Some("FORBIDDEN")), "{problem}");
+    assert_eq!(app.stored(&reference).await["value"], 1);
+}
+
+#[tokio::test]
+async fn names_and_numbers_mean_the_same_and_older_path_works() {
+    let app = TestApp::start("bits: 2");
+    let reference = app.references(1).await.remove(0);
+    for (value, number) in
+        [(json!("invalid"), 1), (json!("suspended"), 2), (json!("valid"), 0), (json!(2), 2)]
+    {
+        assert_eq!(app.update(&reference, value).await.0, StatusCode::NO_CONTENT);
+        assert_eq!(app.stored(&reference).await["value"], number);
+    }
+    let body = json!({ "uri": reference.uri, "index": reference.index, "value": 1 });
+    assert_eq!(app.send(Method::POST, "/api/update-status", Some(body)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(app.stored(&reference).await["value"], 1);
+}
+
+#[tokio::test]
+async fn batch_is_applied_as_a_whole() {
+    let app = TestApp::start("");
+    let references = app.references(1000).await;
+    let targets: Vec<_> = references
+        .iter()
+        .map(|reference| json!({ "uri": reference.uri, "index": reference.index }))
+        .collect();
+    let body = json!({ "statusListReferences": targets, "value": "invalid" });
+    let (status, problem) = app.send(Method::PATCH, "/status-lists/batch-update", Some(body)).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{problem}");
+    for reference in [&references[0], &references[999]] {
+        assert_eq!(app.stored(reference).await["value"], 1);
+    }
+}
+
+#[tokio::test]
+async fn what_issuers_agree_on_is_told() {
+    let app = TestApp::start("bits: 2, size: 8000, formats: [jwt, cwt], ttl: 5m, update-interval: 1m");
+    app.references(1).await;
+    let (status, pool) = app.send(Method::GET, "/pools/p", None).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        (&pool["bits"], &pool["size"], &pool["ttl"], &pool["listLifetime"]),
+        (&json!(2), &json!(8000), &json!(300), &json!(86400))
+    );
+    assert_eq!(pool["formats"], json!(["jwt", "cwt"]));
+    assert!(pool["references"]["free"].as_u64().unwrap() > 0 && pool["keyId"].is_string(), "{pool}");
+    let (_, version) = app.send(Method::GET, "/version", None).await;
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    for path in ["/health/live", "/health/ready"] {
+        assert_eq!(app.send(Method::GET, path, None).await.0, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_body_is_cut_off() {
+    use std::io::{Read, Write};
+    let settings =
+        format!("limits: {{ request-timeout: 1s }}\nstatus-list-pools: {{ p: {{ api-key: {KEY} }} }}");
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, statuslist::clock::Clock::System);
+    let mut stream = std::net::TcpStream::connect(app.url.trim_start_matches("http://")).unwrap();
+    let head = format!(
+        "PATCH /status-lists/update HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 503");
+}

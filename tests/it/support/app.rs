@@ -44,7 +44,17 @@ impl TestApp {
     pub(crate) fn start_with(folder: TempDir, settings: &str, clock: Clock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let config = settings_in(folder.path(), &url, settings);
+        Self::start_on(listener, folder, &url, settings, clock)
+    }
+
+    /// As [`Self::start_with`], but the `uri`s begin with `public`, whatever port is bound.
+    pub(crate) fn start_at(folder: TempDir, public: &str, settings: &str, clock: Clock) -> Self {
+        Self::start_on(TcpListener::bind("127.0.0.1:0").unwrap(), folder, public, settings, clock)
+    }
+
+    fn start_on(listener: TcpListener, folder: TempDir, public: &str, settings: &str, clock: Clock) -> Self {
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let config = settings_in(folder.path(), public, settings);
         let (started, starting) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async {
