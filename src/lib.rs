@@ -3,6 +3,7 @@
 pub mod allocate;
 pub mod api;
 pub mod app;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod check;
 mod first_minute;
 
 use std::io::Read;
@@ -18,7 +19,7 @@ use crate::keys;
 use crate::sign::Algorithm;
 use crate::telemetry;
 
-/// Exit code of a command that failed. `check` means something else by 1.
+/// Exit code of a command that failed. With 1 `check` says that a status is not valid.
 pub const FAILED: u8 = 2;
 /// Read when no settings file is named.
 const DEFAULT_FILE: &str = "statuslist.yaml";
@@ -47,6 +48,8 @@ enum Command {
     CheckConfig,
     /// Make a signing key (PKCS#8 PEM) in a new file
     GenerateKey(GenerateKey),
+    /// Look up one status as a Relying Party does: fetch, verify, judge. Exits with 0 valid, 1 not valid, 2 could not tell
+    Check(check::Arguments),
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
     HashKey(HashKey),
 }
@@ -93,6 +96,7 @@ impl Cli {
             Command::CheckConfig => check_config(self.config.as_deref()),
             Command::GenerateKey(key) => generate_key(&key),
             Command::HashKey(hash) => hash_key(&hash),
+            Command::Check(arguments) => arguments.run(),
         }
     }
 }

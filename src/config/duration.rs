@@ -28,7 +28,8 @@ impl<'de> Deserialize<'de> for Setting {
     }
 }
 
-fn parse(text: &str) -> Option<Duration> {
+/// Reads either notation.
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let span: Span = text.parse().ok()?;
     let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     Duration::try_from(signed).ok()

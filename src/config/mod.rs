@@ -12,7 +12,7 @@ mod raw;
 mod server;
 mod store;
 
-pub(crate) use duration::show as show_duration;
+pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use pools::{Formats, Lifetimes, OnUnderflow, PemFiles, PoolConfig, Precreation, Prefetch, SignerConfig};
 pub use publish::PublishConfig;

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ExtendedKeyUsage, FromDer, X509Certificate};
 
 /// The signature algorithms: fixed by the key, never taken from a token (RFC 8725, section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,11 @@ impl Algorithm {
         }
     }
 }
+
+const EC_KEY: &str = "1.2.840.10045.2.1";
+const P_256: &str = "1.2.840.10045.3.1.7";
+const P_384: &str = "1.3.132.0.34";
+const ED25519: &str = "1.3.101.112";
 
 /// A public key and the one algorithm it is used with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +154,13 @@ impl PublicKey {
                 jwk.alg, jwk.crv
             )));
         }
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| unsupported());
+        let half = if algorithm == Algorithm::Es384 { 48 } else { 32 };
+        let decode = |part: &str| {
+            let bytes = URL_SAFE_NO_PAD.decode(part).ok().filter(|bytes| bytes.len() == half);
+            bytes.ok_or_else(|| {
+                UnsupportedKey(format!("JWK on {} whose coordinates are not {half} bytes", jwk.crv))
+            })
+        };
         let bytes = match (algorithm, jwk.kty.as_str()) {
             (Algorithm::EdDsa, "OKP") => decode(&jwk.x)?,
             (Algorithm::Es256 | Algorithm::Es384, "EC") => {
@@ -198,22 +209,47 @@ impl Certificate {
             .map_err(|error| UnsupportedKey(format!("not an X.509 certificate ({error})")))?;
         let info = certificate.public_key();
         let bytes = info.subject_public_key.data.to_vec();
-        let algorithm = match (info.algorithm.algorithm.to_id_string().as_str(), bytes.len()) {
-            ("1.2.840.10045.2.1", 65) => Algorithm::Es256,
-            ("1.2.840.10045.2.1", 97) => Algorithm::Es384,
-            ("1.3.101.112", 32) => Algorithm::EdDsa,
-            (other, _) => return Err(UnsupportedKey(format!("certificate with a key of type {other}"))),
+        let curve = info
+            .algorithm
+            .parameters
+            .as_ref()
+            .and_then(|curve| curve.as_oid().ok())
+            .map(|oid| oid.to_id_string());
+        let kind = info.algorithm.algorithm.to_id_string();
+        let algorithm = match (kind.as_str(), curve.as_deref(), bytes.len()) {
+            (EC_KEY, Some(P_256), 65) => Algorithm::Es256,
+            (EC_KEY, Some(P_384), 97) => Algorithm::Es384,
+            (ED25519, None, 32) => Algorithm::EdDsa,
+            _ => {
+                return Err(UnsupportedKey(format!(
+                    "certificate with a key of type {kind} {}",
+                    curve.unwrap_or_default()
+                )));
+            }
         };
         let eku = certificate.extended_key_usage().ok().flatten();
         Ok(Self {
             key: PublicKey { algorithm, bytes },
             not_before: u64::try_from(certificate.validity().not_before.timestamp()).unwrap_or(0),
             not_after: u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0),
-            extended_key_usages: eku
-                .map(|eku| eku.value.other.iter().map(ToString::to_string).collect())
-                .unwrap_or_default(),
+            extended_key_usages: eku.map(|eku| usages(eku.value)).unwrap_or_default(),
         })
     }
+}
+
+/// The usages as dotted numbers; the parser keeps the well-known ones apart.
+fn usages(eku: &ExtendedKeyUsage<'_>) -> Vec<String> {
+    let well_known = [
+        (eku.any, "2.5.29.37.0"),
+        (eku.server_auth, "1.3.6.1.5.5.7.3.1"),
+        (eku.client_auth, "1.3.6.1.5.5.7.3.2"),
+        (eku.code_signing, "1.3.6.1.5.5.7.3.3"),
+        (eku.email_protection, "1.3.6.1.5.5.7.3.4"),
+        (eku.time_stamping, "1.3.6.1.5.5.7.3.8"),
+        (eku.ocsp_signing, "1.3.6.1.5.5.7.3.9"),
+    ];
+    let well_known = well_known.into_iter().filter_map(|(present, oid)| present.then(|| oid.to_owned()));
+    well_known.chain(eku.other.iter().map(ToString::to_string)).collect()
 }
 
 #[cfg(test)]

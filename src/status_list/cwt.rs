@@ -110,7 +110,10 @@ pub fn decode(token: &[u8]) -> Result<Unverified, InvalidClaims> {
     let kid = both.iter().map(|header| &header.key_id).find(|kid| !kid.is_empty()).cloned();
     let x5chain =
         both.iter().flat_map(|header| &header.rest).find(|(label, _)| *label == Label::Int(X5CHAIN));
-    let key = KeyHint { kid, x5chain: x5chain.map(|(_, value)| certificates(value)).unwrap_or_default() };
+    let key = KeyHint {
+        kid,
+        x5chain: x5chain.map(|(_, value)| certificates(value)).transpose()?.unwrap_or_default(),
+    };
     let payload = sign1.payload.as_deref().ok_or(InvalidClaims::Missing("payload"))?;
     let claims = claims(&Value::from_slice(payload).map_err(malformed)?)?;
     Ok(Unverified { alg, key, claims, signing_input: sign1.tbs_data(&[]), signature: sign1.signature })
@@ -142,8 +145,8 @@ fn claims(payload: &Value) -> Result<Claims, InvalidClaims> {
     Claims {
         sub: text("sub (2)", claim(SUB).ok_or(InvalidClaims::Missing("sub (2)"))?)?,
         iss: claim(ISS).map(|iss| text("iss (1)", iss)).transpose()?,
-        iat: uint("iat (6)", claim(IAT).ok_or(InvalidClaims::Missing("iat (6)"))?)?,
-        exp: claim(EXP).map(|exp| uint("exp (4)", exp)).transpose()?,
+        iat: seconds("iat (6)", claim(IAT).ok_or(InvalidClaims::Missing("iat (6)"))?)?,
+        exp: claim(EXP).map(|exp| seconds("exp (4)", exp)).transpose()?,
         ttl: claim(TTL).map(|ttl| uint("ttl (65534)", ttl)).transpose()?,
         bits: Bits::try_from(bits).map_err(|error| InvalidClaims::wrong("bits", error.to_string()))?,
         lst: lst
@@ -161,19 +164,24 @@ fn text(name: &'static str, value: &Value) -> Result<String, InvalidClaims> {
 }
 
 fn uint(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
-    // RFC 8392 allows a NumericDate to be a float; what we need of it is the second.
-    let from_float = || value.as_float().filter(|secs| (0.0..=9e15).contains(secs)).map(|secs| secs as u64);
     let integer = value.as_integer().and_then(|integer| u64::try_from(integer).ok());
-    integer.or_else(from_float).ok_or_else(|| InvalidClaims::wrong(name, "must be an unsigned number"))
+    integer.ok_or_else(|| InvalidClaims::wrong(name, "must be an unsigned integer"))
 }
 
-fn certificates(x5chain: &Value) -> Vec<Vec<u8>> {
+/// RFC 8392 allows a NumericDate to be a float; what we need of it is the second.
+fn seconds(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
+    let from_float = value.as_float().filter(|secs| (0.0..=9e15).contains(secs)).map(|secs| secs as u64);
+    from_float.map_or_else(|| uint(name, value), Ok)
+}
+
+fn certificates(x5chain: &Value) -> Result<Vec<Vec<u8>>, InvalidClaims> {
+    let wrong = || InvalidClaims::wrong("x5chain (33)", "must be a certificate or an array of certificates");
     match x5chain {
-        Value::Bytes(leaf) => vec![leaf.clone()],
+        Value::Bytes(leaf) => Ok(vec![leaf.clone()]),
         Value::Array(chain) => {
-            chain.iter().filter_map(|certificate| certificate.as_bytes().cloned()).collect()
+            chain.iter().map(|certificate| certificate.as_bytes().cloned().ok_or_else(wrong)).collect()
         }
-        _ => Vec::new(),
+        _ => Err(wrong()),
     }
 }
 

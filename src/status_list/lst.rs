@@ -53,7 +53,7 @@ fn compressors() -> MutexGuard<'static, Vec<Compressor>> {
 
 /// The array in `zlib`, which must be one whole zlib stream of at most `bytes_max` bytes inflated.
 pub fn inflate(zlib: &[u8], bytes_max: u64) -> Result<Vec<u8>, InvalidLst> {
-    let mut decoder = ZlibDecoder::new(zlib).take(bytes_max + 1);
+    let mut decoder = ZlibDecoder::new(zlib).take(bytes_max.saturating_add(1));
     let mut array = Vec::new();
     decoder.read_to_end(&mut array)?;
     if array.len() as u64 > bytes_max {

@@ -1,0 +1,330 @@
+//! Trusted certificates, and the chain of a token as a path to one of them.
+//!
+//! Leaves it to `trust.rs` whether the key at the chain's end has signed the token, and is allowed to.
+
+use std::fmt;
+use std::time::Duration;
+
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::report::instant;
+use super::trust::{TrustedBy, Untrusted};
+use crate::sign::Certificate;
+
+/// A trusted certificate.
+#[derive(Debug)]
+pub(super) struct Anchor {
+    der: CertificateDer<'static>,
+    subject: String,
+    is_authority: bool,
+}
+
+/// What breaks a certificate chain.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ChainFlaw(webpki::Error);
+
+/// The certificates that speak for themselves when a token brings none.
+pub(super) fn pinned(anchors: &[Anchor]) -> Result<Vec<(Certificate, TrustedBy)>, Untrusted> {
+    let own: Vec<_> = anchors.iter().filter(|anchor| !anchor.is_authority).collect();
+    if own.is_empty() {
+        return Err(Untrusted::NoChain);
+    }
+    own.into_iter().map(Anchor::leaf).collect()
+}
+
+/// The leaf of a token's chain, if it is a trusted certificate itself or a trusted authority's.
+pub(super) fn chained(
+    anchors: &[Anchor],
+    leaf: &[u8],
+    rest: &[Vec<u8>],
+    now: u64,
+) -> Result<(Certificate, TrustedBy), Untrusted> {
+    // Whoever makes a self-signed certificate with openssl gets one that says it is an authority; equality decides.
+    if let Some(equal) = anchors.iter().find(|anchor| anchor.der.as_ref() == leaf) {
+        return equal.leaf();
+    }
+    let flaw = |error| Untrusted::Chain { why: ChainFlaw(error) };
+    let authorities: Vec<_> = anchors.iter().filter(|anchor| anchor.is_authority).collect();
+    let roots: Result<Vec<TrustAnchor<'_>>, _> =
+        authorities.iter().map(|anchor| webpki::anchor_from_trusted_cert(&anchor.der)).collect();
+    let roots = roots.map_err(flaw)?;
+    let der = CertificateDer::from(leaf);
+    let intermediates: Vec<_> = rest.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let end_entity = EndEntityCert::try_from(&der).map_err(flaw)?;
+    // The current time also for a token of the past: a key whose certificate has run out may be in anyone's hands.
+    let path = end_entity.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        &roots,
+        &intermediates,
+        UnixTime::since_unix_epoch(Duration::from_secs(now)),
+        AnyUsage,
+        None,
+        None,
+    );
+    let path = path.map_err(flaw)?;
+    let root = roots.iter().position(|root| std::ptr::eq(root, path.anchor()));
+    let subject = root.map(|at| authorities[at].subject.clone()).unwrap_or_default();
+    Ok((Certificate::parse(leaf).map_err(Untrusted::Leaf)?, TrustedBy::Authority { subject }))
+}
+
+/// The usage is a demand on the leaf alone, and optional: [`Trust::requiring_eku`].
+struct AnyUsage;
+
+impl ExtendedKeyUsageValidator for AnyUsage {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
+    }
+}
+
+impl Anchor {
+    pub(super) fn parse(der: &[u8]) -> Result<Self, String> {
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+        let anchor = Self {
+            der: CertificateDer::from(der.to_vec()),
+            subject: certificate.subject().to_string(),
+            is_authority: certificate.is_ca(),
+        };
+        // What could never verify anything is better refused now than silently passed over later.
+        if anchor.is_authority {
+            webpki::anchor_from_trusted_cert(&anchor.der).map_err(|error| error.to_string())?;
+        } else {
+            Certificate::parse(der).map_err(|error| error.to_string())?;
+        }
+        Ok(anchor)
+    }
+
+    fn leaf(&self) -> Result<(Certificate, TrustedBy), Untrusted> {
+        let certificate = Certificate::parse(&self.der).map_err(Untrusted::Leaf)?;
+        Ok((certificate, TrustedBy::Certificate { subject: self.subject.clone() }))
+    }
+}
+
+impl fmt::Display for ChainFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            webpki::Error::UnknownIssuer => f.write_str("it is neither trusted itself nor issued by a trusted authority"),
+            webpki::Error::CertExpired { not_after, .. } => {
+                write!(f, "a certificate in it expired at {}", instant(not_after.as_secs()))
+            }
+            webpki::Error::CertNotValidYet { not_before, .. } => {
+                write!(f, "a certificate in it holds only from {} on", instant(not_before.as_secs()))
+            }
+            webpki::Error::CaUsedAsEndEntity => f.write_str(
+                "its first certificate is that of an authority; put the signer's own first, or trust exactly this one",
+            ),
+            webpki::Error::InvalidSignatureForPublicKey => {
+                f.write_str("an authority of that name is trusted, but with another key")
+            }
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use rcgen::{
+        BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+        Issuer, KeyPair, date_time_ymd,
+    };
+
+    use super::super::verdict::tests::{NOW, URI, claims, refusal, token};
+    use super::super::{CannotTell, Check, Format, Outcome, Trust, judge};
+    use super::*;
+    use crate::sign::{KeyHints, Signer, SigningKey};
+    use crate::status_list::jwt;
+
+    const EKU: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 3, 999];
+
+    struct Authority {
+        issuer: Issuer<'static, KeyPair>,
+        pem: String,
+    }
+
+    fn named(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2040, 1, 1);
+        params
+    }
+
+    fn authority(name: &str, parent: Option<&Authority>) -> Authority {
+        let mut params = named(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = match parent {
+            Some(parent) => params.signed_by(&key, &parent.issuer),
+            None => params.self_signed(&key),
+        };
+        Authority { pem: certificate.unwrap().pem(), issuer: Issuer::new(params, key) }
+    }
+
+    /// A signer whose chain is its own certificate and then `rest`, and that certificate.
+    fn leaf(params: CertificateParams, issuer: &Authority, rest: &str, x5c: bool) -> (Signer, String) {
+        let key = KeyPair::generate().unwrap();
+        let pem = params.signed_by(&key, &issuer.issuer).unwrap().pem();
+        let key = SigningKey::from_pem(&key.serialize_pem(), Some(&format!("{pem}{rest}")), None).unwrap();
+        (Signer::new(key, KeyHints { kid: true, x5c, jwk: false }), pem)
+    }
+
+    fn judged(signer: &Signer, trust: &Trust) -> Result<TrustedBy, Untrusted> {
+        let [jwt, cwt] = Format::ALL.map(|format| {
+            let report =
+                judge(&Check::new(URI, 0), format, &token(format, signer, &claims()), Some(trust), NOW);
+            match report.outcome {
+                Outcome::Valid => Ok(report.token.unwrap().trusted_by.unwrap()),
+                Outcome::Unknown(CannotTell::Untrusted(why)) => Err(why),
+                other => panic!("{other:?}"),
+            }
+        });
+        assert_eq!(jwt, cwt);
+        jwt
+    }
+
+    fn trust(pem: &str) -> Trust {
+        Trust::from_pem(pem).unwrap()
+    }
+
+    #[test]
+    fn chain_to_a_trusted_authority_is_accepted() {
+        let root = authority("root", None);
+        let between = authority("between", Some(&root));
+        let (direct, _) = leaf(named("signer"), &root, &root.pem, true);
+        let (indirect, _) = leaf(named("signer"), &between, &between.pem, true);
+        let other = authority("other", None);
+        let both = trust(&format!("{}{}", other.pem, root.pem));
+        let by_root = TrustedBy::Authority { subject: "CN=root".into() };
+        assert_eq!(judged(&direct, &both), Ok(by_root.clone()));
+        assert_eq!(judged(&indirect, &both), Ok(by_root));
+        let (cut, _) = leaf(named("signer"), &between, "", true);
+        let why = judged(&cut, &both).unwrap_err();
+        assert!(why.to_string().ends_with("nor issued by a trusted authority"), "{why}");
+    }
+
+    #[test]
+    fn chain_to_another_authority_is_refused() {
+        let (signer, _) = leaf(named("signer"), &authority("root", None), "", true);
+        for other in ["other", "root"] {
+            let why = judged(&signer, &trust(&authority(other, None).pem)).unwrap_err();
+            assert!(matches!(why, Untrusted::Chain { .. }), "{why}");
+        }
+    }
+
+    #[test]
+    fn expired_leaf_is_refused() {
+        let root = authority("root", None);
+        let mut params = named("signer");
+        params.not_after = date_time_ymd(2026, 1, 1);
+        let (signer, pem) = leaf(params, &root, "", true);
+        let why = judged(&signer, &trust(&root.pem)).unwrap_err();
+        assert!(why.to_string().ends_with("a certificate in it expired at 2026-01-01T00:00:00Z"), "{why}");
+        let pinned = judged(&signer, &trust(&pem)).unwrap_err();
+        assert!(matches!(pinned, Untrusted::OutOfDate { .. }), "{pinned}");
+    }
+
+    #[test]
+    fn leaf_before_its_time_is_refused() {
+        let root = authority("root", None);
+        let mut params = named("signer");
+        params.not_before = date_time_ymd(2030, 1, 1);
+        let why = judged(&leaf(params, &root, "", true).0, &trust(&root.pem)).unwrap_err();
+        assert!(why.to_string().contains("only from 2030-01-01T00:00:00Z on"), "{why}");
+    }
+
+    #[test]
+    fn demanded_extended_key_usage_must_be_there() {
+        let root = authority("root", None);
+        let demanding = || trust(&root.pem).requiring_eku("1.3.6.1.5.5.7.3.999").unwrap();
+        let mut params = named("signer");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(EKU.to_vec())];
+        let (with, _) = leaf(params, &root, "", true);
+        let (without, pem) = leaf(named("signer"), &root, "", true);
+        assert!(judged(&with, &demanding()).is_ok());
+        assert!(judged(&without, &trust(&root.pem)).is_ok(), "it is no demand of ours");
+        for trust in [demanding(), trust(&pem).requiring_eku("1.3.6.1.5.5.7.3.999").unwrap()] {
+            let why = judged(&without, &trust).unwrap_err();
+            assert!(matches!(why, Untrusted::ExtendedKeyUsage { .. }), "{why}");
+        }
+    }
+
+    #[test]
+    fn pinned_certificate_is_trusted_with_and_without_a_chain() {
+        let root = authority("root", None);
+        for x5c in [true, false] {
+            let (signer, pem) = leaf(named("signer"), &root, &root.pem, x5c);
+            let by = TrustedBy::Certificate { subject: "CN=signer".into() };
+            assert_eq!(judged(&signer, &trust(&pem)), Ok(by));
+            let (_, other) = leaf(named("signer"), &root, "", x5c);
+            let why = judged(&signer, &trust(&other)).unwrap_err();
+            assert_eq!(why == Untrusted::Signature, !x5c, "{why}");
+        }
+    }
+
+    #[test]
+    fn self_signed_authority_that_signs_tokens_itself_can_be_pinned() {
+        let mut params = named("both");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        let key = SigningKey::from_pem(&key.serialize_pem(), Some(&pem), None).unwrap();
+        let signer = Signer::new(key, KeyHints { kid: true, x5c: true, jwk: false });
+        assert_eq!(judged(&signer, &trust(&pem)), Ok(TrustedBy::Certificate { subject: "CN=both".into() }));
+        let why = judged(&signer, &trust(&authority("other", None).pem)).unwrap_err();
+        assert!(why.to_string().contains("trust exactly this one"), "{why}");
+    }
+
+    #[test]
+    fn authority_alone_cannot_vouch_for_a_token_without_a_chain() {
+        let root = authority("root", None);
+        let (signer, _) = leaf(named("signer"), &root, "", false);
+        assert_eq!(judged(&signer, &trust(&root.pem)), Err(Untrusted::NoChain));
+    }
+
+    #[test]
+    fn pinned_certificate_vouches_for_no_other() {
+        let (params, key) = (named("pinned"), KeyPair::generate().unwrap());
+        let pem = params.self_signed(&key).unwrap().pem();
+        let pinned = Authority { pem, issuer: Issuer::new(params, key) };
+        let (signer, _) = leaf(named("signer"), &pinned, &pinned.pem, true);
+        let why = judged(&signer, &trust(&pinned.pem)).unwrap_err();
+        assert!(matches!(why, Untrusted::Chain { .. }), "{why}");
+    }
+
+    #[test]
+    fn chain_of_another_key_than_the_signers_is_refused() {
+        let root = authority("root", None);
+        let (honest, _) = leaf(named("signer"), &root, "", true);
+        let stolen = jwt::decode(&honest.sign_jwt(&claims()).unwrap()).unwrap().header;
+        let forged = jwt::assemble(jwt::signing_input(&stolen, &claims()), &[7; 64]);
+        let report = judge(&Check::new(URI, 0), Format::Jwt, forged.as_bytes(), Some(&trust(&root.pem)), NOW);
+        assert!(matches!(refusal(report), CannotTell::Untrusted(Untrusted::Signature)));
+    }
+
+    #[test]
+    fn unreadable_chains_are_refused() {
+        let root = authority("root", None);
+        let check = |x5c: &str, expected: &str| {
+            let header = jwt::Header {
+                alg: "ES256".into(),
+                typ: jwt::TYP.into(),
+                x5c: Some(vec![x5c.to_owned()]),
+                ..jwt::Header::default()
+            };
+            let token = jwt::assemble(jwt::signing_input(&header, &claims()), &[7; 64]);
+            let report =
+                judge(&Check::new(URI, 0), Format::Jwt, token.as_bytes(), Some(&trust(&root.pem)), NOW);
+            let why = refusal(report).to_string();
+            assert!(why.contains(expected), "{why}");
+        };
+        check("%", "certificates in base64");
+        check("AAAA", "does not lead to a trusted certificate");
+        let p521 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
+        let leaf = named("signer").signed_by(&p521, &root.issuer).unwrap();
+        check(&STANDARD.encode(leaf.der()), "expected an EC key on P-256 or P-384, or Ed25519");
+    }
+}

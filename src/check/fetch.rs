@@ -1,0 +1,545 @@
+//! GET of a Status List Token or a JWKS, as a careful stranger ("Status List Request", "Redirection 3xx").
+//!
+//! Bounded in redirects, bytes and time. Leaves every judgement of the content to `verdict.rs` and `trust.rs`; HTTP's
+//! own caching plays no part, because `exp` and `ttl` come first.
+
+use std::error::Error;
+use std::net::IpAddr;
+
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Response, Url};
+use thiserror::Error;
+
+use super::{Check, Format, Limits};
+
+/// The most redirects that are followed.
+pub const REDIRECTS_MAX: usize = 5;
+
+/// A JWKS is small.
+const JWKS_BYTES_MAX: u64 = 1 << 20;
+
+/// Why nothing was fetched.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// Not something that can be fetched.
+    #[error(
+        "{uri:?} is not an absolute http or https URI; write it whole, beginning with https:// or http://"
+    )]
+    Uri {
+        /// What was given.
+        uri: String,
+    },
+    /// Keys that anyone on the way could replace.
+    #[error(
+        "{url} would bring trusted keys over plain http; use https, or get the file in a safe way and give its path (http is accepted from this machine only)"
+    )]
+    InsecureKeys {
+        /// What was given.
+        url: String,
+    },
+    /// The client cannot be built: the system has no certificate authorities.
+    #[error("cannot set up TLS: {why}; install the system's ca-certificates, or set SSL_CERT_FILE")]
+    Client {
+        /// What the client says.
+        why: String,
+    },
+    /// A redirect that is not followed.
+    #[error(transparent)]
+    Redirect(#[from] RedirectRefused),
+    /// The server takes too long.
+    #[error("no whole answer in time ({why}); try again later")]
+    Timeout {
+        /// What the client says.
+        why: String,
+    },
+    /// The server cannot be reached, or breaks off.
+    #[error("the request failed: {why}")]
+    Transport {
+        /// What the client says.
+        why: String,
+    },
+    /// An answer without content.
+    #[error("the server answered {status}: {advice}")]
+    Status {
+        /// The status code.
+        status: u16,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// Not a Status List Token by its own words.
+    #[error("the answer is {got:?}, not {} or {}; is this the `uri` of a status list?", Format::Jwt.media_type(), Format::Cwt.media_type())]
+    ContentType {
+        /// What was answered.
+        got: String,
+    },
+    /// The other format.
+    #[error("asked for {wanted}, the server answered {got}; drop `--format` if either will do")]
+    OtherFormat {
+        /// What was asked for.
+        wanted: Format,
+        /// What was answered.
+        got: Format,
+    },
+    /// Compressed, although nothing of the kind was asked for.
+    #[error("the answer is encoded as {got:?}, which was not asked for")]
+    Encoding {
+        /// What was answered.
+        got: String,
+    },
+    /// Longer than is accepted.
+    #[error("the answer has more than {max} bytes")]
+    TooLarge {
+        /// The most bytes accepted.
+        max: u64,
+    },
+}
+
+/// Why a redirect is not followed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RedirectRefused {
+    /// Too many.
+    #[error("more than {REDIRECTS_MAX} redirects, the last one to {to}")]
+    TooMany {
+        /// Where the next one leads.
+        to: String,
+    },
+    /// In a circle.
+    #[error("the redirects lead in a circle, back to {to}")]
+    Loop {
+        /// Where it closes.
+        to: String,
+    },
+    /// From a safe place to an unsafe one.
+    #[error("the redirect to {to} gives up https")]
+    Downgrade {
+        /// Where it leads.
+        to: String,
+    },
+}
+
+/// A token, and what it says it is.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) format: Format,
+    pub(super) body: Vec<u8>,
+    /// Where it came from, if not from where it was asked for.
+    pub(super) redirected_to: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Signed, so it may come over any way.
+    Token,
+    /// Trusted for where they come from.
+    Keys,
+}
+
+/// The token that is served for the question.
+pub(super) async fn token(request: &Check) -> Result<Fetched, FetchError> {
+    let mut url = parse(&request.uri)?;
+    if let Some(time) = request.time {
+        url.query_pairs_mut().append_pair("time", &time.to_string());
+    }
+    let accept = match request.format {
+        Some(format) => format.media_type().to_owned(),
+        None => format!("{}, {};q=0.9", Format::Jwt.media_type(), Format::Cwt.media_type()),
+    };
+    let response = get(url.clone(), &accept, Purpose::Token, &request.limits).await?;
+    let format = format_of(&response)?;
+    if let Some(wanted) = request.format.filter(|wanted| *wanted != format) {
+        return Err(FetchError::OtherFormat { wanted, got: format });
+    }
+    let redirected_to = (*response.url() != url).then(|| response.url().to_string());
+    Ok(Fetched { format, body: body(response, request.limits.body_bytes_max).await?, redirected_to })
+}
+
+/// The JWKS at `url`.
+pub(super) async fn jwks(url: &str, limits: &Limits) -> Result<Vec<u8>, FetchError> {
+    let url = parse(url)?;
+    if !is_safe_for_keys(&url) {
+        return Err(FetchError::InsecureKeys { url: url.to_string() });
+    }
+    let response = get(url, "application/jwk-set+json, application/json", Purpose::Keys, limits).await?;
+    body(response, JWKS_BYTES_MAX.min(limits.body_bytes_max)).await
+}
+
+fn parse(uri: &str) -> Result<Url, FetchError> {
+    let url = Url::parse(uri).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| FetchError::Uri { uri: uri.to_owned() })
+}
+
+async fn get(url: Url, accept: &str, purpose: Purpose, limits: &Limits) -> Result<Response, FetchError> {
+    let client = client(&url, purpose, limits).build().or_else(|error| match url.scheme() {
+        // A slim container has no certificate authorities, and plain http needs none.
+        "http" => client(&url, purpose, limits).tls_certs_only([]).build(),
+        _ => Err(error),
+    });
+    let client = client.map_err(|error| FetchError::Client { why: causes(&error) })?;
+    // Without the second header a server may choose any encoding (RFC 9110, section 12.5.3).
+    let request = client.get(url).header(ACCEPT, accept).header(ACCEPT_ENCODING, "identity");
+    let response = request.send().await.map_err(failed)?;
+    match response.status().as_u16() {
+        200..=299 => {}
+        status => return Err(FetchError::Status { status, advice: advice(status, purpose) }),
+    }
+    match header(&response, CONTENT_ENCODING) {
+        Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
+            Err(FetchError::Encoding { got: encoding })
+        }
+        _ => Ok(response),
+    }
+}
+
+fn client(url: &Url, purpose: Purpose, limits: &Limits) -> ClientBuilder {
+    let policy = Policy::custom(move |attempt| match refused(attempt.previous(), attempt.url(), purpose) {
+        Some(refused) => attempt.error(refused),
+        None => attempt.follow(),
+    });
+    let client = Client::builder()
+        .redirect(policy)
+        .connect_timeout(limits.connect_timeout)
+        .timeout(limits.total_timeout)
+        .user_agent(concat!("statuslist/", env!("CARGO_PKG_VERSION")));
+    // A proxy knows another localhost.
+    if is_loopback(url) { client.no_proxy() } else { client }
+}
+
+/// The body, cut off as soon as it is known to be too long.
+async fn body(mut response: Response, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
+    let too_large = FetchError::TooLarge { max: bytes_max };
+    if response.content_length().is_some_and(|announced| announced > bytes_max) {
+        return Err(too_large);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if (body.len() + chunk.len()) as u64 > bytes_max {
+            return Err(too_large);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn format_of(response: &Response) -> Result<Format, FetchError> {
+    let got = header(response, CONTENT_TYPE).unwrap_or_default();
+    let essence = got.split(';').next().unwrap_or_default().trim();
+    let format = Format::ALL.into_iter().find(|format| format.media_type().eq_ignore_ascii_case(essence));
+    format.ok_or(FetchError::ContentType { got })
+}
+
+fn header(response: &Response, name: HeaderName) -> Option<String> {
+    response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+fn refused(previous: &[Url], to: &Url, purpose: Purpose) -> Option<RedirectRefused> {
+    let from_https = previous.last().is_some_and(|from| from.scheme() == "https");
+    if previous.len() > REDIRECTS_MAX {
+        Some(RedirectRefused::TooMany { to: to.to_string() })
+    } else if previous.contains(to) {
+        Some(RedirectRefused::Loop { to: to.to_string() })
+    } else if from_https && to.scheme() != "https" || purpose == Purpose::Keys && !is_safe_for_keys(to) {
+        Some(RedirectRefused::Downgrade { to: to.to_string() })
+    } else {
+        None
+    }
+}
+
+fn is_safe_for_keys(url: &Url) -> bool {
+    url.scheme() == "https" || is_loopback(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn advice(status: u16, purpose: Purpose) -> &'static str {
+    match (purpose, status) {
+        (Purpose::Keys, _) => "check the URL given to `--trust`",
+        (_, 400) => "it does not understand the request; check `uri` and `--time`",
+        (_, 401 | 403) => "the list is not public, or the server refuses this client",
+        (_, 404) => "it has no such list, or none for that `--time`; check the `uri` of the credential",
+        (_, 406) => "it does not have the list in this format; drop `--format`, or ask for the other one",
+        (_, 410) => "the list is gone, as is right once all of its credentials have expired",
+        (_, 429 | 503) => "it is busy; try again later",
+        (_, 501) => "it keeps no history; drop `--time` to ask for now",
+        (_, 500..) => "it has a problem of its own; try again later",
+        _ => "no token came with it; check the `uri` of the credential",
+    }
+}
+
+fn failed(error: reqwest::Error) -> FetchError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(refused) = inner.downcast_ref::<RedirectRefused>() {
+            return refused.clone().into();
+        }
+        cause = inner.source();
+    }
+    let is_timeout = error.is_timeout();
+    let why = causes(&error);
+    if is_timeout { FetchError::Timeout { why } } else { FetchError::Transport { why } }
+}
+
+/// An error and its causes, outermost first.
+fn causes(error: &dyn Error) -> String {
+    std::iter::successors(Some(error), |&error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::convert::Infallible;
+    use std::net::TcpListener;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use actix_web::body::{BodySize, MessageBody};
+    use actix_web::http::header::LOCATION;
+    use actix_web::web::{self, Bytes, ServiceConfig};
+    use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+
+    use super::*;
+
+    /// Starts a real server on a free port, which ends with the test, and answers its base URL.
+    pub(in crate::check) fn serve(routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        serve_on(listener, routes)
+    }
+
+    pub(in crate::check) fn serve_on(
+        listener: TcpListener,
+        routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    ) -> String {
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let server = HttpServer::new(move || App::new().configure(routes.clone()));
+        actix_web::rt::spawn(server.workers(1).disable_signals().listen(listener).unwrap().run());
+        base
+    }
+
+    /// So many chunks of 4096 zeros, and no `Content-Length`.
+    struct Chunks(u32);
+
+    impl MessageBody for Chunks {
+        type Error = Infallible;
+
+        fn size(&self) -> BodySize {
+            BodySize::Stream
+        }
+
+        fn poll_next(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Bytes, Infallible>>> {
+            let left = self.0.checked_sub(1);
+            self.0 = left.unwrap_or(0);
+            Poll::Ready(left.map(|_| Ok(Bytes::from_static(&[0; 4096]))))
+        }
+    }
+
+    fn to(location: impl Into<String>) -> HttpResponse {
+        HttpResponse::Found().insert_header((LOCATION, location.into())).finish()
+    }
+
+    fn routes(config: &mut ServiceConfig) {
+        async fn echo(request: HttpRequest) -> HttpResponse {
+            let accept = request.headers().get("accept").unwrap().to_str().unwrap();
+            let body = format!("{accept}|{}", request.query_string());
+            HttpResponse::Ok().content_type("Application/StatusList+JWT; q=1").body(body)
+        }
+        async fn hop(left: web::Path<u32>) -> HttpResponse {
+            match left.into_inner() {
+                0 => to("/echo"),
+                left => to(format!("/hops/{}", left - 1)),
+            }
+        }
+        async fn status(code: web::Path<u16>) -> HttpResponse {
+            HttpResponse::build(actix_web::http::StatusCode::from_u16(*code).unwrap()).finish()
+        }
+        async fn typed(content_type: &'static str) -> HttpResponse {
+            HttpResponse::Ok().content_type(content_type).body("x")
+        }
+        config
+            .route("/echo", web::get().to(echo))
+            .route("/hops/{left}", web::get().to(hop))
+            .route("/circle", web::get().to(|| async { to("/circle/2") }))
+            .route("/circle/2", web::get().to(|| async { to("/circle") }))
+            .route("/status/{code}", web::get().to(status))
+            .route("/html", web::get().to(|| typed("text/html")))
+            .route("/cwt", web::get().to(|| typed("application/statuslist+cwt")))
+            .route("/suffix", web::get().to(|| typed("application/statuslist+jwt2")))
+            .route("/away", web::get().to(|| async { to("http://status.example/jwks.json") }))
+            .route("/silent", web::get().to(std::future::pending::<HttpResponse>))
+            .route(
+                "/gzip",
+                web::get().to(|| async {
+                    HttpResponse::Ok()
+                        .content_type("application/statuslist+jwt")
+                        .insert_header(("content-encoding", "gzip"))
+                        .body("x")
+                }),
+            )
+            .route(
+                "/long",
+                web::get().to(|| async {
+                    HttpResponse::Ok().content_type("application/statuslist+jwt").body(vec![0; 1 << 20])
+                }),
+            )
+            .route(
+                "/chunks/{number}",
+                web::get().to(|number: web::Path<u32>| async move {
+                    HttpResponse::Ok().content_type("application/statuslist+jwt").body(Chunks(*number))
+                }),
+            );
+    }
+
+    async fn fetched(path: &str) -> Result<Fetched, FetchError> {
+        let mut request = Check::new(format!("{}{path}", serve(routes)), 0);
+        request.limits.body_bytes_max = (1 << 20) - 1;
+        token(&request).await
+    }
+
+    async fn refused(path: &str) -> FetchError {
+        fetched(path).await.map(|fetched| fetched.format).unwrap_err()
+    }
+
+    #[actix_web::test]
+    async fn asks_for_the_wanted_format_and_time() {
+        let base = serve(routes);
+        let check = async |format, time, expected: &str| {
+            let request = Check { format, time, ..Check::new(format!("{base}/echo"), 0) };
+            let fetched = token(&request).await.unwrap();
+            assert_eq!(String::from_utf8(fetched.body).unwrap(), expected);
+        };
+        check(None, None, "application/statuslist+jwt, application/statuslist+cwt;q=0.9|").await;
+        check(Some(Format::Jwt), Some(0), "application/statuslist+jwt|time=0").await;
+    }
+
+    #[actix_web::test]
+    async fn redirects_are_followed_up_to_the_limit() {
+        let fetched = fetched(&format!("/hops/{}", REDIRECTS_MAX - 1)).await.unwrap();
+        assert_eq!(fetched.format, Format::Jwt);
+        assert!(fetched.redirected_to.unwrap().ends_with("/echo"));
+        let why = refused(&format!("/hops/{REDIRECTS_MAX}")).await;
+        assert!(matches!(why, FetchError::Redirect(RedirectRefused::TooMany { .. })), "{why}");
+    }
+
+    #[actix_web::test]
+    async fn redirect_in_a_circle_is_refused() {
+        let why = refused("/circle").await;
+        assert!(matches!(why, FetchError::Redirect(RedirectRefused::Loop { .. })), "{why}");
+    }
+
+    #[test]
+    fn redirect_must_not_give_up_https() {
+        let check = |from: &str, to: &str, purpose, allowed: bool| {
+            let refused = super::refused(&[from.parse().unwrap()], &to.parse().unwrap(), purpose);
+            assert_eq!(refused.is_none(), allowed, "{from} to {to}: {refused:?}");
+        };
+        for purpose in [Purpose::Token, Purpose::Keys] {
+            check("https://a.example/", "http://a.example/", purpose, false);
+            check("https://a.example/", "http://localhost/", purpose, false);
+            check("https://a.example/", "https://b.example/", purpose, true);
+            check("http://localhost/", "https://b.example/", purpose, true);
+            check("http://localhost/", "http://127.0.0.1/", purpose, true);
+            check("http://[::1]/", "http://a.example/", purpose, purpose == Purpose::Token);
+        }
+    }
+
+    #[actix_web::test]
+    async fn body_is_cut_off_while_it_streams() {
+        assert_eq!(fetched("/chunks/255").await.unwrap().body.len(), 255 * 4096);
+        for chunks in [256, u32::MAX] {
+            let why = refused(&format!("/chunks/{chunks}")).await;
+            assert!(matches!(why, FetchError::TooLarge { max: 1_048_575 }), "{why}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn body_announced_as_too_long_is_refused() {
+        let why = refused("/long").await;
+        assert!(matches!(why, FetchError::TooLarge { .. }), "{why}");
+    }
+
+    #[actix_web::test]
+    async fn other_content_types_are_refused() {
+        for path in ["/html", "/suffix", "/status/204"] {
+            let why = refused(path).await;
+            assert!(matches!(why, FetchError::ContentType { .. }), "{why}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn answer_in_another_format_than_the_wanted_one_is_refused() {
+        let request = Check { format: Some(Format::Jwt), ..Check::new(format!("{}/cwt", serve(routes)), 0) };
+        let why = token(&request).await.unwrap_err();
+        let (wanted, got) = (Format::Jwt, Format::Cwt);
+        assert!(
+            matches!(why, FetchError::OtherFormat { wanted: w, got: g } if (w, g) == (wanted, got)),
+            "{why}"
+        );
+    }
+
+    #[actix_web::test]
+    async fn encoding_that_was_not_asked_for_is_refused() {
+        let why = refused("/gzip").await;
+        assert!(matches!(why, FetchError::Encoding { .. }), "{why}");
+    }
+
+    #[actix_web::test]
+    async fn every_refusing_status_says_what_to_do() {
+        for (status, advice) in [
+            (304, "no token came with it"),
+            (400, "check `uri` and `--time`"),
+            (403, "not public"),
+            (404, "no such list"),
+            (406, "drop `--format`"),
+            (410, "the list is gone"),
+            (501, "drop `--time`"),
+            (503, "try again later"),
+            (599, "try again later"),
+        ] {
+            let why = refused(&format!("/status/{status}")).await.to_string();
+            assert!(why.contains(&status.to_string()) && why.contains(advice), "{why}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn silent_server_is_given_up() {
+        let mut request = Check::new(format!("{}/silent", serve(routes)), 0);
+        request.limits.total_timeout = Duration::from_millis(50);
+        let why = token(&request).await.unwrap_err();
+        assert!(matches!(why, FetchError::Timeout { .. }), "{why}");
+    }
+
+    #[actix_web::test]
+    async fn absent_server_is_named() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let why = token(&Check::new(format!("http://{address}/"), 0)).await.unwrap_err();
+        assert!(matches!(&why, FetchError::Transport { .. }), "{why}");
+        assert!(why.to_string().contains(&address.to_string()), "{why}");
+    }
+
+    #[actix_web::test]
+    async fn what_is_no_http_uri_is_refused() {
+        for uri in ["", "status.example/1", "ftp://status.example/1", "urn:uuid:x", "/lists/1"] {
+            let why = token(&Check::new(uri, 0)).await.unwrap_err();
+            assert!(matches!(why, FetchError::Uri { .. }), "{uri}: {why}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn keys_come_over_https_or_from_this_machine() {
+        let why = jwks("http://status.example/jwks.json", &Limits::default()).await.unwrap_err();
+        assert!(matches!(why, FetchError::InsecureKeys { .. }), "{why}");
+        let base = serve(routes);
+        assert!(jwks(&format!("{base}/html"), &Limits::default()).await.is_ok(), "its type does not matter");
+        let why = jwks(&format!("{base}/away"), &Limits::default()).await.unwrap_err();
+        assert!(matches!(why, FetchError::Redirect(RedirectRefused::Downgrade { .. })), "{why}");
+    }
+}

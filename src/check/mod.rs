@@ -1,0 +1,285 @@
+//! A Relying Party's check: fetches a Status List Token and says what it says of one index ("Validation Rules").
+//!
+//! Used by the command line, and by the tests as the counterpart of all that this service publishes. Reads tokens with
+//! `status_list/`, verifies with `sign/`, and knows nothing of pools, stores and private keys.
+//!
+//! Invariant: `trust.rs` and `verdict.rs` decide without I/O, and time always comes in as an argument. The credential
+//! itself is never seen here: that it is authentic and has not expired is checked by the caller, before this.
+
+mod chain;
+mod fetch;
+mod report;
+mod trust;
+mod verdict;
+
+pub use chain::ChainFlaw;
+pub use fetch::{FetchError, REDIRECTS_MAX, RedirectRefused};
+pub use report::{Report, TokenFacts};
+pub use trust::{InvalidTrust, Trust, TrustedBy, Untrusted};
+pub use verdict::{CannotTell, IAT_LEEWAY_SECS, NotValid, Outcome, judge};
+
+use std::convert::Infallible;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::status_list::{LIST_BYTES_MAX, cwt, jwt};
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// `uri` of the credential's `status.status_list`, byte for byte.
+    pub uri: String,
+    /// `idx` of the credential's `status.status_list`.
+    pub idx: u64,
+    /// Whose signature counts. Without it no signature can be judged, and so no status told.
+    pub trust: Option<TrustSource>,
+    /// The extended key usage that the signer's certificate must have, as dotted numbers. None is built in, because
+    /// the registry has not given it a number yet.
+    pub eku: Option<String>,
+    /// The format that must be answered; without it either will do.
+    pub format: Option<Format>,
+    /// Ask for the status at this time, in seconds since 1970, instead of now ("Historical Resolution").
+    pub time: Option<u64>,
+    /// A token issued longer ago than this is not relied on, whatever its `exp` says.
+    pub max_age: Option<Duration>,
+    /// The most of everything that a stranger's server can make us wait for or hold.
+    pub limits: Limits,
+}
+
+/// Where the trusted keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustSource {
+    /// A PEM file of certificates, or a JWKS file.
+    File(PathBuf),
+    /// A JWKS on the web: https, or http of this machine.
+    Url(String),
+}
+
+/// The format of a Status List Token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `application/statuslist+jwt`.
+    Jwt,
+    /// `application/statuslist+cwt`.
+    Cwt,
+}
+
+/// Bounds on one check.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The most bytes of a fetched token.
+    pub body_bytes_max: u64,
+    /// The most bytes of an inflated list; the document sets no limit.
+    pub inflated_bytes_max: u64,
+    /// The longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// The longest wait for a whole answer.
+    pub total_timeout: Duration,
+}
+
+/// Fetches the keys and the token, and applies the rules. `now` is in seconds since 1970.
+pub async fn check(request: &Check, now: u64) -> Report {
+    match observe(request, now).await {
+        Ok(report) => report,
+        Err(why) => Report::new(request, now, Outcome::Unknown(why), None),
+    }
+}
+
+async fn observe(request: &Check, now: u64) -> Result<Report, CannotTell> {
+    // The keys come first: a mistyped file name should cost no request.
+    let trust = match &request.trust {
+        Some(source) => Some(load(source, request).await?),
+        None => None,
+    };
+    let fetched = fetch::token(request).await?;
+    let report = judge(request, fetched.format, &fetched.body, trust.as_ref(), now);
+    Ok(Report { redirected_to: fetched.redirected_to, ..report })
+}
+
+async fn load(source: &TrustSource, request: &Check) -> Result<Trust, InvalidTrust> {
+    let trust = match source {
+        TrustSource::Url(url) => Trust::from_jwks(&fetch::jwks(url, &request.limits).await?)?,
+        TrustSource::File(path) => {
+            let read = std::fs::read_to_string(path);
+            let text =
+                read.map_err(|source| InvalidTrust::File { path: path.display().to_string(), source })?;
+            if text.contains("-----BEGIN") {
+                Trust::from_pem(&text)?
+            } else {
+                Trust::from_jwks(text.as_bytes())?
+            }
+        }
+    };
+    match &request.eku {
+        Some(eku) => trust.requiring_eku(eku),
+        None => Ok(trust),
+    }
+}
+
+impl Check {
+    /// Asks for `idx` of the list at `uri`, now, in either format, with nothing trusted yet.
+    pub fn new(uri: impl Into<String>, idx: u64) -> Self {
+        Self {
+            uri: uri.into(),
+            idx,
+            trust: None,
+            eku: None,
+            format: None,
+            time: None,
+            max_age: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // In a JWT the list is in base64 twice, each time 4/3 as long; the rest of a token is small.
+            body_bytes_max: LIST_BYTES_MAX / 9 * 16 + (64 << 10),
+            inflated_bytes_max: LIST_BYTES_MAX,
+            connect_timeout: Duration::from_secs(10),
+            total_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl FromStr for TrustSource {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let is_url = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+        Ok(if is_url { Self::Url(text.to_owned()) } else { Self::File(text.into()) })
+    }
+}
+
+impl Format {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Jwt, Self::Cwt];
+
+    /// What `Accept` and `Content-Type` call it.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Jwt => jwt::MEDIA_TYPE,
+            Self::Cwt => cwt::MEDIA_TYPE,
+        }
+    }
+}
+
+/// Neither `jwt` nor `cwt`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the format must be jwt or cwt, got {0:?}")]
+pub struct InvalidFormat(pub String);
+
+impl FromStr for Format {
+    type Err = InvalidFormat;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFormat> {
+        let named = Self::ALL.into_iter().find(|format| format.to_string() == text);
+        named.ok_or_else(|| InvalidFormat(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jwt => "jwt",
+            Self::Cwt => "cwt",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use actix_web::{HttpRequest, HttpResponse, web};
+
+    use super::verdict::tests::{NOW, claims, refusal, signer, token};
+    use super::*;
+    use crate::sign::JwkSet;
+    use crate::status_list::Claims;
+
+    /// A site with one list in both formats and its JWKS, and the list's `uri`.
+    fn site() -> (String, JwkSet) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("http://{}/lists/1", listener.local_addr().unwrap());
+        let signer = signer();
+        let claims = Claims { sub: uri.clone(), ..claims() };
+        let tokens = Format::ALL.map(|format| (format, token(format, &signer, &claims)));
+        let jwks = JwkSet { keys: vec![signer.jwk()] };
+        let served_jwks = serde_json::to_string(&jwks).unwrap();
+        fetch::tests::serve_on(listener, move |config| {
+            let (tokens, jwks) = (tokens.clone(), served_jwks.clone());
+            let list = move |request: HttpRequest| {
+                let accept = request.headers().get("accept").unwrap().to_str().unwrap().to_owned();
+                let (format, token) = tokens
+                    .iter()
+                    .find(|(format, _)| accept.starts_with(format.media_type()))
+                    .unwrap()
+                    .clone();
+                async move { HttpResponse::Ok().content_type(format.media_type()).body(token) }
+            };
+            let keys = move || {
+                let jwks = jwks.clone();
+                async move { HttpResponse::Ok().content_type("application/json").body(jwks) }
+            };
+            config.route("/lists/1", web::get().to(list)).route("/lists/jwks.json", web::get().to(keys));
+        });
+        (uri, jwks)
+    }
+
+    #[actix_web::test]
+    async fn checks_what_is_served() {
+        let (uri, jwks) = site();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&serde_json::to_vec(&jwks).unwrap()).unwrap();
+        let url = uri.replace("/lists/1", "/lists/jwks.json");
+        for trust in [url.as_str(), file.path().to_str().unwrap()] {
+            for format in [None, Some(Format::Jwt), Some(Format::Cwt)] {
+                let request =
+                    Check { trust: Some(trust.parse().unwrap()), format, ..Check::new(uri.as_str(), 2) };
+                let report = check(&request, NOW).await;
+                assert!(report.to_string().starts_with("SUSPENDED  idx 2 of http://"), "{report}");
+                assert_eq!(report.exit_code(), 1);
+                let got = report.token.map(|token| token.format);
+                assert_eq!(got, Some(format.unwrap_or(Format::Jwt)));
+            }
+        }
+    }
+
+    #[actix_web::test]
+    async fn failures_on_the_way_could_not_tell() {
+        let (uri, _) = site();
+        let request = Check { trust: Some("/nowhere".parse().unwrap()), ..Check::new(uri.as_str(), 0) };
+        let why = refusal(check(&request, NOW).await);
+        assert!(matches!(why, CannotTell::Trust(InvalidTrust::File { .. })), "{why}");
+
+        let trust = Some(format!("{uri}0").parse().unwrap());
+        let why = refusal(check(&Check { trust, ..Check::new(uri.as_str(), 0) }, NOW).await);
+        assert!(matches!(why, CannotTell::Trust(InvalidTrust::Fetch(FetchError::Status { .. }))), "{why}");
+        assert!(why.to_string().contains("check the URL given to `--trust`"), "{why}");
+
+        let request = Check::new(format!("{uri}0"), 0);
+        let why = refusal(check(&request, NOW).await);
+        assert!(matches!(why, CannotTell::Fetch(FetchError::Status { status: 404, .. })), "{why}");
+    }
+
+    #[test]
+    fn longest_list_fits_the_longest_body() {
+        let base64 = |bytes: u64| bytes.div_ceil(3) * 4;
+        let token = base64(base64(LIST_BYTES_MAX));
+        assert!((token..token + (70 << 10)).contains(&Limits::default().body_bytes_max));
+    }
+
+    #[test]
+    fn formats_and_trust_are_read_from_the_command_line() {
+        assert_eq!("cwt".parse(), Ok(Format::Cwt));
+        assert_eq!("JWT".parse::<Format>(), Err(InvalidFormat("JWT".into())));
+        assert_eq!("http://x/jwks.json".parse(), Ok(TrustSource::Url("http://x/jwks.json".into())));
+        assert_eq!("httpd.pem".parse(), Ok(TrustSource::File("httpd.pem".into())));
+    }
+}

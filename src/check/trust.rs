@@ -1,0 +1,325 @@
+//! Whose signature counts: pinned certificates, certificate authorities, or the keys of a JWKS ("Key Resolution and
+//! Trust Management").
+//!
+//! Invariant: the algorithm is that of the trusted key, and the token's must equal it, never the other way round
+//! (RFC 8725, section 3.1). A token's own `jwk` is never looked at; its chain only as a path to a trusted certificate.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::FetchError;
+use super::chain::{Anchor, ChainFlaw, chained, pinned};
+use super::report::instant;
+use crate::sign::{Algorithm, Certificate, JwkSet, PublicKey, UnsupportedKey};
+
+/// Trust anchors, and what is demanded of the certificates that lead to them.
+#[derive(Debug)]
+pub struct Trust {
+    anchors: Anchors,
+    eku: Option<String>,
+}
+
+#[derive(Debug)]
+enum Anchors {
+    Certificates(Vec<Anchor>),
+    Keys(Vec<Key>),
+}
+
+#[derive(Debug)]
+struct Key {
+    kid: Option<String>,
+    key: PublicKey,
+}
+
+/// How a signature came to be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustedBy {
+    /// The signer's certificate itself is trusted.
+    Certificate {
+        /// Its subject.
+        subject: String,
+    },
+    /// The signer's certificate leads to a trusted one.
+    Authority {
+        /// The trusted one's subject.
+        subject: String,
+    },
+    /// A key of the trusted JWKS.
+    Jwks,
+}
+
+/// Why something given as trust anchor cannot be one.
+#[derive(Debug, Error)]
+pub enum InvalidTrust {
+    /// The file cannot be read.
+    #[error("cannot read the trust anchor {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The JWKS cannot be fetched.
+    #[error("cannot fetch the trusted JWKS: {0}")]
+    Fetch(#[from] FetchError),
+    /// PEM that cannot be read.
+    #[error("the trust anchor is not a PEM file: {0}")]
+    Pem(#[from] pem::PemError),
+    /// PEM without a certificate.
+    #[error("the trust anchor has no `CERTIFICATE` in it, only {found:?}")]
+    NoCertificate {
+        /// The labels that are in the file.
+        found: Vec<String>,
+    },
+    /// A certificate that cannot be read, or with a key that cannot have signed a token.
+    #[error("certificate {number} of the trust anchor: {why}")]
+    Certificate {
+        /// Which one, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Not a JWKS.
+    #[error(
+        "the trust anchor is neither PEM nor a JWKS ({0}); a JWKS is an object whose member `keys` is an array of keys"
+    )]
+    Json(#[from] serde_json::Error),
+    /// A JWKS without a key that could verify anything.
+    #[error("the trusted JWKS has no key to verify with: {skipped:?}")]
+    NoKey {
+        /// Why each key was passed over.
+        skipped: Vec<String>,
+    },
+    /// A demand that a JWKS cannot meet.
+    #[error(
+        "an extended key usage is demanded, but the keys of a JWKS have none; trust a certificate, or drop `--eku`"
+    )]
+    EkuOfJwks,
+}
+
+/// Why a token's signature is not trusted.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum Untrusted {
+    /// No trusted key has the id that the token names.
+    #[error(
+        "the token names the key {kid:?}, the trusted JWKS has {known:?}; get a newer JWKS, or the token is another issuer's"
+    )]
+    UnknownKid {
+        /// What the token names.
+        kid: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The token says another algorithm than the trusted keys have.
+    #[error("the token's `alg` is {token:?}, the trusted keys have {trusted:?}; they must be equal")]
+    Algorithm {
+        /// What the token says.
+        token: String,
+        /// What the keys have.
+        trusted: Vec<&'static str>,
+    },
+    /// The signature does not verify.
+    #[error(
+        "the signature is not that of a trusted key: the token was changed, or another key has signed it"
+    )]
+    Signature,
+    /// The header's chain is damaged.
+    #[error("the token's `x5c` must be certificates in base64 with padding")]
+    ChainEncoding,
+    /// Authorities are trusted, but nothing leads to them.
+    #[error(
+        "the token has no certificate chain, and only certificate authorities are trusted; trust the signer's own certificate or its JWKS"
+    )]
+    NoChain,
+    /// The signer's certificate cannot be read, or has a key that is not used here.
+    #[error("the certificate of the token's signer: {0}")]
+    Leaf(UnsupportedKey),
+    /// The chain leads nowhere, or breaks on the way.
+    #[error("the token's certificate chain does not lead to a trusted certificate: {why}")]
+    Chain {
+        /// What breaks it.
+        why: ChainFlaw,
+    },
+    /// The trusted certificate itself is out of date.
+    #[error("the signer's certificate holds from {} to {}, which is not now; trust its successor", instant(*not_before), instant(*not_after))]
+    OutOfDate {
+        /// From when on it holds.
+        not_before: u64,
+        /// Until when it holds.
+        not_after: u64,
+    },
+    /// The signer's certificate is not for this use.
+    #[error("the signer's certificate lacks the extended key usage {demanded}; it has {present:?}")]
+    ExtendedKeyUsage {
+        /// What was demanded.
+        demanded: String,
+        /// What it has.
+        present: Vec<String>,
+    },
+}
+
+/// The part of a token that trust is about, the same for both formats.
+#[derive(Debug)]
+pub(super) struct Signed {
+    pub(super) alg: Option<Algorithm>,
+    pub(super) alg_name: String,
+    pub(super) kid: Option<Vec<u8>>,
+    /// DER, leaf first.
+    pub(super) chain: Vec<Vec<u8>>,
+    pub(super) message: Vec<u8>,
+    pub(super) signature: Vec<u8>,
+}
+
+impl Trust {
+    /// Trusts the certificates in `pem`: those of authorities for what they issue, others for what their own key signs.
+    pub fn from_pem(pem: &str) -> Result<Self, InvalidTrust> {
+        let blocks = pem::parse_many(pem)?;
+        let found = || blocks.iter().map(|block| block.tag().to_owned()).collect();
+        let certificates: Vec<_> = blocks.iter().filter(|block| block.tag() == "CERTIFICATE").collect();
+        if certificates.is_empty() {
+            return Err(InvalidTrust::NoCertificate { found: found() });
+        }
+        let anchors = certificates.iter().zip(1..).map(|(block, number)| {
+            Anchor::parse(block.contents()).map_err(|why| InvalidTrust::Certificate { number, why })
+        });
+        Ok(Self { anchors: Anchors::Certificates(anchors.collect::<Result<_, _>>()?), eku: None })
+    }
+
+    /// Trusts the keys of this JWKS; those for encryption or of kinds not used here are passed over.
+    pub fn from_jwks(json: &[u8]) -> Result<Self, InvalidTrust> {
+        let set: JwkSet = serde_json::from_slice(json)?;
+        let (mut keys, mut skipped) = (Vec::new(), Vec::new());
+        for jwk in set.keys {
+            match PublicKey::from_jwk(&jwk) {
+                _ if jwk.use_.as_deref().is_some_and(|use_| use_ != "sig") => {
+                    skipped.push(format!("`use` is {:?}", jwk.use_));
+                }
+                Ok(key) => keys.push(Key { kid: jwk.kid, key }),
+                Err(why) => skipped.push(why.to_string()),
+            }
+        }
+        match keys.is_empty() {
+            true => Err(InvalidTrust::NoKey { skipped }),
+            false => Ok(Self { anchors: Anchors::Keys(keys), eku: None }),
+        }
+    }
+
+    /// Demands that the signer's certificate has this extended key usage, in dotted numbers.
+    pub fn requiring_eku(self, eku: &str) -> Result<Self, InvalidTrust> {
+        match self.anchors {
+            Anchors::Certificates(_) => Ok(Self { eku: Some(eku.to_owned()), ..self }),
+            Anchors::Keys(_) => Err(InvalidTrust::EkuOfJwks),
+        }
+    }
+
+    /// Whose signature this is, if it is a trusted one at `now`.
+    pub(super) fn signer_of(&self, token: &Signed, now: u64) -> Result<TrustedBy, Untrusted> {
+        match &self.anchors {
+            Anchors::Keys(keys) => {
+                verifying(named(keys, token)?, token)?;
+                Ok(TrustedBy::Jwks)
+            }
+            Anchors::Certificates(anchors) => {
+                let candidates = match token.chain.split_first() {
+                    None => pinned(anchors)?,
+                    Some((leaf, rest)) => vec![chained(anchors, leaf, rest, now)?],
+                };
+                let candidates =
+                    candidates.into_iter().map(|(leaf, by)| (leaf.key.clone(), (leaf, by))).collect();
+                let (leaf, by) = verifying(candidates, token)?;
+                self.check_certificate(&leaf, now)?;
+                Ok(by)
+            }
+        }
+    }
+
+    fn check_certificate(&self, leaf: &Certificate, now: u64) -> Result<(), Untrusted> {
+        let &Certificate { not_before, not_after, .. } = leaf;
+        if !(not_before..=not_after).contains(&now) {
+            return Err(Untrusted::OutOfDate { not_before, not_after });
+        }
+        match &self.eku {
+            Some(demanded) if !leaf.extended_key_usages.contains(demanded) => {
+                let present = leaf.extended_key_usages.clone();
+                Err(Untrusted::ExtendedKeyUsage { demanded: demanded.clone(), present })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The keys that the token may mean: those with the id it names, or all when it names none.
+fn named(keys: &[Key], token: &Signed) -> Result<Vec<(PublicKey, ())>, Untrusted> {
+    let Some(kid) = &token.kid else {
+        return Ok(keys.iter().map(|key| (key.key.clone(), ())).collect());
+    };
+    let named: Vec<_> = keys
+        .iter()
+        .filter(|key| key.kid.as_ref().is_some_and(|known| known.as_bytes() == kid))
+        .map(|key| (key.key.clone(), ()))
+        .collect();
+    match named.is_empty() {
+        true => Err(Untrusted::UnknownKid {
+            kid: String::from_utf8_lossy(kid).into_owned(),
+            known: keys.iter().map(|key| key.kid.clone().unwrap_or_else(|| "(no kid)".to_owned())).collect(),
+        }),
+        false => Ok(named),
+    }
+}
+
+/// The first candidate of the token's algorithm whose key has made its signature.
+fn verifying<T>(candidates: Vec<(PublicKey, T)>, token: &Signed) -> Result<T, Untrusted> {
+    let trusted = candidates.iter().map(|(key, _)| key.algorithm().jose_name()).collect();
+    let mut of_algorithm =
+        candidates.into_iter().filter(|(key, _)| token.alg == Some(key.algorithm())).peekable();
+    if of_algorithm.peek().is_none() {
+        return Err(Untrusted::Algorithm { token: token.alg_name.clone(), trusted });
+    }
+    of_algorithm
+        .find(|(key, _)| key.verify(&token.message, &token.signature))
+        .map(|(_, candidate)| candidate)
+        .ok_or(Untrusted::Signature)
+}
+
+impl fmt::Display for TrustedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate { subject } => write!(f, "the pinned certificate {subject:?}"),
+            Self::Authority { subject } => write!(f, "a certificate chain to {subject:?}"),
+            Self::Jwks => f.write_str("a key of the trusted JWKS"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_a_trust_anchor_is_refused() {
+        let pem = |tag: &str| format!("-----BEGIN {tag}-----\nAAAA\n-----END {tag}-----\n");
+        assert!(matches!(
+            Trust::from_pem(&pem("PRIVATE KEY")),
+            Err(InvalidTrust::NoCertificate { found }) if found == ["PRIVATE KEY"]
+        ));
+        assert!(matches!(
+            Trust::from_pem(&pem("CERTIFICATE")),
+            Err(InvalidTrust::Certificate { number: 1, .. })
+        ));
+        assert!(matches!(
+            Trust::from_pem("-----BEGIN"),
+            Err(InvalidTrust::NoCertificate { .. } | InvalidTrust::Pem(_))
+        ));
+        assert!(matches!(Trust::from_jwks(b"{}"), Err(InvalidTrust::Json(_))));
+        let unusable = br#"{"keys":[{"kty":"RSA","n":"AA","e":"AQAB"},{"kty":"OKP","crv":"Ed25519","x":"AA","use":"enc"}]}"#;
+        assert!(
+            matches!(Trust::from_jwks(unusable), Err(InvalidTrust::NoKey { skipped }) if skipped.len() == 2)
+        );
+        let jwks = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","use":"sig"}]}"#;
+        assert!(matches!(
+            Trust::from_jwks(jwks).unwrap().requiring_eku("1.2.3"),
+            Err(InvalidTrust::EkuOfJwks)
+        ));
+    }
+}

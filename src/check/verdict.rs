@@ -1,0 +1,569 @@
+//! Token, trust, time and question → verdict ("Validation Rules"): no I/O, no clock.
+//!
+//! Nothing that a token says is acted upon before its signature was found to be a trusted one, least of all its `lst`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use thiserror::Error;
+
+use super::report::{instant, span};
+use super::trust::Signed;
+use super::{Check, FetchError, Format, InvalidTrust, Report, TokenFacts, Trust, Untrusted};
+use crate::sign::Algorithm;
+use crate::status_list::{
+    Capacity, Claims, IndexOutOfRange, InvalidClaims, Status, StatusArray, cwt, jwt, lst,
+};
+
+/// How far the issuer's clock may be ahead of ours.
+pub const IAT_LEEWAY_SECS: u64 = 60;
+
+/// What a check comes to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The list says VALID. The credential's own rules still win.
+    Valid,
+    /// The credential is to be rejected.
+    NotValid(NotValid),
+    /// No token that could be relied on. The document advises to reject the credential here as well.
+    Unknown(CannotTell),
+}
+
+/// Why a credential is to be rejected.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NotValid {
+    /// The list has another status than VALID for it.
+    #[error("the list says {0}")]
+    Status(Status),
+    /// The list has no such entry, so the reference in the credential is wrong.
+    #[error("{0}; a credential with such a reference must be rejected")]
+    OutsideList(#[from] IndexOutOfRange),
+}
+
+/// Why there is no token that could be relied on.
+#[derive(Debug, Error)]
+pub enum CannotTell {
+    /// There is no token.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The trust anchors cannot be used.
+    #[error(transparent)]
+    Trust(#[from] InvalidTrust),
+    /// No trust anchors were given.
+    #[error(
+        "nothing is trusted yet, so the signature cannot be judged; pass `--trust` with the signer's or its CA's certificate (PEM), a JWKS file, or the URL of a JWKS"
+    )]
+    NoTrust,
+    /// Not a Status List Token.
+    #[error("the answer is no Status List Token: {0}")]
+    Token(#[from] InvalidClaims),
+    /// The signature, or whose it is.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// The token of another list.
+    #[error(
+        "the token is for another list: its `sub` is {sub:?}, asked for was {uri:?}; they must be equal byte for byte"
+    )]
+    OtherSubject {
+        /// The token's `sub`.
+        sub: String,
+        /// The credential's `uri`.
+        uri: String,
+    },
+    /// Issued later than now.
+    #[error("the token was issued at {}, which is {} ahead of now (leeway {IAT_LEEWAY_SECS}s); compare the clocks here and at the issuer", instant(*iat), span(iat.saturating_sub(*now)))]
+    IssuedInFuture {
+        /// The token's `iat`.
+        iat: u64,
+        /// The time of the check.
+        now: u64,
+    },
+    /// Its time is over.
+    #[error("the token expired at {}, {} ago; fetch it again later, or ask the issuer why no new one is published", instant(*exp), span(now.saturating_sub(*exp)))]
+    Expired {
+        /// The token's `exp`.
+        exp: u64,
+        /// The time of the check.
+        now: u64,
+    },
+    /// Older than the caller accepts.
+    #[error("the token is {} old, and `--max-age` allows {}; fetch it again later, or allow more", span(*age_secs), span(*max_age_secs))]
+    TooOld {
+        /// How long ago it was issued.
+        age_secs: u64,
+        /// What was allowed.
+        max_age_secs: u64,
+    },
+    /// A status of the future was asked for.
+    #[error("`--time` {} has not come yet; leave it out to ask for now", instant(*time))]
+    TimeAhead {
+        /// The time that was asked for.
+        time: u64,
+    },
+    /// The token of another time.
+    #[error("the token is from {} to {}, asked for was {}; the server seems to keep no history", instant(*iat), exp.map_or("no end".to_owned(), instant), instant(*time))]
+    OtherTime {
+        /// The token's `iat`.
+        iat: u64,
+        /// The token's `exp`.
+        exp: Option<u64>,
+        /// The time that was asked for.
+        time: u64,
+    },
+    /// The list cannot be unpacked.
+    #[error("the token's `lst` {0}")]
+    Lst(#[from] lst::InvalidLst),
+}
+
+impl Outcome {
+    /// The exit code of a program that reports this: 0 valid, 1 not valid, 2 could not tell.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Valid => 0,
+            Self::NotValid(_) => 1,
+            Self::Unknown(_) => 2,
+        }
+    }
+}
+
+/// What a fetched `token` says of the question, at `now` in seconds since 1970.
+pub fn judge(request: &Check, format: Format, token: &[u8], trust: Option<&Trust>, now: u64) -> Report {
+    let (signed, claims) = match decode(format, token) {
+        Ok(decoded) => decoded,
+        Err(why) => return Report::new(request, now, Outcome::Unknown(why), None),
+    };
+    let mut facts = TokenFacts {
+        format,
+        bytes: token.len(),
+        alg: signed.alg_name.clone(),
+        kid: signed.kid.as_deref().map(|kid| String::from_utf8_lossy(kid).into_owned()),
+        trusted_by: None,
+        iat: claims.iat,
+        exp: claims.exp,
+        ttl: claims.ttl,
+        bits: claims.bits,
+        entries: None,
+    };
+    let outcome = apply(request, &signed, &claims, trust, now, &mut facts).unwrap_or_else(Outcome::Unknown);
+    Report::new(request, now, outcome, Some(facts))
+}
+
+fn apply(
+    request: &Check,
+    signed: &Signed,
+    claims: &Claims,
+    trust: Option<&Trust>,
+    now: u64,
+    facts: &mut TokenFacts,
+) -> Result<Outcome, CannotTell> {
+    facts.trusted_by = Some(trust.ok_or(CannotTell::NoTrust)?.signer_of(signed, now)?);
+    if claims.sub != request.uri {
+        return Err(CannotTell::OtherSubject { sub: claims.sub.clone(), uri: request.uri.clone() });
+    }
+    check_times(request, claims, now)?;
+
+    let array = lst::inflate(&claims.lst, request.limits.inflated_bytes_max)?;
+    let Ok(capacity) = Capacity::of_bytes(array.len(), claims.bits) else {
+        // Inflating is bounded by what a list can have, so only an empty array comes here: every index is outside.
+        facts.entries = Some(0);
+        return Ok(Outcome::NotValid(IndexOutOfRange { idx: request.idx, entries: 0 }.into()));
+    };
+    facts.entries = Some(capacity.entries());
+    let index = match capacity.index(request.idx) {
+        Ok(index) => index,
+        Err(outside) => return Ok(Outcome::NotValid(outside.into())),
+    };
+    let array = StatusArray::from_bytes(capacity, array).expect("the capacity was made of its length");
+    Ok(match array.get(index) {
+        Status::VALID => Outcome::Valid,
+        other => Outcome::NotValid(NotValid::Status(other)),
+    })
+}
+
+fn check_times(request: &Check, claims: &Claims, now: u64) -> Result<(), CannotTell> {
+    let (iat, exp) = (claims.iat, claims.exp);
+    if iat > now.saturating_add(IAT_LEEWAY_SECS) {
+        return Err(CannotTell::IssuedInFuture { iat, now });
+    }
+    match request.time {
+        Some(time) if time > now => return Err(CannotTell::TimeAhead { time }),
+        // A token of the past has expired by its nature, so `exp` is held against the time that was asked for. A token
+        // without `exp` that is still served has held from its `iat` until now.
+        Some(time) if time < iat || exp.is_some_and(|exp| time > exp) => {
+            return Err(CannotTell::OtherTime { iat, exp, time });
+        }
+        Some(_) => {}
+        None => {
+            if let Some(exp) = exp.filter(|exp| *exp <= now) {
+                return Err(CannotTell::Expired { exp, now });
+            }
+        }
+    }
+    let age_secs = request.time.unwrap_or(now).saturating_sub(iat);
+    match request.max_age.map(|max_age| max_age.as_secs()) {
+        Some(max_age_secs) if age_secs > max_age_secs => Err(CannotTell::TooOld { age_secs, max_age_secs }),
+        _ => Ok(()),
+    }
+}
+
+fn decode(format: Format, token: &[u8]) -> Result<(Signed, Claims), CannotTell> {
+    match format {
+        Format::Jwt => {
+            let text = std::str::from_utf8(token)
+                .map_err(|_| InvalidClaims::Malformed { format: "JWT", why: "it is not text".to_owned() })?;
+            let token = jwt::decode(text)?;
+            let x5c = token.header.x5c.unwrap_or_default();
+            let chain: Result<Vec<_>, _> = x5c.iter().map(|der| STANDARD.decode(der)).collect();
+            let signed = Signed {
+                alg: Algorithm::from_jose_name(&token.header.alg),
+                alg_name: token.header.alg,
+                kid: token.header.kid.map(String::into_bytes),
+                chain: chain.map_err(|_| Untrusted::ChainEncoding)?,
+                message: token.signing_input.as_bytes().to_vec(),
+                signature: token.signature,
+            };
+            Ok((signed, token.claims))
+        }
+        Format::Cwt => {
+            let token = cwt::decode(token)?;
+            let alg = Algorithm::ALL.into_iter().find(|alg| alg.cose_number() == token.alg);
+            let signed = Signed {
+                alg,
+                alg_name: alg.map_or_else(|| format!("COSE {}", token.alg), |alg| alg.jose_name().to_owned()),
+                kid: token.key.kid,
+                chain: token.key.x5chain,
+                message: token.signing_input,
+                signature: token.signature,
+            };
+            Ok((signed, token.claims))
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+    use crate::sign::{Jwk, JwkSet, KeyHints, Signer, SigningKey, generate};
+    use crate::status_list::{Bits, vectors};
+
+    pub(in crate::check) const URI: &str = "https://status.example/lists/1";
+    pub(in crate::check) const NOW: u64 = 1_800_000_000;
+
+    /// Four entries of two bits, which hold 0, 1, 2 and 3.
+    pub(in crate::check) fn claims() -> Claims {
+        Claims {
+            sub: URI.into(),
+            iss: None,
+            iat: NOW - 12,
+            exp: Some(NOW + 3600),
+            ttl: Some(600),
+            bits: Bits::Two,
+            lst: lst::compress(&[0b11_10_01_00]).into(),
+            aggregation_uri: None,
+        }
+    }
+
+    fn signer_of(algorithm: Algorithm, kid: Option<&str>) -> Signer {
+        let key = SigningKey::from_pem(&generate(algorithm).unwrap(), None, kid).unwrap();
+        Signer::new(key, KeyHints { kid: kid.is_some(), x5c: false, jwk: true })
+    }
+
+    pub(in crate::check) fn signer() -> Signer {
+        signer_of(Algorithm::Es256, Some("a"))
+    }
+
+    fn trust(keys: &[Jwk]) -> Trust {
+        Trust::from_jwks(&serde_json::to_vec(&JwkSet { keys: keys.to_vec() }).unwrap()).unwrap()
+    }
+
+    pub(in crate::check) fn token(format: Format, signer: &Signer, claims: &Claims) -> Vec<u8> {
+        match format {
+            Format::Jwt => signer.sign_jwt(claims).unwrap().into_bytes(),
+            Format::Cwt => signer.sign_cwt(claims).unwrap(),
+        }
+    }
+
+    pub(in crate::check) fn refusal(report: Report) -> CannotTell {
+        match report.outcome {
+            Outcome::Unknown(why) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Judges a well-signed token of both formats, which must come to the same.
+    fn judged(request: &Check, claims: &Claims) -> Outcome {
+        let signer = signer();
+        let trust = trust(&[signer.jwk()]);
+        let [jwt, cwt] = Format::ALL
+            .map(|format| judge(request, format, &token(format, &signer, claims), Some(&trust), NOW).outcome);
+        assert_eq!(format!("{jwt:?}"), format!("{cwt:?}"));
+        jwt
+    }
+
+    fn refused(request: &Check, claims: &Claims) -> CannotTell {
+        match judged(request, claims) {
+            Outcome::Unknown(why) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Judges a well-signed JWT whose `alg` was replaced by this one.
+    fn with_alg(alg: &str) -> CannotTell {
+        let signer = signer();
+        let token = signer.sign_jwt(&claims()).unwrap();
+        let (_, rest) = token.split_once('.').unwrap();
+        let header = format!(r#"{{"alg":"{alg}","kid":"a","typ":"statuslist+jwt"}}"#);
+        let forged = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header));
+        let trust = trust(&[signer.jwk()]);
+        refusal(judge(&Check::new(URI, 0), Format::Jwt, forged.as_bytes(), Some(&trust), NOW))
+    }
+
+    #[test]
+    fn every_status_has_its_outcome() {
+        let outcome = |idx| judged(&Check::new(URI, idx), &claims());
+        let not_valid = |outcome| match outcome {
+            Outcome::NotValid(NotValid::Status(status)) => status.value(),
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(outcome(0), Outcome::Valid));
+        for value in 1..=3 {
+            assert_eq!(u64::from(not_valid(outcome(value))), value);
+        }
+        let unregistered = Claims { bits: Bits::Eight, lst: lst::compress(&[0, 0x0B]).into(), ..claims() };
+        assert_eq!(not_valid(judged(&Check::new(URI, 1), &unregistered)), 0x0B);
+    }
+
+    #[test]
+    fn exit_codes_are_0_1_and_2() {
+        let code = |idx, uri| judged(&Check::new(uri, idx), &claims()).exit_code();
+        assert_eq!([code(0, URI), code(1, URI), code(4, URI), code(0, "other")], [0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn index_outside_the_list_is_not_valid() {
+        for (lst, idx, entries) in
+            [(claims().lst, 4, 4), (claims().lst, u64::MAX, 4), (lst::compress(&[]).into(), 0, 0)]
+        {
+            let outcome = judged(&Check::new(URI, idx), &Claims { lst, ..claims() });
+            let Outcome::NotValid(NotValid::OutsideList(outside)) = outcome else { panic!("{outcome:?}") };
+            assert_eq!(outside, IndexOutOfRange { idx, entries });
+        }
+    }
+
+    #[test]
+    fn without_trust_nothing_is_told() {
+        let token = token(Format::Jwt, &signer(), &claims());
+        let report = judge(&Check::new(URI, 0), Format::Jwt, &token, None, NOW);
+        assert_eq!(report.token.as_ref().map(|token| token.entries), Some(None), "it was not even unpacked");
+        let why = refusal(report);
+        assert!(matches!(why, CannotTell::NoTrust));
+        assert!(why.to_string().contains("pass `--trust`"));
+    }
+
+    #[test]
+    fn bad_signature_is_refused() {
+        let signer = signer();
+        let trust = trust(&[signer.jwk()]);
+        for format in Format::ALL {
+            let mut token = token(format, &signer, &claims());
+            // The signature ends both formats; its last byte but ten stands in no padding bits.
+            let at = token.len() - 10;
+            token[at] = if token[at] == b'A' { b'B' } else { b'A' };
+            let why = refusal(judge(&Check::new(URI, 0), format, &token, Some(&trust), NOW));
+            assert!(matches!(why, CannotTell::Untrusted(Untrusted::Signature)), "{why}");
+        }
+    }
+
+    #[test]
+    fn known_kid_with_another_key_is_refused() {
+        let trust = trust(&[signer().jwk()]);
+        for format in Format::ALL {
+            let token = token(format, &signer(), &claims());
+            let why = refusal(judge(&Check::new(URI, 0), format, &token, Some(&trust), NOW));
+            assert!(matches!(why, CannotTell::Untrusted(Untrusted::Signature)), "{why}");
+        }
+    }
+
+    #[test]
+    fn unknown_kid_is_refused_even_when_the_key_would_do() {
+        let signer = signer();
+        let trust =
+            trust(&[Jwk { kid: Some("b".into()), ..signer.jwk() }, Jwk { kid: None, ..signer.jwk() }]);
+        for format in Format::ALL {
+            let token = token(format, &signer, &claims());
+            let why = refusal(judge(&Check::new(URI, 0), format, &token, Some(&trust), NOW)).to_string();
+            assert!(why.contains(r#"names the key "a", the trusted JWKS has ["b", "(no kid)"]"#), "{why}");
+        }
+    }
+
+    #[test]
+    fn token_without_kid_may_be_of_any_trusted_key() {
+        let (first, second) = (signer_of(Algorithm::Es256, None), signer_of(Algorithm::Es256, None));
+        let trust = trust(&[signer_of(Algorithm::EdDsa, None).jwk(), first.jwk(), second.jwk()]);
+        for format in Format::ALL {
+            let report =
+                judge(&Check::new(URI, 0), format, &token(format, &second, &claims()), Some(&trust), NOW);
+            assert!(matches!(report.outcome, Outcome::Valid), "{report}");
+        }
+    }
+
+    #[test]
+    fn alg_other_than_that_of_the_key_is_refused() {
+        for alg in ["ES384", "HS256", "none", "EdDSA", "es256"] {
+            let why = with_alg(alg);
+            assert!(
+                matches!(&why, CannotTell::Untrusted(Untrusted::Algorithm { token, trusted })
+                    if token == alg && *trusted == ["ES256"]),
+                "{why}"
+            );
+        }
+        let es384 = signer_of(Algorithm::Es384, Some("a"));
+        let trust = trust(&[signer().jwk()]);
+        let token = token(Format::Cwt, &es384, &claims());
+        let why = refusal(judge(&Check::new(URI, 0), Format::Cwt, &token, Some(&trust), NOW));
+        assert!(matches!(why, CannotTell::Untrusted(Untrusted::Algorithm { .. })), "{why}");
+    }
+
+    #[test]
+    fn key_inside_the_token_is_never_trusted() {
+        let (ours, theirs) = (signer_of(Algorithm::Es256, None), signer_of(Algorithm::Es256, None));
+        let token = theirs.sign_jwt(&claims()).unwrap();
+        assert!(jwt::decode(&token).unwrap().header.jwk.is_some());
+        let why = refusal(judge(
+            &Check::new(URI, 0),
+            Format::Jwt,
+            token.as_bytes(),
+            Some(&trust(&[ours.jwk()])),
+            NOW,
+        ));
+        assert!(matches!(why, CannotTell::Untrusted(Untrusted::Signature)), "{why}");
+    }
+
+    #[test]
+    fn wrong_typ_is_refused() {
+        let signer = signer();
+        let header = jwt::Header { alg: "ES256".into(), typ: "JWT".into(), ..jwt::Header::default() };
+        let token = jwt::assemble(jwt::signing_input(&header, &claims()), &[0; 64]);
+        let trust = trust(&[signer.jwk()]);
+        let report = judge(&Check::new(URI, 0), Format::Jwt, token.as_bytes(), Some(&trust), NOW);
+        assert!(report.token.is_none());
+        let why = refusal(report);
+        assert!(matches!(why, CannotTell::Token(InvalidClaims::Wrong { name: "typ", .. })), "{why}");
+    }
+
+    #[test]
+    fn token_of_the_other_format_is_refused() {
+        let (signer, request) = (signer(), Check::new(URI, 0));
+        let trust = trust(&[signer.jwk()]);
+        for (format, other) in [(Format::Jwt, Format::Cwt), (Format::Cwt, Format::Jwt)] {
+            let why = refusal(judge(&request, format, &token(other, &signer, &claims()), Some(&trust), NOW));
+            assert!(matches!(why, CannotTell::Token(InvalidClaims::Malformed { .. })), "{why}");
+        }
+    }
+
+    #[test]
+    fn sub_must_equal_the_uri_byte_for_byte() {
+        for other in [
+            "https://status.example/lists/2",
+            "https://status.example/lists/1/",
+            "https://STATUS.example/lists/1",
+            "https://status.example:443/lists/1",
+            "https://status.example/lists/1?",
+        ] {
+            let why = refused(&Check::new(other, 0), &claims());
+            assert!(matches!(why, CannotTell::OtherSubject { .. }), "{other}: {why}");
+        }
+    }
+
+    #[test]
+    fn iat_may_be_ahead_by_the_leeway_only() {
+        let issued = |iat| Claims { iat, ..claims() };
+        let request = Check::new(URI, 0);
+        assert!(matches!(judged(&request, &issued(NOW + IAT_LEEWAY_SECS)), Outcome::Valid));
+        let why = refused(&request, &issued(NOW + IAT_LEEWAY_SECS + 1));
+        assert!(matches!(why, CannotTell::IssuedInFuture { .. }), "{why}");
+        assert!(why.to_string().contains("1m 1s ahead"), "{why}");
+    }
+
+    #[test]
+    fn expired_token_is_refused_from_the_second_of_exp_on() {
+        let expiring = |exp| Claims { exp, ..claims() };
+        let request = Check::new(URI, 0);
+        assert!(matches!(judged(&request, &expiring(Some(NOW + 1))), Outcome::Valid));
+        assert!(matches!(judged(&request, &expiring(None)), Outcome::Valid));
+        let why = refused(&request, &expiring(Some(NOW)));
+        assert!(matches!(why, CannotTell::Expired { exp: NOW, now: NOW }), "{why}");
+    }
+
+    #[test]
+    fn token_older_than_max_age_is_refused() {
+        let request = |secs| Check { max_age: Some(Duration::from_secs(secs)), ..Check::new(URI, 0) };
+        assert!(matches!(judged(&request(12), &claims()), Outcome::Valid));
+        let why = refused(&request(11), &claims());
+        assert!(matches!(why, CannotTell::TooOld { age_secs: 12, max_age_secs: 11 }), "{why}");
+    }
+
+    #[test]
+    fn token_must_contain_the_time_that_was_asked_for() {
+        let request = |time| Check { time: Some(time), ..Check::new(URI, 0) };
+        let past = Claims { iat: NOW - 1000, exp: Some(NOW - 500), ..claims() };
+        for time in [NOW - 1000, NOW - 700, NOW - 500] {
+            assert!(matches!(judged(&request(time), &past), Outcome::Valid), "{time}");
+        }
+        for time in [0, NOW - 1001, NOW - 499, NOW] {
+            let why = refused(&request(time), &past);
+            assert!(matches!(why, CannotTell::OtherTime { .. }), "{time}: {why}");
+        }
+        let why = refused(&request(NOW + 1), &claims());
+        assert!(matches!(why, CannotTell::TimeAhead { .. }), "{why}");
+        let endless = Claims { iat: NOW - 1000, exp: None, ..claims() };
+        assert!(matches!(judged(&request(NOW - 1), &endless), Outcome::Valid));
+    }
+
+    #[test]
+    fn list_that_inflates_too_far_is_refused() {
+        let bomb = Claims { lst: lst::compress(&vec![0; 1 << 20]).into(), ..claims() };
+        let mut request = Check::new(URI, 0);
+        assert!(matches!(judged(&request, &bomb), Outcome::Valid));
+        request.limits.inflated_bytes_max = (1 << 20) - 1;
+        let why = refused(&request, &bomb);
+        assert!(matches!(why, CannotTell::Lst(lst::InvalidLst::TooLarge { .. })), "{why}");
+    }
+
+    #[test]
+    fn damaged_list_is_refused() {
+        let why = refused(&Check::new(URI, 0), &Claims { lst: [1, 2, 3].as_slice().into(), ..claims() });
+        assert!(matches!(why, CannotTell::Lst(lst::InvalidLst::Zlib(_))), "{why}");
+    }
+
+    #[test]
+    fn the_documents_own_tokens_are_accepted_within_their_lifetime() {
+        let jwt = vectors::token("status-list-token-jwt-raw");
+        let cwt = vectors::token("status-list-token-cwt");
+        for (format, token, vector) in [
+            (Format::Jwt, jwt["raw"].as_str().unwrap().as_bytes().to_vec(), &jwt),
+            (Format::Cwt, vectors::hex(cwt["hex"].as_str().unwrap()), &cwt),
+        ] {
+            let jwk: Jwk = serde_json::from_value(vector["public_jwk"].clone()).unwrap();
+            let trust = trust(&[jwk]);
+            let at = |now, idx| {
+                judge(
+                    &Check::new("https://example.com/statuslists/1", idx),
+                    format,
+                    &token,
+                    Some(&trust),
+                    now,
+                )
+            };
+            let statuses: Vec<_> =
+                (0..16).map(|idx| at(1_700_000_000, idx).status().unwrap().value()).collect();
+            assert_eq!(statuses, [1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1, 0, 1]);
+            assert_eq!(at(1_700_000_000, 16).exit_code(), 1);
+            assert!(matches!(refusal(at(2_291_720_170, 0)), CannotTell::Expired { .. }));
+            assert!(matches!(refusal(at(1_686_920_000, 0)), CannotTell::IssuedInFuture { .. }));
+        }
+    }
+}

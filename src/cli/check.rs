@@ -1,0 +1,67 @@
+//! `statuslist check`: one status, looked up as a Relying Party does.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::check::{Check, Format, TrustSource, check};
+use crate::clock::Clock;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// `uri` of the credential's `status_list`
+    #[arg(long)]
+    uri: String,
+    /// `idx` of the credential's `status_list`
+    #[arg(long)]
+    idx: u64,
+    /// What to trust: a PEM file of certificates, a JWKS file, or the URL of a JWKS
+    #[arg(long, value_name = "FILE|URL")]
+    trust: Option<TrustSource>,
+    /// The extended key usage that the certificate must have, as a dotted number
+    #[arg(long, value_name = "OID")]
+    eku: Option<String>,
+    /// Only this token format, jwt or cwt
+    #[arg(long)]
+    format: Option<Format>,
+    /// The status at this moment in the past, in seconds since 1970
+    #[arg(long, value_name = "SECONDS")]
+    time: Option<u64>,
+    /// Refuse lists signed longer ago than this, for example 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    max_age: Option<Duration>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let request = Check {
+            trust: self.trust,
+            eku: self.eku,
+            format: self.format,
+            time: self.time,
+            max_age: self.max_age,
+            ..Check::new(self.uri, self.idx)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?;
+        let report = runtime.block_on(check(&request, Clock::System.now().secs()));
+        if self.json {
+            println!("{:#}", report.to_json())
+        } else {
+            print!("{report}")
+        }
+        Ok(ExitCode::from(report.exit_code()))
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::parse_duration(text)
+        .ok_or_else(|| "a duration has a unit, such as 90s, 1h or PT1H".to_owned())
+}
