@@ -1,1 +1,207 @@
-//! cli
+//! The command line, and the first minute of a new user.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::process::{PROGRAM, Process, free_port, log_path, pause};
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn write(path: &Path, content: &str) {
+    std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), content.as_bytes()).unwrap();
+}
+
+/// The commands that the first start prints, run in a shell as they stand.
+#[test]
+fn the_first_minute_ends_with_a_verified_revocation() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let output = std::fs::File::create(folder.path().join("out.txt")).unwrap();
+    let log = std::fs::File::create(log_path(folder.path())).unwrap();
+    let mut child = Command::new(PROGRAM)
+        .current_dir(folder.path())
+        .env("STATUSLIST__SERVER__LISTEN", format!("127.0.0.1:{port}"))
+        .env("STATUSLIST__PUBLIC_URL", format!("http://localhost:{port}/lists"))
+        .env("STATUSLIST__STATUS_LIST_POOLS__DEMO__UPDATE_INTERVAL", "2s")
+        .stdout(output)
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let printed = loop {
+        let printed = std::fs::read_to_string(folder.path().join("out.txt")).unwrap();
+        if printed.matches(" check --uri").count() == 2 && printed.ends_with("\n\n") {
+            break printed;
+        }
+        assert!(Instant::now() < deadline, "printed only: {printed}");
+        pause(Duration::from_millis(20));
+    };
+    let commands = printed.replace("\\\n", "");
+    let commands: Vec<_> = commands
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("curl") || line.contains(" check --uri"))
+        .collect();
+    let shell =
+        |command: &str| Command::new("sh").args(["-c", command]).current_dir(folder.path()).output().unwrap();
+    let [allocate, revoke, fetch, check_revoked, check_kept] = commands.as_slice() else {
+        panic!("{printed}")
+    };
+
+    assert!(text(&shell(allocate)).contains("\"references\":[{"), "{}", text(&shell(allocate)));
+    let revoked = shell(&format!("{revoke} -s -o /dev/null -w '%{{http_code}}'"));
+    assert_eq!(String::from_utf8_lossy(&revoked.stdout), "204", "{}", text(&revoked));
+    assert!(String::from_utf8_lossy(&shell(fetch).stdout).starts_with("eyJ"));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let checked = shell(check_revoked);
+        if checked.status.code() == Some(1) {
+            assert!(text(&checked).starts_with("INVALID"), "{}", text(&checked));
+            break;
+        }
+        assert_eq!(checked.status.code(), Some(0), "valid until it is published: {}", text(&checked));
+        assert!(Instant::now() < deadline, "never published");
+        pause(Duration::from_millis(200));
+    }
+    let kept = shell(check_kept);
+    assert_eq!(kept.status.code(), Some(0), "{}", text(&kept));
+    assert!(text(&kept).starts_with("VALID"), "{}", text(&kept));
+
+    let untrusted = shell(&check_kept[..check_kept.find(" --trust").unwrap()]);
+    assert_eq!(untrusted.status.code(), Some(2), "{}", text(&untrusted));
+    assert!(text(&untrusted).contains("--trust"), "{}", text(&untrusted));
+
+    let key = printed.lines().nth(2).unwrap().trim();
+    assert_eq!(key.len(), 64, "{key}");
+    let stored = Command::new("grep").args(["-rl", key, "data"]).current_dir(folder.path()).output().unwrap();
+    assert!(stored.stdout.is_empty(), "the key itself is stored in {}", text(&stored));
+    assert!(
+        !std::fs::read_to_string(log_path(folder.path())).unwrap().contains(key),
+        "the key is in the log"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn the_original_services_settings_pass_and_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("original.yaml");
+    write(&settings, include_str!("original.yaml"));
+    let checked = run(folder.path(), &["check-config", "--config", "original.yaml"]);
+    assert!(checked.status.success(), "{}", text(&checked));
+    assert!(text(&checked).contains("pool tests: 50000 entries of 1 bit(s)"), "{}", text(&checked));
+
+    let port = free_port();
+    let with_store = include_str!("original.yaml").replace("app:\n", "app:\n  storage-type: sqlite\n");
+    let process = Process::start(
+        crate::support::process::command(folder.path(), port, &with_store),
+        folder.path(),
+        port,
+    );
+    let url = format!("{}/pools/tests/new-references?amount=3", process.url);
+    let curl = ["-sf", "-X", "POST", "-H", "X-Api-Key: af05bedc-ec26-472a-af56-f3b862e8e00d", &url];
+    let answer = Command::new("curl").args(curl).output().unwrap();
+    assert_eq!(text(&answer).matches("\"index\"").count(), 3, "{}", text(&answer));
+}
+
+#[test]
+fn wrong_settings_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        &folder.path().join("statuslist.yaml"),
+        "status-list-pools: { p: { api-key: x, updat-interval: 5s } }",
+    );
+    for command in ["check-config", "serve"] {
+        let refused = run(folder.path(), &[command]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused).contains("statuslist.yaml"), "{}", text(&refused));
+        assert!(text(&refused).contains("did you mean `update-interval`?"), "{}", text(&refused));
+    }
+    assert!(!folder.path().join("data").exists(), "nothing was made");
+    write(
+        &folder.path().join("statuslist.yaml"),
+        "storage-type: redis\nstatus-list-pools: { p: { api-key: x } }",
+    );
+    assert!(run(folder.path(), &["check-config"]).status.success());
+    assert!(text(&run(folder.path(), &["serve"])).contains("storage-type: sqlite"));
+}
+
+#[test]
+fn a_second_process_on_the_same_store_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let settings = "status-list-pools: { p: { api-key: x } }";
+    let _first =
+        Process::start(crate::support::process::command(folder.path(), port, settings), folder.path(), port);
+    for arguments in [vec!["serve"], vec!["publish", "--once"]] {
+        let mut second = crate::support::process::command(folder.path(), free_port(), settings);
+        let refused = second.args(arguments).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused).contains("used by another process"), "{}", text(&refused));
+    }
+}
+
+#[test]
+fn keys_are_generated_and_hashed() {
+    let folder = tempfile::tempdir().unwrap();
+    for algorithm in ["es256", "es384", "eddsa"] {
+        let made =
+            run(folder.path(), &["generate-key", &format!("{algorithm}.pem"), "--algorithm", algorithm]);
+        assert!(made.status.success(), "{}", text(&made));
+        let openssl = Command::new("openssl")
+            .args(["pkey", "-noout", "-in", &format!("{algorithm}.pem")])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(openssl.status.success(), "{}", text(&openssl));
+    }
+    let again = run(folder.path(), &["generate-key", "es256.pem"]);
+    assert_eq!(again.status.code(), Some(2), "never over an existing file");
+    assert!(text(&again).contains("exists"), "{}", text(&again));
+
+    let hashed =
+        Command::new("sh").args(["-c", &format!("printf abc | {PROGRAM} hash-key")]).output().unwrap();
+    assert_eq!(
+        text(&hashed).trim(),
+        "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    );
+    assert_eq!(run(folder.path(), &["hash-key"]).status.code(), Some(2));
+    assert!(text(&run(folder.path(), &["hash-key", "--generate"])).contains("sha256:"));
+}
+
+#[test]
+fn publish_once_rebuilds_a_deleted_site() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "status-list-pools: { p: { api-key: x, size: 800 } }";
+    let port = free_port();
+    let process =
+        Process::start(crate::support::process::command(folder.path(), port, settings), folder.path(), port);
+    let url = format!("{}/pools/p/new-references?amount=1", process.url);
+    assert!(
+        Command::new("curl")
+            .args(["-sf", "-X", "POST", "-H", "X-Api-Key: x", &url])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    process.kill();
+    std::fs::remove_dir_all(folder.path().join("public")).unwrap();
+    let mut command = crate::support::process::command(folder.path(), port, settings);
+    let published = command.args(["publish", "--once"]).output().unwrap();
+    assert!(published.status.success(), "{}", text(&published));
+    assert!(text(&published).contains("published 3 lists"), "{}", text(&published));
+    let tokens = std::fs::read_dir(folder.path().join("public/lists")).unwrap();
+    let tokens = tokens.filter(|entry| {
+        entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "jwt")
+    });
+    assert_eq!(tokens.count(), 3);
+}

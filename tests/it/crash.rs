@@ -1,1 +1,169 @@
-//! crash
+//! kill -9 under load, again and again: no reference twice, no acknowledged update lost, no file that does not verify.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde_json::json;
+
+use crate::support::app::Reference;
+use crate::support::eventually;
+use crate::support::process::{Process, command, free_port};
+use crate::support::relying_party::{List, jwks, published};
+
+const KILLS: usize = 50;
+const CLIENTS: usize = 8;
+const SETTINGS: &str = "
+status-list-pools:
+  p: { api-key: x, size: 20000, update-interval: 1s, prefetch: { capacity: 500 }, open-lists: 3 }";
+
+/// What the clients were told.
+#[derive(Default)]
+struct Told {
+    references: Mutex<Vec<Reference>>,
+    /// Every acknowledged value, and those whose fate is unknown because the answer never came.
+    acknowledged: Mutex<HashMap<Reference, u8>>,
+    unknown: Mutex<HashSet<Reference>>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let told = Arc::new(Told::default());
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut process = Some(Process::start(command(folder.path(), port, SETTINGS), folder.path(), port));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| tokio::spawn(load(client, port, Arc::clone(&told), Arc::clone(&stop))))
+        .collect();
+    let readers = tokio::spawn(read_files(folder.path().to_owned(), Arc::clone(&told), Arc::clone(&stop)));
+    for kill in 0..KILLS {
+        // Times that fall differently against beats, batches and refills; the start is part of what is cut.
+        let life = Duration::from_millis(20 + (kill as u64 * 37) % 400);
+        tokio::time::sleep(life).await;
+        process.take().unwrap().kill();
+        let path = folder.path().to_owned();
+        let again = move || Process::start(command(&path, port, SETTINGS), &path, port);
+        process = Some(tokio::task::spawn_blocking(again).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let files_read = readers.await.unwrap();
+
+    let references = told.references.lock().unwrap();
+    let distinct: HashSet<_> = references.iter().collect();
+    assert_eq!(distinct.len(), references.len(), "a reference was handed out twice");
+    let acknowledged = told.acknowledged.lock().unwrap();
+    assert!(
+        references.len() > 1000 && acknowledged.len() > 500,
+        "{} references, {} updates",
+        references.len(),
+        acknowledged.len()
+    );
+    assert!(files_read > 100, "{files_read} files were read");
+
+    // Whatever was published before the last kill, everything acknowledged is out within a beat of the restart.
+    let unknown = told.unknown.lock().unwrap();
+    let uris: HashSet<_> = acknowledged.keys().map(|reference| reference.uri.clone()).collect();
+    let lost = eventually("all acknowledged updates to be published", async || {
+        let lists: Option<HashMap<_, _>> =
+            uris.iter().map(|uri| Some((uri.as_str(), published(folder.path(), uri).ok()?))).collect();
+        let lists = lists?;
+        let lost = acknowledged.iter().filter(|(reference, value)| {
+            !unknown.contains(reference) && lists[reference.uri.as_str()].status(reference.index) != **value
+        });
+        let lost = lost.count();
+        (lost == 0).then_some(lost)
+    })
+    .await;
+    assert_eq!(lost, 0);
+
+    // And in the store, asked one by one.
+    let client = Client::new();
+    for (reference, value) in
+        acknowledged.iter().filter(|(reference, _)| !unknown.contains(reference)).take(300)
+    {
+        let list = reference.uri.rsplit('/').next().unwrap();
+        let url = format!("http://127.0.0.1:{port}/pools/p/lists/{list}/statuses/{}", reference.index);
+        let body = client.get(url).header("X-Api-Key", "x").send().await.unwrap().text().await.unwrap();
+        let stored: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(stored["value"], *value, "{reference:?}");
+    }
+    println!(
+        "{KILLS} kills: {} references, {} acknowledged updates, {} of unknown fate, {files_read} files read",
+        references.len(),
+        acknowledged.len(),
+        unknown.len()
+    );
+}
+
+/// Allocates, revokes, and un-revokes; notes only what was answered.
+async fn load(client: usize, port: u16, told: Arc<Told>, stop: Arc<AtomicBool>) {
+    let http = Client::builder().timeout(Duration::from_secs(3)).build().unwrap();
+    let base = format!("http://127.0.0.1:{port}");
+    let mut mine: Vec<Reference> = Vec::new();
+    let mut round = client;
+    while !stop.load(Ordering::SeqCst) {
+        round += 1;
+        let amount = 1 + round % 20;
+        if let Some(references) = allocate(&http, &base, amount).await {
+            told.references.lock().unwrap().extend(references.iter().cloned());
+            mine.extend(references);
+        }
+        if mine.is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            continue;
+        }
+        let reference = mine[round * 31 % mine.len()].clone();
+        let value = u8::from(!round.is_multiple_of(4));
+        let body = json!({ "uri": reference.uri, "index": reference.index, "value": value }).to_string();
+        let request = http
+            .patch(format!("{base}/status-lists/update"))
+            .header("X-Api-Key", "x")
+            .header("Content-Type", "application/json");
+        match request.body(body).send().await {
+            Ok(response) if response.status() == StatusCode::NO_CONTENT => {
+                told.unknown.lock().unwrap().remove(&reference);
+                told.acknowledged.lock().unwrap().insert(reference, value);
+            }
+            _ => {
+                told.unknown.lock().unwrap().insert(reference);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    }
+}
+
+async fn allocate(http: &Client, base: &str, amount: usize) -> Option<Vec<Reference>> {
+    let request =
+        http.post(format!("{base}/pools/p/new-references?amount={amount}")).header("X-Api-Key", "x");
+    let response = request.send().await.ok().filter(|response| response.status() == StatusCode::OK)?;
+    let body: serde_json::Value = serde_json::from_str(&response.text().await.ok()?).ok()?;
+    serde_json::from_value(body["references"].clone()).ok()
+}
+
+/// Reads the files as nginx would, all the time: each must verify, and no `iat` may go back.
+async fn read_files(folder: std::path::PathBuf, told: Arc<Told>, stop: Arc<AtomicBool>) -> usize {
+    let mut latest: HashMap<String, u64> = HashMap::new();
+    let mut read = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let uris: HashSet<_> =
+            told.references.lock().unwrap().iter().map(|reference| reference.uri.clone()).collect();
+        for uri in uris {
+            let list: List =
+                published(&folder, &uri).unwrap_or_else(|error| panic!("{uri} does not verify: {error}"));
+            let iat = list.claims["iat"].as_u64().unwrap();
+            let before = latest.insert(uri.clone(), iat).unwrap_or(0);
+            assert!(iat >= before, "iat of {uri} went back from {before} to {iat}");
+            read += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!jwks(&folder).keys.is_empty());
+    read
+}

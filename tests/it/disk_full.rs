@@ -1,1 +1,111 @@
-//! disk_full
+//! A full disk: writes get 503, published files stay, and everything goes on by itself when there is room again.
+//!
+//! The data lies on a small tmpfs of a mount namespace of its own; the filler is written through /proc/<pid>/root.
+
+use std::path::Path;
+use std::process::Command;
+
+use reqwest::{Client, StatusCode};
+use serde_json::json;
+
+use crate::support::app::Reference;
+use crate::support::eventually;
+use crate::support::process::{Process, command, free_port, log_path};
+use crate::support::relying_party::List;
+
+const SETTINGS: &str = "
+sqlite: { path: disk/statuslist.db }
+storage-directory: disk/public
+status-list-pools:
+  p: { api-key: x, size: 80000, update-interval: 1s, prefetch: { capacity: 50 } }";
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_keeps_files_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let port = free_port();
+    let inner = command(folder.path(), port, SETTINGS);
+    let process = Process::start(on_small_disk(&inner, &disk), folder.path(), port);
+    let seen =
+        Path::new("/proc").join(process.id().to_string()).join("root").join(disk.strip_prefix("/").unwrap());
+    let client = Client::new();
+    let base = process.url.clone();
+
+    let reference = eventually("a first reference", async || {
+        let answer = client
+            .post(format!("{base}/pools/p/new-references"))
+            .header("X-Api-Key", "x")
+            .send()
+            .await
+            .ok()?;
+        let body: serde_json::Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+        serde_json::from_value::<Reference>(body["references"][0].clone()).ok()
+    })
+    .await;
+    assert_eq!(update(&client, &base, &reference, 0).await, StatusCode::NO_CONTENT);
+    let keys = serde_json::from_slice(&std::fs::read(seen.join("public/lists/jwks.json")).unwrap()).unwrap();
+    let fetch = async || {
+        let token = client.get(&reference.uri).send().await.unwrap().text().await.unwrap();
+        List::verify(&token, &reference.uri, &keys).unwrap()
+    };
+    fetch().await;
+
+    let filler = seen.join("filler");
+    fill(&filler);
+    // The log may have room left in its current file; it is used up soon.
+    eventually("writes to be refused", async || {
+        let status = update(&client, &base, &reference, 1).await;
+        fill(&filler);
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    assert_eq!(client.get(format!("{base}/health/ready")).send().await.unwrap().status(), StatusCode::OK);
+    // A beat passes while the disk is full: readers still get a whole, valid token.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    fetch().await;
+
+    std::fs::remove_file(&filler).unwrap();
+    eventually("writes to go on without a restart", async || {
+        (update(&client, &base, &reference, 1).await == StatusCode::NO_CONTENT).then_some(())
+    })
+    .await;
+    eventually("publishing to go on", async || (fetch().await.status(reference.index) == 1).then_some(()))
+        .await;
+    let log = std::fs::read_to_string(log_path(folder.path())).unwrap();
+    assert!(log.contains("full"), "the log says why: {log}");
+}
+
+/// Runs `inner` where `disk` is an empty file system of four megabytes.
+fn on_small_disk(inner: &Command, disk: &Path) -> Command {
+    let mut outer = Command::new("unshare");
+    let mount = r#"mount -t tmpfs -o size=4m tmpfs "$0" && exec "$@""#;
+    outer
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", mount])
+        .arg(disk)
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    outer.current_dir(inner.get_current_dir().unwrap());
+    for (name, value) in inner.get_envs() {
+        outer.env(name, value.unwrap());
+    }
+    outer
+}
+
+/// Takes all the room there is.
+fn fill(filler: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::options().create(true).append(true).open(filler).unwrap();
+    for bytes in [65536, 4096, 256, 1] {
+        while file.write_all(&vec![7; bytes]).is_ok() {}
+    }
+}
+
+async fn update(client: &Client, base: &str, reference: &Reference, value: u8) -> StatusCode {
+    let body = json!({ "uri": reference.uri, "index": reference.index, "value": value }).to_string();
+    let request = client
+        .patch(format!("{base}/status-lists/update"))
+        .header("X-Api-Key", "x")
+        .header("Content-Type", "application/json");
+    request.body(body).send().await.unwrap().status()
+}

@@ -1,1 +1,99 @@
-//! interop
+//! Independent clients, from npm and PyPI, accept what we publish and refuse what was revoked. `scripts/install-test-tools`
+//! installs them; what each script proves stands at its top.
+
+use std::collections::HashMap;
+use std::process::Command;
+
+use crate::support::app::{KEY, Reference, TestApp};
+use crate::support::eventually;
+use crate::support::relying_party::published;
+
+async fn app() -> TestApp {
+    TestApp::start(
+        "update-interval: 1s, list-lifetime: 1h, formats: [jwt, cwt], bits: 2, issuer: https://issuer.example",
+    )
+}
+
+/// Runs one script beside the running service.
+async fn run(app: &TestApp, script: &str, more: &[(&str, String)]) {
+    let mut environment: HashMap<String, String> = [
+        ("BASE_URL", app.url.clone()),
+        ("POOL", "p".to_owned()),
+        ("API_KEY", KEY.to_owned()),
+        ("JWKS_URL", format!("{}/lists/jwks.json", app.url)),
+        ("BEAT_MS", "1000".to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    let script = script.to_owned();
+    let run = move || {
+        Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/run"))
+            .arg(&script)
+            .envs(environment)
+            .output()
+            .unwrap()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n(exit code 3: run scripts/install-test-tools first)");
+}
+
+/// A reference whose update to `value` is published.
+async fn updated(app: &TestApp, value: u8) -> Reference {
+    let reference = app.references(1).await.remove(0);
+    app.update(&reference, value.into()).await;
+    eventually("the update to be published", async || {
+        let list = published(app.folder(), &reference.uri).ok()?;
+        (list.status(reference.index) == value).then_some(())
+    })
+    .await;
+    reference
+}
+
+fn about(reference: &Reference, value: u8) -> [(&'static str, String); 3] {
+    [
+        ("LIST_URI", reference.uri.clone()),
+        ("IDX", reference.index.to_string()),
+        ("EXPECTED", value.to_string()),
+    ]
+}
+
+#[tokio::test]
+async fn sd_jwt_vc_accepts_a_credential_and_rejects_it_after_its_revocation() {
+    let app = app().await;
+    run(&app, "sd_jwt_vc.mjs", &[]).await;
+}
+
+#[tokio::test]
+async fn owf_token_status_list_reads_both_formats() {
+    let app = app().await;
+    run(&app, "owf_token_status_list.mjs", &about(&updated(&app, 2).await, 2)).await;
+}
+
+#[tokio::test]
+async fn openvc_verifies_the_jwt() {
+    let app = app().await;
+    run(&app, "openvc_verify.py", &about(&updated(&app, 1).await, 1)).await;
+}
+
+#[tokio::test]
+async fn another_cose_library_verifies_the_cwt_with_every_algorithm() {
+    for algorithm in ["es256", "es384", "eddsa"] {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key.pem");
+        let made = Command::new(crate::support::process::PROGRAM)
+            .args(["generate-key", "--algorithm", algorithm])
+            .arg(&key)
+            .output()
+            .unwrap();
+        assert!(made.status.success());
+        let pool = format!(
+            "update-interval: 1s, formats: [jwt, cwt], signer: {{ pem: {{ key: {} }} }}",
+            key.display()
+        );
+        let app = TestApp::start_in(folder, &pool, statuslist::clock::Clock::System);
+        run(&app, "cose_verify.py", &about(&updated(&app, 1).await, 1)).await;
+    }
+}
