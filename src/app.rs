@@ -16,7 +16,7 @@ use crate::config::{Config, PoolConfig};
 use crate::keys;
 use crate::metrics::Metrics;
 use crate::pool::PoolId;
-use crate::publish::{Parts, PoolPublisher, Site, sweep};
+use crate::publish::{NEXT_SECOND, Parts, PoolPublisher, Site, sweep};
 use crate::sign::{JwkSet, Signer};
 use crate::signals::Signals;
 use crate::site_server::SiteServer;
@@ -137,9 +137,19 @@ impl App {
         let (mut published, mut failed) = (0, 0);
         for pool in &self.pools {
             pool.publisher.sweep(self.clock.now()).await?;
-            let pass = pool.publisher.publish_pending(&pool.signals, progress).await;
-            published += pass.published.len();
-            failed += pass.failed.len() + pass.waiting;
+            loop {
+                let pass = pool.publisher.publish_pending(&pool.signals, progress).await;
+                published += pass.published.len();
+                failed += pass.failed.len();
+                if let Some(error) = pass.ended_by {
+                    return Err(error).context("publishing ended early");
+                }
+                if pass.waiting == 0 || !pass.failed.is_empty() {
+                    break;
+                }
+                // Lists that were signed within this second, by a service that has just stopped.
+                tokio::time::sleep(NEXT_SECOND).await;
+            }
         }
         Ok((published, failed))
     }

@@ -17,7 +17,7 @@ pub use limits::Limits;
 pub use pools::{Formats, Lifetimes, OnUnderflow, PemFiles, PoolConfig, Precreation, Prefetch, SignerConfig};
 pub use publish::PublishConfig;
 pub use server::{LogFormat, ServerConfig};
-pub use store::{Persistence, RedisConfig, StoreConfig};
+pub use store::{Persistence, RedisConfig, StoreConfig, Synchronous};
 
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ impl Config {
             server: ServerConfig::check(raw.server, raw.serve_status_lists)?,
             limits: Limits::check(raw.limits)?,
             log_format: raw.log.format.into(),
-            store: StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis)?,
+            store: StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis, &mut warnings)?,
             publish: PublishConfig {
                 storage_directory: raw.storage_directory,
                 key_directory: raw.key_directory,

@@ -69,6 +69,14 @@ pub(super) enum RawStorageType {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawSqlite {
     pub(super) path: PathBuf,
+    pub(super) synchronous: RawSynchronous,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawSynchronous {
+    Full,
+    Normal,
 }
 
 #[derive(Deserialize)]

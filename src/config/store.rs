@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::ConfigError;
-use super::raw::{RawPersistence, RawPersistenceName, RawRedis, RawSqlite, RawStorageType};
+use super::raw::{RawPersistence, RawPersistenceName, RawRedis, RawSqlite, RawStorageType, RawSynchronous};
 
 /// The backend.
 #[derive(Clone, Debug)]
@@ -12,9 +12,20 @@ pub enum StoreConfig {
     Sqlite {
         /// The database.
         path: PathBuf,
+        /// What survives a power cut.
+        synchronous: Synchronous,
     },
     /// Several instances share it.
     Redis(RedisConfig),
+}
+
+/// What of SQLite survives a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synchronous {
+    /// Every acknowledged write.
+    Full,
+    /// Not the latest ones. The negative control of the tests, and for trying things out.
+    Normal,
 }
 
 /// How Redis is reached.
@@ -42,9 +53,20 @@ impl StoreConfig {
         kind: RawStorageType,
         sqlite: RawSqlite,
         redis: RawRedis,
+        warnings: &mut Vec<String>,
     ) -> Result<Self, ConfigError> {
         match kind {
-            RawStorageType::Sqlite => Ok(Self::Sqlite { path: sqlite.path }),
+            RawStorageType::Sqlite => {
+                let synchronous = match sqlite.synchronous {
+                    RawSynchronous::Full => Synchronous::Full,
+                    RawSynchronous::Normal => {
+                        let lost = "a power cut loses acknowledged updates and hands out references twice";
+                        warnings.push(format!("sqlite.synchronous is normal: {lost}; set it to full"));
+                        Synchronous::Normal
+                    }
+                };
+                Ok(Self::Sqlite { path: sqlite.path, synchronous })
+            }
             RawStorageType::Redis => {
                 let persistence = match redis.persistence_strategy {
                     RawPersistence::Name(RawPersistenceName::AppendFsyncAlways) => {

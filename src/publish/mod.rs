@@ -39,7 +39,7 @@ const CHUNK: usize = 64;
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
 /// Until the clock shows another second, for lists that were signed in this one.
-const NEXT_SECOND: Duration = Duration::from_secs(1);
+pub const NEXT_SECOND: Duration = Duration::from_secs(1);
 
 /// Why a pass begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct Pass {
     pub failed: Vec<(ListId, PublishError)>,
     /// Whether another instance publishes this pool.
     pub not_ours: bool,
+    /// Why the pass ended early, if the store failed.
+    pub ended_by: Option<StoreError>,
 }
 
 /// Why a list was not published. Its old file stays, and it stays pending.
@@ -199,6 +201,7 @@ impl PoolPublisher {
             Ok(pending) => pending,
             Err(error) => {
                 tracing::error!(pool = %self.pool.shape.id, %error, "cannot ask the store what to publish");
+                pass.ended_by = Some(error);
                 return pass;
             }
         };
@@ -217,6 +220,7 @@ impl PoolPublisher {
                 }
                 Err(error) => {
                     tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish");
+                    pass.ended_by = Some(error);
                     return pass;
                 }
             };

@@ -212,6 +212,40 @@ mod tests {
         assert!(names.iter().all(|name| !name.to_string_lossy().starts_with(TEMPORARY_PREFIX)), "{names:?}");
     }
 
+    /// How many reads saw neither the old nor the new token, while `write` replaced it again and again.
+    fn torn_reads(write: impl Fn(&Site, &ListId, &TokenFiles, u64) + Sync) -> usize {
+        let (_folder, site) = site();
+        let list = ListId::random();
+        // Large enough that writing takes a while; every byte of a token is the same, so a mixture shows.
+        let token = |byte: u8| TokenFiles { jwt: Some(vec![byte; 300_000]), jwt_gz: None, cwt: None };
+        write(&site, &list, &token(0), 1);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut torn = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    let seen = site.read(&list, BOTH).unwrap().jwt.unwrap_or_default();
+                    torn += usize::from(seen.len() != 300_000 || seen.iter().any(|byte| *byte != seen[0]));
+                }
+                torn
+            });
+            for round in 2..200_u8 {
+                write(&site, &list, &token(round), round.into());
+            }
+            stop.store(true, Ordering::SeqCst);
+            reader.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn readers_never_see_a_torn_file_but_would_if_it_were_written_in_place() {
+        assert_eq!(torn_reads(|site, list, files, iat| site.write_list(list, files, iat).unwrap()), 0);
+        let in_place = |site: &Site, list: &ListId, files: &TokenFiles, _: u64| {
+            File::create(site.path(list, "jwt")).unwrap().write_all(files.jwt.as_deref().unwrap()).unwrap();
+        };
+        assert!(torn_reads(in_place) > 0, "the control: this test sees torn files where there are any");
+    }
+
     #[test]
     fn gzip_never_has_the_length_of_the_cwt() {
         let jwt = b"eyJ".repeat(50);

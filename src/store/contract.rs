@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::*;
+use crate::config::Synchronous;
 use crate::status_list::{Bits, Capacity, Status, StatusRefused, StatusSet};
 
 /// One set of data that can be opened again and again, once at a time.
@@ -40,7 +41,10 @@ struct SqliteHarness(tempfile::TempDir);
 
 impl Harness for SqliteHarness {
     fn open(&self) -> Store {
-        Store::Sqlite(SqliteStore::open(&self.0.path().join("contract.db")).expect("the database opens"))
+        Store::Sqlite(
+            SqliteStore::open(&self.0.path().join("contract.db"), Synchronous::Full)
+                .expect("the database opens"),
+        )
     }
 }
 

@@ -45,7 +45,9 @@ impl Store {
     /// Opens the backend of the settings.
     pub fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         match config {
-            StoreConfig::Sqlite { path } => Ok(Self::Sqlite(SqliteStore::open(path)?)),
+            StoreConfig::Sqlite { path, synchronous } => {
+                Ok(Self::Sqlite(SqliteStore::open(path, *synchronous)?))
+            }
             StoreConfig::Redis(redis) => Err(StoreError::Open {
                 path: format!("redis://{}:{}", redis.host, redis.port),
                 why: "this version has no Redis backend yet; set `storage-type: sqlite`".to_owned(),

@@ -6,6 +6,7 @@ mod cli;
 mod crash;
 mod disk_full;
 mod interop;
+mod power_cut;
 mod publish;
 mod restart;
 mod support;

@@ -22,6 +22,7 @@ use super::model::{
     Block, Fence, ListRecord, OpenList, Pending, PoolUsage, Publication, Snapshot, StatusChange, StoreError,
 };
 use crate::clock::Timestamp;
+use crate::config::Synchronous;
 use crate::pool::{PoolId, PoolShape};
 use crate::status_list::{ListId, Status};
 use commit::Job;
@@ -38,7 +39,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens or creates the database and brings its schema up to date. Refused while another process has it open.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
         let open_error = |why: &dyn ToString| StoreError::Open { path: shown.clone(), why: why.to_string() };
         if let Some(folder) = path.parent() {
@@ -46,7 +47,7 @@ impl SqliteStore {
         }
         let lock = lock(path)?;
         let mut connection = Connection::open(path).map_err(|why| open_error(&why))?;
-        configure(&connection).map_err(|why| open_error(&why))?;
+        configure(&connection, synchronous).map_err(|why| open_error(&why))?;
         schema::migrate(&mut connection, path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(path, flags).map_err(|why| open_error(&why))?;
@@ -207,10 +208,14 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
+fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // FULL fsyncs the log at every commit. NORMAL would lose the last commits with the power: the control in the tests.
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    // FULL fsyncs the log at every commit. NORMAL loses the last commits with the power: the control in the tests.
+    let synchronous = match synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -225,13 +230,13 @@ mod tests {
     fn second_process_on_the_same_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        let first = SqliteStore::open(&path).unwrap();
-        let error = SqliteStore::open(&path).unwrap_err();
+        let first = SqliteStore::open(&path, Synchronous::Full).unwrap();
+        let error = SqliteStore::open(&path, Synchronous::Full).unwrap_err();
         assert!(matches!(error, StoreError::InUse { .. }), "{error}");
         assert!(error.to_string().contains("used by another process"));
         drop(first);
         // The writing thread ends when its channel closes; the lock goes with the last handle.
-        SqliteStore::open(&path).unwrap();
+        SqliteStore::open(&path, Synchronous::Full).unwrap();
     }
 
     #[test]
@@ -239,14 +244,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         std::io::Write::write_all(&mut File::create(&path).unwrap(), &[7; 5000]).unwrap();
-        assert!(matches!(SqliteStore::open(&path), Err(StoreError::Open { .. })));
+        assert!(matches!(SqliteStore::open(&path, Synchronous::Full), Err(StoreError::Open { .. })));
     }
 
     #[test]
     fn commits_are_fsynced() {
         let folder = tempfile::tempdir().unwrap();
         let connection = Connection::open(folder.path().join("a.db")).unwrap();
-        configure(&connection).unwrap();
+        configure(&connection, Synchronous::Full).unwrap();
         let pragma = |name: &str| {
             connection
                 .query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0))
