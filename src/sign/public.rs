@@ -248,7 +248,7 @@ fn usages(eku: &ExtendedKeyUsage<'_>) -> Vec<String> {
         (eku.time_stamping, "1.3.6.1.5.5.7.3.8"),
         (eku.ocsp_signing, "1.3.6.1.5.5.7.3.9"),
     ];
-    let well_known = well_known.into_iter().filter_map(|(present, oid)| present.then(|| oid.to_owned()));
+    let well_known = well_known.into_iter().filter(|(present, _)| *present).map(|(_, oid)| oid.to_owned());
     well_known.chain(eku.other.iter().map(ToString::to_string)).collect()
 }
 

@@ -71,6 +71,7 @@ impl HotLists {
         shape_of: impl FnOnce(i64) -> Result<Arc<PoolShape>, StoreError>,
     ) -> Result<Option<&mut HotList>, StoreError> {
         self.ticks += 1;
+        let ticks = self.ticks;
         if !self.lists.contains_key(&list) {
             let Some((id, journaled, snapshot)) = read::snapshot_in(connection, list)? else {
                 return Ok(None);
@@ -89,11 +90,9 @@ impl HotLists {
             };
             self.lists.insert(list, hot);
         }
-        let ticks = self.ticks;
-        Ok(self.lists.get_mut(&list).map(|hot| {
-            hot.used_at = ticks;
-            hot
-        }))
+        let hot = self.loaded(list);
+        hot.used_at = ticks;
+        Ok(Some(hot))
     }
 
     /// A list that was loaded before and not dropped since.

@@ -1,0 +1,121 @@
+//! Keeps the edges between the parts, which a workspace of crates would keep: read from the `use` lines of the source.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What each part may name of this crate. Tests are left out: they may use everything.
+const EDGES: &[(&str, &[&str])] = &[
+    ("status_list", &[]),
+    ("clock", &[]),
+    ("stopper", &[]),
+    ("signals", &[]),
+    ("issuer", &[]),
+    ("pool", &["status_list"]),
+    ("metrics", &["pool"]),
+    ("config", &["issuer", "pool", "status_list"]),
+    ("sign", &["status_list"]),
+    ("telemetry", &["config"]),
+    ("store", &["clock", "config", "pool", "status_list"]),
+    ("allocate", &["clock", "config", "metrics", "pool", "signals", "status_list", "stopper", "store"]),
+    ("update", &["clock", "metrics", "pool", "store"]),
+    // Knows nothing of HTTP, and nothing of the API.
+    (
+        "publish",
+        &["clock", "config", "metrics", "pool", "sign", "signals", "status_list", "stopper", "store"],
+    ),
+    // Knows nothing of signing or publishing: no request ever causes a signature.
+    ("api", &["allocate", "config", "issuer", "metrics", "pool", "status_list", "store", "update"]),
+    ("site_server", &["pool", "sign", "status_list"]),
+    ("check", &["sign", "status_list"]),
+    ("keys", &["clock", "config", "issuer", "sign"]),
+];
+/// The outermost parts, which may name everything.
+const OUTERMOST: &[&str] = &["app", "cli", "lib", "main"];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = walkdir::WalkDir::new(folder)
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// The first folder or file name below `src/`.
+fn part_of(path: &Path) -> String {
+    let below = path.strip_prefix("src").unwrap();
+    below.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+}
+
+/// The part of a file that is no test.
+fn product(source: &str) -> &str {
+    let tests =
+        source.find("#[cfg(test)]\nmod tests").or_else(|| source.find("#[cfg(test)]\npub(super) mod tests"));
+    &source[..tests.unwrap_or(source.len())]
+}
+
+fn is_test_file(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_string_lossy();
+    ["tests.rs", "contract.rs", "expectations.rs"].contains(&name.as_ref())
+}
+
+#[test]
+fn parts_name_only_what_they_may() {
+    let mut wrong = Vec::new();
+    for path in sources(Path::new("src")) {
+        let part = part_of(&path);
+        if OUTERMOST.contains(&part.as_str()) || is_test_file(&path) {
+            continue;
+        }
+        let allowed = EDGES.iter().find(|(name, _)| *name == part).map(|(_, allowed)| *allowed);
+        let allowed = allowed.unwrap_or_else(|| panic!("{part} has no line in EDGES: say what it may use"));
+        let source = std::fs::read_to_string(&path).unwrap();
+        let named: BTreeSet<_> = product(&source)
+            .split("crate::")
+            .skip(1)
+            .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
+            .filter(|name| !name.is_empty() && *name != part)
+            .collect();
+        wrong.extend(
+            named
+                .into_iter()
+                .filter(|name| !allowed.contains(name))
+                .map(|name| format!("{}: {name}", path.display())),
+        );
+    }
+    assert!(wrong.is_empty(), "these edges are not in tests/tidy.rs: {wrong:#?}");
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for path in sources(Path::new("src")) {
+        let source = std::fs::read_to_string(&path).unwrap();
+        assert!(source.starts_with("//! "), "{} has no `//!` at its top", path.display());
+    }
+}
+
+#[test]
+fn files_hold_one_idea() {
+    const LINES_MAX: usize = 450;
+    for path in sources(Path::new("src")) {
+        let source = std::fs::read_to_string(&path).unwrap();
+        let lines = product(&source).lines().count();
+        assert!(
+            is_test_file(&path) || lines <= LINES_MAX,
+            "{} has {lines} lines without its tests",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn only_values_know_a_wire_format() {
+    // The wire formats of tokens, keys and the API have homes of their own; the rest of the values derive none.
+    for path in sources(Path::new("src/store")).into_iter().chain(sources(Path::new("src/publish"))) {
+        let source = std::fs::read_to_string(&path).unwrap();
+        assert!(!source.contains("Serialize"), "{} derives a wire format", path.display());
+    }
+}
