@@ -55,10 +55,12 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
     }
     let files_read = readers.await.unwrap();
 
-    let references = told.references.lock().unwrap();
+    // Nobody else holds them any more.
+    let Told { references, acknowledged, unknown } = Arc::into_inner(told).unwrap();
+    let references = references.into_inner().unwrap();
     let distinct: HashSet<_> = references.iter().collect();
     assert_eq!(distinct.len(), references.len(), "a reference was handed out twice");
-    let acknowledged = told.acknowledged.lock().unwrap();
+    let acknowledged = acknowledged.into_inner().unwrap();
     assert!(
         references.len() > 1000 && acknowledged.len() > 500,
         "{} references, {} updates",
@@ -68,7 +70,7 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
     assert!(files_read > 100, "{files_read} files were read");
 
     // Whatever was published before the last kill, everything acknowledged is out within a beat of the restart.
-    let unknown = told.unknown.lock().unwrap();
+    let unknown = unknown.into_inner().unwrap();
     let uris: HashSet<_> = acknowledged.keys().map(|reference| reference.uri.clone()).collect();
     let lost = eventually("all acknowledged updates to be published", async || {
         let lists: Option<HashMap<_, _>> =
