@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::{App as ActixApp, HttpServer, web};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
 
 use crate::allocate::{Allocated, Allocator};
 use crate::api::{self, About, Api, PoolApi};
 use crate::clock::Clock;
-use crate::config::{Config, PoolConfig};
+use crate::config::{Config, OnUnderflow, PoolConfig};
 use crate::keys;
 use crate::metrics::Metrics;
 use crate::pool::PoolId;
@@ -87,6 +87,7 @@ impl App {
         if leftovers > 0 {
             tracing::info!(leftovers, "removed files that a crash left behind");
         }
+        refuse_forgotten_pools(&store, &config).await?;
         let metrics = Arc::new(Metrics::default());
         let key_directory = config.publish.key_directory.clone();
         let mut new_api_keys = BTreeMap::new();
@@ -136,7 +137,7 @@ impl App {
     pub async fn publish_once(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<(usize, usize)> {
         let (mut published, mut failed) = (0, 0);
         for pool in &self.pools {
-            pool.publisher.sweep(self.clock.now()).await?;
+            pool.publisher.look().await;
             loop {
                 let pass = pool.publisher.publish_pending(&pool.signals, progress).await;
                 published += pass.published.len();
@@ -174,7 +175,7 @@ impl App {
                 id.clone(),
                 self.store.clone(),
                 self.clock.clone(),
-                self.config.limits.queue_max,
+                self.config.limits.queue_max.max(self.config.limits.batch_max),
                 self.metrics.pool(&id),
             );
             writers.spawn(batches);
@@ -205,17 +206,29 @@ impl App {
         let serving = tokio::spawn(server);
         tracing::info!(listen = %self.config.server.listen, public_url = %self.config.public_url, "ready");
 
-        // Without a switch nobody could ask, so this ends only at a stop.
-        stop.until(std::future::pending::<()>()).await;
-        tracing::info!("stopping");
+        // A part that ends before it is asked to has failed: better to be restarted than to go on without it.
+        let failed = stop.until(async {
+            tokio::select! {
+                _ = background.join_next() => "publishing or allocation",
+                _ = writers.join_next() => "updating",
+            }
+        });
+        let failed = failed.await;
+        match failed {
+            Some(part) => tracing::error!(part, "a part of the service failed; stopping"),
+            None => tracing::info!("stopping"),
+        }
         server_handle.stop(true).await;
         serving.await.context("the HTTP server ended early")?.context("the HTTP server failed")?;
         // The server held the last updaters: what they took is answered, then their tasks end.
-        writers.join_all().await;
+        while writers.join_next().await.is_some() {}
         stop_background.stop();
-        background.join_all().await;
+        while background.join_next().await.is_some() {}
         tracing::info!("stopped");
-        Ok(())
+        match failed {
+            Some(part) => Err(anyhow!("{part} ended early; the log says why")),
+            None => Ok(()),
+        }
     }
 
     fn server(&self, api: web::Data<Api>) -> Result<actix_web::dev::Server> {
@@ -248,13 +261,34 @@ impl App {
         SiteServer::new(self.site.folder().to_owned(), self.config.public_url.path(), max_age, now)
     }
 
+    /// Publishes the keys of all pools, and those of earlier starts until every token that they signed has expired.
     fn write_jwks(&self) -> Result<()> {
-        let mut keys: Vec<_> = self.pools.iter().map(|pool| pool.signer.jwk()).collect();
-        keys.sort_by(|a, b| a.kid.cmp(&b.kid));
-        keys.dedup();
-        let document = serde_json::to_vec(&JwkSet { keys }).context("public keys are always JSON")?;
+        let lifetimes = self.pools.iter().map(|pool| pool.config.lifetimes.list_lifetime);
+        let now = self.clock.now();
+        let keep_until = now.plus(lifetimes.max().unwrap_or_default()).secs();
+        let published = self.site.read_jwks().context("cannot read the published keys")?;
+        let published: JwkSet =
+            published.and_then(|set| serde_json::from_slice(&set).ok()).unwrap_or_default();
+        let current = self.pools.iter().map(|pool| pool.signer.jwk()).collect();
+        let keys = JwkSet::successor(current, published, now.secs(), keep_until).map_err(|kid| {
+            anyhow!("two pools sign with different keys of the same id `{kid}`; give one of them another `signer.kid`")
+        })?;
+        let document = serde_json::to_vec(&keys).context("public keys are always JSON")?;
         self.site.write_jwks(&document).context("cannot publish the public keys")
     }
+}
+
+/// A pool that is in the store but not in the settings would stop being renewed, and every credential of it would fail.
+async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
+    for (pool, lists) in store.pools().await.context("cannot read the store")? {
+        if lists > 0 && !config.pools.contains_key(&pool) && !config.retired_pools.contains(&pool) {
+            bail!(
+                "the store has pool {pool} with {lists} lists, the settings do not; put it back, or name it in `retired-pools` \
+                 when all credentials of it have expired"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn about(pool: &PoolConfig, signer: &Signer) -> About {
@@ -267,5 +301,9 @@ fn about(pool: &PoolConfig, signer: &Signer) -> About {
         update_interval_secs: pool.update_interval.as_secs(),
         formats: formats.into_iter().filter_map(|(name, on)| on.then_some(name)).collect(),
         key_id: signer.kid().to_owned(),
+        amount_max: match pool.prefetch.on_underflow {
+            OnUnderflow::Delay => u32::MAX,
+            OnUnderflow::Fail => pool.prefetch.capacity,
+        },
     }
 }

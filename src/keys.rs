@@ -1,6 +1,6 @@
 //! Keys from files: the signer of each pool, and what is generated at a first start when nothing is configured.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -84,13 +84,25 @@ fn development_key(pool: &PoolConfig, key_directory: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Writes a new file that is there whole or not at all, readable by its owner only; refused if the name is taken.
 fn write_new(path: &Path, content: &str) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| file.write_all(content.as_bytes()).and_then(|()| file.sync_all()));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()?;
+        // Unlike renaming, linking never takes the place of another file.
+        std::fs::hard_link(&temporary, path)?;
+        File::open(folder)?.sync_all()
+    };
+    let written = write();
+    // A second name of a good file, or the rest of a failure.
+    let _ = std::fs::remove_file(&temporary);
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::status_list::{Capacity, Status, StatusSet};
+use crate::status_list::{BaseUri, Capacity, Status, StatusSet};
 
 /// A pool's name: 1 to 64 of a-z, 0-9, `_` and `-`, so it is safe in paths, file names and log lines.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +49,8 @@ impl fmt::Display for PoolId {
 pub struct PoolShape {
     /// The pool's name.
     pub id: PoolId,
+    /// What every `uri` of its lists begins with: it stands in each credential that was issued.
+    pub public_url: BaseUri,
     /// Entries of a list, and bits per entry.
     pub capacity: Capacity,
     /// What an entry holds until it is updated ("Default Values and Double Allocation").

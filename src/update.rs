@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::metrics::PoolMetrics;
@@ -19,13 +19,16 @@ const BATCH_MAX: usize = 512;
 /// Takes the updates of one pool.
 #[derive(Clone, Debug)]
 pub struct Updater {
-    queue: mpsc::Sender<Request>,
+    queue: mpsc::UnboundedSender<Request>,
+    /// One permit for each entry that may wait.
+    room: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Request {
     changes: Vec<StatusChange>,
     answer: oneshot::Sender<Result<(), UpdateError>>,
+    room: OwnedSemaphorePermit,
 }
 
 /// Why an update was not made, or why that is not known.
@@ -43,25 +46,25 @@ pub enum UpdateError {
 }
 
 impl Updater {
-    /// An updater, and the task that must be run for it. The task ends when all updaters are dropped and all is answered.
+    /// An updater for at most `entries_max` waiting entries, and the task that must be run for it. The task ends when all updaters are dropped and all is answered.
     pub fn new(
         pool: PoolId,
         store: Store,
         clock: Clock,
-        queue_max: usize,
+        entries_max: usize,
         metrics: Arc<PoolMetrics>,
     ) -> (Self, impl Future<Output = ()>) {
-        let (queue, requests) = mpsc::channel(queue_max);
-        (Self { queue }, apply_batches(pool, store, clock, requests, metrics))
+        let (queue, requests) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(entries_max));
+        (Self { queue, room }, apply_batches(pool, store, clock, requests, metrics))
     }
 
     /// Makes all changes or none, durably.
     pub async fn update(&self, changes: Vec<StatusChange>) -> Result<(), UpdateError> {
+        let entries = u32::try_from(changes.len()).map_err(|_| UpdateError::Busy)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(entries).map_err(|_| UpdateError::Busy)?;
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Request { changes, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => UpdateError::Busy,
-            mpsc::error::TrySendError::Closed(_) => stopping(),
-        })?;
+        self.queue.send(Request { changes, answer, room }).map_err(|_| stopping())?;
         answered.await.map_err(|_| stopping())?
     }
 }
@@ -70,20 +73,29 @@ async fn apply_batches(
     pool: PoolId,
     store: Store,
     clock: Clock,
-    mut requests: mpsc::Receiver<Request>,
+    mut requests: mpsc::UnboundedReceiver<Request>,
     metrics: Arc<PoolMetrics>,
 ) {
     while let Some(first) = requests.recv().await {
-        let mut size = first.changes.len();
-        let (mut changes, mut answers) = (vec![first.changes], vec![first.answer]);
-        while size < BATCH_MAX {
-            let Ok(next) = requests.try_recv() else { break };
-            size += next.changes.len();
-            changes.push(next.changes);
-            answers.push(next.answer);
+        let (mut changes, mut answers, mut rooms, mut size) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(request) = next {
+            // Who gave up was told that the outcome is unknown, and will ask again.
+            if !request.answer.is_closed() {
+                size += request.changes.len();
+                changes.push(request.changes);
+                answers.push(request.answer);
+                rooms.push(request.room);
+            }
+            next = if size < BATCH_MAX { requests.try_recv().ok() } else { None };
+        }
+        if changes.is_empty() {
+            continue;
         }
         let sizes: Vec<_> = changes.iter().map(Vec::len).collect();
-        match store.apply(changes, clock.now()).await {
+        let applied = store.apply(changes, clock.now()).await;
+        drop(rooms);
+        match applied {
             Ok(applied) => {
                 for ((applied, answer), size) in applied.into_iter().zip(answers).zip(sizes) {
                     if applied.is_ok() {

@@ -1,6 +1,6 @@
 //! References in memory, ready to be handed out, and what of them can be given back at a stop.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::permutation::Permutation;
 use crate::status_list::ListId;
@@ -16,6 +16,9 @@ pub struct Allocated {
     /// Its `idx`.
     pub idx: u32,
 }
+
+/// Lists whose latest lease is remembered before those with nothing left are forgotten.
+const LATEST_MAX: usize = 64;
 
 /// Leased references in the order in which they are handed out.
 #[derive(Debug, Default)]
@@ -57,6 +60,10 @@ impl Buffer {
             let position = positions.next().expect("a block has as many turns as positions");
             self.ready.push_back(Allocated { list: blocks[n].list, position, idx: order.index(position) });
         }
+        if self.latest.len() > LATEST_MAX {
+            let ready: HashSet<_> = self.ready.iter().map(|reference| reference.list).collect();
+            self.latest.retain(|list, _| ready.contains(list));
+        }
         for mut block in blocks {
             if let Some(before) =
                 self.latest.get(&block.list).filter(|before| before.positions.end == block.positions.start)
@@ -96,8 +103,6 @@ impl Buffer {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     fn block(list: ListId, positions: std::ops::Range<u32>) -> Block {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::Clock;
@@ -216,17 +217,20 @@ impl Allocator {
     }
 
     async fn return_tails(&self, store: &Store) {
-        let tails = self.buffer().drain_tails();
-        for (block, from) in tails {
-            match store.return_tail(&block, from).await {
-                Ok(returned) => {
-                    tracing::debug!(list.id = %block.list, from, returned, "gave references back")
+        let mut returns = JoinSet::new();
+        for (block, from) in self.buffer().drain_tails() {
+            let store = store.clone();
+            // Asked for together, so that they share a commit.
+            returns.spawn(async move {
+                match store.return_tail(&block, from).await {
+                    Ok(returned) => tracing::debug!(list.id = %block.list, from, returned, "gave references back"),
+                    Err(error) => {
+                        tracing::warn!(list.id = %block.list, %error, "could not give references back; they stay unused");
+                    }
                 }
-                Err(error) => {
-                    tracing::warn!(list.id = %block.list, %error, "could not give references back; they stay unused")
-                }
-            }
+            });
         }
+        returns.join_all().await;
     }
 
     fn buffer(&self) -> MutexGuard<'_, Buffer> {

@@ -74,6 +74,8 @@ pub struct About {
     pub formats: Vec<&'static str>,
     /// The signing key's id.
     pub key_id: String,
+    /// The most references that one request can ever get, apart from the limit of the settings.
+    pub amount_max: u32,
 }
 
 impl Api {
@@ -152,6 +154,10 @@ async fn limit_time(
     let Some(limit) = limit else { return call.await.map(ServiceResponse::map_into_boxed_body) };
     match tokio::time::timeout(limit, call).await {
         Ok(response) => response.map(ServiceResponse::map_into_boxed_body),
-        Err(_) => Ok(ServiceResponse::new(parts, Problem::timed_out().error_response())),
+        Err(_) => {
+            let allocates = parts.path().contains("/new-reference");
+            let problem = if allocates { Problem::no_references_in_time() } else { Problem::timed_out() };
+            Ok(ServiceResponse::new(parts, problem.error_response()))
+        }
     }
 }

@@ -102,6 +102,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(2)
     }
 
+    pub(super) fn no_references_in_time() -> Self {
+        let message = "Too few references became ready in time; none was handed out, try again shortly or ask for fewer";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)
+    }
+
     pub(super) fn timed_out() -> Self {
         let message = "The request took too long; whether a change was made is unknown, repeat the request";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)

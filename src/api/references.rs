@@ -80,7 +80,8 @@ pub(super) async fn new_references_of_path(
 }
 
 async fn allocate(api: &Api, pool: &PoolApi, amount: u32) -> Result<Vec<Allocated>, Problem> {
-    let max = api.limits.amount_max;
+    // Where a pool does not wait, more than the buffer holds would be refused for ever.
+    let max = pool.about.amount_max.min(api.limits.amount_max);
     if !(1..=max).contains(&amount) {
         return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
     }

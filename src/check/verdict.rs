@@ -69,6 +69,12 @@ pub enum CannotTell {
         /// The credential's `uri`.
         uri: String,
     },
+    /// It does not hold yet.
+    #[error("the token does not hold before {from} (`nbf`, seconds since 1970); fetch the list again later")]
+    NotYet {
+        /// Its `nbf`.
+        from: u64,
+    },
     /// Issued later than now.
     #[error("the token was issued at {}, which is {} ahead of now (leeway {IAT_LEEWAY_SECS}s); compare the clocks here and at the issuer", instant(*iat), span(iat.saturating_sub(*now)))]
     IssuedInFuture {
@@ -181,6 +187,11 @@ fn apply(
 
 fn check_times(request: &Check, claims: &Claims, now: u64) -> Result<(), CannotTell> {
     let (iat, exp) = (claims.iat, claims.exp);
+    if let Some(from) =
+        claims.nbf.filter(|from| *from > request.time.unwrap_or(now).saturating_add(IAT_LEEWAY_SECS))
+    {
+        return Err(CannotTell::NotYet { from });
+    }
     if iat > now.saturating_add(IAT_LEEWAY_SECS) {
         return Err(CannotTell::IssuedInFuture { iat, now });
     }
@@ -258,6 +269,7 @@ pub(super) mod tests {
             sub: URI.into(),
             iss: None,
             iat: NOW - 12,
+            nbf: None,
             exp: Some(NOW + 3600),
             ttl: Some(600),
             bits: Bits::Two,
@@ -476,6 +488,15 @@ pub(super) mod tests {
             let why = refused(&Check::new(other, 0), &claims());
             assert!(matches!(why, CannotTell::OtherSubject { .. }), "{other}: {why}");
         }
+    }
+
+    #[test]
+    fn a_token_counts_from_nbf_on() {
+        let from = |nbf| Claims { nbf: Some(nbf), ..claims() };
+        let request = Check::new(URI, 0);
+        assert!(matches!(judged(&request, &from(NOW + IAT_LEEWAY_SECS)), Outcome::Valid));
+        let why = refused(&request, &from(NOW + IAT_LEEWAY_SECS + 1));
+        assert!(matches!(why, CannotTell::NotYet { .. }), "{why}");
     }
 
     #[test]

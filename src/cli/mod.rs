@@ -109,11 +109,17 @@ fn load(file: Option<&Path>) -> Result<(Config, bool)> {
         .as_ref()
         .map(|file| std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display())));
     let text = text.transpose()?;
-    let config = Config::load(text.as_deref(), std::env::vars()).with_context(|| match &file {
+    let config = Config::load(text.as_deref(), environment()).with_context(|| match &file {
         Some(file) => format!("cannot use the settings in {}", file.display()),
         None => "cannot use the settings".to_owned(),
     })?;
     Ok((config, file.is_none()))
+}
+
+/// The environment's variables, but for those that are no text: none of ours is.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn serve(file: Option<&Path>) -> Result<ExitCode> {

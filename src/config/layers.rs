@@ -12,6 +12,9 @@ const POOLS: &str = "status-list-pools";
 /// The pool of the defaults; every other pool takes from it what it leaves out.
 pub(super) const TEMPLATE_POOL: &str = "demo";
 
+/// Settings that are texts whatever they look like.
+const TEXTS: [&str; 4] = ["api-key", "password", "kid", "issuer"];
+
 /// The merged settings, and what the operator should know about them.
 pub(super) struct Layers {
     pub(super) raw: RawConfig,
@@ -28,7 +31,7 @@ pub(super) fn merge(
     if let Some(file) = file {
         let mut given = unwrap_app(parse("the settings file", file)?, &mut warnings);
         if let Some(pools) = given.as_object_mut().and_then(|given| given.remove(POOLS)) {
-            tree[POOLS] = with_defaults(pools, &template)?;
+            tree[POOLS] = pools;
         }
         overlay(&mut tree, given);
     }
@@ -37,6 +40,7 @@ pub(super) fn merge(
             set(&mut tree, &name, path, &value)?;
         }
     }
+    tree[POOLS] = with_defaults(tree[POOLS].take(), &template)?;
     read_secret_files(&mut tree, "")?;
     Ok(Layers { raw: read(tree)?, warnings })
 }
@@ -94,10 +98,12 @@ fn overlay(under: &mut Value, over: Value) {
 
 /// Puts `value` where `path` points: `__` goes a level down, `_` stands for `-` (or for itself, in the name of a pool).
 fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), ConfigError> {
-    let value = serde_saphyr::from_str_with_options::<Value>(value, yaml_options())
-        .unwrap_or_else(|_| Value::String(value.to_owned()));
     let mut node = tree;
+    let mut last = String::new();
     for part in path.split("__") {
+        if node.is_null() {
+            *node = Value::Object(Map::new());
+        }
         let Value::Object(map) = node else {
             return Err(ConfigError::at(
                 name,
@@ -106,11 +112,15 @@ fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), Conf
         };
         let wanted = part.to_ascii_lowercase();
         let existing = map.keys().find(|key| key.replace('-', "_") == wanted.replace('-', "_")).cloned();
-        node = map.entry(existing.unwrap_or_else(|| wanted.replace('_', "-"))).or_insert(Value::Null);
-        if node.is_null() && !path.ends_with(part) {
-            *node = Value::Object(Map::new());
-        }
+        last = existing.unwrap_or_else(|| wanted.replace('_', "-"));
+        node = map.entry(last.clone()).or_insert(Value::Null);
     }
+    let text = || Value::String(value.to_owned());
+    let value = match TEXTS.contains(&last.as_str()) {
+        // A key may look like a number, or hold what YAML takes for a comment.
+        true => text(),
+        false => serde_saphyr::from_str_with_options(value, yaml_options()).unwrap_or_else(|_| text()),
+    };
     overlay(node, value);
     Ok(())
 }
@@ -146,6 +156,10 @@ fn read(tree: Value) -> Result<RawConfig, ConfigError> {
                 });
                 let advice = nearest.map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
                 ConfigError::at(format!("{parent}{unknown}"), format!("there is no such setting{advice}"))
+            }
+            // What is wrong may be the secret itself, and messages end up in logs.
+            None if key.contains("api-key") || key.ends_with("password") => {
+                ConfigError::at(key, "must be a text; put it in quotes")
             }
             None => ConfigError::at(key, why),
         }
@@ -218,6 +232,22 @@ mod tests {
         );
         let layers = merged("status-list-pools: { a: { bits: 2 } }", &[]).unwrap();
         assert_eq!(layers.raw.status_list_pools.keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn keys_are_texts_whatever_they_look_like_and_are_never_in_messages() {
+        let layers = merged("", &[("STATUSLIST__STATUS_LIST_POOLS__DEMO__API_KEY", "918273 #x")]).unwrap();
+        assert_eq!(layers.raw.status_list_pools["demo"].api_key.as_deref(), Some("918273 #x"));
+        for file in ["{ a: { api-key: 918273645 } }", "{ a: { api-keys: [918273645] } }"] {
+            let error = merged(&format!("status-list-pools: {file}"), &[]).err().unwrap().to_string();
+            assert!(error.contains("put it in quotes") && !error.contains("9182"), "{error}");
+        }
+    }
+
+    #[test]
+    fn pools_of_the_environment_take_the_defaults() {
+        let layers = merged("", &[("STATUSLIST__STATUS_LIST_POOLS__KEY__API_KEY", "x")]).unwrap();
+        assert_eq!(layers.raw.status_list_pools["key"].size, 100_000);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct Limits {
     pub batch_max: usize,
     /// The largest body in bytes.
     pub body_bytes_max: usize,
-    /// Updates that may wait for the store in one pool.
+    /// Entries whose updates may wait for the store in one pool; at least one batch may.
     pub queue_max: usize,
 }
 

@@ -19,7 +19,7 @@ pub use publish::PublishConfig;
 pub use server::{LogFormat, ServerConfig};
 pub use store::{Persistence, RedisConfig, StoreConfig, Synchronous};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -43,6 +43,8 @@ pub struct Config {
     pub publish: PublishConfig,
     /// The status list pools by name; never empty.
     pub pools: BTreeMap<PoolId, PoolConfig>,
+    /// Pools of the store that are to be given up: their lists are not renewed any more.
+    pub retired_pools: BTreeSet<PoolId>,
     /// What is allowed but probably not meant; logged at start.
     pub warnings: Vec<String>,
 }
@@ -92,20 +94,34 @@ impl Config {
         }
         let mut pools = BTreeMap::new();
         for (name, raw_pool) in raw.status_list_pools {
-            let pool = PoolConfig::check(&name, raw_pool, name == layers::TEMPLATE_POOL, &mut warnings)?;
+            let pool = PoolConfig::check(
+                &name,
+                &public_url,
+                raw_pool,
+                name == layers::TEMPLATE_POOL,
+                &mut warnings,
+            )?;
             pools.insert(pool.shape.id.clone(), pool);
         }
+        let publish =
+            PublishConfig { storage_directory: raw.storage_directory, key_directory: raw.key_directory };
+        let store = StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis, &mut warnings)?;
+        let server = ServerConfig::check(raw.server, raw.serve_status_lists)?;
+        server.check_paths(&public_url)?;
+        publish.keep_secret(&store, &pools)?;
+        let retired = raw.retired_pools.iter().map(|name| name.parse());
+        let retired_pools = retired
+            .collect::<Result<_, _>>()
+            .map_err(|why| ConfigError::at("retired-pools", format!("{why}")))?;
         Ok(Self {
             public_url,
-            server: ServerConfig::check(raw.server, raw.serve_status_lists)?,
+            server,
             limits: Limits::check(raw.limits)?,
             log_format: raw.log.format.into(),
-            store: StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis, &mut warnings)?,
-            publish: PublishConfig {
-                storage_directory: raw.storage_directory,
-                key_directory: raw.key_directory,
-            },
+            store,
+            publish,
             pools,
+            retired_pools,
             warnings,
         })
     }
@@ -171,14 +187,20 @@ mod tests {
             &["prefetch.threshold (101)", "prefetch.capacity (100)"],
         );
         check("prefetch: { capacity: 0 }", &["prefetch.capacity"]);
-        check("list-lifetime: 10s, update-interval: 10s", &["list-lifetime (10s)", "update-interval (10s)"]);
-        check("ttl: 13h", &["ttl (13h)", "list-lifetime (24h)", "resign-after (12h)", "outlives"]);
+        check(
+            "list-lifetime: 11s, update-interval: 10s",
+            &["list-lifetime (11s)", "update-interval (10s)", "2s"],
+        );
+        check("ttl: 13h", &["ttl (13h)", "list-lifetime (24h)", "resign-after (12h", "outlives"]);
         check("ttl: 0s", &["ttl", "at least 1s"]);
         check("update-interval: 500ms", &["update-interval", "at least 1s"]);
         check("resign-after: 24h", &["resign-after (24h)", "list-lifetime (24h)"]);
         check("final-status: 2", &["final-status", "1 bit(s) per entry"]);
         check("bits: 4, default-status: 4", &["default-status", "reserved"]);
         check("application-statuses: [3]", &["application-statuses"]);
+        check("final-status: 0", &["final-status", "default-status"]);
+        check("resign-after: 1h, update-interval: 12h, ttl: 23h", &["ttl (23h)", "at least a beat"]);
+        check("precreation: { lists: 18446744073709551615 }", &["precreation.lists", "1000"]);
         check("formats: []", &["formats", "jwt"]);
         check("open-lists: 0", &["open-lists", "at least 1"]);
         check("api-keys: [b]", &["api-key", "not both"]);
@@ -211,10 +233,37 @@ mod tests {
         assert_eq!(lifetimes("update-interval: 10s"), (10, 43200));
         assert_eq!(
             lifetimes("update-interval: 10s, list-lifetime: 15s"),
-            (8, 7),
+            (5, 7),
             "as the original is often set"
         );
         assert_eq!(lifetimes("list-lifetime: 24h, ttl: 12h"), (43200, 43200));
+    }
+
+    #[test]
+    fn lists_cannot_be_where_the_api_is() {
+        for url in ["http://x/pools", "http://x/api/lists", "http://x/health", "http://x/status-lists"] {
+            let error = load(&format!("public-url: {url}")).unwrap_err().to_string();
+            assert!(error.starts_with("public-url: "), "{error}");
+            assert!(load(&format!("public-url: {url}\nserve-status-lists: false")).is_ok());
+        }
+        assert!(load("public-url: http://x").is_ok());
+    }
+
+    #[test]
+    fn secrets_cannot_be_where_the_lists_are() {
+        for (file, key) in [
+            ("key-directory: public/lists", "key-directory"),
+            ("storage-directory: data", "key-directory"),
+            ("storage-directory: .", "key-directory"),
+            ("sqlite: { path: ./public/a.db }", "sqlite.path"),
+            (
+                "status-list-pools: { a: { api-key: x, signer: { pem: { key: public/key.pem } } } }",
+                "status-list-pools.a.signer.pem.key",
+            ),
+        ] {
+            let error = load(file).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{key}: ")), "{file}: {error}");
+        }
     }
 
     #[test]

@@ -7,11 +7,15 @@ use super::raw::{RawFormat, RawOnUnderflow, RawPool, RawSigner};
 use super::{ConfigError, show_duration};
 use crate::issuer::ApiKeyHash;
 use crate::pool::PoolShape;
-use crate::status_list::{Bits, Capacity, StatusSet};
+use crate::status_list::{BaseUri, Bits, Capacity, StatusSet};
 
 /// Below this many entries a list hides nobody ("Herd Privacy").
 const HERD_MIN: u32 = 1000;
 const PREFETCH_CAPACITY_DEFAULT: u32 = 1000;
+/// The most lists kept open, and the most kept ready, at a time.
+const LISTS_MAX: usize = 1000;
+/// What a beat takes at most: tokens must outlive the next one. `iat` counts whole seconds, so one is lost to that.
+const BEAT_MARGIN: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The settings of one pool.
@@ -117,6 +121,7 @@ pub struct PemFiles {
 impl PoolConfig {
     pub(super) fn check(
         name: &str,
+        public_url: &BaseUri,
         raw: RawPool,
         keyless_allowed: bool,
         warnings: &mut Vec<String>,
@@ -144,6 +149,13 @@ impl PoolConfig {
             .transpose()
             .map_err(|why| refuse("final-status", &why))?;
 
+        if final_status == Some(default_status) {
+            let why = format!(
+                "final-status and default-status are both {}: no entry could ever be updated",
+                default_status.value()
+            );
+            return Err(refuse("final-status", &why));
+        }
         let formats = Formats {
             jwt: raw.formats.contains(&RawFormat::Jwt),
             cwt: raw.formats.contains(&RawFormat::Cwt),
@@ -151,8 +163,11 @@ impl PoolConfig {
         if !formats.jwt && !formats.cwt {
             return Err(refuse("formats", &"must name jwt, cwt or both"));
         }
-        if raw.open_lists == 0 {
-            return Err(refuse("open-lists", &"must be at least 1"));
+        if !(1..=LISTS_MAX).contains(&raw.open_lists) {
+            return Err(refuse("open-lists", &format!("must be at least 1 and at most {LISTS_MAX}")));
+        }
+        if raw.precreation.lists > LISTS_MAX {
+            return Err(refuse("precreation.lists", &format!("must be at most {LISTS_MAX}")));
         }
         if raw.precreation.check_delay.0 < Duration::from_millis(100) {
             return Err(refuse("precreation.check-delay", &"must be at least 100ms"));
@@ -168,7 +183,14 @@ impl PoolConfig {
         Ok(Self {
             api_keys,
             prefetch: Prefetch::check(&raw, capacity).map_err(|(setting, why)| refuse(setting, &why))?,
-            shape: PoolShape { id, capacity, default_status, final_status, statuses },
+            shape: PoolShape {
+                id,
+                public_url: public_url.clone(),
+                capacity,
+                default_status,
+                final_status,
+                statuses,
+            },
             issuer: raw.issuer,
             formats,
             aggregation: raw.aggregation,
@@ -226,17 +248,20 @@ impl Lifetimes {
                 format!("must be at least 1s (`iat` counts seconds), got {}", show_duration(beat)),
             ));
         }
-        if lifetime <= beat {
+        if lifetime < beat + BEAT_MARGIN {
             let why = format!(
-                "list-lifetime ({}) must be longer than update-interval ({}), or tokens expire before they can be renewed",
+                "list-lifetime ({}) must be longer than update-interval ({}) by at least {}, or tokens expire before they can be renewed",
                 show_duration(lifetime),
-                show_duration(beat)
+                show_duration(beat),
+                show_duration(BEAT_MARGIN)
             );
             return Err(("list-lifetime", why));
         }
         let resign_after =
             raw.resign_after.map_or(Duration::from_secs(lifetime.as_secs() / 2), |setting| setting.0);
-        let ttl_max = lifetime.checked_sub(resign_after).filter(|rest| *rest >= SECOND).ok_or_else(|| {
+        // Nothing is renewed between two beats.
+        let age_max = resign_after.max(beat);
+        let ttl_max = lifetime.checked_sub(age_max).filter(|rest| *rest >= SECOND).ok_or_else(|| {
             let why = format!(
                 "resign-after ({}) must be shorter than list-lifetime ({}) by at least 1s",
                 show_duration(resign_after),
@@ -251,7 +276,7 @@ impl Lifetimes {
             }
             Some(ttl) if ttl > ttl_max => {
                 let why = format!(
-                    "ttl ({}) must not be above list-lifetime ({}) - resign-after ({}), or a copy outlives its token; lower the first, or raise the second",
+                    "ttl ({}) must not be above list-lifetime ({}) - resign-after ({}; at least a beat), or a copy outlives its token; lower the first, or raise the second",
                     show_duration(ttl),
                     show_duration(lifetime),
                     show_duration(resign_after)
@@ -260,7 +285,8 @@ impl Lifetimes {
             }
             Some(ttl) => ttl,
         };
-        Ok(Self { list_lifetime: lifetime, ttl: Duration::from_secs(ttl.as_secs()), resign_after })
+        let whole = |duration: Duration| Duration::from_secs(duration.as_secs());
+        Ok(Self { list_lifetime: whole(lifetime), ttl: whole(ttl), resign_after: whole(resign_after) })
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
     pub(super) sqlite: RawSqlite,
     pub(super) redis: RawRedis,
     pub(super) status_list_pools: BTreeMap<String, RawPool>,
+    pub(super) retired_pools: Vec<String>,
     /// The original service's: how long it kept files in memory. Ours notices new files by itself.
     #[serde(default)]
     pub(super) cache_duration: Option<Setting>,

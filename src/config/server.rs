@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::raw::{RawLogFormat, RawServer};
+use crate::status_list::BaseUri;
 
 /// Where and how requests are answered.
 #[derive(Clone, Debug)]
@@ -39,7 +40,23 @@ impl From<RawLogFormat> for LogFormat {
     }
 }
 
+/// First segments of the API's own paths.
+const API_PATHS: [&str; 8] =
+    ["api", "docs", "health", "metrics", "openapi.json", "pools", "status-lists", "version"];
+
 impl ServerConfig {
+    /// The lists must not be served where the API is.
+    pub(super) fn check_paths(&self, public_url: &BaseUri) -> Result<(), ConfigError> {
+        let first = public_url.path().split('/').nth(1).unwrap_or_default();
+        match self.serve_status_lists && API_PATHS.contains(&first) {
+            true => Err(ConfigError::at(
+                "public-url",
+                format!("its path must not begin with /{first}, where the API is; use /lists"),
+            )),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn check(raw: RawServer, serve_status_lists: bool) -> Result<Self, ConfigError> {
         if raw.workers == Some(0) {
             return Err(ConfigError::at("server.workers", "must be at least 1, or null for one a core"));

@@ -28,6 +28,8 @@ pub(super) struct Expected<'a> {
     pub(super) previous_is_latest: bool,
     /// A status that no entry may leave.
     pub(super) final_status: Option<Status>,
+    /// What the store has: the new token must hold exactly this.
+    pub(super) array: &'a StatusArray,
     /// What was changed since the previous publication, oldest first, where a journal is kept.
     pub(super) changes: Option<&'a [(u32, Status)]>,
 }
@@ -73,6 +75,9 @@ pub enum Refused {
     /// JWT, gzip and CWT are not of one publication.
     #[error("the files differ in what they say")]
     FilesDiffer,
+    /// Not the statuses that the store has.
+    #[error("the array is not that of the store")]
+    OtherArray,
     /// An entry lost the final status.
     #[error("index {idx} would leave its final status")]
     FinalStatus {
@@ -112,6 +117,7 @@ impl Refused {
             Self::IssuedAt { .. } => "iat",
             Self::Times { .. } => "times",
             Self::FilesDiffer => "files-differ",
+            Self::OtherArray => "other-array",
             Self::FinalStatus { .. } => "final-status",
             Self::Unexplained { .. } => "unexplained",
             Self::Missing { .. } => "missing",
@@ -132,6 +138,9 @@ pub(super) fn check(files: &TokenFiles, expected: &Expected<'_>) -> Result<(), R
         return Err(Refused::Times { now: expected.now, iat: claims.iat, exp: claims.exp });
     }
     let array = array_of(&claims, expected.capacity)?;
+    if array != *expected.array {
+        return Err(Refused::OtherArray);
+    }
     check_changes(&array, expected)
 }
 
@@ -225,6 +234,7 @@ mod tests {
             sub: URI.into(),
             iss: None,
             iat,
+            nbf: None,
             exp: Some(iat + 100),
             ttl: Some(10),
             bits: Bits::Two,
@@ -246,6 +256,7 @@ mod tests {
     ) -> Result<(), Refused> {
         let signer = signer();
         let mut files = files(&signer, new);
+        let array = array_of(new, capacity()).unwrap();
         let mut expected = Expected {
             uri: URI,
             capacity: capacity(),
@@ -255,6 +266,7 @@ mod tests {
             previous: Some(old),
             previous_is_latest: true,
             final_status: Some(Status::INVALID),
+            array: &array,
             changes: Some(changes),
         };
         adjust(&mut expected, &mut files);
@@ -342,6 +354,28 @@ mod tests {
         let signer = signer();
         let mixed = TokenFiles { cwt: files(&signer, &claims(&[], 1999)).cwt, ..files(&signer, &new) };
         assert!(matches!(one_publication(&mixed, signer.public_key()), Err(Refused::FilesDiffer)));
+    }
+
+    #[test]
+    fn other_statuses_than_those_of_the_store_are_refused() {
+        let stored = array_of(&claims(&[(7, 1)], 2000), capacity()).unwrap();
+        let outcome = outcome(&claims(&[], 1000), &claims(&[], 2000), &[], |_, _| ());
+        assert!(outcome.is_ok());
+        let signer = signer();
+        let new = claims(&[], 2000);
+        let expected = Expected {
+            uri: URI,
+            capacity: capacity(),
+            key: signer.public_key(),
+            now: 2000,
+            previous_iat: None,
+            previous: None,
+            previous_is_latest: false,
+            final_status: None,
+            array: &stored,
+            changes: None,
+        };
+        assert!(matches!(check(&files(&signer, &new), &expected), Err(Refused::OtherArray)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! list is settled only after its files are durable, so a crash at any point leaves it pending, never a change unpublished.
 
 mod gate;
+mod job;
 mod render;
 pub mod schedule;
 mod site;
@@ -13,6 +14,7 @@ pub mod sweep;
 pub use gate::Refused;
 pub use site::{Site, SiteError, TokenFiles};
 
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +28,10 @@ use crate::config::PoolConfig;
 use crate::metrics::PoolMetrics;
 use crate::sign::{SignError, Signer};
 use crate::signals::Signals;
-use crate::status_list::{Aggregation, BaseUri, Claims, ListId, cwt, jwt, lst};
+use crate::status_list::{Aggregation, BaseUri, ListId};
 use crate::stopper::Stopper;
-use crate::store::{Fence, Pending, Publication, Snapshot, Store, StoreError};
+use crate::store::{Fence, Pending, Store, StoreError};
+use job::Job;
 use render::Template;
 use schedule::NotNow;
 
@@ -41,9 +44,13 @@ const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// Until the clock shows another second, for lists that were signed in this one.
 pub const NEXT_SECOND: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether all files are there and as they should be, the first time at the start.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+
 /// Why a pass begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {
+    Look,
     Beat,
     ListWanted,
 }
@@ -74,8 +81,8 @@ pub struct Pass {
     pub failed: Vec<(ListId, PublishError)>,
     /// Whether another instance publishes this pool.
     pub not_ours: bool,
-    /// Why the pass ended early, if the store failed.
-    pub ended_by: Option<StoreError>,
+    /// Why the pass ended early, if it did.
+    pub ended_by: Option<PublishError>,
 }
 
 /// Why a list was not published. Its old file stays, and it stays pending.
@@ -131,40 +138,53 @@ impl PoolPublisher {
         Self { pool, store, site, base, signer, clock, metrics, holder, template }
     }
 
-    /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop.
+    /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop. What was acknowledged by then is
+    /// published in a last pass.
     pub async fn run(&self, signals: &Signals, stopper: &Stopper) {
-        match stopper.until(self.sweep(self.clock.now())).await {
-            Some(Ok(0)) => {}
-            Some(Ok(stale)) => {
-                tracing::warn!(pool = %self.pool.shape.id, stale, "files are missing or out of date; publishing them anew")
-            }
-            Some(Err(error)) => {
-                tracing::error!(pool = %self.pool.shape.id, %error, "cannot look through the published files")
-            }
-            None => return,
-        }
-        self.write_aggregation().await;
         let mut beat = tokio::time::interval(self.pool.update_interval);
         // After a long pass the next one comes a whole beat later, so that two never fall into one second.
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting = false;
         loop {
             let next = async {
                 tokio::select! {
+                    biased;
+                    _ = look.tick() => Wake::Look,
                     _ = beat.tick() => Wake::Beat,
                     () = tokio::time::sleep(NEXT_SECOND), if waiting => Wake::Beat,
                     () = signals.list_wanted.notified() => Wake::ListWanted,
                 }
             };
-            let Some(wake) = stopper.until(next).await else { return };
+            let Some(wake) = stopper.until(next).await else { break };
             let begun = self.clock.now();
             let pass = match wake {
+                Wake::Look => {
+                    self.look().await;
+                    continue;
+                }
                 Wake::Beat => self.publish_pending(signals, &|_, _| ()).await,
                 Wake::ListWanted => self.publish_new(signals, &|_, _| ()).await,
             };
             waiting = pass.waiting > 0 || waiting && wake == Wake::ListWanted;
             self.log(&pass, self.clock.now().since(begun));
         }
+        self.publish_pending(signals, &|_, _| ()).await;
+    }
+
+    /// Makes lists due whose files are not as they should be, and writes the aggregation.
+    pub async fn look(&self) {
+        match self.sweep(self.clock.now()).await {
+            Ok(0) => {}
+            Ok(stale) => {
+                tracing::warn!(pool = %self.pool.shape.id, stale, "files are missing or out of date; publishing them anew");
+            }
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "cannot look through the published files")
+            }
+        }
+        self.write_aggregation().await;
     }
 
     /// One pass: everything that changed, is new, or is to be renewed before the next beat. `progress` hears how many of how many are done.
@@ -177,7 +197,8 @@ impl PoolPublisher {
             let age = oldest.map_or(0, |oldest| now.since(Timestamp::from_millis(oldest)).as_secs());
             self.metrics.oldest_unpublished.set(i64::try_from(age).unwrap_or(i64::MAX));
             let due = self.store.due(pool, schedule::due_by(now, self.pool.update_interval)).await?;
-            pending.extend(due.into_iter().filter(|list| list.since.is_none()));
+            let dirty: HashSet<_> = pending.iter().map(|list| list.list).collect();
+            pending.extend(due.into_iter().filter(|list| !dirty.contains(&list.list)));
             Ok(pending)
         };
         self.publish(pending.await, signals, progress).await
@@ -201,7 +222,8 @@ impl PoolPublisher {
             Ok(pending) => pending,
             Err(error) => {
                 tracing::error!(pool = %self.pool.shape.id, %error, "cannot ask the store what to publish");
-                pass.ended_by = Some(error);
+                self.metrics.publish_failed.inc();
+                pass.ended_by = Some(error.into());
                 return pass;
             }
         };
@@ -220,7 +242,8 @@ impl PoolPublisher {
                 }
                 Err(error) => {
                     tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish");
-                    pass.ended_by = Some(error);
+                    self.metrics.publish_failed.inc();
+                    pass.ended_by = Some(error.into());
                     return pass;
                 }
             };
@@ -228,10 +251,9 @@ impl PoolPublisher {
             done += chunk.len();
             progress(done, pending.len());
         }
-        let was_new = |list: &ListId| {
-            pending.iter().any(|pending| pending.list == *list && pending.published.is_none())
-        };
-        if pass.published.iter().any(was_new) {
+        let never_published = pending.iter().filter(|list| list.published.is_none());
+        let new: HashSet<_> = never_published.map(|list| list.list).collect();
+        if pass.published.iter().any(|list| new.contains(list)) {
             self.write_aggregation().await;
             signals.list_published();
         }
@@ -253,7 +275,8 @@ impl PoolPublisher {
                 Some(Ok((pending, Ok(publication)))) => written.push((pending, publication)),
                 Some(Ok((pending, Err(error)))) => self.note_failure(pass, pending.list, error),
                 Some(Err(error)) => {
-                    tracing::error!(pool = %self.pool.shape.id, %error, "a publishing thread ended early")
+                    tracing::error!(pool = %self.pool.shape.id, %error, "a publishing task ended early");
+                    pass.ended_by = Some(PublishError::Interrupted(error.to_string()));
                 }
                 None => break,
             }
@@ -263,11 +286,11 @@ impl PoolPublisher {
         }
         let site = self.site.clone();
         let synced = tokio::task::spawn_blocking(move || site.sync()).await;
-        if let Err(error) = synced
-            .map_err(|error| error.to_string())
-            .and_then(|synced| synced.map_err(|error| error.to_string()))
-        {
+        let synced = synced.map_err(|error| PublishError::Interrupted(error.to_string()));
+        if let Err(error) = synced.and_then(|synced| synced.map_err(PublishError::from)) {
             tracing::error!(pool = %self.pool.shape.id, %error, "the new files may not survive a crash; publishing them again");
+            self.metrics.publish_failed.inc();
+            pass.ended_by = Some(error);
             return;
         }
         let settles: Vec<_> = written
@@ -290,7 +313,8 @@ impl PoolPublisher {
                 }
                 Ok((pending, Err(error))) => self.note_failure(pass, pending.list, error.into()),
                 Err(error) => {
-                    tracing::error!(pool = %self.pool.shape.id, %error, "a settling task ended early")
+                    tracing::error!(pool = %self.pool.shape.id, %error, "a settling task ended early");
+                    pass.ended_by = Some(PublishError::Interrupted(error.to_string()));
                 }
             }
         }
@@ -318,10 +342,10 @@ impl PoolPublisher {
 
     /// Writes which lists of the pool there are.
     async fn write_aggregation(&self) {
-        if !self.pool.aggregation {
-            return;
-        }
         let write = async {
+            if !self.pool.aggregation {
+                return self.site.remove_aggregation(&self.pool.shape.id).map_err(PublishError::from);
+            }
             let lists = self.store.lists(&self.pool.shape.id).await?;
             let published = lists.iter().filter(|list| list.published.is_some());
             let mut status_lists: Vec<_> = published.map(|list| self.base.join(&list.id)).collect();
@@ -348,91 +372,5 @@ impl PoolPublisher {
             template: self.template.clone(),
             now: self.clock.now(),
         }
-    }
-}
-
-/// One list on its way to its files.
-struct Job {
-    pending: Pending,
-    store: Store,
-    site: Site,
-    uri: String,
-    signer: Signer,
-    pool: PoolConfig,
-    template: Template,
-    now: Timestamp,
-}
-
-/// What the job needs of the store.
-struct Wanted {
-    snapshot: Snapshot,
-    changes: Option<Vec<(u32, crate::status_list::Status)>>,
-}
-
-impl Job {
-    async fn run(self) -> (Pending, Result<Publication, PublishError>) {
-        (self.pending, self.publish().await)
-    }
-
-    async fn publish(self) -> Result<Publication, PublishError> {
-        let list = self.pending.list;
-        let snapshot = self.store.snapshot(list).await?;
-        let changes = self.store.changes_since_publication(list, snapshot.version).await?;
-        let wanted = Wanted { snapshot, changes };
-        let work = move || self.write(wanted);
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| PublishError::Interrupted(error.to_string()))?
-    }
-
-    /// Compresses, signs, checks and writes. Takes milliseconds of CPU and several fsyncs: not for an async thread.
-    fn write(self, wanted: Wanted) -> Result<Publication, PublishError> {
-        let Wanted { snapshot, changes } = wanted;
-        let list = self.pending.list;
-        let previous = self.previous()?;
-        let previous_iat = self
-            .pending
-            .published
-            .map(|published| published.iat)
-            .max(previous.as_ref().map(|claims| claims.iat));
-        let iat = schedule::issued_at(self.now, previous_iat)?;
-        // Only to a file of the store's latest publication does the journal explain every difference.
-        let previous_is_latest = previous.as_ref().map(|claims| claims.iat)
-            == self.pending.published.map(|published| published.iat);
-
-        let unchanged = self.pending.published.is_some_and(|published| published.version == snapshot.version);
-        let lst = match &previous {
-            Some(claims) if unchanged && previous_is_latest => Arc::clone(&claims.lst),
-            _ => lst::compress(snapshot.array.as_bytes()).into(),
-        };
-        let claims = self.template.claims(self.uri.clone(), lst, iat);
-        let jwt = self.pool.formats.jwt.then(|| self.signer.sign_jwt(&claims)).transpose()?;
-        let cwt = self.pool.formats.cwt.then(|| self.signer.sign_cwt(&claims)).transpose()?;
-        let files = TokenFiles::new(jwt, cwt);
-        gate::check(
-            &files,
-            &gate::Expected {
-                uri: &self.uri,
-                capacity: self.pool.shape.capacity,
-                key: self.signer.public_key(),
-                now: self.now.secs(),
-                previous_iat,
-                previous: previous.as_ref(),
-                previous_is_latest,
-                final_status: self.pool.shape.final_status,
-                changes: changes.as_deref(),
-            },
-        )?;
-        self.site.write_list(&list, &files, iat)?;
-        let resign_at = schedule::resign_at(iat, &list, &self.pool.lifetimes);
-        Ok(Publication { version: snapshot.version, iat, resign_at })
-    }
-
-    /// The claims of the published file, if there is one that can be read.
-    fn previous(&self) -> Result<Option<Claims>, SiteError> {
-        let files = self.site.read(&self.pending.list, self.pool.formats)?;
-        let jwt =
-            files.jwt.and_then(|token| Some(jwt::decode(std::str::from_utf8(&token).ok()?).ok()?.claims));
-        Ok(jwt.or_else(|| files.cwt.and_then(|token| cwt::decode(&token).ok()).map(|token| token.claims)))
     }
 }

@@ -25,6 +25,7 @@ impl Template {
             sub: uri,
             iss: self.issuer.clone(),
             iat,
+            nbf: None,
             exp: Some(iat + self.lifetimes.list_lifetime.as_secs()),
             ttl: Some(self.lifetimes.ttl.as_secs()),
             bits: self.bits,

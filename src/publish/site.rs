@@ -6,11 +6,11 @@
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use flate2::{Compression, GzBuilder};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::config::Formats;
 use crate::pool::PoolId;
@@ -68,25 +68,56 @@ impl Site {
         &self.folder
     }
 
-    /// Writes the files of one publication. The new names are durable after [`Self::sync`].
+    /// Writes the files of one publication, and removes those of a format that it does not have: nobody renews them any
+    /// more. The new names are durable after [`Self::sync`].
     pub fn write_list(&self, list: &ListId, files: &TokenFiles, iat: u64) -> Result<(), SiteError> {
         // The prepared gzip first: a server that finds it next to an older plain file sends the newer token, not an older one.
         let parts = [("jwt.gz", &files.jwt_gz), ("jwt", &files.jwt), ("cwt", &files.cwt)];
-        let parts = parts.into_iter().filter_map(|(extension, bytes)| Some((extension, bytes.as_deref()?)));
-        let written = parts.map(|(extension, bytes)| {
-            let path = self.path(list, extension);
-            Ok((self.write_temporary(&path, bytes, Some(iat))?, path))
-        });
-        let written: Vec<_> = written.collect::<Result<_, SiteError>>()?;
+        let mut written = Vec::with_capacity(parts.len());
+        for (extension, bytes) in parts {
+            if let Some(bytes) = bytes {
+                let path = self.path(list, extension);
+                written.push((self.write_temporary(&path, bytes, Some(iat))?, path));
+            }
+        }
         for (temporary, path) in written {
-            fs::rename(&temporary, &path).map_err(|source| failed("rename a file to", &path, source))?;
+            temporary.rename_to(&path)?;
+        }
+        for (extension, _) in parts.iter().filter(|(_, bytes)| bytes.is_none()) {
+            remove(&self.path(list, extension))?;
         }
         Ok(())
+    }
+
+    /// Whether a list has files of a format that is not published any more.
+    pub fn has_others(&self, list: &ListId, formats: Formats) -> bool {
+        let of = [(formats.jwt, "jwt"), (formats.jwt, "jwt.gz"), (formats.cwt, "cwt")];
+        of.into_iter().any(|(wanted, extension)| !wanted && self.path(list, extension).exists())
+    }
+
+    /// The largest mtime of a list's files up to `now`, in seconds since 1970: no `iat` up to it may be used again, even if
+    /// the file that has it is one of a set that a crash cut short.
+    pub fn latest_mtime(&self, list: &ListId, now: u64) -> Option<u64> {
+        let mtimes = ["jwt", "jwt.gz", "cwt"].into_iter().filter_map(|extension| {
+            let modified = fs::metadata(self.path(list, extension)).ok()?.modified().ok()?;
+            Some(modified.duration_since(UNIX_EPOCH).ok()?.as_secs())
+        });
+        mtimes.filter(|mtime| *mtime <= now).max()
     }
 
     /// Writes the aggregation of a pool.
     pub fn write_aggregation(&self, pool: &PoolId, document: &[u8]) -> Result<(), SiteError> {
         self.replace(&self.folder.join("aggregation").join(format!("{pool}.json")), document)
+    }
+
+    /// Removes the aggregation of a pool that has none any more.
+    pub fn remove_aggregation(&self, pool: &PoolId) -> Result<(), SiteError> {
+        remove(&self.folder.join("aggregation").join(format!("{pool}.json")))
+    }
+
+    /// The published public keys, if there are any.
+    pub fn read_jwks(&self) -> Result<Option<Vec<u8>>, SiteError> {
+        read(&self.folder.join("jwks.json"))
     }
 
     /// Writes the public keys.
@@ -115,8 +146,7 @@ impl Site {
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
-        let temporary = self.write_temporary(path, bytes, None)?;
-        fs::rename(&temporary, path).map_err(|source| failed("rename a file to", path, source))?;
+        self.write_temporary(path, bytes, None)?.rename_to(path)?;
         sync_folder(path.parent().unwrap_or(&self.folder))
     }
 
@@ -126,30 +156,54 @@ impl Site {
         path: &Path,
         bytes: &[u8],
         modified_secs: Option<u64>,
-    ) -> Result<PathBuf, SiteError> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{TEMPORARY_PREFIX}{}-{number}", std::process::id());
-        let temporary = path.with_file_name(name);
+    ) -> Result<Temporary, SiteError> {
+        let temporary = Temporary(path.with_file_name(format!("{TEMPORARY_PREFIX}{}", Uuid::new_v4())));
         let write = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create_new(true).open(&temporary.0)?;
             file.write_all(bytes)?;
             if let Some(secs) = modified_secs {
                 file.set_times(FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(secs)))?;
             }
             file.sync_all()
         };
-        write().map_err(|source| {
-            // A full disk must not be made fuller by what was begun.
-            let _ = fs::remove_file(&temporary);
-            failed("write", &temporary, source)
-        })?;
+        let written = match write() {
+            // Somebody deleted the folder of a running service: it comes back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(path.parent().unwrap_or(&self.folder)).and_then(|()| write())
+            }
+            written => written,
+        };
+        written.map_err(|source| failed("write", &temporary.0, source))?;
         Ok(temporary)
+    }
+}
+
+/// A file that is removed unless it gets its final name, so that a full disk is not made fuller by what was begun.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn rename_to(self, path: &Path) -> Result<(), SiteError> {
+        fs::rename(&self.0, path).map_err(|source| failed("rename a file to", path, source))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After the renaming there is nothing of this name any more.
+        let _ = fs::remove_file(&self.0);
     }
 }
 
 fn sync_folder(folder: &Path) -> Result<(), SiteError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| failed("fsync", folder, source))
+}
+
+fn remove(path: &Path) -> Result<(), SiteError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, source)),
+        _ => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, SiteError> {
@@ -184,6 +238,8 @@ pub(super) fn gunzip(bytes: &[u8], bytes_max: usize) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     fn site() -> (tempfile::TempDir, Site) {
@@ -210,6 +266,45 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(site.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(names.iter().all(|name| !name.to_string_lossy().starts_with(TEMPORARY_PREFIX)), "{names:?}");
+    }
+
+    fn names(site: &Site) -> Vec<String> {
+        fs::read_dir(site.folder())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_deleted_folder_comes_back() {
+        let (folder, site) = site();
+        fs::remove_dir_all(folder.path().join("lists")).unwrap();
+        site.write_list(&ListId::random(), &TokenFiles::new(Some("a".into()), None), 1).unwrap();
+        assert_eq!(names(&site).len(), 2);
+    }
+
+    #[test]
+    fn a_format_that_is_dropped_leaves_no_file() {
+        let (_folder, site) = site();
+        let list = ListId::random();
+        site.write_list(&list, &TokenFiles::new(Some("a".into()), Some(vec![1])), 1).unwrap();
+        let only_cwt = Formats { jwt: false, cwt: true };
+        assert!(site.has_others(&list, only_cwt));
+        site.write_list(&list, &TokenFiles::new(None, Some(vec![2])), 2).unwrap();
+        assert!(!site.has_others(&list, only_cwt));
+        assert!(names(&site).contains(&format!("{list}.cwt")), "{:?}", names(&site));
+        assert!(!names(&site).contains(&format!("{list}.jwt")), "{:?}", names(&site));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing_behind() {
+        let (_folder, site) = site();
+        let list = ListId::random();
+        // A folder where the file should be: the renaming fails after all parts were written.
+        fs::create_dir(site.path(&list, "jwt")).unwrap();
+        fs::create_dir(site.path(&list, "jwt").join("x")).unwrap();
+        site.write_list(&list, &TokenFiles::new(Some("a".into()), Some(vec![1])), 1).unwrap_err();
+        assert!(names(&site).iter().all(|name| !name.starts_with(TEMPORARY_PREFIX)), "{:?}", names(&site));
     }
 
     /// How many reads saw neither the old nor the new token, while `write` replaced it again and again.
@@ -260,6 +355,7 @@ mod tests {
         let (folder, site) = site();
         let list = ListId::random();
         fs::remove_dir_all(folder.path().join("lists")).unwrap();
+        File::create(folder.path().join("lists")).unwrap();
         let error =
             site.write_list(&list, &TokenFiles::new(Some("a".into()), None), 1).unwrap_err().to_string();
         assert!(error.contains("cannot write") && error.contains("lists"), "{error}");

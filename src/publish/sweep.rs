@@ -66,6 +66,9 @@ fn is_current(
     now: Timestamp,
 ) -> bool {
     let Some(published) = list.published else { return true };
+    if site.has_others(&list.id, formats) {
+        return false;
+    }
     let Ok(files) = site.read(&list.id, formats) else { return false };
     let uri = base.join(&list.id);
     let current = |iat: u64, exp: Option<u64>, sub: &str| {

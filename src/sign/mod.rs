@@ -110,6 +110,7 @@ mod tests {
             sub: "https://example.com/lists/1".into(),
             iss: Some("https://example.com".into()),
             iat: 1000,
+            nbf: None,
             exp: Some(2000),
             ttl: Some(60),
             bits: Bits::One,

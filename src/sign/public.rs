@@ -104,6 +104,9 @@ pub struct Jwk {
     /// `sig`.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub use_: Option<String>,
+    /// Until when a key that signs no more is kept, in seconds since 1970 (as OpenID Federation's historical keys have it).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<u64>,
 }
 
 /// Several public keys, as `jwks.json` holds them.
@@ -111,6 +114,28 @@ pub struct Jwk {
 pub struct JwkSet {
     /// The keys.
     pub keys: Vec<Jwk>,
+}
+
+impl JwkSet {
+    /// What follows `published` when `current` sign now: keys that sign no more stay until `keep_until`, or as long as they
+    /// were to be kept already. The error is an id that two different keys have.
+    pub fn successor(
+        mut current: Vec<Jwk>,
+        published: Self,
+        now: u64,
+        keep_until: u64,
+    ) -> Result<Self, String> {
+        current.sort_by(|a, b| a.kid.cmp(&b.kid));
+        current.dedup();
+        if let Some(pair) = current.windows(2).find(|pair| pair[0].kid == pair[1].kid) {
+            return Err(pair[0].kid.clone().unwrap_or_default());
+        }
+        let kids: Vec<_> = current.iter().map(|key| key.kid.clone()).collect();
+        let earlier = published.keys.into_iter().filter(|key| !kids.contains(&key.kid));
+        let kept = earlier.map(|key| Jwk { exp: Some(key.exp.unwrap_or(keep_until)), ..key });
+        current.extend(kept.filter(|key| key.exp.is_some_and(|exp| exp > now)));
+        Ok(Self { keys: current })
+    }
 }
 
 /// What we need of an X.509 certificate.
@@ -188,6 +213,7 @@ impl PublicKey {
             kid: kid.map(str::to_owned),
             alg: Some(self.algorithm.jose_name().to_owned()),
             use_: Some("sig".to_owned()),
+            exp: None,
         }
     }
 
@@ -267,6 +293,7 @@ mod tests {
             kid: None,
             alg: None,
             use_: None,
+            exp: None,
         };
         let key = PublicKey::from_jwk(&jwk).unwrap();
         assert_eq!(key.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
@@ -285,6 +312,27 @@ mod tests {
     }
 
     #[test]
+    fn earlier_keys_stay_published_until_their_tokens_have_expired() {
+        let key = |kid: &str| {
+            PublicKey { algorithm: Algorithm::EdDsa, bytes: vec![kid.len() as u8; 32] }.to_jwk(Some(kid))
+        };
+        let kids =
+            |set: &JwkSet| set.keys.iter().map(|key| (key.kid.clone().unwrap(), key.exp)).collect::<Vec<_>>();
+        let first = JwkSet::successor(vec![key("a")], JwkSet::default(), 1000, 1100).unwrap();
+        assert_eq!(kids(&first), [("a".into(), None)]);
+        let second = JwkSet::successor(vec![key("bb")], first, 2000, 2100).unwrap();
+        assert_eq!(kids(&second), [("bb".into(), None), ("a".into(), Some(2100))]);
+        let third = JwkSet::successor(vec![key("bb")], second.clone(), 2050, 2150).unwrap();
+        assert_eq!(kids(&third), kids(&second), "not prolonged");
+        let last = JwkSet::successor(vec![key("bb")], third, 2100, 2200).unwrap();
+        assert_eq!(kids(&last), [("bb".into(), None)]);
+        let back = JwkSet::successor(vec![key("a")], second, 2050, 2150).unwrap();
+        assert_eq!(kids(&back), [("a".into(), None), ("bb".into(), Some(2150))]);
+        let other = PublicKey { algorithm: Algorithm::EdDsa, bytes: vec![9; 32] }.to_jwk(Some("a"));
+        assert_eq!(JwkSet::successor(vec![key("a"), other], JwkSet::default(), 1, 2), Err("a".into()));
+    }
+
+    #[test]
     fn other_keys_are_refused() {
         let jwk = |kty: &str, crv: &str, alg: Option<&str>| Jwk {
             kty: kty.into(),
@@ -294,6 +342,7 @@ mod tests {
             kid: None,
             alg: alg.map(str::to_owned),
             use_: None,
+            exp: None,
         };
         assert!(PublicKey::from_jwk(&jwk("RSA", "", None)).is_err());
         assert!(PublicKey::from_jwk(&jwk("oct", "P-256", None)).is_err());

@@ -86,6 +86,7 @@ impl Site {
         // 800 entries that do not compress well, so that a torn body would be a large part of it.
         let array: Vec<u8> = (0..100_u64).map(|byte| (byte * byte * iat % 251) as u8).collect();
         Claims {
+            nbf: None,
             sub: format!("http://{}{}/{list}", self.address, self.base),
             iss: None,
             iat,

@@ -15,6 +15,8 @@ pub struct Claims {
     pub iss: Option<String>,
     /// `iat`: when the token was issued, in seconds since 1970.
     pub iat: u64,
+    /// `nbf`: from when on it holds, in seconds since 1970. Ours have none.
+    pub nbf: Option<u64>,
     /// `exp`: from when on it is not to be relied on, in seconds since 1970.
     pub exp: Option<u64>,
     /// `ttl`: for how many seconds a fetched copy may be used before it is fetched again; never 0.

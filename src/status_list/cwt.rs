@@ -21,6 +21,7 @@ const X5CHAIN: i64 = 33;
 const ISS: i64 = 1;
 const SUB: i64 = 2;
 const EXP: i64 = 4;
+const NBF: i64 = 5;
 const IAT: i64 = 6;
 const TTL: i64 = 65534;
 const STATUS_LIST: i64 = 65533;
@@ -127,6 +128,7 @@ fn map(claims: &Claims) -> Value {
     map.extend(claims.iss.as_ref().map(|iss| (ISS.into(), iss.as_str().into())));
     map.push((SUB.into(), claims.sub.as_str().into()));
     map.extend(claims.exp.map(|exp| (EXP.into(), exp.into())));
+    map.extend(claims.nbf.map(|nbf| (NBF.into(), nbf.into())));
     map.push((IAT.into(), claims.iat.into()));
     map.push((STATUS_LIST.into(), Value::Map(list)));
     map.extend(claims.ttl.map(|ttl| (TTL.into(), ttl.into())));
@@ -146,6 +148,7 @@ fn claims(payload: &Value) -> Result<Claims, InvalidClaims> {
         sub: text("sub (2)", claim(SUB).ok_or(InvalidClaims::Missing("sub (2)"))?)?,
         iss: claim(ISS).map(|iss| text("iss (1)", iss)).transpose()?,
         iat: seconds("iat (6)", claim(IAT).ok_or(InvalidClaims::Missing("iat (6)"))?)?,
+        nbf: claim(NBF).map(|nbf| seconds("nbf (5)", nbf)).transpose()?,
         exp: claim(EXP).map(|exp| seconds("exp (4)", exp)).transpose()?,
         ttl: claim(TTL).map(|ttl| uint("ttl (65534)", ttl)).transpose()?,
         bits: Bits::try_from(bits).map_err(|error| InvalidClaims::wrong("bits", error.to_string()))?,
@@ -203,6 +206,7 @@ mod tests {
             sub: "https://example.com/statuslists/1".into(),
             iss: None,
             iat: 1686920170,
+            nbf: None,
             exp: Some(2291720170),
             ttl: Some(43200),
             bits: Bits::One,

@@ -56,6 +56,8 @@ struct Payload {
     iss: Option<String>,
     iat: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     exp: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ttl: Option<Value>,
@@ -76,6 +78,7 @@ pub fn signing_input(header: &Header, claims: &Claims) -> String {
         sub: Some(claims.sub.clone()),
         iss: claims.iss.clone(),
         iat: Some(claims.iat.into()),
+        nbf: claims.nbf.map(Value::from),
         exp: claims.exp.map(Value::from),
         ttl: claims.ttl.map(Value::from),
         status_list: Some(StatusList {
@@ -117,6 +120,7 @@ pub fn decode(token: &str) -> Result<Unverified<'_>, InvalidClaims> {
         sub: payload.sub.ok_or(InvalidClaims::Missing("sub"))?,
         iss: payload.iss,
         iat: payload.iat.map(|iat| seconds("iat", &iat)).transpose()?.ok_or(InvalidClaims::Missing("iat"))?,
+        nbf: payload.nbf.map(|nbf| seconds("nbf", &nbf)).transpose()?,
         exp: payload.exp.map(|exp| seconds("exp", &exp)).transpose()?,
         ttl: payload.ttl.map(|ttl| seconds("ttl", &ttl)).transpose()?,
         bits: Bits::try_from(list.bits).map_err(|error| InvalidClaims::wrong("bits", error.to_string()))?,
@@ -181,6 +185,7 @@ mod tests {
             sub: "https://example.com/statuslists/1".into(),
             iss: None,
             iat: 1686920170,
+            nbf: None,
             exp: Some(2291720170),
             ttl: Some(43200),
             bits: Bits::One,

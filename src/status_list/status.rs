@@ -29,16 +29,6 @@ impl Status {
     pub const fn value(self) -> u8 {
         self.0
     }
-
-    /// The registered names, in lower case as the API takes them.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "valid" => Some(Self::VALID),
-            "invalid" => Some(Self::INVALID),
-            "suspended" => Some(Self::SUSPENDED),
-            _ => None,
-        }
-    }
 }
 
 impl fmt::Display for Status {

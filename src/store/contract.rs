@@ -54,6 +54,7 @@ const TERM: Duration = Duration::from_secs(30);
 fn shape(name: &str, size: u64, bits: Bits) -> PoolShape {
     PoolShape {
         id: name.parse().unwrap(),
+        public_url: "https://status.example".parse().unwrap(),
         capacity: Capacity::new(size, bits).unwrap(),
         default_status: Status::VALID,
         final_status: None,
@@ -92,6 +93,7 @@ async fn shape_is_kept_and_a_mismatch_refused(harness: &impl Harness) {
     store.declare_pool(&given).await.unwrap();
     store.declare_pool(&given).await.unwrap();
     let others = [
+        ("public-url", PoolShape { public_url: "https://other.example".parse().unwrap(), ..given.clone() }),
         ("bits", shape("a", 800, Bits::Four)),
         ("size", shape("a", 1600, Bits::Two)),
         ("default-status", PoolShape { default_status: Status::INVALID, ..given.clone() }),
@@ -407,6 +409,8 @@ async fn usage_adds_up(harness: &impl Harness) {
     store.open_list(&given.id, NOW).await.unwrap();
     store.lease_block(list, 10).await.unwrap();
     assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 2, leased: 10, free: 182 });
+    store.declare_pool(&shape("b", 96, Bits::One)).await.unwrap();
+    assert_eq!(store.pools().await.unwrap(), [("a".parse().unwrap(), 2), ("b".parse().unwrap(), 0)]);
     let lists = store.lists(&given.id).await.unwrap();
     assert_eq!(lists.iter().map(|list| list.leased).collect::<Vec<_>>(), [10, 0]);
     assert!(lists.iter().all(|list| list.pool == given.id && list.open));

@@ -155,6 +155,11 @@ impl Store {
         backend!(self, store => store.lists(pool))
     }
 
+    /// Every pool that was ever declared, with the number of its lists.
+    pub async fn pools(&self) -> Result<Vec<(PoolId, u64)>, StoreError> {
+        backend!(self, store => store.pools())
+    }
+
     /// How much of a pool is used.
     pub async fn usage(&self, pool: &PoolId) -> Result<PoolUsage, StoreError> {
         backend!(self, store => store.usage(pool))

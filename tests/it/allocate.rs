@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 
 use crate::support::app::{Reference, TestApp};
+use crate::support::eventually;
 
 const SIZE: u64 = 10_000;
 const CLIENTS: usize = 32;
@@ -123,17 +124,22 @@ async fn older_paths_give_the_same() {
 #[tokio::test]
 async fn underflow_fails_at_once_where_the_pool_is_set_to() {
     let app = TestApp::start("size: 128, prefetch: { capacity: 8, threshold: 1, on-underflow: fail }");
-    crate::support::eventually("a first reference", async || {
+    eventually("a first reference", async || {
         let (status, _) = app.send(Method::POST, "/pools/p/new-references?amount=1", None).await;
         (status == StatusCode::OK).then_some(())
     })
     .await;
-    let (status, body) = app.send(Method::POST, "/pools/p/new-references?amount=100", None).await;
-    assert_eq!(
-        (status, body["code"].as_str()),
-        (StatusCode::TOO_MANY_REQUESTS, Some("RATE_LIMIT_REACHED")),
-        "{body}"
+    let (status, body) = app.send(Method::POST, "/pools/p/new-references?amount=9", None).await;
+    assert_eq!((status, body["code"].as_str()), (StatusCode::BAD_REQUEST, Some("BAD_REQUEST")), "{body}");
+    assert!(
+        body["message"].as_str().unwrap().contains("1 to 8"),
+        "never possible, so trying again is no advice: {body}"
     );
+    eventually("an underflow", async || {
+        let (status, body) = app.send(Method::POST, "/pools/p/new-references?amount=8", None).await;
+        (status == StatusCode::TOO_MANY_REQUESTS && body["code"] == "RATE_LIMIT_REACHED").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

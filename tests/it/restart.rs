@@ -32,31 +32,118 @@ async fn references_never_repeat_and_unused_ones_come_back() {
 }
 
 #[tokio::test]
-async fn an_update_that_was_not_published_yet_is_published_after_the_restart() {
+async fn what_was_acknowledged_before_a_stop_is_published_when_it_has_stopped() {
+    let app = TestApp::start("update-interval: 1h, list-lifetime: 24h");
+    let reference = app.references(1).await.remove(0);
+    // The list was signed within this second; a second token of it must wait for the next.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    assert_eq!(app.update(&reference, json!(1)).await.0, StatusCode::NO_CONTENT);
+    let folder = app.stop();
+    let list = crate::support::relying_party::published(folder.path(), &reference.uri).unwrap();
+    assert_eq!(list.status(reference.index), 1);
+}
+
+#[tokio::test]
+async fn a_dropped_format_and_aggregation_leave_no_file() {
     let url = "http://status.example";
     let settings =
-        format!("status-list-pools: {{ p: {{ api-key: {KEY}, update-interval: 1h, list-lifetime: 24h }} }}");
-    let app = TestApp::start_at(tempfile::tempdir().unwrap(), url, &settings, Clock::System);
-    let reference = app.references(1).await.remove(0);
-    assert_eq!(app.update(&reference, json!(1)).await.0, StatusCode::NO_CONTENT);
-    let app = TestApp::start_at(app.stop(), url, &settings, Clock::System);
-    crate::support::eventually("the update to be published", async || {
-        let list = crate::support::relying_party::published(app.folder(), &reference.uri).ok()?;
-        (list.status(reference.index) == 1).then_some(())
+        |more: &str| format!("status-list-pools: {{ p: {{ api-key: {KEY}, update-interval: 1s, {more} }} }}");
+    let app =
+        TestApp::start_at(tempfile::tempdir().unwrap(), url, &settings("formats: [jwt, cwt]"), Clock::System);
+    app.references(1).await;
+    let folder = app.stop();
+    let files = |folder: &std::path::Path| -> Vec<String> {
+        let entries = walkdir::WalkDir::new(folder.join("public")).into_iter().map(|entry| entry.unwrap());
+        entries
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    };
+    assert!(files(folder.path()).iter().any(|name| name == "p.json"));
+    let app = TestApp::start_at(folder, url, &settings("formats: [cwt], aggregation: false"), Clock::System);
+    crate::support::eventually("the JWTs to be gone", async || {
+        let left = files(app.folder());
+        let gone = !left.iter().any(|name| name.contains(".jwt") || name == "p.json");
+        (gone && left.iter().filter(|name| name.ends_with(".cwt")).count() == 3).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
+async fn a_forged_file_is_never_signed_and_a_damaged_one_is_replaced() {
+    use base64::Engine;
+    let url = "http://status.example";
+    let settings = format!(
+        "status-list-pools: {{ p: {{ api-key: {KEY}, final-status: 1, update-interval: 1s, resign-after: 2s, list-lifetime: 1h }} }}"
+    );
+    let app = TestApp::start_at(tempfile::tempdir().unwrap(), url, &settings, Clock::System);
+    let reference = app.references(1).await.remove(0);
+    app.update(&reference, json!(1)).await;
+    let status = async |app: &TestApp| {
+        crate::support::relying_party::published(app.folder(), &reference.uri)
+            .ok()
+            .map(|list| list.status(reference.index))
+    };
+    crate::support::eventually("the revocation", async || (status(&app).await == Some(1)).then_some(()))
+        .await;
+
+    // Somebody who can write into the folder takes the revocation back, but has no key: the claims stay, the array is empty.
+    let file =
+        app.folder().join("public/lists").join(format!("{}.jwt", reference.uri.rsplit('/').next().unwrap()));
+    let token = std::fs::read_to_string(&file).unwrap();
+    let parts: Vec<_> = token.split('.').collect();
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let mut claims: serde_json::Value = serde_json::from_slice(&engine.decode(parts[1]).unwrap()).unwrap();
+    claims["status_list"]["lst"] = json!(engine.encode(statuslist::status_list::lst::compress(&[0; 12_500])));
+    let forged = format!("{}.{}.{}", parts[0], engine.encode(claims.to_string()), parts[2]);
+    std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), forged.as_bytes()).unwrap();
+    assert_eq!(status(&app).await, None, "its signature does not verify");
+    crate::support::eventually("the true list to come back", async || {
+        (status(&app).await == Some(1)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pool_that_is_missing_in_the_settings_is_refused_unless_retired() {
+    let app = TestApp::start("");
+    app.references(1).await;
+    let folder = app.stop();
+    let start = async |retired: &str| {
+        let settings =
+            format!("status-list-pools: {{ other: {{ api-key: {KEY} }} }}\nretired-pools: [{retired}]");
+        let config = crate::support::app::settings_in(folder.path(), "http://status.example", &settings);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        statuslist::app::App::build_on(listener, config, Clock::System)
+            .await
+            .map(|_| ())
+            .map_err(|error| format!("{error:#}"))
+    };
+    let error = start("").await.unwrap_err();
+    assert!(
+        error.contains("the store has pool p with 3 lists") && error.contains("retired-pools"),
+        "{error}"
+    );
+    start("p").await.unwrap();
+}
+
+#[tokio::test]
 async fn pool_settings_that_differ_from_the_store_are_refused() {
-    let folder = TestApp::start("size: 800").stop();
+    let app = TestApp::start("size: 800");
+    let (url, folder) = (app.url.clone(), app.stop());
     let config = crate::support::app::settings_in(
         folder.path(),
-        "http://status.example",
+        &url,
         &format!("status-list-pools: {{ p: {{ api-key: {KEY}, size: 1600 }} }}"),
     );
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let error = statuslist::app::App::build_on(listener, config, Clock::System).await.err().unwrap();
     let error = format!("{error:#}");
     assert!(error.contains("pool p was created with size 800, the settings say 1600"), "{error}");
+
+    let settings = format!("status-list-pools: {{ p: {{ api-key: {KEY}, size: 800 }} }}");
+    let config = crate::support::app::settings_in(folder.path(), "http://elsewhere.example", &settings);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = statuslist::app::App::build_on(listener, config, Clock::System).await.err().unwrap();
+    assert!(format!("{error:#}").contains("public-url"), "every credential names the old one: {error:#}");
 }

@@ -16,6 +16,8 @@ use crate::store::model::StoreError;
 pub(super) const CHUNK_BYTES: usize = 4096;
 /// The most bytes of arrays kept: 2,500 lists of 100,000 entries of one bit.
 const ARRAYS_BYTES_MAX: usize = 32 << 20;
+/// Lists that are kept however large they are, or the largest would be read anew for every batch.
+const LISTS_MIN: usize = 4;
 
 /// One list in memory.
 pub(super) struct HotList {
@@ -77,8 +79,8 @@ impl HotLists {
                 return Ok(None);
             };
             let shape = shape_of(id)?;
-            self.bytes += snapshot.array.as_bytes().len();
             let unfolded = unfolded_chunks(connection, id, &snapshot.array)?;
+            self.bytes += snapshot.array.as_bytes().len();
             let hot = HotList {
                 id,
                 shape,
@@ -117,7 +119,7 @@ impl HotLists {
         let mut by_age: Vec<_> = self.lists.iter().map(|(list, hot)| (hot.used_at, *list)).collect();
         by_age.sort_unstable();
         for (_, list) in by_age {
-            if self.bytes <= ARRAYS_BYTES_MAX * 3 / 4 {
+            if self.bytes <= ARRAYS_BYTES_MAX * 3 / 4 || self.lists.len() <= LISTS_MIN {
                 break;
             }
             self.forget(list);

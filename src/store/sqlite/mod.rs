@@ -42,9 +42,17 @@ impl SqliteStore {
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
         let open_error = |why: &dyn ToString| StoreError::Open { path: shown.clone(), why: why.to_string() };
-        if let Some(folder) = path.parent() {
+        if let Some(folder) =
+            path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        {
             std::fs::create_dir_all(folder).map_err(|why| open_error(&why))?;
+            // The name of the new folder must survive a power cut as well.
+            let above = folder.canonicalize().map_err(|why| open_error(&why))?;
+            let synced = above.parent().map_or(Ok(()), |above| File::open(above)?.sync_all());
+            synced.map_err(|why| open_error(&why))?;
         }
+        // One lock and one database under whatever name it is reached.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let lock = lock(path)?;
         let mut connection = Connection::open(path).map_err(|why| open_error(&why))?;
         configure(&connection, synchronous).map_err(|why| open_error(&why))?;
@@ -153,6 +161,10 @@ impl SqliteStore {
     pub(super) async fn lists(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
         let pool = pool.clone();
         self.read(move |connection| read::lists(connection, &pool)).await
+    }
+
+    pub(super) async fn pools(&self) -> Result<Vec<(PoolId, u64)>, StoreError> {
+        self.read(|connection| read::pools(connection)).await
     }
 
     pub(super) async fn usage(&self, pool: &PoolId) -> Result<PoolUsage, StoreError> {

@@ -150,6 +150,13 @@ pub(super) fn lists(connection: &Connection, pool: &PoolId) -> Result<Vec<ListRe
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+pub(super) fn pools(connection: &Connection) -> Result<Vec<(PoolId, u64)>, StoreError> {
+    let sql = "SELECT pool.name, count(list.id) FROM pool LEFT JOIN list ON list.pool = pool.id GROUP BY pool.id ORDER BY pool.id";
+    let mut query = connection.prepare_cached(sql)?;
+    let rows = query.query_map([], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 pub(super) fn usage(connection: &Connection, pool: &PoolId) -> Result<PoolUsage, StoreError> {
     let sql = "SELECT count(*), coalesce(sum(list.leased), 0), coalesce(sum(CASE WHEN list.open THEN pool.size - list.leased END), 0)
                FROM list JOIN pool ON pool.id = list.pool WHERE pool.name = ?1";

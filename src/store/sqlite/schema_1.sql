@@ -3,6 +3,7 @@
 CREATE TABLE pool (
     id             INTEGER PRIMARY KEY,
     name           TEXT    NOT NULL UNIQUE,
+    public_url     TEXT    NOT NULL,
     bits           INTEGER NOT NULL,
     size           INTEGER NOT NULL,
     default_status INTEGER NOT NULL,

@@ -56,47 +56,39 @@ impl Writer {
         let outcome = step(self);
         if outcome.is_err() {
             // A full disk may have ended the whole transaction: then the commit fails, and says so to everybody.
-            let _ = self.connection.prepare_cached("ROLLBACK TO step")?.execute([]);
+            let undone = self.connection.execute_batch("ROLLBACK TO step");
+            if undone.is_err() && !self.connection.is_autocommit() {
+                // Half a step must not be committed with the others.
+                self.connection.execute_batch("ROLLBACK")?;
+            }
+            undone?;
         }
         self.connection.prepare_cached("RELEASE step")?.execute([])?;
         outcome
     }
 
     pub(super) fn declare_pool(&mut self, shape: PoolShape) -> Result<(), StoreError> {
-        let transaction = &self.connection;
-        let sql =
-            "INSERT INTO pool (name, bits, size, default_status, final_status) VALUES (?1, ?2, ?3, ?4, ?5)
-                   ON CONFLICT (name) DO NOTHING";
-        let final_status = shape.final_status.map(Status::value);
-        let capacity = shape.capacity;
-        transaction.execute(
-            sql,
-            params![
-                shape.id.as_str(),
-                capacity.bits().get(),
-                capacity.entries(),
-                shape.default_status.value(),
-                final_status
-            ],
-        )?;
-        let sql = "SELECT id, bits, size, default_status, final_status FROM pool WHERE name = ?1";
-        let (id, bits, size, default, stored_final) =
-            transaction.query_row(sql, [shape.id.as_str()], |row| {
-                Ok((
-                    row.get(0)?,
-                    row.get::<_, u8>(1)?,
-                    row.get::<_, u32>(2)?,
-                    row.get::<_, u8>(3)?,
-                    row.get::<_, Option<u8>>(4)?,
-                ))
-            })?;
+        let sql = "INSERT INTO pool (name, public_url, bits, size, default_status, final_status)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO NOTHING";
         let show = |status: Option<u8>| status.map_or("null".to_owned(), |status| status.to_string());
-        for (setting, stored, given) in [
-            ("bits", bits.to_string(), capacity.bits().to_string()),
-            ("size", size.to_string(), capacity.entries().to_string()),
-            ("default-status", default.to_string(), shape.default_status.value().to_string()),
-            ("final-status", show(stored_final), show(final_status)),
-        ] {
+        let (name, url, capacity) = (shape.id.as_str(), shape.public_url.as_str(), shape.capacity);
+        let (bits, size) = (capacity.bits().get(), capacity.entries());
+        let (default, last) = (shape.default_status.value(), shape.final_status.map(Status::value));
+        self.connection.execute(sql, params![name, url, bits, size, default, last])?;
+        let sql = "SELECT id, public_url, bits, size, default_status, final_status FROM pool WHERE name = ?1";
+        let (id, stored) = self.connection.query_row(sql, [name], |row| {
+            let stored: [String; 5] = [
+                row.get(1)?,
+                row.get::<_, u8>(2)?.to_string(),
+                row.get::<_, u32>(3)?.to_string(),
+                row.get::<_, u8>(4)?.to_string(),
+                show(row.get(5)?),
+            ];
+            Ok((row.get(0)?, stored))
+        })?;
+        let given = [url.to_owned(), bits.to_string(), size.to_string(), default.to_string(), show(last)];
+        let settings = ["public-url", "bits", "size", "default-status", "final-status"];
+        for ((setting, stored), given) in settings.into_iter().zip(stored).zip(given) {
             if stored != given {
                 return Err(StoreError::ShapeMismatch { pool: shape.id, setting, stored, given });
             }

@@ -1,0 +1,110 @@
+//! One list on its way to its files: snapshot → `lst` → claims → signatures → gate → files.
+
+use std::sync::Arc;
+
+use super::render::Template;
+use super::site::{Site, SiteError, TokenFiles};
+use super::{PublishError, gate, schedule};
+use crate::clock::Timestamp;
+use crate::config::PoolConfig;
+use crate::sign::Signer;
+use crate::status_list::{Claims, Status, cwt, jwt, lst};
+use crate::store::{Pending, Publication, Snapshot, Store};
+
+/// One list on its way to its files.
+pub(super) struct Job {
+    pub(super) pending: Pending,
+    pub(super) store: Store,
+    pub(super) site: Site,
+    pub(super) uri: String,
+    pub(super) signer: Signer,
+    pub(super) pool: PoolConfig,
+    pub(super) template: Template,
+    pub(super) now: Timestamp,
+}
+
+/// What the job needs of the store.
+struct Wanted {
+    snapshot: Snapshot,
+    changes: Option<Vec<(u32, Status)>>,
+}
+
+impl Job {
+    /// Publishes the list; answers which it was as well.
+    pub(super) async fn run(self) -> (Pending, Result<Publication, PublishError>) {
+        (self.pending, self.publish().await)
+    }
+
+    async fn publish(self) -> Result<Publication, PublishError> {
+        let list = self.pending.list;
+        let snapshot = self.store.snapshot(list).await?;
+        let changes = self.store.changes_since_publication(list, snapshot.version).await?;
+        let wanted = Wanted { snapshot, changes };
+        let work = move || self.write(wanted);
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| PublishError::Interrupted(error.to_string()))?
+    }
+
+    /// Compresses, signs, checks and writes. Takes milliseconds of CPU and several fsyncs: not for an async thread.
+    fn write(self, wanted: Wanted) -> Result<Publication, PublishError> {
+        let Wanted { snapshot, changes } = wanted;
+        let list = self.pending.list;
+        let previous = self.previous()?;
+        let previous_iat = [
+            self.pending.published.map(|published| published.iat),
+            previous.as_ref().map(|claims| claims.iat),
+            self.site.latest_mtime(&list, self.now.secs()),
+        ];
+        let previous_iat = previous_iat.into_iter().max().flatten();
+        let iat = schedule::issued_at(self.now, previous_iat)?;
+        // Only to a file of the store's latest publication does the journal explain every difference.
+        let previous_is_latest = previous.as_ref().map(|claims| claims.iat)
+            == self.pending.published.map(|published| published.iat);
+
+        let unchanged = self.pending.published.is_some_and(|published| published.version == snapshot.version);
+        let lst = match &previous {
+            Some(claims) if unchanged && previous_is_latest => Arc::clone(&claims.lst),
+            _ => lst::compress(snapshot.array.as_bytes()).into(),
+        };
+        let claims = self.template.claims(self.uri.clone(), lst, iat);
+        let jwt = self.pool.formats.jwt.then(|| self.signer.sign_jwt(&claims)).transpose()?;
+        let cwt = self.pool.formats.cwt.then(|| self.signer.sign_cwt(&claims)).transpose()?;
+        let files = TokenFiles::new(jwt, cwt);
+        gate::check(
+            &files,
+            &gate::Expected {
+                uri: &self.uri,
+                capacity: self.pool.shape.capacity,
+                key: self.signer.public_key(),
+                now: self.now.secs(),
+                previous_iat,
+                previous: previous.as_ref(),
+                previous_is_latest,
+                final_status: self.pool.shape.final_status,
+                array: &snapshot.array,
+                changes: changes.as_deref(),
+            },
+        )?;
+        self.site.write_list(&list, &files, iat)?;
+        let resign_at = schedule::resign_at(iat, &list, &self.pool.lifetimes);
+        Ok(Publication { version: snapshot.version, iat, resign_at })
+    }
+
+    /// The claims of the published token, if there is one that this list's key signed. Whoever can write into the folder must
+    /// not be able to have anything signed, and a damaged file must not stand in the way of its replacement.
+    fn previous(&self) -> Result<Option<Claims>, SiteError> {
+        let files = self.site.read(&self.pending.list, self.pool.formats)?;
+        let key = self.signer.public_key();
+        let jwt = files.jwt.and_then(|token| {
+            let token = jwt::decode(std::str::from_utf8(&token).ok()?).ok()?;
+            key.verify(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
+        });
+        let cwt = files.cwt.and_then(|token| {
+            let token = cwt::decode(&token).ok()?;
+            key.verify(&token.signing_input, &token.signature).then_some(token.claims)
+        });
+        let ours = jwt.into_iter().chain(cwt).filter(|claims| claims.sub == self.uri);
+        Ok(ours.max_by_key(|claims| claims.iat))
+    }
+}
