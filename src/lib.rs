@@ -1,22 +1,46 @@
 //! statuslist: a Status Issuer for the IETF Token Status List.
+//!
+//! Issuers of credentials ask the API for references and update statuses; the publisher signs the lists that changed and
+//! writes them as static files. `ARCHITECTURE.md` follows one revocation through all parts. The modules stand in the order in
+//! which that happens; `tests/tidy.rs` keeps who may name whom.
+//!
+//! Invariants, each with a test:
+//! 1. `status_list` imports nothing of ours, does no I/O, knows no clock.
+//! 2. `api` and `publish` never name each other; they meet only in the store. No request causes a signature.
+//! 3. A change and its dirty mark are one atomic step, durable before it is answered.
+//! 4. A published file is whole or absent, and only replaced by one that passed the gate.
+//! 5. No (`uri`, `idx`) is handed out twice; the order of indices tells nothing.
+//! 6. An unchanged list is signed again well before its `exp`. If signing fails, the old file stays.
+//! 7. Only `app` sees all settings; every other part is given its own section.
 
+// The specification, and the values that all parts share.
+pub mod clock;
+pub mod issuer;
+pub mod pool;
+pub mod status_list;
+
+// What the operator wrote.
+pub mod config;
+
+// From a request to the durable truth.
 pub mod allocate;
 pub mod api;
-pub mod app;
-pub mod check;
-pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod issuer;
-pub mod keys;
-pub mod metrics;
-pub mod pool;
+pub mod store;
+pub mod update;
+
+// From the truth to signed files.
 pub mod publish;
 pub mod sign;
 pub mod signals;
+
+// What Relying Parties see, and do.
+pub mod check;
 pub mod site_server;
-pub mod status_list;
+
+// Running it all.
+pub mod app;
+pub mod cli;
+pub mod keys;
+pub mod metrics;
 pub mod stopper;
-pub mod store;
 pub mod telemetry;
-pub mod update;
