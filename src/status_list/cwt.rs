@@ -296,6 +296,13 @@ mod tests {
     }
 
     #[test]
+    fn ttl_and_exp_may_be_absent() {
+        let claims = Claims { ttl: None, exp: None, ..example() };
+        let token = encode(-7, &KeyHint::default(), &claims, |_| Ok::<_, Infallible>(vec![9; 64])).unwrap();
+        assert_eq!(decode(&token).unwrap().claims, claims);
+    }
+
+    #[test]
     fn typ_may_be_the_coap_content_format() {
         let protected = Header {
             alg: Some(RegisteredLabelWithPrivate::Assigned(iana::Algorithm::ES256)),

@@ -101,6 +101,17 @@ mod tests {
     }
 
     #[test]
+    fn every_level_of_zlib_is_read() {
+        use std::io::Write;
+        let array: Vec<u8> = (0..2000_u32).map(|n| (n * n % 7) as u8).collect();
+        for level in 0..=9 {
+            let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(level));
+            encoder.write_all(&array).unwrap();
+            assert_eq!(inflate(&encoder.finish().unwrap(), 2000).unwrap(), array, "level {level}");
+        }
+    }
+
+    #[test]
     fn inflating_is_bounded() {
         let zlib = compress(&vec![0; 1 << 20]);
         assert!(matches!(inflate(&zlib, (1 << 20) - 1), Err(InvalidLst::TooLarge { .. })));

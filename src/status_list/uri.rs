@@ -149,6 +149,15 @@ mod tests {
     }
 
     #[test]
+    fn fresh_ids_are_random_and_tell_no_order() {
+        let ids: Vec<_> = (0..1000).map(|_| ListId::random()).collect();
+        assert!(ids.iter().all(|id| id.0.get_version_num() == 4));
+        assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
+        let ascents = ids.windows(2).filter(|pair| pair[0] < pair[1]).count();
+        assert!((400..600).contains(&ascents), "{ascents} of 999 ids are above the one before");
+    }
+
+    #[test]
     fn base_uri_joins_and_recognises() {
         let base: BaseUri = "http://localhost:8090/lists/".parse().unwrap();
         let id = ListId::random();

@@ -84,6 +84,14 @@ async fn pools_do_not_show_each_others_lists() {
     assert_eq!(lists.as_object().unwrap().len(), 1);
     let off = app.client.get(format!("{}/lists/aggregation/b", app.url)).send().await.unwrap();
     assert_eq!(off.status(), StatusCode::NOT_FOUND);
+    let of_b = eventually("a reference of the other pool", async || {
+        let request = app.client.post(format!("{}/api/b/new-reference", app.url)).header("X-Api-Key", "y");
+        serde_json::from_str::<Reference>(&request.send().await.unwrap().text().await.unwrap()).ok()
+    })
+    .await;
+    let claims = fetch(&app, &of_b.uri).await.claims;
+    assert!(claims["status_list"].get("aggregation_uri").is_none(), "{claims}");
+    assert!(!lists["status_lists"].as_array().unwrap().contains(&json!(of_b.uri)));
 }
 
 #[tokio::test]
@@ -209,6 +217,45 @@ async fn a_file_that_the_gate_refuses_keeps_the_old_one() {
         (list.status(reference.index) == 1).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn changes_wait_for_the_beat_and_come_out_together() {
+    let app = TestApp::start("update-interval: 6s");
+    let references = app.references(20).await;
+    // The first beat was at the start; the updates fall between it and the next.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    for reference in &references {
+        app.update(reference, json!(1)).await;
+    }
+    let visible = async || {
+        let mut visible = 0;
+        for reference in &references {
+            visible += usize::from(fetch(&app, &reference.uri).await.status(reference.index));
+        }
+        visible
+    };
+    assert_eq!(visible().await, 0, "no time of an update can be told");
+    eventually("the beat", async || (visible().await > 0).then_some(())).await;
+    eventually("all of them", async || (visible().await == 20).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_pool_of_cwts_alone_is_checked_like_any_other() {
+    use statuslist::check::{Check, Outcome, check};
+    let app = TestApp::start("update-interval: 1s, formats: [cwt]");
+    let references = app.references(2).await;
+    app.update(&references[0], json!(1)).await;
+    let outcome = async |reference: &Reference| {
+        let trust = format!("{}/lists/jwks.json", app.url).parse().ok();
+        let request = Check { trust, ..Check::new(&reference.uri, reference.index) };
+        check(&request, Clock::System.now().secs()).await.outcome
+    };
+    eventually("the revocation", async || {
+        matches!(outcome(&references[0]).await, Outcome::NotValid(_)).then_some(())
+    })
+    .await;
+    assert!(matches!(outcome(&references[1]).await, Outcome::Valid));
 }
 
 #[tokio::test]
