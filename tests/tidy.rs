@@ -50,6 +50,14 @@ fn part_of(path: &Path) -> String {
     below.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
 }
 
+/// `part::tests::name`, with nothing left out.
+fn is_test_path(text: &str) -> bool {
+    let word = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    text.contains("::") && text.split("::").all(word)
+}
+
 /// The part of a file that is no test.
 fn product(source: &str) -> &str {
     let tests =
@@ -118,4 +126,17 @@ fn only_values_know_a_wire_format() {
         let source = std::fs::read_to_string(&path).unwrap();
         assert!(!source.contains("Serialize"), "{} derives a wire format", path.display());
     }
+}
+
+#[test]
+fn every_test_that_the_compliance_table_names_exists() {
+    let table = std::fs::read_to_string("docs/COMPLIANCE.md").unwrap();
+    let mut tests = String::new();
+    for path in sources(Path::new("src")).into_iter().chain(sources(Path::new("tests"))) {
+        tests.push_str(&std::fs::read_to_string(path).unwrap());
+    }
+    let named = table.split('`').skip(1).step_by(2).filter(|name| is_test_path(name));
+    let missing: Vec<_> =
+        named.filter(|name| !tests.contains(&format!("fn {}(", name.rsplit("::").next().unwrap()))).collect();
+    assert!(missing.is_empty(), "docs/COMPLIANCE.md names tests that do not exist: {missing:#?}");
 }
