@@ -1,5 +1,7 @@
 //! Liveness, readiness, metrics and version: what those who run the service ask.
 
+use actix_web::http::Method;
+use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{HttpResponse, Responder, ResponseError, web};
 use serde_json::json;
 
@@ -29,6 +31,10 @@ pub(super) async fn version() -> impl Responder {
     HttpResponse::Ok().json(json!({ "version": env!("CARGO_PKG_VERSION") }))
 }
 
-pub(super) async fn method_not_allowed() -> impl Responder {
-    Problem::method_not_allowed().error_response()
+/// What another method gets on a path that knows only `allowed`.
+pub(super) async fn method_not_allowed(allowed: Method) -> impl Responder {
+    let mut response = Problem::method_not_allowed(&allowed).error_response();
+    let allowed = HeaderValue::from_str(allowed.as_str()).expect("a method is a token");
+    response.headers_mut().insert(ALLOW, allowed);
+    response
 }

@@ -15,8 +15,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{ResponseError, web};
+use actix_web::{ResponseError, Route, web};
 
 use crate::allocate::Allocator;
 use crate::config::Limits;
@@ -114,9 +115,11 @@ impl Api {
 /// Mounts the routes. Must come before the site, which may answer for every other path.
 pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
     let limits = api.limits;
-    let post = |path: &str| {
+    let at = |path: &str, method: Method, handler: Route| {
+        let allowed = method.clone();
         web::resource(path.to_owned())
-            .default_service(web::to(health::method_not_allowed))
+            .route(handler.method(method))
+            .default_service(web::to(move || health::method_not_allowed(allowed.clone())))
             .wrap(from_fn(limit_time))
     };
     config
@@ -126,17 +129,19 @@ pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
         .service(web::resource("/health/ready").get(health::ready))
         .service(web::resource("/metrics").get(health::metrics))
         .service(web::resource("/version").get(health::version))
-        .service(post("/pools/{pool}").route(web::get().to(pools::pool)))
-        .service(post("/pools/{pool}/lists").route(web::get().to(pools::lists)))
-        .service(post("/pools/{pool}/lists/{id}/statuses/{idx}").route(web::get().to(pools::status)))
-        .service(post("/pools/{pool}/new-references").route(web::post().to(references::new_references)))
-        .service(post("/api/{pool}/new-reference").route(web::post().to(references::new_reference)))
-        .service(
-            post("/api/{pool}/new-references/{n}").route(web::post().to(references::new_references_of_path)),
-        )
-        .service(post("/api/update-status").route(web::post().to(statuses::update)))
-        .service(post("/status-lists/update").route(web::patch().to(statuses::update)))
-        .service(post("/status-lists/batch-update").route(web::patch().to(statuses::batch_update)));
+        .service(at("/pools/{pool}", Method::GET, web::to(pools::pool)))
+        .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
+        .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)))
+        .service(at("/pools/{pool}/new-references", Method::POST, web::to(references::new_references)))
+        .service(at("/api/{pool}/new-reference", Method::POST, web::to(references::new_reference)))
+        .service(at(
+            "/api/{pool}/new-references/{n}",
+            Method::POST,
+            web::to(references::new_references_of_path),
+        ))
+        .service(at("/api/update-status", Method::POST, web::to(statuses::update)))
+        .service(at("/status-lists/update", Method::PATCH, web::to(statuses::update)))
+        .service(at("/status-lists/batch-update", Method::PATCH, web::to(statuses::batch_update)));
 }
 
 /// What is answered where no route and no site is.

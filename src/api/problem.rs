@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -83,8 +83,9 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing here")
     }
 
-    pub(super) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "This path does not know this method")
+    pub(super) fn method_not_allowed(allowed: &Method) -> Self {
+        let message = format!("This path knows only {allowed}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
     }
 
     pub(super) fn underflow() -> Self {

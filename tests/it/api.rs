@@ -162,8 +162,10 @@ async fn every_refused_request_has_its_code_and_changes_nothing() {
         (400, "BAD_REQUEST", "query"),
     )
     .await;
-    check(&app, Method::GET, allocate, &[RIGHT], "", (405, "METHOD_NOT_ALLOWED", "")).await;
+    check(&app, Method::GET, allocate, &[RIGHT], "", (405, "METHOD_NOT_ALLOWED", "only POST")).await;
     check(&app, Method::GET, "/nothing", &[], "", (404, "NOT_FOUND", "")).await;
+    let wrong_method = app.client.get(format!("{}{allocate}", app.url)).send().await.unwrap();
+    assert_eq!(wrong_method.headers()["allow"], "POST");
     let lists = "/pools/p/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d/statuses/1";
     check(&app, Method::GET, lists, &[RIGHT], "", (404, "NO_SUCH_LIST", "No list with id 5f1ae880")).await;
 
