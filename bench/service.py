@@ -1,0 +1,155 @@
+"""Builds, starts, asks and stops the programs that are measured. Only the standard library."""
+
+import atexit
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+RESULTS = TARGET / "bench"
+KEY = "the key of the benchmarks"
+
+
+def fail(message):
+    sys.exit(f"{Path(sys.argv[0]).name}: {message}")
+
+
+def build(*examples):
+    """The release build of the service and of these examples."""
+    command = ["cargo", "build", "--release", "--quiet", "--bin", "statuslist"]
+    for example in examples:
+        command += ["--example", example]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        fail("the release build failed")
+
+
+def program(name):
+    return TARGET / "release" / name
+
+
+def folder():
+    """A folder that is removed at the end. Not in /tmp, which may lie in memory, where fsync costs nothing."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix="run-", dir=RESULTS))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Process:
+    """A program that listens on a port of this machine; stopped at the end of the script, however that comes."""
+
+    def __init__(self, command, port, log, ready="/health/live", seconds=60):
+        self.port, self.log = port, log
+        self.begun = time.monotonic()
+        with open(log, "ab") as output:
+            self.child = subprocess.Popen(command, cwd=log.parent, stdout=output, stderr=output)
+        atexit.register(self.stop)
+        while not self.answers(ready):
+            if self.child.poll() is not None or time.monotonic() - self.begun > seconds:
+                fail(f"{command[0]} does not answer on {ready}:\n{log.read_text()}")
+            time.sleep(0.002)
+        self.ready_seconds = time.monotonic() - self.begun
+
+    def answers(self, path):
+        try:
+            return self.ask("GET", path)[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def ask(self, method, path, body=None, headers=None):
+        """Status, headers and body of one request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            headers = {"X-Api-Key": KEY, **(headers or {})}
+            if body is not None:
+                body, headers["Content-Type"] = json.dumps(body), "application/json"
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def cpu_seconds(self):
+        """User and system time of the process so far, all threads."""
+        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_kib(self, name="VmRSS"):
+        for line in Path(f"/proc/{self.child.pid}/status").read_text().splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1])
+
+    def stop(self):
+        if self.child.poll() is None:
+            self.child.terminate()
+            try:
+                self.child.wait(20)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+
+
+def statuslist(folder, port, settings, **options):
+    """The service with its data in `folder`."""
+    file = folder / "settings.yaml"
+    file.write_text(settings)
+    command = [program("statuslist"), "--config", file, "serve"]
+    return Process(command, port, folder / "service.log", **options)
+
+
+def paths(folder, port):
+    """The settings that say where everything is."""
+    return f"""
+server: {{ listen: 127.0.0.1:{port} }}
+public-url: http://127.0.0.1:{port}/lists
+storage-directory: {folder}/public
+key-directory: {folder}/keys
+sqlite: {{ path: {folder}/statuslist.db }}
+"""
+
+
+def machine():
+    """What the numbers depend on."""
+    model = next(
+        (line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?"
+    )
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "kernel": os.uname().release,
+        "commit": commit,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def write_results(name, results, table):
+    """The table to the terminal; table and numbers into target/bench."""
+    print(table)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(table + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    print(f"\nwritten to {RESULTS / name}.json and .md", file=sys.stderr)
+
+
+# So that what atexit stops and removes is stopped and removed.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))

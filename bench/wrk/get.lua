@@ -1,0 +1,3 @@
+-- GET; headers come from the command line (-H).
+
+dofile("report.lua")

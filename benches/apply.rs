@@ -1,0 +1,76 @@
+//! Durable status changes in a store on a real disk, against bare inserts of as many rows with the same durability.
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing to report")]
+
+use std::path::Path;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rusqlite::{Connection, params};
+use statuslist::store::StatusChange;
+
+use pool::{BEGIN, Bench};
+
+#[path = "support/pool.rs"]
+mod pool;
+
+const BATCHES: [u64; 3] = [1, 64, 512];
+const LISTS: u64 = 4;
+const SIZE: u64 = 100_000;
+/// Has no divisor in common with the size, so it visits every index, and never two neighbours after each other.
+const STRIDE: u64 = 61_803;
+
+fn apply(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("apply");
+    group.sample_size(20);
+    let folder = pool::folder();
+    let bench = Bench::new(folder.path(), &format!("size: {SIZE}"));
+    let lists = bench.open_lists(LISTS as usize);
+    let mut at = 0;
+    for batch in BATCHES {
+        group.throughput(Throughput::Elements(batch));
+        group.bench_function(BenchmarkId::new("store", batch), |criterion| {
+            criterion.iter(|| {
+                let requests = (at..at + batch).map(|n| {
+                    let list = lists[(n % LISTS) as usize];
+                    vec![StatusChange { list, idx: n * STRIDE % SIZE, value: n / SIZE % 2 }]
+                });
+                let requests = requests.collect();
+                at += batch;
+                let applied = bench.runtime.block_on(bench.store.apply(requests, BEGIN)).unwrap();
+                assert!(applied.iter().all(Result::is_ok));
+            })
+        });
+        let connection = bare_database(&folder.path().join("bare.db"));
+        let mut row = 0;
+        group.bench_function(BenchmarkId::new("bare inserts", batch), |criterion| {
+            criterion.iter(|| {
+                connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+                let sql = "INSERT INTO journal (list, seq, idx, value, version, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+                let mut insert = connection.prepare_cached(sql).unwrap();
+                for _ in 0..batch {
+                    row += 1;
+                    let values = params![row % LISTS, row, row * STRIDE % SIZE, 1, row / batch, BEGIN.millis()];
+                    insert.execute(values).unwrap();
+                }
+                drop(insert);
+                connection.execute_batch("COMMIT").unwrap();
+            })
+        });
+        drop(connection);
+        std::fs::remove_file(folder.path().join("bare.db")).unwrap();
+    }
+    group.finish();
+}
+
+/// Only the journal, as the store keeps it.
+fn bare_database(path: &Path) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.pragma_update(None, "synchronous", "FULL").unwrap();
+    let schema = "CREATE TABLE journal (list INTEGER NOT NULL, seq INTEGER NOT NULL, idx INTEGER NOT NULL, value INTEGER NOT NULL,
+                  version INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (list, seq)) STRICT, WITHOUT ROWID";
+    connection.execute_batch(schema).unwrap();
+    connection
+}
+
+criterion_group!(benches, apply);
+criterion_main!(benches);
