@@ -44,6 +44,7 @@ fn sign(criterion: &mut Criterion) {
 fn claims(lst: Arc<[u8]>) -> Claims {
     let uri = "https://status.example.com/lists/c4157bd6-9415-4cdb-af57-0fb91781993b";
     Claims {
+        nbf: None,
         sub: uri.to_owned(),
         iss: Some("https://issuer.example.com".to_owned()),
         iat: 1_800_000_000,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use statuslist::clock::Timestamp;
-use statuslist::config::{Config, PoolConfig};
+use statuslist::config::{Config, PoolConfig, Synchronous};
 use statuslist::status_list::ListId;
 use statuslist::store::{Publication, SqliteStore, Store};
 use tempfile::TempDir;
@@ -35,7 +35,7 @@ impl Bench {
         let config = Config::load(Some(&settings), std::iter::empty()).unwrap();
         let pool = config.pools.into_values().find(|pool| pool.shape.id.as_str() == "p").unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let store = Store::Sqlite(SqliteStore::open(&folder.join("bench.db")).unwrap());
+        let store = Store::Sqlite(SqliteStore::open(&folder.join("bench.db"), Synchronous::Full).unwrap());
         runtime.block_on(store.declare_pool(&pool.shape)).unwrap();
         Self { runtime, pool, store }
     }

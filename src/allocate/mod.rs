@@ -211,7 +211,8 @@ impl Allocator {
         let mut seed = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut seed)
             .map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
-        self.buffer().add(blocks, self.list_entries, seed);
+        let mixed = buffer::mix(&blocks, self.list_entries, seed);
+        self.buffer().add(mixed, blocks);
         self.refilled.notify_waiters();
         failed.map_or(Ok(any), Err)
     }

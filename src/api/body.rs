@@ -20,11 +20,10 @@ pub(super) async fn json<T: DeserializeOwned>(
         return Err(Problem::unsupported_media_type());
     }
     let too_large = || Problem::payload_too_large(api.limits.body_bytes_max);
-    let body = web::Bytes::from_request(request, payload).await.map_err(|error| {
-        match error.as_response_error().status_code() {
-            actix_web::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-            _ => Problem::bad_request("The body could not be read to its end"),
-        }
+    let body = api.within(web::Bytes::from_request(request, payload)).await.ok_or_else(Problem::slow_body)?;
+    let body = body.map_err(|error| match error.as_response_error().status_code() {
+        actix_web::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => Problem::bad_request("The body could not be read to its end"),
     })?;
     serde_json::from_slice(&body)
         .map_err(|error| Problem::bad_request(format!("The body is not what is expected: {error}")))

@@ -13,10 +13,7 @@ mod statuses;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::middleware::{Next, from_fn};
 use actix_web::{ResponseError, Route, web};
 
 use crate::allocate::Allocator;
@@ -91,6 +88,11 @@ impl Api {
         Self { base, pools, store, limits, metrics, known: RwLock::default() }
     }
 
+    /// What `waiting` comes to, if that does not take longer than a request may.
+    async fn within<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(self.limits.request_timeout, waiting).await.ok()
+    }
+
     /// The list of this `uri`, and its pool.
     async fn find(&self, uri: &str) -> Result<(ListId, &PoolApi), Problem> {
         let list = self.base.list_id(uri).ok_or_else(|| Problem::invalid_list_uri(uri))?;
@@ -99,7 +101,8 @@ impl Api {
         let pool = match known {
             Some(pool) => pool,
             None => {
-                let record = self.store.list(list).await.map_err(|error| {
+                let record = self.within(self.store.list(list)).await.ok_or_else(Problem::timed_out)?;
+                let record = record.map_err(|error| {
                     tracing::error!(list.id = %list, %error, "the store failed");
                     Problem::unavailable()
                 })?;
@@ -120,49 +123,31 @@ pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
         web::resource(path.to_owned())
             .route(handler.method(method))
             .default_service(web::to(move || health::method_not_allowed(allowed.clone())))
-            .wrap(from_fn(limit_time))
     };
     config
         .app_data(web::PayloadConfig::new(limits.body_bytes_max))
         .app_data(api)
+        // In the order of their load: patterns are tried one after the other.
         .service(web::resource("/health/live").get(health::live))
-        .service(web::resource("/health/ready").get(health::ready))
-        .service(web::resource("/metrics").get(health::metrics))
-        .service(web::resource("/version").get(health::version))
-        .service(at("/pools/{pool}", Method::GET, web::to(pools::pool)))
-        .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
-        .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)))
+        .service(at("/status-lists/update", Method::PATCH, web::to(statuses::update)))
         .service(at("/pools/{pool}/new-references", Method::POST, web::to(references::new_references)))
+        .service(at("/status-lists/batch-update", Method::PATCH, web::to(statuses::batch_update)))
+        .service(at("/api/update-status", Method::POST, web::to(statuses::update)))
         .service(at("/api/{pool}/new-reference", Method::POST, web::to(references::new_reference)))
         .service(at(
             "/api/{pool}/new-references/{n}",
             Method::POST,
             web::to(references::new_references_of_path),
         ))
-        .service(at("/api/update-status", Method::POST, web::to(statuses::update)))
-        .service(at("/status-lists/update", Method::PATCH, web::to(statuses::update)))
-        .service(at("/status-lists/batch-update", Method::PATCH, web::to(statuses::batch_update)));
+        .service(at("/pools/{pool}", Method::GET, web::to(pools::pool)))
+        .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
+        .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)))
+        .service(web::resource("/health/ready").get(health::ready))
+        .service(web::resource("/metrics").get(health::metrics))
+        .service(web::resource("/version").get(health::version));
 }
 
 /// What is answered where no route and no site is.
 pub async fn not_found() -> impl actix_web::Responder {
     Problem::not_found().error_response()
-}
-
-/// Cuts off what takes longer than the limit: a slow body, or a wait for references.
-async fn limit_time(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let limit = request.app_data::<web::Data<Api>>().map(|api| api.limits.request_timeout);
-    let (parts, call) = (request.request().clone(), next.call(request));
-    let Some(limit) = limit else { return call.await.map(ServiceResponse::map_into_boxed_body) };
-    match tokio::time::timeout(limit, call).await {
-        Ok(response) => response.map(ServiceResponse::map_into_boxed_body),
-        Err(_) => {
-            let allocates = parts.path().contains("/new-reference");
-            let problem = if allocates { Problem::no_references_in_time() } else { Problem::timed_out() };
-            Ok(ServiceResponse::new(parts, problem.error_response()))
-        }
-    }
 }

@@ -3,10 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::Api;
 use super::auth::Caller;
 use super::problem::Problem;
-use crate::store::ListRecord;
+use super::{Api, PoolApi};
+use crate::store::{ListRecord, StoreError};
 
 /// `GET /pools/{pool}`: what issuers agree on, and how much is used.
 pub(super) async fn pool(
@@ -15,7 +15,7 @@ pub(super) async fn pool(
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
-    let usage = api.store.usage(&pool.id).await.map_err(|error| Problem::from_store(&error, &pool.id))?;
+    let usage = ask(&api, pool, api.store.usage(&pool.id)).await?;
     let about = &pool.about;
     Ok(HttpResponse::Ok().json(json!({
         "pool": pool.id.as_str(),
@@ -38,7 +38,7 @@ pub(super) async fn lists(
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
-    let lists = api.store.lists(&pool.id).await.map_err(|error| Problem::from_store(&error, &pool.id))?;
+    let lists = ask(&api, pool, api.store.lists(&pool.id)).await?;
     let lists: Vec<_> = lists.iter().map(|list| describe(&api, list)).collect();
     Ok(HttpResponse::Ok().json(json!({ "lists": lists })))
 }
@@ -53,10 +53,9 @@ pub(super) async fn status(
     let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
     let idx: u64 = idx.parse().map_err(|_| Problem::bad_request("The index in the path is not a number"))?;
-    let failed = |error| Problem::from_store(&error, &pool.id);
-    let record = api.store.list(list).await.map_err(failed)?.filter(|record| record.pool == pool.id);
+    let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
-    let snapshot = api.store.snapshot(list).await.map_err(failed)?;
+    let snapshot = ask(&api, pool, api.store.snapshot(list)).await?;
     let index = snapshot.array.capacity().index(idx);
     let index = index.map_err(|_| Problem::index_out_of_bounds(&api.base.join(&list), idx))?;
     let published = record.published.map(|published| published.version);
@@ -68,6 +67,16 @@ pub(super) async fn status(
         "publishedVersion": published,
         "published": published.is_some_and(|published| published >= snapshot.version),
     })))
+}
+
+/// What the store answers, in time.
+async fn ask<T>(
+    api: &Api,
+    pool: &PoolApi,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, Problem> {
+    let answer = api.within(answer).await.ok_or_else(Problem::unavailable)?;
+    answer.map_err(|error| Problem::from_store(&error, &pool.id))
 }
 
 fn describe(api: &Api, list: &ListRecord) -> Value {

@@ -103,6 +103,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(2)
     }
 
+    pub(super) fn slow_body() -> Self {
+        let message = "The body did not come in time; nothing was changed";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message)
+    }
+
     pub(super) fn no_references_in_time() -> Self {
         let message = "Too few references became ready in time; none was handed out, try again shortly or ask for fewer";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)

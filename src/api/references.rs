@@ -85,7 +85,8 @@ async fn allocate(api: &Api, pool: &PoolApi, amount: u32) -> Result<Vec<Allocate
     if !(1..=max).contains(&amount) {
         return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
     }
-    pool.allocator.allocate(amount as usize).await.map_err(|_| Problem::underflow())
+    let allocated = api.within(pool.allocator.allocate(amount as usize)).await;
+    allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|_| Problem::underflow())
 }
 
 fn items(api: &Api, references: Vec<Allocated>) -> impl Iterator<Item = Item> {

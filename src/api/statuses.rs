@@ -123,7 +123,7 @@ async fn read<T: serde::de::DeserializeOwned>(
 }
 
 async fn apply(api: &Api, pool: &PoolApi, changes: Vec<StatusChange>) -> Result<HttpResponse, Problem> {
-    match pool.updater.update(changes).await {
+    match api.within(pool.updater.update(changes)).await.ok_or_else(Problem::timed_out)? {
         Ok(()) => Ok(HttpResponse::NoContent().finish()),
         Err(error) => Err(Problem::from_update(error, &api.base)),
     }

@@ -253,5 +253,5 @@ async fn a_slow_body_is_cut_off() {
     let mut answer = [0; 12];
     stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
     stream.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 503");
+    assert_eq!(&answer, b"HTTP/1.1 408");
 }
