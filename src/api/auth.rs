@@ -1,7 +1,7 @@
 //! Who calls: the API key of a request, and which pools it opens.
 
 use actix_web::HttpRequest;
-use subtle::{Choice, ConditionallySelectable};
+use subtle::Choice;
 
 use super::problem::Problem;
 use super::{Api, PoolApi};
@@ -36,11 +36,6 @@ impl Caller {
     }
 
     fn opens(&self, pool: &PoolApi) -> Choice {
-        let none = 0_u8;
-        let found = pool
-            .api_keys
-            .iter()
-            .fold(none, |found, key| u8::conditional_select(&found, &1, key.matches(&self.0)));
-        Choice::from(found)
+        pool.api_keys.iter().fold(Choice::from(0), |opens, key| opens | key.matches(&self.0))
     }
 }
