@@ -203,7 +203,8 @@ impl App {
         );
         let server = self.server(web::Data::new(api))?;
         let server_handle = server.handle();
-        let serving = tokio::spawn(server);
+        let mut serving = JoinSet::new();
+        serving.spawn(server);
         tracing::info!(listen = %self.config.server.listen, public_url = %self.config.public_url, "ready");
 
         // A part that ends before it is asked to has failed: better to be restarted than to go on without it.
@@ -211,6 +212,8 @@ impl App {
             tokio::select! {
                 _ = background.join_next() => "publishing or allocation",
                 _ = writers.join_next() => "updating",
+                () = self.store.ended() => "the store",
+                _ = serving.join_next() => "the HTTP server",
             }
         });
         let failed = failed.await;
@@ -219,7 +222,9 @@ impl App {
             None => tracing::info!("stopping"),
         }
         server_handle.stop(true).await;
-        serving.await.context("the HTTP server ended early")?.context("the HTTP server failed")?;
+        while let Some(served) = serving.join_next().await {
+            served.context("the HTTP server ended early")?.context("the HTTP server failed")?;
+        }
         // The server held the last updaters: what they took is answered, then their tasks end.
         while writers.join_next().await.is_some() {}
         stop_background.stop();

@@ -46,7 +46,8 @@ pub enum UpdateError {
 }
 
 impl Updater {
-    /// An updater for at most `entries_max` waiting entries, and the task that must be run for it. The task ends when all updaters are dropped and all is answered.
+    /// An updater for at most `entries_max` waiting entries, and the task that must be run for it. The task ends when all
+    /// updaters are dropped and all is answered.
     pub fn new(
         pool: PoolId,
         store: Store,

@@ -55,6 +55,11 @@ impl Store {
         }
     }
 
+    /// Waits until the backend can never answer again, which only a fault of the program brings about.
+    pub async fn ended(&self) {
+        backend!(self, store => store.ended());
+    }
+
     /// Creates the pool, or verifies that it has this shape. Must come before every other operation on it.
     pub async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
         backend!(self, store => store.declare_pool(shape))

@@ -169,12 +169,9 @@ async fn every_refused_request_has_its_code_and_changes_nothing() {
     let lists = "/pools/p/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d/statuses/1";
     check(&app, Method::GET, lists, &[RIGHT], "", (404, "NO_SUCH_LIST", "No list with id 5f1ae880")).await;
 
-    for index in 0..800 {
+    for index in 0..6 {
         let stored = app.stored(&crate::support::app::Reference { uri: uri.clone(), index }).await;
         assert_eq!((stored["value"].as_u64(), stored["version"].as_u64()), (Some(0), Some(0)), "{stored}");
-        if index == 5 {
-            break;
-        }
     }
 }
 

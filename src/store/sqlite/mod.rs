@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::Applied;
 use super::model::{
@@ -33,6 +33,8 @@ use write::Writer;
 pub struct SqliteStore {
     writer: mpsc::Sender<Job>,
     reader: Arc<Mutex<Connection>>,
+    /// Closed when the writing thread ends.
+    alive: watch::Receiver<()>,
     /// Held as long as any handle lives; the system lets go of it when the process ends, however it ends.
     _lock: Arc<File>,
 }
@@ -63,11 +65,21 @@ impl SqliteStore {
 
         let (sender, jobs) = mpsc::channel::<Job>();
         let writer = Writer::new(connection);
+        let (alive_until_end, alive) = watch::channel(());
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || commit::run(writer, &jobs))
+            .spawn(move || {
+                // Dropped however the thread ends, by a panic as well.
+                let _alive = alive_until_end;
+                commit::run(writer, &jobs);
+            })
             .map_err(|why| open_error(&why))?;
-        Ok(Self { writer: sender, reader: Arc::new(Mutex::new(reader)), _lock: Arc::new(lock) })
+        Ok(Self { writer: sender, reader: Arc::new(Mutex::new(reader)), alive, _lock: Arc::new(lock) })
+    }
+
+    pub(super) async fn ended(&self) {
+        // Nothing is ever sent: this ends when the sender is gone.
+        while self.alive.clone().changed().await.is_ok() {}
     }
 
     pub(super) async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
@@ -249,6 +261,17 @@ mod tests {
         drop(first);
         // The writing thread ends when its channel closes; the lock goes with the last handle.
         SqliteStore::open(&path, Synchronous::Full).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_writing_thread_that_ends_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("a.db"), Synchronous::Full).unwrap();
+        let soon = Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, store.ended()).await.is_err(), "it is alive");
+        let fault = store.write::<()>(|_| panic!("a fault in a step")).await;
+        assert!(matches!(fault, Err(StoreError::Unavailable(_))), "{fault:?}");
+        tokio::time::timeout(Duration::from_secs(10), store.ended()).await.expect("it ended");
     }
 
     #[test]
