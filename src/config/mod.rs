@@ -15,11 +15,12 @@ mod store;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use pools::{Formats, Lifetimes, OnUnderflow, PemFiles, PoolConfig, Precreation, Prefetch, SignerConfig};
-pub use publish::PublishConfig;
+pub use publish::{PublishConfig, PublishRole};
 pub use server::{LogFormat, ServerConfig};
-pub use store::{Persistence, RedisConfig, StoreConfig, Synchronous};
+pub use store::{Persistence, RedisAddress, RedisConfig, RedisTarget, StoreConfig, Synchronous};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where the truth is kept.
     pub store: StoreConfig,
+    /// What this instance remembers outside the store.
+    pub instance: InstanceConfig,
     /// Where published files go.
     pub publish: PublishConfig,
     /// The status list pools by name; never empty.
@@ -47,6 +50,15 @@ pub struct Config {
     pub retired_pools: BTreeSet<PoolId>,
     /// What is allowed but probably not meant; logged at start.
     pub warnings: Vec<String>,
+}
+
+/// What an instance remembers outside the store.
+#[derive(Clone, Debug)]
+pub struct InstanceConfig {
+    /// Where.
+    pub directory: PathBuf,
+    /// Whether it compares the store with what it was given of it.
+    pub marks: bool,
 }
 
 /// Why settings cannot be used.
@@ -103,12 +115,20 @@ impl Config {
             )?;
             pools.insert(pool.shape.id.clone(), pool);
         }
-        let publish =
-            PublishConfig { storage_directory: raw.storage_directory, key_directory: raw.key_directory };
+        let publish = PublishConfig {
+            storage_directory: raw.storage_directory,
+            key_directory: raw.key_directory,
+            role: raw.publish.role.into(),
+        };
         let store = StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis, &mut warnings)?;
+        let instance = InstanceConfig { directory: raw.instance_directory, marks: raw.high_water_marks };
+        if !instance.marks {
+            let lost = "a store that lost data hands out references twice, unnoticed";
+            warnings.push(format!("high-water-marks is false: {lost}; set it to true"));
+        }
         let server = ServerConfig::check(raw.server, raw.serve_status_lists)?;
         server.check_paths(&public_url)?;
-        publish.keep_secret(&store, &pools)?;
+        publish.keep_secret(&store, &instance, &pools)?;
         let retired = raw.retired_pools.iter().map(|name| name.parse());
         let retired_pools = retired
             .collect::<Result<_, _>>()
@@ -119,6 +139,7 @@ impl Config {
             limits: Limits::check(raw.limits)?,
             log_format: raw.log.format.into(),
             store,
+            instance,
             publish,
             pools,
             retired_pools,

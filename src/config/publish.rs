@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::{ConfigError, PoolConfig, StoreConfig};
+use super::raw::RawPublishRole;
+use super::{ConfigError, InstanceConfig, PoolConfig, StoreConfig};
 use crate::pool::PoolId;
 
 /// The publisher's folders.
@@ -13,6 +14,19 @@ pub struct PublishConfig {
     pub storage_directory: PathBuf,
     /// Where generated development keys are kept.
     pub key_directory: PathBuf,
+    /// This instance's part in the publishing.
+    pub role: PublishRole,
+}
+
+/// What an instance has to do with publishing, where several share a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishRole {
+    /// Publishes whenever no other instance does.
+    Leader,
+    /// Takes over only when no leader is left.
+    Follower,
+    /// Never publishes.
+    Off,
 }
 
 impl PublishConfig {
@@ -20,9 +34,13 @@ impl PublishConfig {
     pub(super) fn keep_secret(
         &self,
         store: &StoreConfig,
+        instance: &InstanceConfig,
         pools: &BTreeMap<PoolId, PoolConfig>,
     ) -> Result<(), ConfigError> {
-        let mut secrets = vec![("key-directory".to_owned(), &self.key_directory)];
+        let mut secrets = vec![
+            ("key-directory".to_owned(), &self.key_directory),
+            ("instance-directory".to_owned(), &instance.directory),
+        ];
         if let StoreConfig::Sqlite { path, .. } = store {
             secrets.push(("sqlite.path".to_owned(), path));
         }
@@ -47,6 +65,16 @@ impl PublishConfig {
                 ))
             }
             None => Ok(()),
+        }
+    }
+}
+
+impl From<RawPublishRole> for PublishRole {
+    fn from(role: RawPublishRole) -> Self {
+        match role {
+            RawPublishRole::Leader => Self::Leader,
+            RawPublishRole::Follower => Self::Follower,
+            RawPublishRole::Off => Self::Off,
         }
     }
 }

@@ -15,6 +15,9 @@ pub(super) struct RawConfig {
     pub(super) storage_directory: PathBuf,
     pub(super) serve_status_lists: bool,
     pub(super) key_directory: PathBuf,
+    pub(super) instance_directory: PathBuf,
+    pub(super) high_water_marks: bool,
+    pub(super) publish: RawPublish,
     pub(super) server: RawServer,
     pub(super) limits: RawLimits,
     pub(super) log: RawLog,
@@ -26,6 +29,20 @@ pub(super) struct RawConfig {
     /// The original service's: how long it kept files in memory. Ours notices new files by itself.
     #[serde(default)]
     pub(super) cache_duration: Option<Setting>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawPublish {
+    pub(super) role: RawPublishRole,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawPublishRole {
+    Leader,
+    Follower,
+    Off,
 }
 
 #[derive(Deserialize)]
@@ -85,7 +102,38 @@ pub(super) enum RawSynchronous {
 pub(super) struct RawRedis {
     pub(super) host: String,
     pub(super) port: u16,
+    pub(super) url: Option<String>,
+    pub(super) sentinel: Option<RawSentinel>,
+    pub(super) cluster: Option<RawCluster>,
+    pub(super) tls: bool,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) key_prefix: String,
     pub(super) persistence_strategy: RawPersistence,
+    pub(super) replicas: u32,
+    pub(super) connections: usize,
+    pub(super) timeouts: RawRedisTimeouts,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawSentinel {
+    pub(super) master: String,
+    pub(super) nodes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawCluster {
+    pub(super) nodes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawRedisTimeouts {
+    pub(super) connect: Setting,
+    pub(super) command: Setting,
+    pub(super) replicas: Setting,
 }
 
 #[derive(Clone, Copy, Deserialize)]

@@ -1,6 +1,11 @@
 //! Which store keeps the truth, and how it is reached.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use deadpool_redis::redis::{ConnectionAddr, IntoConnectionInfo, parse_redis_url};
+use secrecy::SecretString;
 
 use super::ConfigError;
 use super::raw::{RawPersistence, RawPersistenceName, RawRedis, RawSqlite, RawStorageType, RawSynchronous};
@@ -28,15 +33,61 @@ pub enum Synchronous {
     Normal,
 }
 
-/// How Redis is reached.
+/// How Redis is reached, and what is demanded of it.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// Host name or address.
+    /// Which servers.
+    pub target: RedisTarget,
+    /// Whether connections are encrypted. The system's certificate authorities are trusted.
+    pub tls: bool,
+    /// Who we are to Redis.
+    pub username: Option<String>,
+    /// Never shown.
+    pub password: Option<SecretString>,
+    /// Number of the database; 0 in a cluster.
+    pub database: i64,
+    /// What every key begins with.
+    pub key_prefix: String,
+    /// What is demanded of its durability.
+    pub persistence: Persistence,
+    /// How many replicas must have a write before it is acknowledged.
+    pub replicas: u32,
+    /// The most connections of this instance.
+    pub connections: usize,
+    /// The longest that connecting may take.
+    pub connect_timeout: Duration,
+    /// The longest that one command may take; then its outcome is unknown.
+    pub command_timeout: Duration,
+    /// The longest that the replicas may take to confirm a write.
+    pub replica_timeout: Duration,
+}
+
+/// Which servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisTarget {
+    /// One server.
+    Single(RedisAddress),
+    /// The master of this name, whoever that is at present.
+    Sentinel {
+        /// Its name.
+        master: String,
+        /// The sentinels.
+        nodes: Vec<RedisAddress>,
+    },
+    /// A cluster.
+    Cluster {
+        /// Some of its servers.
+        nodes: Vec<RedisAddress>,
+    },
+}
+
+/// Host and port of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisAddress {
+    /// Name or address.
     pub host: String,
     /// Port.
     pub port: u16,
-    /// What is demanded of its durability.
-    pub persistence: Persistence,
 }
 
 /// What is demanded of Redis' durability.
@@ -68,24 +119,146 @@ impl StoreConfig {
                 Ok(Self::Sqlite { path: sqlite.path, synchronous })
             }
             RawStorageType::Redis => {
-                let persistence = match redis.persistence_strategy {
-                    RawPersistence::Name(RawPersistenceName::AppendFsyncAlways) => {
-                        Persistence::AppendFsyncAlways
-                    }
-                    RawPersistence::Name(RawPersistenceName::Disabled) => Persistence::Disabled,
-                    RawPersistence::Map(map) if map.append_fsync_always && !map.disabled => {
-                        Persistence::AppendFsyncAlways
-                    }
-                    RawPersistence::Map(map) if map.disabled && !map.append_fsync_always => {
-                        Persistence::Disabled
-                    }
-                    RawPersistence::Map(_) => {
-                        let why = "set exactly one: `append-fsync-always: true` or `disabled: true`";
-                        return Err(ConfigError::at("redis.persistence-strategy", why));
-                    }
-                };
-                Ok(Self::Redis(RedisConfig { host: redis.host, port: redis.port, persistence }))
+                let persistence = Persistence::check(redis.persistence_strategy)?;
+                if persistence == Persistence::Disabled {
+                    let lost = "acknowledged revocations can be lost, and references can be handed out twice";
+                    warnings.push(format!("redis.persistence-strategy is disabled: {lost}"));
+                }
+                Ok(Self::Redis(RedisConfig::check(redis, persistence)?))
             }
         }
     }
+}
+
+impl Persistence {
+    fn check(raw: RawPersistence) -> Result<Self, ConfigError> {
+        match raw {
+            RawPersistence::Name(RawPersistenceName::AppendFsyncAlways) => Ok(Self::AppendFsyncAlways),
+            RawPersistence::Name(RawPersistenceName::Disabled) => Ok(Self::Disabled),
+            RawPersistence::Map(map) if map.append_fsync_always && !map.disabled => {
+                Ok(Self::AppendFsyncAlways)
+            }
+            RawPersistence::Map(map) if map.disabled && !map.append_fsync_always => Ok(Self::Disabled),
+            RawPersistence::Map(_) => {
+                let why = "set exactly one: `append-fsync-always: true` or `disabled: true`";
+                Err(ConfigError::at("redis.persistence-strategy", why))
+            }
+        }
+    }
+}
+
+impl RedisConfig {
+    fn check(raw: RawRedis, persistence: Persistence) -> Result<Self, ConfigError> {
+        let given = [raw.url.is_some(), raw.sentinel.is_some(), raw.cluster.is_some()];
+        if given.iter().filter(|given| **given).count() > 1 {
+            let why = "set one of `url`, `sentinel` and `cluster`, or only `host` and `port`";
+            return Err(ConfigError::at("redis", why));
+        }
+        let (mut tls, mut username, mut database) = (raw.tls, raw.username, 0);
+        let mut password = raw.password.map(SecretString::from);
+        let target = match (raw.url, raw.sentinel, raw.cluster) {
+            (Some(url), _, _) => {
+                let bad = || {
+                    ConfigError::at(
+                        "redis.url",
+                        "must be redis://[user[:password]@]host[:port][/database], or rediss:// for TLS",
+                    )
+                };
+                let url = parse_redis_url(&url).ok_or_else(bad)?;
+                let info = url.into_connection_info().map_err(|_| bad())?;
+                let (host, port) = match info.addr() {
+                    ConnectionAddr::Tcp(host, port) => (host.clone(), *port),
+                    ConnectionAddr::TcpTls { host, port, .. } => {
+                        tls = true;
+                        (host.clone(), *port)
+                    }
+                    _ => return Err(bad()),
+                };
+                username = username.or_else(|| info.redis_settings().username().map(str::to_owned));
+                password = password.or_else(|| info.redis_settings().password().map(SecretString::from));
+                database = info.redis_settings().db();
+                RedisTarget::Single(RedisAddress { host, port })
+            }
+            (None, Some(sentinel), _) => RedisTarget::Sentinel {
+                master: sentinel.master,
+                nodes: addresses("redis.sentinel.nodes", &sentinel.nodes, 26379)?,
+            },
+            (None, None, Some(cluster)) => {
+                RedisTarget::Cluster { nodes: addresses("redis.cluster.nodes", &cluster.nodes, 6379)? }
+            }
+            (None, None, None) => RedisTarget::Single(RedisAddress { host: raw.host, port: raw.port }),
+        };
+        let prefix = &raw.key_prefix;
+        if prefix.is_empty() || prefix.contains(['{', '}']) {
+            let why = "must not be empty, and must have no `{` or `}`, which place keys in a cluster";
+            return Err(ConfigError::at("redis.key-prefix", why));
+        }
+        if raw.connections < 2 {
+            return Err(ConfigError::at("redis.connections", "must be at least 2"));
+        }
+        let timeouts = raw.timeouts;
+        let command_timeout = timeouts.command.0;
+        let replica_timeout = timeouts.replicas.0;
+        for (key, timeout) in
+            [("connect", timeouts.connect.0), ("command", command_timeout), ("replicas", replica_timeout)]
+        {
+            if timeout < Duration::from_millis(10) {
+                return Err(ConfigError::at(format!("redis.timeouts.{key}"), "must be at least 10ms"));
+            }
+        }
+        if replica_timeout >= command_timeout && raw.replicas > 0 {
+            let why = "must be below redis.timeouts.command, or a slow replica looks like a server that does not answer";
+            return Err(ConfigError::at("redis.timeouts.replicas", why));
+        }
+        Ok(Self {
+            target,
+            tls,
+            username,
+            password,
+            database,
+            key_prefix: raw.key_prefix,
+            persistence,
+            replicas: raw.replicas,
+            connections: raw.connections,
+            connect_timeout: timeouts.connect.0,
+            command_timeout,
+            replica_timeout,
+        })
+    }
+}
+
+impl fmt::Display for RedisTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list =
+            |nodes: &[RedisAddress]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Single(address) => write!(f, "Redis at {address}"),
+            Self::Sentinel { master, nodes } => {
+                write!(f, "Redis master {master} of sentinels {}", list(nodes))
+            }
+            Self::Cluster { nodes } => write!(f, "Redis Cluster with {}", list(nodes)),
+        }
+    }
+}
+
+impl fmt::Display for RedisAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+fn addresses(key: &str, nodes: &[String], default_port: u16) -> Result<Vec<RedisAddress>, ConfigError> {
+    if nodes.is_empty() {
+        return Err(ConfigError::at(key, "must name at least one server"));
+    }
+    let address = |node: &String| {
+        let (host, port) =
+            node.rsplit_once(':').map_or((node.as_str(), None), |(host, port)| (host, Some(port)));
+        let port = port.map_or(Ok(default_port), str::parse);
+        match port {
+            Ok(port) if !host.is_empty() => Ok(RedisAddress { host: host.to_owned(), port }),
+            _ => Err(ConfigError::at(key, format!("`{node}` is not host:port"))),
+        }
+    };
+    nodes.iter().map(address).collect()
 }

@@ -2,16 +2,17 @@
 //! same data again, as after a restart.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::*;
-use crate::config::Synchronous;
+use crate::config::{Config, Synchronous};
 use crate::status_list::{Bits, Capacity, Status, StatusRefused, StatusSet};
 
 /// One set of data that can be opened again and again, once at a time.
 pub(crate) trait Harness {
     /// Opens it, as a fresh process would.
-    fn open(&self) -> Store;
+    async fn open(&self) -> Store;
 }
 
 /// Runs every promise below on a backend. `$harness` is an expression that makes an empty one.
@@ -26,7 +27,9 @@ macro_rules! suite {
                 default_status_fills_new_lists, touched_lists_are_dirty_since_their_first_change,
                 settling_clears_only_what_was_published, older_fence_is_refused, lease_expires_and_fences_grow,
                 due_lists_are_those_to_be_renewed, changes_since_publication_explain_it, everything_survives_a_restart,
-                unknown_lists_and_pools_are_errors, usage_adds_up
+                unknown_lists_and_pools_are_errors, usage_adds_up, lists_give_references_through_one_instance,
+                a_store_that_lost_leases_gives_nothing, single_statuses_are_those_of_the_snapshot,
+                large_batches_are_one_step
             }
         }
     };
@@ -35,12 +38,15 @@ macro_rules! suite {
     };
 }
 
+suite!(redis, super::RedisHarness::new(super::SERVER.settings()));
+suite!(sentinel, super::RedisHarness::new(format!("replicas: 1, {}", super::SENTINELS.settings())));
+suite!(cluster, super::RedisHarness::new(format!("replicas: 1, {}", super::CLUSTER.settings())));
 suite!(sqlite, super::SqliteHarness(tempfile::tempdir().expect("a temporary folder")));
 
 struct SqliteHarness(tempfile::TempDir);
 
 impl Harness for SqliteHarness {
-    fn open(&self) -> Store {
+    async fn open(&self) -> Store {
         Store::Sqlite(
             SqliteStore::open(&self.0.path().join("contract.db"), Synchronous::Full)
                 .expect("the database opens"),
@@ -48,8 +54,52 @@ impl Harness for SqliteHarness {
     }
 }
 
+#[path = "../../tests/it/support/redis.rs"]
+mod servers;
+
+/// The servers are shared by all tests, which have key prefixes of their own.
+static SERVER: LazyLock<servers::RedisServer> = LazyLock::new(servers::RedisServer::start);
+static SENTINELS: LazyLock<servers::Sentinels> =
+    LazyLock::new(|| servers::Sentinels::start(&[("min-replicas-to-write", "1")]));
+static CLUSTER: LazyLock<servers::Cluster> = LazyLock::new(servers::Cluster::start);
+
+struct RedisHarness(StoreConfig);
+
+impl RedisHarness {
+    fn new(redis: String) -> Self {
+        let prefix = ListId::random();
+        let settings = format!("{{ storage-type: redis, redis: {{ key-prefix: \"{prefix}\", {redis} }} }}");
+        Self(Config::load(Some(&settings), std::iter::empty()).unwrap().store)
+    }
+}
+
+impl Harness for RedisHarness {
+    async fn open(&self) -> Store {
+        Store::open(&self.0).await.expect("Redis can be used")
+    }
+}
+
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 const TERM: Duration = Duration::from_secs(30);
+/// When the snapshot of a publication was asked for: a second after the first changes, before the later ones.
+const TAKEN: Timestamp = Timestamp::from_secs(1_700_000_001);
+
+fn instance(id: &str) -> InstanceId {
+    id.parse().unwrap()
+}
+
+fn ours() -> InstanceId {
+    instance("ours")
+}
+
+/// Leases without a mark.
+async fn lease(store: &Store, list: ListId, n: u32) -> Option<Block> {
+    match store.lease_block(list, n, &ours(), 0).await.unwrap() {
+        Leased::Block(block) => Some(block),
+        Leased::Nothing => None,
+        behind @ Leased::Behind { .. } => panic!("{behind:?}"),
+    }
+}
 
 fn shape(name: &str, size: u64, bits: Bits) -> PoolShape {
     PoolShape {
@@ -63,9 +113,9 @@ fn shape(name: &str, size: u64, bits: Bits) -> PoolShape {
 }
 
 async fn store_with_list(harness: &impl Harness, shape: &PoolShape) -> (Store, ListId) {
-    let store = harness.open();
+    let store = harness.open().await;
     store.declare_pool(shape).await.unwrap();
-    let list = store.open_list(&shape.id, NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &ours(), NOW).await.unwrap();
     (store, list)
 }
 
@@ -74,7 +124,7 @@ fn change(list: ListId, idx: u64, value: u64) -> StatusChange {
 }
 
 async fn apply_one(store: &Store, changes: Vec<StatusChange>) -> Applied {
-    store.apply(vec![changes], NOW).await.unwrap().remove(0)
+    store.apply(&"a".parse().unwrap(), vec![changes], NOW).await.unwrap().remove(0)
 }
 
 async fn value(store: &Store, list: ListId, idx: u64) -> u8 {
@@ -83,13 +133,14 @@ async fn value(store: &Store, list: ListId, idx: u64) -> u8 {
 }
 
 async fn publish(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: u64) {
-    let fence = store.lease_publisher(pool, "test", NOW, TERM).await.unwrap().unwrap();
-    store.settle(list, Publication { version, iat: NOW.secs(), resign_at }, fence).await.unwrap();
+    let fence = store.lease_publisher(pool, &ours(), NOW, TERM, Duration::ZERO).await.unwrap().unwrap();
+    let publication = Publication { version, iat: NOW.secs(), resign_at };
+    store.settle(list, publication, TAKEN, fence).await.unwrap();
 }
 
 async fn shape_is_kept_and_a_mismatch_refused(harness: &impl Harness) {
     let given = shape("a", 800, Bits::Two);
-    let store = harness.open();
+    let store = harness.open().await;
     store.declare_pool(&given).await.unwrap();
     store.declare_pool(&given).await.unwrap();
     let others = [
@@ -110,26 +161,22 @@ async fn shape_is_kept_and_a_mismatch_refused(harness: &impl Harness) {
 
 async fn blocks_are_disjoint_and_end_with_the_list(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
-    let first = store.lease_block(list, 60).await.unwrap().unwrap();
+    let first = lease(&store, list, 60).await.unwrap();
     assert_eq!((first.list, first.positions), (list, 0..60));
-    let second = store.lease_block(list, 60).await.unwrap().unwrap();
+    let second = lease(&store, list, 60).await.unwrap();
     assert_eq!(second.positions, 60..96);
     assert_eq!(first.key, second.key, "one key for the life of a list");
-    assert_eq!(store.lease_block(list, 1).await.unwrap(), None);
-    assert!(store.open_lists(&"a".parse().unwrap()).await.unwrap().is_empty());
-    let other = store.open_list(&"a".parse().unwrap(), NOW).await.unwrap();
-    assert_ne!(
-        store.lease_block(other, 1).await.unwrap().unwrap().key,
-        first.key,
-        "every list has its own key"
-    );
+    assert_eq!(lease(&store, list, 1).await, None);
+    assert!(store.open_lists(&"a".parse().unwrap(), &ours()).await.unwrap().is_empty());
+    let other = store.open_list(&"a".parse().unwrap(), &ours(), NOW).await.unwrap();
+    assert_ne!(lease(&store, other, 1).await.unwrap().key, first.key, "every list has its own key");
 }
 
 async fn concurrent_leases_are_disjoint(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 8000, Bits::One)).await;
     let leases = (0..40).map(|n| {
         let store = store.clone();
-        tokio::spawn(async move { store.lease_block(list, 100 + n).await.unwrap() })
+        tokio::spawn(async move { lease(&store, list, 100 + n).await })
     });
     let mut seen = HashSet::new();
     for lease in leases.collect::<Vec<_>>() {
@@ -141,24 +188,20 @@ async fn concurrent_leases_are_disjoint(harness: &impl Harness) {
 
 async fn tail_comes_back_once_and_only_from_the_end(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
-    let first = store.lease_block(list, 50).await.unwrap().unwrap();
-    let second = store.lease_block(list, 46).await.unwrap().unwrap();
+    let first = lease(&store, list, 50).await.unwrap();
+    let second = lease(&store, list, 46).await.unwrap();
     assert!(!store.return_tail(&first, 10).await.unwrap(), "somebody leased beyond it");
     assert!(store.return_tail(&second, 60).await.unwrap());
     assert!(!store.return_tail(&second, 60).await.unwrap(), "a retry is a no-op");
     assert!(!store.return_tail(&second, 96).await.unwrap(), "nothing to return");
-    assert_eq!(
-        store.lease_block(list, 100).await.unwrap().unwrap().positions,
-        60..96,
-        "a full list is open again"
-    );
+    assert_eq!(lease(&store, list, 100).await.unwrap().positions, 60..96, "a full list is open again");
 }
 
 async fn sealed_list_gives_nothing_more(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
-    let block = store.lease_block(list, 50).await.unwrap().unwrap();
+    let block = lease(&store, list, 50).await.unwrap();
     store.seal_list(list).await.unwrap();
-    assert_eq!(store.lease_block(list, 1).await.unwrap(), None);
+    assert_eq!(lease(&store, list, 1).await, None);
     assert!(!store.return_tail(&block, 10).await.unwrap());
     assert!(!store.list(list).await.unwrap().unwrap().open);
     apply_one(&store, vec![change(list, 3, 1)]).await.unwrap();
@@ -167,9 +210,10 @@ async fn sealed_list_gives_nothing_more(harness: &impl Harness) {
 
 async fn changes_are_stored_and_counted(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 100_000, Bits::Two)).await;
-    let other = store.open_list(&"a".parse().unwrap(), NOW).await.unwrap();
+    let other = store.open_list(&"a".parse().unwrap(), &ours(), NOW).await.unwrap();
     let answers = store
         .apply(
+            &"a".parse().unwrap(),
             vec![
                 vec![change(list, 0, 1), change(list, 99_999, 2)],
                 vec![change(list, 50_000, 1)],
@@ -193,6 +237,7 @@ async fn requests_are_all_or_nothing(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let answers = store
         .apply(
+            &"a".parse().unwrap(),
             vec![
                 vec![change(list, 1, 1)],
                 vec![change(list, 2, 1), change(list, 1, 0), change(list, 800, 1)],
@@ -246,7 +291,7 @@ async fn final_status_is_never_left(harness: &impl Harness) {
     }
     publish(&store, &given.id, list, 3, 0).await;
     drop(store);
-    let store = harness.open();
+    let store = harness.open().await;
     store.declare_pool(&given).await.unwrap();
     assert!(apply_one(&store, vec![change(list, 5, 0)]).await.is_err(), "nor after a restart");
     assert_eq!(value(&store, list, 5).await, 1);
@@ -257,6 +302,7 @@ async fn final_status_holds_inside_a_batch(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &given).await;
     let answers = store
         .apply(
+            &"a".parse().unwrap(),
             vec![
                 vec![change(list, 5, 1), change(list, 6, 9)],
                 vec![change(list, 5, 2)],
@@ -278,15 +324,17 @@ async fn default_status_fills_new_lists(harness: &impl Harness) {
     publish(&store, &given.id, list, 1, 0).await;
     assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [1, 79_999]);
     drop(store);
-    assert_eq!(harness.open().snapshot(list).await.unwrap().array.counts(), [1, 79_999]);
+    let store = harness.open().await;
+    store.declare_pool(&given).await.unwrap();
+    assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [1, 79_999]);
 }
 
 async fn touched_lists_are_dirty_since_their_first_change(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool = "a".parse().unwrap();
-    let untouched = store.open_list(&pool, NOW).await.unwrap();
-    store.apply(vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
-    store.apply(vec![vec![change(list, 2, 1)]], NOW.plus(TERM)).await.unwrap();
+    let untouched = store.open_list(&pool, &ours(), NOW).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], NOW.plus(TERM)).await.unwrap();
     let dirty = store.dirty(&pool).await.unwrap();
     assert_eq!(dirty, [Pending { list, since: Some(NOW.millis()), published: None }]);
     assert!(
@@ -298,47 +346,76 @@ async fn touched_lists_are_dirty_since_their_first_change(harness: &impl Harness
 async fn settling_clears_only_what_was_published(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool = "a".parse().unwrap();
-    store.apply(vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
     let snapshot = store.snapshot(list).await.unwrap();
     let later = NOW.plus(TERM);
-    store.apply(vec![vec![change(list, 2, 1)]], later).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], later).await.unwrap();
     publish(&store, &pool, list, snapshot.version, NOW.secs() + 100).await;
     let dirty = store.dirty(&pool).await.unwrap();
     assert_eq!(dirty.len(), 1, "a change came in between");
-    assert_eq!(dirty[0].since, Some(later.millis()), "only the later change waits");
+    let since = dirty[0].since.unwrap();
+    assert!((TAKEN.millis()..=later.millis()).contains(&since), "only the later change waits: {since}");
     publish(&store, &pool, list, 2, NOW.secs() + 100).await;
     assert!(store.dirty(&pool).await.unwrap().is_empty());
     assert_eq!(store.list(list).await.unwrap().unwrap().published.unwrap().version, 2);
     assert_eq!((value(&store, list, 1).await, value(&store, list, 2).await), (1, 1));
-    store.apply(vec![vec![change(list, 1, 0)]], later).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 0)]], later).await.unwrap();
     assert_eq!(value(&store, list, 1).await, 0, "changes after folding stand over the chunks");
 }
 
 async fn older_fence_is_refused(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool = "a".parse().unwrap();
-    let old = store.lease_publisher(&pool, "first", NOW, TERM).await.unwrap().unwrap();
-    let new = store.lease_publisher(&pool, "second", NOW.plus(TERM * 2), TERM).await.unwrap().unwrap();
+    let old =
+        store.lease_publisher(&pool, &instance("first"), NOW, TERM, Duration::ZERO).await.unwrap().unwrap();
+    let new = store
+        .lease_publisher(&pool, &instance("second"), NOW.plus(TERM * 2), TERM, Duration::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
     let publication = Publication { version: 0, iat: NOW.secs(), resign_at: 0 };
-    assert!(matches!(store.settle(list, publication, old).await, Err(StoreError::Fenced)));
+    assert!(matches!(store.settle(list, publication, TAKEN, old).await, Err(StoreError::Fenced)));
     assert_eq!(store.list(list).await.unwrap().unwrap().published, None);
-    store.settle(list, publication, new).await.unwrap();
+    store.settle(list, publication, TAKEN, new).await.unwrap();
 }
 
 async fn lease_expires_and_fences_grow(harness: &impl Harness) {
     let (store, _) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool = "a".parse().unwrap();
-    let first = store.lease_publisher(&pool, "first", NOW, TERM).await.unwrap().unwrap();
-    assert_eq!(store.lease_publisher(&pool, "second", NOW, TERM).await.unwrap(), None);
+    let first =
+        store.lease_publisher(&pool, &instance("first"), NOW, TERM, Duration::ZERO).await.unwrap().unwrap();
     assert_eq!(
-        store.lease_publisher(&pool, "first", NOW.plus(TERM / 2), TERM).await.unwrap(),
+        store.lease_publisher(&pool, &instance("second"), NOW, TERM, Duration::ZERO).await.unwrap(),
+        None
+    );
+    assert_eq!(
+        store
+            .lease_publisher(&pool, &instance("first"), NOW.plus(TERM / 2), TERM, Duration::ZERO)
+            .await
+            .unwrap(),
         Some(first),
         "extended"
     );
-    assert_eq!(store.lease_publisher(&pool, "second", NOW.plus(TERM), TERM).await.unwrap(), None);
-    let second = store.lease_publisher(&pool, "second", NOW.plus(TERM * 2), TERM).await.unwrap().unwrap();
+    assert_eq!(
+        store
+            .lease_publisher(&pool, &instance("second"), NOW.plus(TERM), TERM, Duration::ZERO)
+            .await
+            .unwrap(),
+        None
+    );
+    let second = store
+        .lease_publisher(&pool, &instance("second"), NOW.plus(TERM * 2), TERM, Duration::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(second > first);
-    assert_eq!(store.lease_publisher(&pool, "first", NOW.plus(TERM * 2), TERM).await.unwrap(), None);
+    assert_eq!(
+        store
+            .lease_publisher(&pool, &instance("first"), NOW.plus(TERM * 2), TERM, Duration::ZERO)
+            .await
+            .unwrap(),
+        None
+    );
 }
 
 async fn due_lists_are_those_to_be_renewed(harness: &impl Harness) {
@@ -367,13 +444,13 @@ async fn changes_since_publication_explain_it(harness: &impl Harness) {
 async fn everything_survives_a_restart(harness: &impl Harness) {
     let given = shape("a", 100_000, Bits::Two);
     let (store, list) = store_with_list(harness, &given).await;
-    let block = store.lease_block(list, 10).await.unwrap().unwrap();
+    let block = lease(&store, list, 10).await.unwrap();
     apply_one(&store, vec![change(list, 1, 1), change(list, 99_999, 2)]).await.unwrap();
     publish(&store, &given.id, list, 1, 5000).await;
     apply_one(&store, vec![change(list, 50_000, 1)]).await.unwrap();
     let record = store.list(list).await.unwrap();
     drop(store);
-    let store = harness.open();
+    let store = harness.open().await;
     store.declare_pool(&given).await.unwrap();
     assert_eq!(store.list(list).await.unwrap(), record);
     assert_eq!(store.dirty(&given.id).await.unwrap().len(), 1);
@@ -381,7 +458,7 @@ async fn everything_survives_a_restart(harness: &impl Harness) {
         [value(&store, list, 1).await, value(&store, list, 99_999).await, value(&store, list, 50_000).await],
         [1, 2, 1]
     );
-    let next = store.lease_block(list, 10).await.unwrap().unwrap();
+    let next = lease(&store, list, 10).await.unwrap();
     assert_eq!((next.positions, next.key), (10..20, block.key));
     apply_one(&store, vec![change(list, 2, 1)]).await.unwrap();
     publish(&store, &given.id, list, 3, 5000).await;
@@ -392,13 +469,13 @@ async fn everything_survives_a_restart(harness: &impl Harness) {
 }
 
 async fn unknown_lists_and_pools_are_errors(harness: &impl Harness) {
-    let store = harness.open();
+    let store = harness.open().await;
     let (pool, list) = ("none".parse().unwrap(), ListId::random());
-    assert!(matches!(store.open_list(&pool, NOW).await, Err(StoreError::NoSuchPool(_))));
+    assert!(matches!(store.open_list(&pool, &ours(), NOW).await, Err(StoreError::NoSuchPool(_))));
     assert!(matches!(store.snapshot(list).await, Err(StoreError::NoSuchList(_))));
     assert!(matches!(store.seal_list(list).await, Err(StoreError::NoSuchList(_))));
     assert!(matches!(store.mark_due(vec![list]).await, Err(StoreError::NoSuchList(_))));
-    assert_eq!(store.lease_block(list, 1).await.unwrap(), None);
+    assert_eq!(lease(&store, list, 1).await, None);
     assert_eq!(store.list(list).await.unwrap(), None);
     assert!(store.lists(&pool).await.unwrap().is_empty());
 }
@@ -406,12 +483,71 @@ async fn unknown_lists_and_pools_are_errors(harness: &impl Harness) {
 async fn usage_adds_up(harness: &impl Harness) {
     let given = shape("a", 96, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
-    store.open_list(&given.id, NOW).await.unwrap();
-    store.lease_block(list, 10).await.unwrap();
+    store.open_list(&given.id, &ours(), NOW).await.unwrap();
+    lease(&store, list, 10).await.unwrap();
     assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 2, leased: 10, free: 182 });
     store.declare_pool(&shape("b", 96, Bits::One)).await.unwrap();
     assert_eq!(store.pools().await.unwrap(), [("a".parse().unwrap(), 2), ("b".parse().unwrap(), 0)]);
     let lists = store.lists(&given.id).await.unwrap();
     assert_eq!(lists.iter().map(|list| list.leased).collect::<Vec<_>>(), [10, 0]);
     assert!(lists.iter().all(|list| list.pool == given.id && list.open));
+}
+
+async fn lists_give_references_through_one_instance(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    let other = instance("other");
+    assert_eq!(store.lease_block(list, 10, &other, 0).await.unwrap(), Leased::Nothing);
+    assert!(store.open_lists(&pool, &other).await.unwrap().is_empty());
+    let theirs = store.open_list(&pool, &other, NOW).await.unwrap();
+    let open = async |owner: &InstanceId| -> Vec<ListId> {
+        store.open_lists(&pool, owner).await.unwrap().into_iter().map(|list| list.id).collect()
+    };
+    assert_eq!((open(&ours()).await, open(&other).await), (vec![list], vec![theirs]));
+    assert_eq!(store.list(theirs).await.unwrap().unwrap().owner, other);
+}
+
+async fn a_store_that_lost_leases_gives_nothing(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
+    let first = lease(&store, list, 10).await.unwrap();
+    assert_eq!(store.list(list).await.unwrap().unwrap().lease, first.lease);
+    let behind = store.lease_block(list, 10, &ours(), first.lease + 1).await.unwrap();
+    assert_eq!(behind, Leased::Behind { lease: first.lease });
+    let Leased::Block(next) = store.lease_block(list, 10, &ours(), first.lease).await.unwrap() else {
+        panic!("the mark fits, so it gives")
+    };
+    assert_eq!((next.positions.clone(), next.lease > first.lease), (10..20, true));
+    assert!(store.return_tail(&next, 15).await.unwrap());
+    let Leased::Block(after) = store.lease_block(list, 10, &ours(), next.lease).await.unwrap() else {
+        panic!("what was returned never looks like a loss")
+    };
+    assert_eq!((after.positions, after.lease > next.lease), (15..25, true));
+}
+
+async fn single_statuses_are_those_of_the_snapshot(harness: &impl Harness) {
+    for bits in [Bits::One, Bits::Two, Bits::Four, Bits::Eight] {
+        let name = format!("p{bits}");
+        let given = PoolShape { default_status: Status::INVALID, ..shape(&name, 96, bits) };
+        let (store, list) = store_with_list(harness, &given).await;
+        let changes = (0..96).step_by(5).map(|idx| change(list, idx, idx % 2)).collect();
+        store.apply(&given.id, vec![changes], NOW).await.unwrap().remove(0).unwrap();
+        let snapshot = store.snapshot(list).await.unwrap();
+        for idx in 0..96 {
+            let index = given.capacity.index(idx).unwrap();
+            let expected = if idx % 5 == 0 { u8::try_from(idx % 2).unwrap() } else { 1 };
+            assert_eq!(snapshot.array.get(index).value(), expected, "{bits} bits, index {idx}");
+            assert_eq!(store.status(list, index).await.unwrap(), (snapshot.array.get(index), 1));
+        }
+    }
+}
+
+async fn large_batches_are_one_step(harness: &impl Harness) {
+    let given = PoolShape { final_status: Some(Status::INVALID), ..shape("a", 80_000, Bits::Two) };
+    let (store, list) = store_with_list(harness, &given).await;
+    let all = |value: u64| (0..10_000).map(|n| change(list, n * 7, value)).collect::<Vec<_>>();
+    apply_one(&store, all(2)).await.unwrap();
+    apply_one(&store, vec![change(list, 69_993, 1)]).await.unwrap();
+    assert!(apply_one(&store, all(0)).await.is_err(), "the last of them would leave the final status");
+    assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [70_000, 1, 9_999, 0]);
+    assert_eq!(store.snapshot(list).await.unwrap().version, 2);
 }

@@ -7,12 +7,14 @@
 #[cfg(test)]
 mod contract;
 mod model;
+mod redis;
 mod sqlite;
 
 pub use model::{
-    Block, Fence, ListRecord, OpenList, Pending, PoolUsage, Publication, Refusal, Snapshot, StatusChange,
-    StoreError,
+    Block, Fence, InstanceId, Leased, ListRecord, OpenList, Pending, PoolUsage, Publication, Refusal,
+    Snapshot, StatusChange, StoreError,
 };
+pub use redis::RedisStore;
 pub use sqlite::SqliteStore;
 
 use std::time::Duration;
@@ -20,7 +22,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::config::StoreConfig;
 use crate::pool::{PoolId, PoolShape};
-use crate::status_list::{ListId, Status};
+use crate::status_list::{Index, ListId, Status};
 
 /// What one request's changes came to.
 pub type Applied = Result<(), Refusal>;
@@ -30,6 +32,8 @@ pub type Applied = Result<(), Refusal>;
 pub enum Store {
     /// One file, one process.
     Sqlite(SqliteStore),
+    /// Several instances share it.
+    Redis(RedisStore),
 }
 
 /// Passes a call on to the backend.
@@ -37,21 +41,19 @@ macro_rules! backend {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
             Store::Sqlite($store) => $call.await,
+            Store::Redis($store) => $call.await,
         }
     };
 }
 
 impl Store {
     /// Opens the backend of the settings.
-    pub fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+    pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         match config {
             StoreConfig::Sqlite { path, synchronous } => {
                 Ok(Self::Sqlite(SqliteStore::open(path, *synchronous)?))
             }
-            StoreConfig::Redis(redis) => Err(StoreError::Open {
-                path: format!("redis://{}:{}", redis.host, redis.port),
-                why: "this version has no Redis backend yet; set `storage-type: sqlite`".to_owned(),
-            }),
+            StoreConfig::Redis(config) => Ok(Self::Redis(RedisStore::open(config).await?)),
         }
     }
 
@@ -65,19 +67,32 @@ impl Store {
         backend!(self, store => store.declare_pool(shape))
     }
 
-    /// Opens a list with a random id and permutation key. It is pending until its first publication.
-    pub async fn open_list(&self, pool: &PoolId, now: Timestamp) -> Result<ListId, StoreError> {
-        backend!(self, store => store.open_list(pool, now))
+    /// Opens a list with a random id and permutation key, whose references `owner` gives. It is pending until its first
+    /// publication.
+    pub async fn open_list(
+        &self,
+        pool: &PoolId,
+        owner: &InstanceId,
+        now: Timestamp,
+    ) -> Result<ListId, StoreError> {
+        backend!(self, store => store.open_list(pool, owner, now))
     }
 
-    /// The lists of a pool that still give references.
-    pub async fn open_lists(&self, pool: &PoolId) -> Result<Vec<OpenList>, StoreError> {
-        backend!(self, store => store.open_lists(pool))
+    /// The lists of a pool that still give references through `owner`, in the order of their making.
+    pub async fn open_lists(&self, pool: &PoolId, owner: &InstanceId) -> Result<Vec<OpenList>, StoreError> {
+        backend!(self, store => store.open_lists(pool, owner))
     }
 
-    /// Takes up to `n` positions of a list for the caller alone; `None` when it has none left. Answered after it is durable.
-    pub async fn lease_block(&self, list: ListId, n: u32) -> Result<Option<Block>, StoreError> {
-        backend!(self, store => store.lease_block(list, n))
+    /// Takes up to `n` positions of a list for the caller alone. Answered after it is durable. `mark` is the latest lease of
+    /// this list that the caller ever had, 0 for none: a store that is behind it gives nothing.
+    pub async fn lease_block(
+        &self,
+        list: ListId,
+        n: u32,
+        owner: &InstanceId,
+        mark: u64,
+    ) -> Result<Leased, StoreError> {
+        backend!(self, store => store.lease_block(list, n, owner, mark))
     }
 
     /// Gives the positions of `block` from `from` on back, if it is the list's latest lease. Answers whether it did. A retry
@@ -91,13 +106,15 @@ impl Store {
         backend!(self, store => store.seal_list(list))
     }
 
-    /// Applies the requests in one atomic durable step, each all or nothing, in order. Marks the touched lists dirty.
+    /// Applies requests for lists of one pool in one atomic durable step, each all or nothing, in order. Marks the touched
+    /// lists dirty.
     pub async fn apply(
         &self,
+        pool: &PoolId,
         requests: Vec<Vec<StatusChange>>,
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
-        backend!(self, store => store.apply(requests, now))
+        backend!(self, store => store.apply(pool, requests, now))
     }
 
     /// Lists with unpublished changes, those waiting longest first.
@@ -115,6 +132,11 @@ impl Store {
         backend!(self, store => store.snapshot(list))
     }
 
+    /// One status of a list, and the version that is at most as new as it.
+    pub async fn status(&self, list: ListId, index: Index) -> Result<(Status, u64), StoreError> {
+        backend!(self, store => store.status(list, index))
+    }
+
     /// What was changed since the list's latest publication, up to `version`, oldest first; `None` where no journal is kept.
     pub async fn changes_since_publication(
         &self,
@@ -124,14 +146,17 @@ impl Store {
         backend!(self, store => store.changes_since_publication(list, version))
     }
 
-    /// Records a publication; clears the dirty mark if its version is still the current one. Refuses an older fence.
+    /// Records a publication; clears the dirty mark if its version is still the current one. Otherwise the list is dirty
+    /// since its first change after that version, or, where that is not known, since `taken`, when its snapshot was asked
+    /// for. Refuses an older fence.
     pub async fn settle(
         &self,
         list: ListId,
         publication: Publication,
+        taken: Timestamp,
         fence: Fence,
     ) -> Result<(), StoreError> {
-        backend!(self, store => store.settle(list, publication, fence))
+        backend!(self, store => store.settle(list, publication, taken, fence))
     }
 
     /// Makes lists due at once, for files that are missing or wrong.
@@ -139,15 +164,22 @@ impl Store {
         backend!(self, store => store.mark_due(lists))
     }
 
-    /// Takes or extends the right to publish a pool, for `term` from now; `None` while another holder has it.
+    /// Takes or extends the right to publish a pool, for `term` from now; `None` while another holder has it, and for
+    /// `patience` after that.
     pub async fn lease_publisher(
         &self,
         pool: &PoolId,
-        holder: &str,
+        holder: &InstanceId,
         now: Timestamp,
         term: Duration,
+        patience: Duration,
     ) -> Result<Option<Fence>, StoreError> {
-        backend!(self, store => store.lease_publisher(pool, holder, now, term))
+        backend!(self, store => store.lease_publisher(pool, holder, now, term, patience))
+    }
+
+    /// The fence of the latest holder of the right to publish a pool.
+    pub async fn fence(&self, pool: &PoolId) -> Result<Fence, StoreError> {
+        backend!(self, store => store.fence(pool))
     }
 
     /// What the store knows of a list.

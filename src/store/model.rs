@@ -1,6 +1,8 @@
 //! The values that go in and out of a store.
 
+use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 use thiserror::Error;
 
@@ -61,6 +63,62 @@ pub enum Refusal {
     },
 }
 
+/// One running copy of the service, as the store knows it: owns the lists that it gives references of, and holds the right
+/// to publish. The same across restarts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InstanceId(String);
+
+/// A text that no instance has as its id.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("an instance's id is 1 to {max} of a-z, 0-9 and `-`, got `{0}`", max = InstanceId::LENGTH_MAX)]
+pub struct InvalidInstanceId(String);
+
+impl InstanceId {
+    const LENGTH_MAX: usize = 64;
+
+    /// An id that nobody else has.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().to_string())
+    }
+
+    /// The id itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for InstanceId {
+    type Err = InvalidInstanceId;
+
+    fn from_str(id: &str) -> Result<Self, InvalidInstanceId> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        match (1..=Self::LENGTH_MAX).contains(&id.len()) && id.bytes().all(allowed) {
+            true => Ok(Self(id.to_owned())),
+            false => Err(InvalidInstanceId(id.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What became of a wish for positions of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leased {
+    /// These are the caller's.
+    Block(Block),
+    /// The list is full, sealed, or gives its references through another instance.
+    Nothing,
+    /// The store knows of fewer leases than the caller was given: it lost some, and would give their positions again.
+    Behind {
+        /// The latest lease that the store knows of.
+        lease: u64,
+    },
+}
+
 /// A leased range of a list's counter: these positions are this caller's alone, durably.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -94,6 +152,10 @@ pub struct ListRecord {
     pub pool: PoolId,
     /// Positions already leased.
     pub leased: u32,
+    /// Its latest lease; grows with each lease and each return.
+    pub lease: u64,
+    /// The instance that gives its references.
+    pub owner: InstanceId,
     /// Whether it still gives references.
     pub open: bool,
     /// Grows by one with each applied batch that touches the list.

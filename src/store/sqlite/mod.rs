@@ -19,12 +19,13 @@ use tokio::sync::{oneshot, watch};
 
 use super::Applied;
 use super::model::{
-    Block, Fence, ListRecord, OpenList, Pending, PoolUsage, Publication, Snapshot, StatusChange, StoreError,
+    Block, Fence, InstanceId, Leased, ListRecord, OpenList, Pending, PoolUsage, Publication, Snapshot,
+    StatusChange, StoreError,
 };
 use crate::clock::Timestamp;
 use crate::config::Synchronous;
 use crate::pool::{PoolId, PoolShape};
-use crate::status_list::{ListId, Status};
+use crate::status_list::{Index, ListId, Status};
 use commit::Job;
 use write::Writer;
 
@@ -87,13 +88,25 @@ impl SqliteStore {
         self.write(move |writer| writer.declare_pool(shape)).await
     }
 
-    pub(super) async fn open_list(&self, pool: &PoolId, _now: Timestamp) -> Result<ListId, StoreError> {
-        let pool = pool.clone();
-        self.write(move |writer| writer.open_list(&pool)).await
+    pub(super) async fn open_list(
+        &self,
+        pool: &PoolId,
+        owner: &InstanceId,
+        _now: Timestamp,
+    ) -> Result<ListId, StoreError> {
+        let (pool, owner) = (pool.clone(), owner.clone());
+        self.write(move |writer| writer.open_list(&pool, &owner)).await
     }
 
-    pub(super) async fn lease_block(&self, list: ListId, n: u32) -> Result<Option<Block>, StoreError> {
-        self.write(move |writer| writer.lease_block(list, n)).await
+    pub(super) async fn lease_block(
+        &self,
+        list: ListId,
+        n: u32,
+        owner: &InstanceId,
+        mark: u64,
+    ) -> Result<Leased, StoreError> {
+        let owner = owner.clone();
+        self.write(move |writer| writer.lease_block(list, n, &owner, mark)).await
     }
 
     pub(super) async fn return_tail(&self, block: &Block, from: u32) -> Result<bool, StoreError> {
@@ -107,6 +120,7 @@ impl SqliteStore {
 
     pub(super) async fn apply(
         &self,
+        _pool: &PoolId,
         requests: Vec<Vec<StatusChange>>,
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
@@ -117,6 +131,7 @@ impl SqliteStore {
         &self,
         list: ListId,
         publication: Publication,
+        _taken: Timestamp,
         fence: Fence,
     ) -> Result<(), StoreError> {
         self.write(move |writer| writer.settle(list, publication, fence)).await
@@ -129,17 +144,27 @@ impl SqliteStore {
     pub(super) async fn lease_publisher(
         &self,
         pool: &PoolId,
-        holder: &str,
+        holder: &InstanceId,
         now: Timestamp,
         term: Duration,
+        patience: Duration,
     ) -> Result<Option<Fence>, StoreError> {
-        let (pool, holder) = (pool.clone(), holder.to_owned());
-        self.write(move |writer| writer.lease_publisher(&pool, &holder, now, term)).await
+        let (pool, holder) = (pool.clone(), holder.clone());
+        self.write(move |writer| writer.lease_publisher(&pool, &holder, now, term, patience)).await
     }
 
-    pub(super) async fn open_lists(&self, pool: &PoolId) -> Result<Vec<OpenList>, StoreError> {
+    pub(super) async fn fence(&self, pool: &PoolId) -> Result<Fence, StoreError> {
         let pool = pool.clone();
-        self.read(move |connection| read::open_lists(connection, &pool)).await
+        self.read(move |connection| read::fence(connection, &pool)).await
+    }
+
+    pub(super) async fn open_lists(
+        &self,
+        pool: &PoolId,
+        owner: &InstanceId,
+    ) -> Result<Vec<OpenList>, StoreError> {
+        let (pool, owner) = (pool.clone(), owner.clone());
+        self.read(move |connection| read::open_lists(connection, &pool, &owner)).await
     }
 
     pub(super) async fn dirty(&self, pool: &PoolId) -> Result<Vec<Pending>, StoreError> {
@@ -155,6 +180,11 @@ impl SqliteStore {
     pub(super) async fn snapshot(&self, list: ListId) -> Result<Snapshot, StoreError> {
         self.read(move |connection| read::snapshot(connection, list)?.ok_or(StoreError::NoSuchList(list)))
             .await
+    }
+
+    pub(super) async fn status(&self, list: ListId, index: Index) -> Result<(Status, u64), StoreError> {
+        let Snapshot { version, array } = self.snapshot(list).await?;
+        Ok((array.get(index), version))
     }
 
     pub(super) async fn changes_since_publication(

@@ -9,7 +9,9 @@ use super::hot::CHUNK_BYTES;
 use crate::clock::Timestamp;
 use crate::pool::PoolId;
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray};
-use crate::store::model::{ListRecord, OpenList, Pending, PoolUsage, Publication, Snapshot, StoreError};
+use crate::store::model::{
+    Fence, InstanceId, ListRecord, OpenList, Pending, PoolUsage, Publication, Snapshot, StoreError,
+};
 
 /// A value in the database that this program never writes.
 fn damaged(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
@@ -23,11 +25,15 @@ fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     row.get_ref(column)?.as_str()?.parse().map_err(|error| damaged(column, error))
 }
 
-pub(super) fn open_lists(connection: &Connection, pool: &PoolId) -> Result<Vec<OpenList>, StoreError> {
+pub(super) fn open_lists(
+    connection: &Connection,
+    pool: &PoolId,
+    owner: &InstanceId,
+) -> Result<Vec<OpenList>, StoreError> {
     let sql = "SELECT uuid, leased, published_version IS NOT NULL FROM list
-               WHERE pool = (SELECT id FROM pool WHERE name = ?1) AND open = 1 ORDER BY id";
+               WHERE pool = (SELECT id FROM pool WHERE name = ?1) AND open = 1 AND owner = ?2 ORDER BY id";
     let mut query = connection.prepare_cached(sql)?;
-    let rows = query.query_map([pool.as_str()], |row| {
+    let rows = query.query_map([pool.as_str(), owner.as_str()], |row| {
         Ok(OpenList { id: parsed(row, 0)?, leased: row.get(1)?, published: row.get(2)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -124,7 +130,8 @@ pub(super) fn changes_since_publication(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-const RECORD: &str = "SELECT list.uuid, pool.name, list.leased, list.open, list.version,
+const RECORD: &str =
+    "SELECT list.uuid, pool.name, list.leased, list.leases, list.owner, list.open, list.version,
                              list.published_version, list.published_iat, list.resign_at
                       FROM list JOIN pool ON pool.id = list.pool";
 
@@ -133,9 +140,11 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
         id: parsed(row, 0)?,
         pool: parsed(row, 1)?,
         leased: row.get(2)?,
-        open: row.get(3)?,
-        version: row.get(4)?,
-        published: publication(row, 5)?,
+        lease: row.get(3)?,
+        owner: parsed(row, 4)?,
+        open: row.get(5)?,
+        version: row.get(6)?,
+        published: publication(row, 7)?,
     })
 }
 
@@ -148,6 +157,12 @@ pub(super) fn lists(connection: &Connection, pool: &PoolId) -> Result<Vec<ListRe
     let mut query = connection.prepare_cached(&format!("{RECORD} WHERE pool.name = ?1 ORDER BY list.id"))?;
     let rows = query.query_map([pool.as_str()], record)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn fence(connection: &Connection, pool: &PoolId) -> Result<Fence, StoreError> {
+    let mut query = connection.prepare_cached("SELECT fence FROM pool WHERE name = ?1")?;
+    let fence = query.query_row([pool.as_str()], |row| row.get(0)).optional()?;
+    fence.map(Fence).ok_or_else(|| StoreError::NoSuchPool(pool.clone()))
 }
 
 pub(super) fn pools(connection: &Connection) -> Result<Vec<(PoolId, u64)>, StoreError> {

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
 use crate::store::Applied;
-use crate::store::model::{Block, Fence, Publication, Refusal, StatusChange, StoreError};
+use crate::store::model::{Block, Fence, InstanceId, Leased, Publication, Refusal, StatusChange, StoreError};
 
 pub(super) struct Writer {
     connection: Connection,
@@ -97,39 +97,46 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn open_list(&mut self, pool: &PoolId) -> Result<ListId, StoreError> {
+    pub(super) fn open_list(&mut self, pool: &PoolId, owner: &InstanceId) -> Result<ListId, StoreError> {
         let list = ListId::random();
         let mut key = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut key)
             .map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
-        let sql =
-            "INSERT INTO list (uuid, pool, permutation_key) SELECT ?1, id, ?2 FROM pool WHERE name = ?3";
-        let inserted =
-            self.connection.prepare_cached(sql)?.execute(params![list.to_string(), key, pool.as_str()])?;
+        let sql = "INSERT INTO list (uuid, pool, permutation_key, owner) SELECT ?1, id, ?2, ?3 FROM pool WHERE name = ?4";
+        let values = params![list.to_string(), key, owner.as_str(), pool.as_str()];
+        let inserted = self.connection.prepare_cached(sql)?.execute(values)?;
         if inserted == 0 { Err(StoreError::NoSuchPool(pool.clone())) } else { Ok(list) }
     }
 
-    pub(super) fn lease_block(&mut self, list: ListId, n: u32) -> Result<Option<Block>, StoreError> {
-        let sql = "SELECT list.id, list.leased, list.leases, list.permutation_key, pool.size FROM list JOIN pool ON pool.id = list.pool
-                   WHERE list.uuid = ?1 AND list.open = 1";
+    pub(super) fn lease_block(
+        &mut self,
+        list: ListId,
+        n: u32,
+        owner: &InstanceId,
+        mark: u64,
+    ) -> Result<Leased, StoreError> {
+        let sql = "SELECT list.id, list.leased, list.leases, list.permutation_key, list.open, pool.size
+                   FROM list JOIN pool ON pool.id = list.pool
+                   WHERE list.uuid = ?1 AND list.owner = ?2";
         let found = self
             .connection
             .prepare_cached(sql)?
-            .query_row([list.to_string()], |row| {
+            .query_row(params![list.to_string(), owner.as_str()], |row| {
                 let (id, leased, leases): (i64, u32, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                Ok((id, leased, leases, row.get(3)?, row.get::<_, u32>(4)?))
+                Ok((id, leased, leases, row.get(3)?, row.get(4)?, row.get::<_, u32>(5)?))
             })
             .optional()?;
-        let Some((id, leased, leases, key, size)) = found else { return Ok(None) };
-        let end = leased.saturating_add(n).min(size);
-        if end == leased {
-            return Ok(None);
+        let Some((id, leased, leases, key, open, size)) = found else { return Ok(Leased::Nothing) };
+        if leases < mark {
+            return Ok(Leased::Behind { lease: leases });
         }
+        let end = leased.saturating_add(n).min(size);
+        let (true, Some(key), true) = (open, key, end > leased) else { return Ok(Leased::Nothing) };
         let lease = leases + 1;
         self.connection
             .prepare_cached("UPDATE list SET leased = ?2, leases = ?3, open = ?4 WHERE id = ?1")?
             .execute(params![id, end, lease, end < size])?;
-        Ok(Some(Block { list, key, positions: leased..end, lease }))
+        Ok(Leased::Block(Block { list, key, positions: leased..end, lease }))
     }
 
     pub(super) fn return_tail(&mut self, block: &Block, from: u32) -> Result<bool, StoreError> {
@@ -300,17 +307,21 @@ impl Writer {
     pub(super) fn lease_publisher(
         &mut self,
         pool: &PoolId,
-        holder: &str,
+        holder: &InstanceId,
         now: Timestamp,
         term: Duration,
+        patience: Duration,
     ) -> Result<Option<Fence>, StoreError> {
         // SQLite reads the old values on the right side of SET, so the fence grows exactly when the holder changes.
         let sql = "UPDATE pool SET fence = fence + (holder <> ?2), holder = ?2, held_until = ?4
-                   WHERE name = ?1 AND (holder = ?2 OR held_until <= ?3) RETURNING fence";
+                   WHERE name = ?1 AND (holder = ?2 OR holder = '' OR held_until + ?5 <= ?3) RETURNING fence";
         let mut update = self.connection.prepare_cached(sql)?;
         let until = now.plus(term).millis();
+        let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX / 4);
         let fence = update
-            .query_row(params![pool.as_str(), holder, now.millis(), until], |row| row.get(0))
+            .query_row(params![pool.as_str(), holder.as_str(), now.millis(), until, patience], |row| {
+                row.get(0)
+            })
             .optional()?;
         Ok(fence.map(Fence))
     }

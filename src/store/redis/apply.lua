@@ -1,0 +1,119 @@
+-- Sets statuses: each request all or nothing, in order, all of them one atomic step.
+-- KEYS  1 dirty  then for each list its hash and its bytes
+-- ARGV  1 now (ms)  2 bits per entry  3 final status ('': none)  4 bytes of an array
+--       5.. for each request: its number of changes, then for each change: number of the list (from 1), bit offset, value
+--       Values are relative to the pool's default status, so that missing bytes mean that.
+-- Reply for each request: 0 applied, n change n (from 1) would leave the final status, -n change n has no such list
+
+local now, width, final, length = ARGV[1], 'u' .. ARGV[2], ARGV[3], tonumber(ARGV[4])
+local lists = (#KEYS - 1) / 2
+-- Lua's stack holds 8000 values; each operation has up to four.
+local OPERATIONS_MAX = 4 * 1000
+
+local function hash_of(list) return KEYS[2 * list] end
+local function bytes_of(list) return KEYS[2 * list + 1] end
+
+local function bitfield(list, operations)
+  local replies = {}
+  for first = 1, #operations, OPERATIONS_MAX do
+    local last = math.min(first + OPERATIONS_MAX - 1, #operations)
+    for _, reply in ipairs(redis.call('BITFIELD', bytes_of(list), unpack(operations, first, last))) do
+      replies[#replies + 1] = reply
+    end
+  end
+  return replies
+end
+
+local versions = {}
+for list = 1, lists do
+  versions[list] = redis.call('HGET', hash_of(list), 'version')
+end
+
+-- What stands in the entries that are named, where it decides.
+local stored = {}
+if final ~= '' then
+  local offsets = {}
+  local at = 5
+  while at <= #ARGV do
+    for _ = 1, tonumber(ARGV[at]) do
+      local list, offset = tonumber(ARGV[at + 1]), ARGV[at + 2]
+      offsets[list] = offsets[list] or {}
+      stored[list] = stored[list] or {}
+      if not stored[list][offset] then
+        stored[list][offset] = 0
+        table.insert(offsets[list], offset)
+      end
+      at = at + 3
+    end
+    at = at + 1
+  end
+  for list, named in pairs(offsets) do
+    -- A multiple of three to a call, so that none is cut in the middle.
+    for first = 1, #named, 1000 do
+      local gets = {}
+      for n = first, math.min(first + 999, #named) do
+        gets[#gets + 1] = 'GET'
+        gets[#gets + 1] = width
+        gets[#gets + 1] = named[n]
+      end
+      for n, value in ipairs(redis.call('BITFIELD', bytes_of(list), unpack(gets))) do
+        stored[list][named[first + n - 1]] = value
+      end
+    end
+  end
+  final = tonumber(final)
+end
+
+local replies, sets = {}, {}
+local at = 5
+while at <= #ARGV do
+  local changes, refused, undo = tonumber(ARGV[at]), 0, {}
+  for change = 1, changes do
+    local base = at + 3 * change - 2
+    local list, offset, value = tonumber(ARGV[base]), ARGV[base + 1], tonumber(ARGV[base + 2])
+    if not versions[list] then
+      refused = -change
+      break
+    end
+    if final ~= '' then
+      local old = stored[list][offset]
+      if old == final and value ~= old then
+        refused = change
+        break
+      end
+      undo[#undo + 1] = {list, offset, old}
+      stored[list][offset] = value
+    end
+  end
+  if refused == 0 then
+    for change = 1, changes do
+      local base = at + 3 * change - 2
+      local list = tonumber(ARGV[base])
+      local operations = sets[list] or {}
+      sets[list] = operations
+      operations[#operations + 1] = 'SET'
+      operations[#operations + 1] = width
+      operations[#operations + 1] = ARGV[base + 1]
+      operations[#operations + 1] = ARGV[base + 2]
+    end
+  else
+    for n = #undo, 1, -1 do
+      local list, offset, old = unpack(undo[n])
+      stored[list][offset] = old
+    end
+  end
+  replies[#replies + 1] = refused
+  at = at + 1 + 3 * changes
+end
+
+for list, operations in pairs(sets) do
+  if redis.call('STRLEN', bytes_of(list)) == 0 then
+    -- In its full length at once: growing would leave up to as much again unused.
+    redis.call('SETRANGE', bytes_of(list), length - 1, '\0')
+  end
+  bitfield(list, operations)
+  redis.call('HINCRBY', hash_of(list), 'version', 1)
+  -- The key of a list ends with its id.
+  redis.call('ZADD', KEYS[1], 'NX', now, string.sub(hash_of(list), -36))
+end
+return replies

@@ -1,0 +1,131 @@
+//! Whether a server keeps what it acknowledges: it is a master, fsyncs before it answers, never evicts, and has the replicas
+//! that the settings demand.
+
+use std::collections::HashMap;
+
+use deadpool_redis::redis::aio::ConnectionLike;
+use deadpool_redis::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use deadpool_redis::redis::{Cmd, FromRedisValue, Pipeline, RedisResult, Value, cmd};
+
+use crate::config::{Persistence, RedisConfig};
+
+/// What must be set how, and why.
+const DEMANDS: [(&str, &str, &str); 4] = [
+    ("appendonly", "yes", "without its log a restart loses everything since the latest snapshot"),
+    ("appendfsync", "always", "otherwise a crash loses writes that were acknowledged"),
+    ("no-appendfsync-on-rewrite", "no", "otherwise it stops fsyncing while it rewrites its log"),
+    ("maxmemory-policy", "noeviction", "otherwise it removes lists when memory runs short"),
+];
+const REPLICAS_TO_WRITE: &str = "min-replicas-to-write";
+
+/// What one server says of itself.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    address: String,
+    settings: HashMap<String, String>,
+    role: String,
+    replicas: u32,
+}
+
+/// Asks one server.
+pub(super) async fn ask(connection: &mut impl ConnectionLike) -> RedisResult<Server> {
+    let mut commands = Pipeline::new();
+    for command in questions() {
+        commands.add_command(command);
+    }
+    let answers = connection.req_packed_commands(&commands, 0, commands.len()).await?;
+    Server::default().with(answers)
+}
+
+/// Asks every master of a cluster. A replica is asked when it has become one.
+pub(super) async fn ask_cluster(
+    connection: &mut deadpool_redis::cluster::Connection,
+) -> RedisResult<Vec<Server>> {
+    let mut answers: HashMap<String, Vec<Value>> = HashMap::new();
+    for command in questions() {
+        let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        if let Value::Map(of_servers) = connection.route_command(command, masters).await? {
+            for (address, answer) in of_servers {
+                answers.entry(String::from_redis_value(address)?).or_default().push(answer);
+            }
+        }
+    }
+    let servers =
+        answers.into_iter().map(|(address, answers)| Server { address, ..Server::default() }.with(answers));
+    servers.collect()
+}
+
+fn questions() -> Vec<Cmd> {
+    let names = DEMANDS.iter().map(|(name, _, _)| *name).chain([REPLICAS_TO_WRITE]);
+    let mut questions = vec![cmd("INFO").arg("replication").take()];
+    questions.extend(names.map(|name| cmd("CONFIG").arg("GET").arg(name).take()));
+    questions
+}
+
+impl Server {
+    /// Reads the answers to the questions, in their order. Where `CONFIG` is not permitted, nothing is known of the settings.
+    fn with(mut self, answers: Vec<Value>) -> RedisResult<Self> {
+        let mut answers = answers.into_iter();
+        let info = String::from_redis_value(answers.next().unwrap_or(Value::Nil).extract_error()?)?;
+        for line in info.lines() {
+            match line.split_once(':') {
+                Some(("role", role)) => self.role = role.to_owned(),
+                Some(("connected_slaves", replicas)) => self.replicas = replicas.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+        for answer in answers.filter_map(|answer| answer.extract_error().ok()) {
+            self.settings.extend(HashMap::<String, String>::from_redis_value(answer)?);
+        }
+        Ok(self)
+    }
+
+    fn is_master(&self) -> bool {
+        self.role == "master"
+    }
+}
+
+/// The first demand that a server does not meet, with what to do.
+pub(super) fn violation(servers: &[Server], config: &RedisConfig) -> Option<String> {
+    if !servers.iter().any(Server::is_master) {
+        return Some("the server is a replica, not the master; name the master, or its sentinels".to_owned());
+    }
+    servers.iter().find_map(|server| {
+        let why = of_settings(server, config).or_else(|| of_replicas(server, config))?;
+        Some(if server.address.is_empty() { why } else { format!("{} {why}", server.address) })
+    })
+}
+
+fn of_settings(server: &Server, config: &RedisConfig) -> Option<String> {
+    if config.persistence == Persistence::Disabled {
+        return None;
+    }
+    DEMANDS.iter().find_map(|(name, demanded, why)| match server.settings.get(*name) {
+        Some(value) if value == demanded => None,
+        Some(value) => Some(format!(
+            "has {name} {value}, must have {demanded}: {why} (redis-cli CONFIG SET {name} {demanded}, and in redis.conf)"
+        )),
+        None => Some(format!(
+            "does not say what {name} is; permit `CONFIG GET` to this user, or set persistence-strategy to disabled"
+        )),
+    })
+}
+
+fn of_replicas(server: &Server, config: &RedisConfig) -> Option<String> {
+    if config.replicas == 0 || !server.is_master() {
+        return None;
+    }
+    if server.replicas < config.replicas {
+        let (there, wanted) = (server.replicas, config.replicas);
+        return Some(format!("has {there} replicas connected, redis.replicas demands {wanted}"));
+    }
+    let to_write = server.settings.get(REPLICAS_TO_WRITE).and_then(|value| value.parse::<u32>().ok());
+    if to_write.is_some_and(|to_write| to_write < config.replicas) {
+        let wanted = config.replicas;
+        return Some(format!(
+            "has {REPLICAS_TO_WRITE} below {wanted}: cut off from its replicas it would go on taking writes that a \
+             failover loses (redis-cli CONFIG SET {REPLICAS_TO_WRITE} {wanted}, and in redis.conf)"
+        ));
+    }
+    None
+}

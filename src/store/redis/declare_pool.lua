@@ -1,0 +1,13 @@
+-- Creates a pool, or tells with which shape it was created.
+-- KEYS  1 pool
+-- ARGV  1 public-url  2 bits  3 size  4 default-status  5 final-status ('null': none)
+-- Reply the stored shape, in the order of ARGV
+
+local settings = {'public-url', 'bits', 'size', 'default-status', 'final-status'}
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  for n, setting in ipairs(settings) do
+    redis.call('HSET', KEYS[1], setting, ARGV[n])
+  end
+  redis.call('HSET', KEYS[1], 'made', 0, 'leased', 0, 'free', 0, 'fence', 0, 'holder', '', 'held-until', 0)
+end
+return redis.call('HMGET', KEYS[1], unpack(settings))

@@ -1,0 +1,66 @@
+//! The names of all keys. What belongs to a pool carries its hash tag, so that a cluster keeps it together and every script
+//! works on one node.
+
+use crate::pool::PoolId;
+use crate::status_list::ListId;
+
+/// Names keys under one prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// Set: the names of all pools that were ever declared.
+    pub(super) fn pools(&self) -> String {
+        format!("{}:pools", self.prefix)
+    }
+
+    /// String: the name of the list's pool, for ever.
+    pub(super) fn pool_of(&self, list: &ListId) -> String {
+        format!("{}:list:{list}", self.prefix)
+    }
+
+    /// Hash: the pool's shape, sums over its lists, and who publishes it.
+    pub(super) fn pool(&self, pool: &PoolId) -> String {
+        format!("{}:{{{pool}}}", self.prefix)
+    }
+
+    /// Sorted set: all lists in the order of their making.
+    pub(super) fn lists(&self, pool: &PoolId) -> String {
+        self.of(pool, "lists")
+    }
+
+    /// Sorted set: the lists that still give references, in the order of their making.
+    pub(super) fn open(&self, pool: &PoolId) -> String {
+        self.of(pool, "open")
+    }
+
+    /// Sorted set: lists with unpublished changes, by the time of the first of them (ms).
+    pub(super) fn dirty(&self, pool: &PoolId) -> String {
+        self.of(pool, "dirty")
+    }
+
+    /// Sorted set: all lists by the time when they are to be signed again (s).
+    pub(super) fn due(&self, pool: &PoolId) -> String {
+        self.of(pool, "due")
+    }
+
+    /// Hash: what is known of a list.
+    pub(super) fn list(&self, pool: &PoolId, list: &ListId) -> String {
+        self.of(pool, &format!("list:{list}"))
+    }
+
+    /// String: a list's packed statuses, relative to the pool's default status.
+    pub(super) fn bytes(&self, pool: &PoolId, list: &ListId) -> String {
+        self.of(pool, &format!("bytes:{list}"))
+    }
+
+    fn of(&self, pool: &PoolId, what: &str) -> String {
+        format!("{}:{{{pool}}}:{what}", self.prefix)
+    }
+}

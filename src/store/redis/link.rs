@@ -1,0 +1,170 @@
+//! The way to Redis, and whether it may be used at present.
+//!
+//! Invariants: a write is answered only after the demanded replicas have it; a connection that failed in any way is not used
+//! again; while the link is closed, nobody waits for a server that is known not to answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_redis::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use tokio::sync::{Notify, watch};
+
+use super::checks;
+use super::pools::{Connection, Pools};
+use super::scripts::Call;
+use crate::config::RedisConfig;
+use crate::store::StoreError;
+
+/// Why nothing is sent to Redis at present; `None`: the link is open.
+type Closed = Option<Arc<str>>;
+
+/// Connections to Redis, and whether they may be used.
+pub(super) struct Link {
+    pools: Pools,
+    pub(super) config: RedisConfig,
+    closed: watch::Sender<Closed>,
+    /// The watcher is to look at once.
+    pub(super) doubted: Arc<Notify>,
+}
+
+impl Link {
+    /// A link that is closed until the first check.
+    pub(super) fn new(config: RedisConfig) -> Result<Self, StoreError> {
+        let pools = Pools::new(&config)
+            .map_err(|why| StoreError::Open { path: config.target.to_string(), why: why.to_string() })?;
+        let (closed, _) = watch::channel(Some(Arc::from("it was not asked yet")));
+        Ok(Self { pools, config, closed, doubted: Arc::default() })
+    }
+
+    /// Whether requests are sent.
+    pub(super) fn is_open(&self) -> bool {
+        self.closed.borrow().is_none()
+    }
+
+    /// Opens the link, or closes it; logs when that changes something.
+    pub(super) fn set(&self, closed: Closed) {
+        self.closed.send_if_modified(|now| {
+            if *now == closed {
+                return false;
+            }
+            match &closed {
+                Some(why) => tracing::error!(redis = %self.config.target, %why, "Redis cannot be used; writes answer 503"),
+                None => tracing::info!(redis = %self.config.target, "Redis can be used"),
+            }
+            *now = closed;
+            true
+        });
+    }
+
+    /// One atomic step, durable as far as the settings demand when it is answered.
+    pub(super) async fn write(&self, call: &Call) -> Result<Value, StoreError> {
+        self.refuse_if_closed()?;
+        let mut answers = match self.send(&self.confirmed(call.by_name())).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.send(&self.confirmed(call.by_source())).await
+            }
+            sent => sent,
+        }
+        .map_err(|error| self.doubt(&error))?;
+        self.check_replicas(&answers)?;
+        Ok(answers.swap_remove(0))
+    }
+
+    /// A write that needs no script.
+    pub(super) async fn write_plain(&self, command: Cmd) -> Result<(), StoreError> {
+        self.refuse_if_closed()?;
+        let answers = self.send(&self.confirmed(command)).await.map_err(|error| self.doubt(&error))?;
+        self.check_replicas(&answers)
+    }
+
+    /// Reads; the answers come in the order of the commands, which need not be one atomic step.
+    pub(super) async fn read(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        self.refuse_if_closed()?;
+        self.send(commands).await.map_err(|error| self.doubt(&error))
+    }
+
+    /// Looks whether the server, or every server of a cluster, keeps what it acknowledges; opens or closes the link.
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        let checked = match self.ask_servers().await {
+            Ok(servers) => checks::violation(&servers, &self.config),
+            Err(error) => Some(error.to_string()),
+        };
+        self.set(checked.as_deref().map(Arc::from));
+        checked.map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+    }
+
+    async fn ask_servers(&self) -> RedisResult<Vec<checks::Server>> {
+        let asking = async {
+            match self.pools.get().await? {
+                Connection::Single(mut connection) => Ok(vec![checks::ask(&mut *connection).await?]),
+                Connection::Sentinel(mut connection) => Ok(vec![checks::ask(&mut *connection).await?]),
+                Connection::Cluster(mut connection) => checks::ask_cluster(&mut connection).await,
+            }
+        };
+        let asked = tokio::time::timeout(self.config.command_timeout, asking).await;
+        asked.unwrap_or_else(|_| Err(timed_out(self.config.command_timeout)))
+    }
+
+    fn refuse_if_closed(&self) -> Result<(), StoreError> {
+        match &*self.closed.borrow() {
+            Some(why) => Err(StoreError::Unavailable(format!("Redis: {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// `command`, and after it the wait for the replicas, which holds for what was written on the same connection.
+    fn confirmed(&self, command: Cmd) -> Pipeline {
+        let mut commands = Pipeline::with_capacity(2);
+        commands.add_command(command);
+        if self.config.replicas > 0 {
+            let patience = self.config.replica_timeout.as_millis();
+            commands.cmd("WAIT").arg(self.config.replicas).arg(u64::try_from(patience).unwrap_or(u64::MAX));
+        }
+        commands
+    }
+
+    fn check_replicas(&self, answers: &[Value]) -> Result<(), StoreError> {
+        let wanted = i64::from(self.config.replicas);
+        match answers.get(1) {
+            Some(Value::Int(confirmed)) if *confirmed >= wanted => Ok(()),
+            None if wanted == 0 => Ok(()),
+            confirmed => {
+                self.doubted.notify_one();
+                let confirmed = if let Some(Value::Int(confirmed)) = confirmed { *confirmed } else { 0 };
+                Err(StoreError::Unavailable(format!(
+                    "{confirmed} of {wanted} replicas confirmed a write within {:?}; whether it stands is unknown",
+                    self.config.replica_timeout
+                )))
+            }
+        }
+    }
+
+    /// Sends commands on one connection, in order.
+    async fn send(&self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        let sending = async {
+            let mut connection = self.pools.get().await?;
+            let sent = connection.send(commands).await;
+            if sent.as_ref().is_err_and(|error| error.kind() != ErrorKind::Server(ServerErrorKind::NoScript))
+            {
+                connection.discard();
+            }
+            sent
+        };
+        // A connection on which an answer is still due is dropped with the future, and never used again.
+        let sent = tokio::time::timeout(self.config.command_timeout, sending).await;
+        sent.unwrap_or_else(|_| Err(timed_out(self.config.command_timeout)))
+    }
+
+    /// After a failure nothing is sent until a check has found Redis well again.
+    fn doubt(&self, error: &RedisError) -> StoreError {
+        self.pools.forget_idle();
+        self.set(Some(Arc::from(error.to_string())));
+        self.doubted.notify_one();
+        StoreError::Unavailable(format!("Redis: {error}"))
+    }
+}
+
+fn timed_out(after: Duration) -> RedisError {
+    let why = format!("no answer within {after:?}");
+    RedisError::from(std::io::Error::new(std::io::ErrorKind::TimedOut, why))
+}

@@ -1,0 +1,140 @@
+//! The backend for several instances: Redis, alone, behind sentinels, or as a cluster.
+//!
+//! Every step is one Lua script (`*.lua`) on the keys of one pool, which share a slot of a cluster; `keys.rs` names them.
+//! Statuses are packed as in the token, but relative to the pool's default status, so that missing bytes mean that.
+//! Nothing is acknowledged before Redis has fsynced it (`appendfsync always`, which `checks.rs` watches) and the demanded
+//! replicas have it. A command without an answer is *unknown*: every step may be repeated.
+
+mod checks;
+mod keys;
+mod link;
+mod pools;
+mod read;
+mod reply;
+mod scripts;
+mod write;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use deadpool_redis::redis::{Cmd, FromRedisValue, Pipeline, cmd};
+use tokio::time::Instant;
+
+use super::model::StoreError;
+use crate::config::RedisConfig;
+use crate::pool::{PoolId, PoolShape};
+use crate::status_list::{Capacity, ListId};
+use keys::Keys;
+use link::Link;
+use reply::{damaged, part, unexpected};
+use scripts::Call;
+
+/// How long a start waits for a Redis that does not answer yet.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a Redis that cannot be used is asked again.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How often one that can be used is asked whether that is still so.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
+/// The most lists that are asked for in one round trip.
+const PAGE: usize = 500;
+
+/// A handle; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct RedisStore(Arc<Shared>);
+
+struct Shared {
+    link: Link,
+    keys: Keys,
+    /// The declared pools.
+    shapes: RwLock<HashMap<PoolId, Arc<PoolShape>>>,
+    /// Which pool a list belongs to: that never changes.
+    pools: RwLock<HashMap<ListId, PoolId>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("server", &self.link.config.target).finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// Connects, and checks that Redis keeps what it acknowledges. Waits a moment for one that is starting as well.
+    pub async fn open(config: &RedisConfig) -> Result<Self, StoreError> {
+        let link = Link::new(config.clone())?;
+        let begun = Instant::now();
+        while let Err(error) = link.check().await {
+            if begun.elapsed() > START_PATIENCE {
+                return Err(StoreError::Open { path: config.target.to_string(), why: error.to_string() });
+            }
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+        let keys = Keys::new(&config.key_prefix);
+        let shared = Shared { link, keys, shapes: RwLock::default(), pools: RwLock::default() };
+        let store = Self(Arc::new(shared));
+        tokio::spawn(watch(Arc::downgrade(&store.0)));
+        Ok(store)
+    }
+
+    pub(super) async fn ended(&self) {
+        // Connections come back, so this backend never ends.
+        std::future::pending().await
+    }
+
+    async fn pool_of(&self, list: ListId) -> Result<PoolId, StoreError> {
+        self.find_pool(list).await?.ok_or(StoreError::NoSuchList(list))
+    }
+
+    async fn find_pool(&self, list: ListId) -> Result<Option<PoolId>, StoreError> {
+        let known = self.0.pools.read().unwrap_or_else(PoisonError::into_inner).get(&list).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let name: Option<String> = self.read_one(cmd("GET").arg(self.0.keys.pool_of(&list)).take()).await?;
+        let Some(name) = name else { return Ok(None) };
+        let pool: PoolId = name.parse().map_err(|error| damaged(&error))?;
+        self.0.pools.write().unwrap_or_else(PoisonError::into_inner).insert(list, pool.clone());
+        Ok(Some(pool))
+    }
+
+    fn shape(&self, pool: &PoolId) -> Result<Arc<PoolShape>, StoreError> {
+        let shapes = self.0.shapes.read().unwrap_or_else(PoisonError::into_inner);
+        let undeclared = || {
+            StoreError::Unavailable(format!("the list belongs to pool {pool}, which is not in the settings"))
+        };
+        shapes.get(pool).cloned().ok_or_else(undeclared)
+    }
+
+    async fn write<T: FromRedisValue>(&self, call: &Call) -> Result<T, StoreError> {
+        T::from_redis_value(self.0.link.write(call).await?).map_err(unexpected)
+    }
+
+    async fn read_one<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
+        let mut commands = Pipeline::with_capacity(1);
+        commands.add_command(command);
+        part(&self.0.link.read(&commands).await?, 0)
+    }
+}
+
+/// Looks after the link as long as there is a handle of the store.
+async fn watch(shared: Weak<Shared>) {
+    while let Some(store) = shared.upgrade() {
+        // A failed check has closed the link, and said why.
+        let _ = store.link.check().await;
+        let pause = if store.link.is_open() { CHECK_EVERY } else { PROBE_EVERY };
+        let doubted = Arc::clone(&store.link.doubted);
+        drop(store);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = doubted.notified() => {}
+        }
+    }
+}
+
+/// Where an entry begins as Redis counts bits, from the most significant bit of each byte; a token counts from the least.
+fn bit_offset(capacity: Capacity, idx: u64) -> u64 {
+    let bits = u64::from(capacity.bits().get());
+    let (byte, shift) = (idx * bits / 8, idx * bits % 8);
+    byte * 8 + 8 - bits - shift
+}

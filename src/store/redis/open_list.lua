@@ -1,0 +1,17 @@
+-- Opens a list. It is due at once, because it was never published.
+-- KEYS  1 pool  2 lists  3 open  4 due  5 list
+-- ARGV  1 list id  2 permutation key  3 owner
+-- Reply 1, or 0 if there is no such pool
+
+local size = redis.call('HGET', KEYS[1], 'size')
+if not size then
+  return 0
+end
+local number = redis.call('HINCRBY', KEYS[1], 'made', 1)
+redis.call('HINCRBY', KEYS[1], 'free', size)
+redis.call('ZADD', KEYS[2], number, ARGV[1])
+redis.call('ZADD', KEYS[3], number, ARGV[1])
+redis.call('ZADD', KEYS[4], 0, ARGV[1])
+redis.call('HSET', KEYS[5], 'number', number, 'key', ARGV[2], 'owner', ARGV[3],
+  'leased', 0, 'lease', 0, 'open', 1, 'version', 0, 'resign-at', 0)
+return 1

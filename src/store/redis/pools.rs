@@ -1,0 +1,163 @@
+//! Connections through deadpool-redis: to one server, to the master that sentinels name, or to a cluster.
+
+use deadpool_redis::redis::aio::{ConnectionLike, MultiplexedConnection};
+use deadpool_redis::redis::{self, AsyncConnectionConfig, Pipeline, RedisError, RedisResult, Value};
+use deadpool_redis::{
+    ConnectionAddr, ConnectionInfo, HookError, PoolConfig, RedisConnectionInfo, Runtime, Timeouts, cluster,
+    sentinel,
+};
+use secrecy::ExposeSecret;
+
+use crate::config::{RedisAddress, RedisConfig, RedisTarget};
+
+/// Connections that are used again.
+pub(super) enum Pools {
+    Single(deadpool_redis::Pool),
+    Sentinel(sentinel::Pool),
+    Cluster(cluster::Pool),
+}
+
+/// One of them, for one caller at a time.
+pub(super) enum Connection {
+    Single(deadpool_redis::Connection),
+    Sentinel(sentinel::Connection),
+    Cluster(cluster::Connection),
+}
+
+impl Pools {
+    pub(super) fn new(config: &RedisConfig) -> Result<Self, Box<dyn std::error::Error>> {
+        let limits = PoolConfig {
+            max_size: config.connections,
+            timeouts: Timeouts {
+                wait: Some(config.command_timeout),
+                create: Some(config.connect_timeout),
+                recycle: Some(config.command_timeout),
+            },
+            ..PoolConfig::default()
+        };
+        let timeout = config.command_timeout;
+        Ok(match &config.target {
+            RedisTarget::Single(address) => {
+                let settings = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(config.connect_timeout))
+                    .set_response_timeout(Some(timeout));
+                let server = server(config, address);
+                let manager = deadpool_redis::Manager::new_with_config(server, settings)?;
+                let new = deadpool_redis::Hook::async_fn(|connection: &mut MultiplexedConnection, _| {
+                    Box::pin(async { refuse_replica(connection).await })
+                });
+                let pool = deadpool_redis::Pool::builder(manager).config(limits).post_create(new);
+                Self::Single(pool.runtime(Runtime::Tokio1).build()?)
+            }
+            RedisTarget::Sentinel { master, nodes } => {
+                // Sentinels are asked without a password, which is that of the servers behind them.
+                let sentinels = nodes.iter().map(|node| ConnectionInfo {
+                    addr: address_of(config, node),
+                    redis: RedisConnectionInfo::default(),
+                });
+                let behind = sentinel::SentinelNodeConnectionInfo {
+                    tls_mode: config.tls.then_some(sentinel::TlsMode::Secure),
+                    redis_connection_info: Some(login(config)),
+                };
+                let manager = sentinel::Manager::new(
+                    sentinels.collect(),
+                    master.clone(),
+                    Some(behind),
+                    sentinel::SentinelServerType::Master,
+                )?;
+                let new = sentinel::Hook::async_fn(move |connection: &mut MultiplexedConnection, _| {
+                    Box::pin(async move {
+                        connection.set_response_timeout(timeout);
+                        refuse_replica(connection).await
+                    })
+                });
+                let pool = sentinel::Pool::builder(manager).config(limits).post_create(new);
+                Self::Sentinel(pool.runtime(Runtime::Tokio1).build()?)
+            }
+            RedisTarget::Cluster { nodes } => {
+                let servers = nodes.iter().map(|node| server(config, node)).collect();
+                let manager = cluster::Manager::new(servers, false)?;
+                Self::Cluster(
+                    cluster::Pool::builder(manager).config(limits).runtime(Runtime::Tokio1).build()?,
+                )
+            }
+        })
+    }
+
+    pub(super) async fn get(&self) -> RedisResult<Connection> {
+        match self {
+            Self::Single(pool) => pool.get().await.map(Connection::Single).map_err(pool_error),
+            Self::Sentinel(pool) => pool.get().await.map(Connection::Sentinel).map_err(pool_error),
+            Self::Cluster(pool) => pool.get().await.map(Connection::Cluster).map_err(pool_error),
+        }
+    }
+
+    /// Closes the connections that nobody uses: they may lead to where the failed one led.
+    pub(super) fn forget_idle(&self) {
+        match self {
+            Self::Single(pool) => drop(pool.retain(|_, _| false)),
+            Self::Sentinel(pool) => drop(pool.retain(|_, _| false)),
+            Self::Cluster(pool) => drop(pool.retain(|_, _| false)),
+        }
+    }
+}
+
+/// A replica answers reads with what may be old, and refuses writes.
+async fn refuse_replica(connection: &mut MultiplexedConnection) -> Result<(), HookError> {
+    let role: Vec<Value> = redis::cmd("ROLE").query_async(connection).await.map_err(HookError::Backend)?;
+    match role.first() {
+        Some(Value::BulkString(role)) if role == b"master" => Ok(()),
+        _ => Err(HookError::message("the server is a replica, not the master")),
+    }
+}
+
+fn pool_error(error: deadpool_redis::PoolError) -> RedisError {
+    match error {
+        deadpool_redis::PoolError::Backend(error) => error,
+        other => RedisError::from(std::io::Error::other(other.to_string())),
+    }
+}
+
+impl Connection {
+    /// The answers to all commands, in order.
+    pub(super) async fn send(&mut self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        let count = commands.len();
+        let answers = match self {
+            Self::Single(connection) => connection.req_packed_commands(commands, 0, count).await,
+            Self::Sentinel(connection) => connection.req_packed_commands(commands, 0, count).await,
+            // Goes to the master of the first key's slot, all of it.
+            Self::Cluster(connection) => connection.req_packed_commands(commands, 0, count).await,
+        }?;
+        answers.into_iter().map(Value::extract_error).collect()
+    }
+
+    /// Closes it.
+    pub(super) fn discard(self) {
+        match self {
+            Self::Single(connection) => drop(deadpool_redis::Connection::take(connection)),
+            Self::Sentinel(connection) => drop(sentinel::Connection::take(connection)),
+            Self::Cluster(connection) => drop(cluster::Connection::take(connection)),
+        }
+    }
+}
+
+fn server(config: &RedisConfig, address: &RedisAddress) -> ConnectionInfo {
+    ConnectionInfo { addr: address_of(config, address), redis: login(config) }
+}
+
+fn address_of(config: &RedisConfig, address: &RedisAddress) -> ConnectionAddr {
+    let RedisAddress { host, port } = address.clone();
+    match config.tls {
+        true => ConnectionAddr::TcpTls { host, port, insecure: false },
+        false => ConnectionAddr::Tcp(host, port),
+    }
+}
+
+fn login(config: &RedisConfig) -> RedisConnectionInfo {
+    RedisConnectionInfo {
+        db: config.database,
+        username: config.username.clone(),
+        password: config.password.as_ref().map(|password| password.expose_secret().to_owned()),
+        ..RedisConnectionInfo::default()
+    }
+}

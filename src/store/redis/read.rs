@@ -1,0 +1,171 @@
+//! Queries. Each may be several commands, which need not be one atomic step.
+
+use std::collections::HashMap;
+
+use deadpool_redis::redis::{FromRedisValue, Pipeline, cmd};
+
+use super::reply::{RECORD, damaged, parsed, part, record, unexpected};
+use super::{PAGE, RedisStore, bit_offset};
+use crate::clock::Timestamp;
+use crate::pool::PoolId;
+use crate::status_list::{Index, ListId, Status, StatusArray};
+use crate::store::model::{
+    Fence, InstanceId, ListRecord, OpenList, Pending, PoolUsage, Snapshot, StoreError,
+};
+
+impl RedisStore {
+    pub(in crate::store) async fn dirty(&self, pool: &PoolId) -> Result<Vec<Pending>, StoreError> {
+        let range = cmd("ZRANGE").arg(self.0.keys.dirty(pool)).arg(0).arg(-1).arg("WITHSCORES").take();
+        let dirty: Vec<(String, u64)> = self.read_one(range).await?;
+        let dirty = dirty.into_iter().map(|(list, since)| Ok((parsed(&list)?, Some(since))));
+        self.pending(pool, dirty.collect::<Result<_, StoreError>>()?).await
+    }
+
+    pub(in crate::store) async fn due(
+        &self,
+        pool: &PoolId,
+        t: Timestamp,
+    ) -> Result<Vec<Pending>, StoreError> {
+        let range = cmd("ZRANGEBYSCORE").arg(self.0.keys.due(pool)).arg("-inf").arg(t.secs()).take();
+        let due: Vec<String> = self.read_one(range).await?;
+        let due = due.iter().map(|list| Ok((parsed(list)?, None))).collect::<Result<_, StoreError>>()?;
+        self.pending(pool, due).await
+    }
+
+    pub(in crate::store) async fn snapshot(&self, list: ListId) -> Result<Snapshot, StoreError> {
+        let pool = self.pool_of(list).await?;
+        let shape = self.shape(&pool)?;
+        let mut commands = Pipeline::with_capacity(2);
+        // The version first: the bytes are then at least as new.
+        commands.cmd("HGET").arg(self.0.keys.list(&pool, &list)).arg("version");
+        commands.cmd("GET").arg(self.0.keys.bytes(&pool, &list));
+        let answers = self.0.link.read(&commands).await?;
+        let version: Option<u64> = part(&answers, 0)?;
+        let version = version.ok_or(StoreError::NoSuchList(list))?;
+        let relative: Option<Vec<u8>> = part(&answers, 1)?;
+        let mut bytes = StatusArray::filled(shape.capacity, shape.default_status).as_bytes().to_vec();
+        for (byte, relative) in bytes.iter_mut().zip(relative.unwrap_or_default()) {
+            *byte ^= relative;
+        }
+        let array = StatusArray::from_bytes(shape.capacity, bytes).map_err(|error| damaged(&error))?;
+        Ok(Snapshot { version, array })
+    }
+
+    pub(in crate::store) async fn status(
+        &self,
+        list: ListId,
+        index: Index,
+    ) -> Result<(Status, u64), StoreError> {
+        let pool = self.pool_of(list).await?;
+        let shape = self.shape(&pool)?;
+        let mut commands = Pipeline::with_capacity(2);
+        commands.cmd("HGET").arg(self.0.keys.list(&pool, &list)).arg("version");
+        commands
+            .cmd("BITFIELD")
+            .arg(self.0.keys.bytes(&pool, &list))
+            .arg("GET")
+            .arg(format!("u{}", shape.capacity.bits()))
+            .arg(bit_offset(shape.capacity, index.get().into()));
+        let answers = self.0.link.read(&commands).await?;
+        let version: Option<u64> = part(&answers, 0)?;
+        let relative: Vec<u8> = part(&answers, 1)?;
+        let relative = relative.first().copied().unwrap_or_default();
+        let status = Status::new(relative ^ shape.default_status.value());
+        Ok((status, version.ok_or(StoreError::NoSuchList(list))?))
+    }
+
+    pub(in crate::store) async fn changes_since_publication(
+        &self,
+        _list: ListId,
+        _version: u64,
+    ) -> Result<Option<Vec<(u32, Status)>>, StoreError> {
+        Ok(None)
+    }
+
+    pub(in crate::store) async fn fence(&self, pool: &PoolId) -> Result<Fence, StoreError> {
+        let get = cmd("HGET").arg(self.0.keys.pool(pool)).arg("fence").take();
+        let fence: Option<u64> = self.read_one(get).await?;
+        fence.map(Fence).ok_or_else(|| StoreError::NoSuchPool(pool.clone()))
+    }
+
+    pub(in crate::store) async fn open_lists(
+        &self,
+        pool: &PoolId,
+        owner: &InstanceId,
+    ) -> Result<Vec<OpenList>, StoreError> {
+        let range = cmd("ZRANGE").arg(self.0.keys.open(pool)).arg(0).arg(-1).take();
+        let open: Vec<String> = self.read_one(range).await?;
+        let open = open.iter().map(|list| parsed(list)).collect::<Result<Vec<_>, _>>()?;
+        let records = self.records(pool, &open).await?.into_iter();
+        let ours = records.filter(|record| record.open && record.owner == *owner);
+        let open = |record: ListRecord| OpenList {
+            id: record.id,
+            leased: record.leased,
+            published: record.published.is_some(),
+        };
+        Ok(ours.map(open).collect())
+    }
+
+    pub(in crate::store) async fn list(&self, list: ListId) -> Result<Option<ListRecord>, StoreError> {
+        let Some(pool) = self.find_pool(list).await? else { return Ok(None) };
+        Ok(self.records(&pool, &[list]).await?.pop())
+    }
+
+    pub(in crate::store) async fn lists(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
+        let range = cmd("ZRANGE").arg(self.0.keys.lists(pool)).arg(0).arg(-1).take();
+        let lists: Vec<String> = self.read_one(range).await?;
+        let lists = lists.iter().map(|list| parsed(list)).collect::<Result<Vec<_>, _>>()?;
+        self.records(pool, &lists).await
+    }
+
+    pub(in crate::store) async fn pools(&self) -> Result<Vec<(PoolId, u64)>, StoreError> {
+        let mut names: Vec<String> = self.read_one(cmd("SMEMBERS").arg(self.0.keys.pools()).take()).await?;
+        names.sort_unstable();
+        let mut pools = Vec::with_capacity(names.len());
+        for name in names {
+            let pool: PoolId = name.parse().map_err(|error| damaged(&error))?;
+            let lists = self.read_one(cmd("ZCARD").arg(self.0.keys.lists(&pool)).take()).await?;
+            pools.push((pool, lists));
+        }
+        Ok(pools)
+    }
+
+    pub(in crate::store) async fn usage(&self, pool: &PoolId) -> Result<PoolUsage, StoreError> {
+        let get = cmd("HMGET").arg(self.0.keys.pool(pool)).arg("made").arg("leased").arg("free").take();
+        let sums: Vec<Option<u64>> = self.read_one(get).await?;
+        let sum = |n: usize| sums.get(n).copied().flatten().unwrap_or_default();
+        Ok(PoolUsage { lists: sum(0), leased: sum(1), free: sum(2) })
+    }
+
+    /// The lists with their latest publications.
+    async fn pending(
+        &self,
+        pool: &PoolId,
+        lists: Vec<(ListId, Option<u64>)>,
+    ) -> Result<Vec<Pending>, StoreError> {
+        let ids: Vec<_> = lists.iter().map(|(list, _)| *list).collect();
+        let records = self.records(pool, &ids).await?.into_iter();
+        let since: HashMap<_, _> = lists.into_iter().collect();
+        let pending = |record: ListRecord| Pending {
+            list: record.id,
+            since: since.get(&record.id).copied().flatten(),
+            published: record.published,
+        };
+        Ok(records.map(pending).collect())
+    }
+
+    /// What is known of these lists, in their order; those that there are not are left out.
+    async fn records(&self, pool: &PoolId, lists: &[ListId]) -> Result<Vec<ListRecord>, StoreError> {
+        let mut records = Vec::with_capacity(lists.len());
+        for page in lists.chunks(PAGE) {
+            let mut commands = Pipeline::with_capacity(page.len());
+            for list in page {
+                commands.cmd("HMGET").arg(self.0.keys.list(pool, list)).arg(&RECORD[..]);
+            }
+            for (list, answer) in page.iter().zip(self.0.link.read(&commands).await?) {
+                records.extend(record(*list, pool, &Vec::from_redis_value(answer).map_err(unexpected)?)?);
+            }
+        }
+        Ok(records)
+    }
+}

@@ -1,0 +1,21 @@
+-- Records a publication, and clears the dirty mark if nothing was changed since its snapshot.
+-- KEYS  1 pool  2 dirty  3 due  4 list
+-- ARGV  1 list id  2 fence  3 version  4 iat  5 resign at  6 when the snapshot was asked for (ms)
+-- Reply 'settled', 'fenced' or 'no such list'
+
+local version = redis.call('HGET', KEYS[4], 'version')
+if not version then
+  return 'no such list'
+end
+if tonumber(redis.call('HGET', KEYS[1], 'fence')) > tonumber(ARGV[2]) then
+  return 'fenced'
+end
+redis.call('HSET', KEYS[4], 'published', ARGV[3], 'iat', ARGV[4], 'resign-at', ARGV[5])
+redis.call('ZADD', KEYS[3], ARGV[5], ARGV[1])
+if tonumber(version) <= tonumber(ARGV[3]) then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+else
+  -- What the publication does not show was changed after its snapshot.
+  redis.call('ZADD', KEYS[2], 'GT', ARGV[6], ARGV[1])
+end
+return 'settled'

@@ -1,0 +1,256 @@
+//! The atomic steps: what goes into each script, and what its reply means.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, PoisonError};
+use std::time::Duration;
+
+use deadpool_redis::redis::{Value, cmd};
+
+use super::reply::{damaged, part};
+use super::scripts::{self, Call, Script};
+use super::{PAGE, RedisStore, bit_offset};
+use crate::clock::Timestamp;
+use crate::pool::{PoolId, PoolShape};
+use crate::status_list::{ListId, Status};
+use crate::store::Applied;
+use crate::store::model::{Block, Fence, InstanceId, Leased, Publication, Refusal, StatusChange, StoreError};
+
+impl RedisStore {
+    pub(in crate::store) async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
+        let keys = &self.0.keys;
+        // First, so that a pool that exists is always found; a name without a pool is harmless.
+        let name = cmd("SADD").arg(keys.pools()).arg(shape.id.as_str()).take();
+        self.0.link.write_plain(name).await?;
+        let given = shape_texts(shape);
+        let mut call = Call::new(&scripts::DECLARE_POOL).key(keys.pool(&shape.id));
+        given.iter().for_each(|(_, given)| call.push_arg(given));
+        let stored: Vec<String> = self.write(&call).await?;
+        for ((setting, given), stored) in given.into_iter().zip(stored) {
+            if stored != given {
+                return Err(StoreError::ShapeMismatch { pool: shape.id.clone(), setting, stored, given });
+            }
+        }
+        let mut shapes = self.0.shapes.write().unwrap_or_else(PoisonError::into_inner);
+        shapes.insert(shape.id.clone(), Arc::new(shape.clone()));
+        Ok(())
+    }
+
+    pub(in crate::store) async fn open_list(
+        &self,
+        pool: &PoolId,
+        owner: &InstanceId,
+        _now: Timestamp,
+    ) -> Result<ListId, StoreError> {
+        let list = ListId::random();
+        let mut key = [0_u8; 16];
+        aws_lc_rs::rand::fill(&mut key)
+            .map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
+        let keys = &self.0.keys;
+        // First, so that a list that exists is always found; a name without a list is harmless.
+        let name = cmd("SET").arg(keys.pool_of(&list)).arg(pool.as_str()).take();
+        self.0.link.write_plain(name).await?;
+        let call = Call::new(&scripts::OPEN_LIST)
+            .key(keys.pool(pool))
+            .key(keys.lists(pool))
+            .key(keys.open(pool))
+            .key(keys.due(pool))
+            .key(keys.list(pool, &list))
+            .arg(list)
+            .bytes(&key)
+            .arg(owner);
+        match self.write(&call).await? {
+            true => Ok(list),
+            false => Err(StoreError::NoSuchPool(pool.clone())),
+        }
+    }
+
+    pub(in crate::store) async fn lease_block(
+        &self,
+        list: ListId,
+        n: u32,
+        owner: &InstanceId,
+        mark: u64,
+    ) -> Result<Leased, StoreError> {
+        let Some(pool) = self.find_pool(list).await? else { return Ok(Leased::Nothing) };
+        let call = self.of_open_list(&scripts::LEASE_BLOCK, &pool, list).arg(owner).arg(n).arg(mark);
+        let reply: Vec<Value> = self.write(&call).await?;
+        let kind: String = part(&reply, 0)?;
+        Ok(match kind.as_str() {
+            "block" => {
+                let key: Vec<u8> = part(&reply, 4)?;
+                let key = key.try_into().map_err(|_| damaged("a permutation key is not 16 bytes long"))?;
+                let positions = part(&reply, 1)?..part(&reply, 2)?;
+                Leased::Block(Block { list, key, positions, lease: part(&reply, 3)? })
+            }
+            "behind" => Leased::Behind { lease: part(&reply, 1)? },
+            _ => Leased::Nothing,
+        })
+    }
+
+    pub(in crate::store) async fn return_tail(&self, block: &Block, from: u32) -> Result<bool, StoreError> {
+        if !block.positions.contains(&from) {
+            return Ok(false);
+        }
+        let Some(pool) = self.find_pool(block.list).await? else { return Ok(false) };
+        let call = self.of_open_list(&scripts::RETURN_TAIL, &pool, block.list).arg(block.lease).arg(from);
+        self.write(&call).await
+    }
+
+    pub(in crate::store) async fn seal_list(&self, list: ListId) -> Result<(), StoreError> {
+        let pool = self.pool_of(list).await?;
+        match self.write(&self.of_open_list(&scripts::SEAL_LIST, &pool, list)).await? {
+            true => Ok(()),
+            false => Err(StoreError::NoSuchList(list)),
+        }
+    }
+
+    pub(in crate::store) async fn apply(
+        &self,
+        pool: &PoolId,
+        requests: Vec<Vec<StatusChange>>,
+        now: Timestamp,
+    ) -> Result<Vec<Applied>, StoreError> {
+        let shape = self.shape(pool)?;
+        let mut answers: Vec<Applied> = requests.iter().map(|request| check(&shape, request)).collect();
+        let default = shape.default_status.value();
+        let capacity = shape.capacity;
+        let mut numbers: HashMap<ListId, usize> = HashMap::new();
+        let mut lists = Vec::new();
+        let mut arguments = Vec::with_capacity(4 * requests.len());
+        for (request, _) in requests.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
+            arguments.push(request.len() as u64);
+            for change in request {
+                let number = *numbers.entry(change.list).or_insert_with(|| {
+                    lists.push(change.list);
+                    lists.len()
+                });
+                let value = change.value ^ u64::from(default);
+                arguments.extend([number as u64, bit_offset(capacity, change.idx), value]);
+            }
+        }
+        if arguments.is_empty() {
+            return Ok(answers);
+        }
+        let mut call = Call::new(&scripts::APPLY).key(self.0.keys.dirty(pool));
+        for list in &lists {
+            call.push_key(self.0.keys.list(pool, list));
+            call.push_key(self.0.keys.bytes(pool, list));
+        }
+        call.push_arg(now.millis());
+        call.push_arg(capacity.bits());
+        let last = shape.final_status.map(|last| (last.value() ^ default).to_string());
+        call.push_arg(last.unwrap_or_default());
+        call.push_arg(capacity.bytes());
+        arguments.iter().for_each(|argument| call.push_arg(argument));
+        let replies: Vec<i64> = self.write(&call).await?;
+
+        let asked = requests.iter().zip(&mut answers).filter(|(_, answer)| answer.is_ok());
+        for ((request, answer), reply) in asked.zip(replies) {
+            let change = |n: i64| {
+                let n = usize::try_from(n - 1).ok().and_then(|n| request.get(n));
+                n.ok_or_else(|| damaged("the script names a change that there is not"))
+            };
+            if reply < 0 {
+                *answer = Err(Refusal::NoSuchList { list: change(-reply)?.list });
+            } else if reply > 0 {
+                let (change, status) = (change(reply)?, shape.final_status.unwrap_or(Status::INVALID));
+                *answer = Err(Refusal::FinalStatus { list: change.list, idx: change.idx, status });
+            }
+        }
+        Ok(answers)
+    }
+
+    pub(in crate::store) async fn settle(
+        &self,
+        list: ListId,
+        publication: Publication,
+        taken: Timestamp,
+        fence: Fence,
+    ) -> Result<(), StoreError> {
+        let pool = self.pool_of(list).await?;
+        let keys = &self.0.keys;
+        let call = Call::new(&scripts::SETTLE)
+            .key(keys.pool(&pool))
+            .key(keys.dirty(&pool))
+            .key(keys.due(&pool))
+            .key(keys.list(&pool, &list))
+            .arg(list)
+            .arg(fence.0)
+            .arg(publication.version)
+            .arg(publication.iat)
+            .arg(publication.resign_at)
+            .arg(taken.millis());
+        let settled: String = self.write(&call).await?;
+        match settled.as_str() {
+            "settled" => Ok(()),
+            "fenced" => Err(StoreError::Fenced),
+            _ => Err(StoreError::NoSuchList(list)),
+        }
+    }
+
+    pub(in crate::store) async fn mark_due(&self, lists: Vec<ListId>) -> Result<(), StoreError> {
+        let mut by_pool: HashMap<PoolId, Vec<ListId>> = HashMap::new();
+        for list in lists {
+            by_pool.entry(self.pool_of(list).await?).or_default().push(list);
+        }
+        for (pool, lists) in by_pool {
+            for page in lists.chunks(PAGE) {
+                let mut call = Call::new(&scripts::MARK_DUE).key(self.0.keys.due(&pool));
+                page.iter().for_each(|list| call.push_key(self.0.keys.list(&pool, list)));
+                page.iter().for_each(|list| call.push_arg(list));
+                let missing: usize = self.write(&call).await?;
+                if let Some(list) = missing.checked_sub(1).and_then(|n| page.get(n)) {
+                    return Err(StoreError::NoSuchList(*list));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::store) async fn lease_publisher(
+        &self,
+        pool: &PoolId,
+        holder: &InstanceId,
+        now: Timestamp,
+        term: Duration,
+        patience: Duration,
+    ) -> Result<Option<Fence>, StoreError> {
+        let call = Call::new(&scripts::LEASE_PUBLISHER)
+            .key(self.0.keys.pool(pool))
+            .arg(holder)
+            .arg(now.millis())
+            .arg(now.plus(term).millis())
+            .arg(patience.as_millis());
+        let fence: Option<u64> = self.write(&call).await?;
+        Ok(fence.map(Fence))
+    }
+
+    fn of_open_list(&self, script: &'static LazyLock<Script>, pool: &PoolId, list: ListId) -> Call {
+        let keys = &self.0.keys;
+        Call::new(script).key(keys.pool(pool)).key(keys.open(pool)).key(keys.list(pool, &list)).arg(list)
+    }
+}
+
+/// What can be said of a request without asking Redis: the shape never changes.
+fn check(shape: &PoolShape, request: &[StatusChange]) -> Applied {
+    for &StatusChange { list, idx, value } in request {
+        shape.capacity.index(idx).map_err(|out| Refusal::IndexOutOfRange {
+            list,
+            idx,
+            entries: out.entries,
+        })?;
+        shape.statuses.check(value).map_err(|why| Refusal::ValueRefused { list, idx, value, why })?;
+    }
+    Ok(())
+}
+
+fn shape_texts(shape: &PoolShape) -> [(&'static str, String); 5] {
+    let last = shape.final_status.map_or("null".to_owned(), |last| last.value().to_string());
+    [
+        ("public-url", shape.public_url.as_str().to_owned()),
+        ("bits", shape.capacity.bits().to_string()),
+        ("size", shape.capacity.entries().to_string()),
+        ("default-status", shape.default_status.value().to_string()),
+        ("final-status", last),
+    ]
+}

@@ -1,0 +1,6 @@
+-- Which instance gives a list's references. Only it leases from the list, so only its high-water mark can be ahead of a
+-- counter that was lost. Lists of earlier versions have no marks: they are sealed, stay published and can be updated.
+
+ALTER TABLE list ADD COLUMN owner TEXT NOT NULL DEFAULT 'none';
+
+UPDATE list SET open = 0, permutation_key = NULL;
