@@ -5,13 +5,13 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use statuslist::allocate::{Allocator, Permutation};
+use statuslist::allocate::{Allocator, Marks, Permutation};
 use statuslist::clock::Clock;
 use statuslist::metrics::Metrics;
 use statuslist::signals::Signals;
 use statuslist::stopper::stopper;
 
-use pool::{BEGIN, Bench};
+use pool::{BEGIN, Bench, folder, holder};
 
 #[path = "support/pool.rs"]
 mod pool;
@@ -63,12 +63,15 @@ fn allocator(criterion: &mut Criterion) {
 /// The time until all references of a block are handed out, of a list of which `leased` are gone already.
 fn allocate_all(bench: &Bench, leased: u32) -> Duration {
     let list = bench.open_lists(1)[0];
-    let allocator = Allocator::new(&bench.pool, Metrics::default().pool(&bench.pool.shape.id));
+    let marks_folder = folder();
+    let marks = Marks::open(&marks_folder.path().join("p.marks")).unwrap();
+    let metrics = Metrics::default().pool(&bench.pool.shape.id);
+    let allocator = Allocator::new(&bench.pool, holder(), Some(marks), metrics);
     let (signals, clock) = (Signals::default(), Clock::set_to(BEGIN));
     let (_switch, stopper) = stopper();
     bench.runtime.block_on(async {
         if leased > 0 {
-            bench.store.lease_block(list, leased).await.unwrap();
+            bench.store.lease_block(list, leased, &holder(), 0).await.unwrap();
         }
         let give_all = async {
             for _ in 0..REFERENCES {

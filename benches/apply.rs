@@ -35,7 +35,8 @@ fn apply(criterion: &mut Criterion) {
                 });
                 let requests = requests.collect();
                 at += batch;
-                let applied = bench.runtime.block_on(bench.store.apply(requests, BEGIN)).unwrap();
+                let applied =
+                    bench.runtime.block_on(bench.store.apply(&bench.pool.shape.id, requests, BEGIN)).unwrap();
                 assert!(applied.iter().all(Result::is_ok));
             })
         });

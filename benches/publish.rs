@@ -12,6 +12,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use statuslist::clock::Clock;
+use statuslist::config::PublishRole;
 use statuslist::metrics::Metrics;
 use statuslist::publish::{Parts, PoolPublisher, Site};
 use statuslist::sign::{Algorithm, KeyHints, Signer, SigningKey, generate};
@@ -20,7 +21,7 @@ use statuslist::status_list::{ListId, lst};
 use statuslist::store::StatusChange;
 use tempfile::TempDir;
 
-use pool::{BEGIN, Bench, HOLDER};
+use pool::{BEGIN, Bench, holder};
 
 #[path = "support/pool.rs"]
 mod pool;
@@ -59,7 +60,8 @@ impl Lists {
             site: site.clone(),
             base: "https://status.example.com/lists".parse().unwrap(),
             clock: clock.clone(),
-            holder: HOLDER.to_owned(),
+            holder: holder(),
+            role: PublishRole::Leader,
         };
         let metrics = Metrics::default().pool(&bench.pool.shape.id);
         let publisher = PoolPublisher::new(bench.pool.clone(), signer, metrics, parts);
@@ -74,7 +76,9 @@ impl Lists {
             let array = random::random_array(size, 0.01, seed as u64);
             let set = (0..size).filter(|entry| array[entry / 8] >> (entry % 8) & 1 == 1);
             let changes = set.map(|entry| StatusChange { list, idx: entry as u64, value: 1 }).collect();
-            bench.runtime.block_on(bench.store.apply(vec![changes], BEGIN)).unwrap()[0].as_ref().unwrap();
+            bench.runtime.block_on(bench.store.apply(&bench.pool.shape.id, vec![changes], BEGIN)).unwrap()[0]
+                .as_ref()
+                .unwrap();
         }
         let mut new =
             Self { bench, publisher, site, clock, key, changing: lists, size, passes: 0, _folder: folder };
@@ -88,8 +92,8 @@ impl Lists {
         let idx = self.passes * 7919 % self.size as u64;
         let changes =
             self.changing.iter().map(|&list| vec![StatusChange { list, idx, value: self.passes % 2 }]);
-        let store = &self.bench.store;
-        self.bench.runtime.block_on(store.apply(changes.collect(), self.clock.now())).unwrap();
+        let (store, pool) = (&self.bench.store, &self.bench.pool.shape.id);
+        self.bench.runtime.block_on(store.apply(pool, changes.collect(), self.clock.now())).unwrap();
         self.clock.advance(Duration::from_secs(1));
         let (signals, begun) = (Signals::default(), Instant::now());
         let pass = self.bench.runtime.block_on(self.publisher.publish_pending(&signals, &|_, _| ()));

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use statuslist::app::App;
 use statuslist::clock::Clock;
 use statuslist::config::Config;
+use statuslist::instance::Instance;
 use statuslist::store::Store;
 
 #[actix_web::main]
@@ -25,14 +26,15 @@ async fn main() -> Result<()> {
 }
 
 async fn open_lists(config: &Config, lists: usize) -> Result<()> {
-    let store = Store::open(&config.store)?;
+    let store = Store::open(&config.store).await?;
     let pool = config.pools.values().find(|pool| pool.shape.id.as_str() == "p").context("no pool p")?;
     store.declare_pool(&pool.shape).await?;
+    let owner = Instance::open(&config.instance.directory)?.id().clone();
     // Asked for together, so that they share commits.
     let opening: Vec<_> = (0..lists)
         .map(|_| {
-            let (store, pool) = (store.clone(), pool.shape.id.clone());
-            actix_web::rt::spawn(async move { store.open_list(&pool, Clock::System.now()).await })
+            let (store, pool, owner) = (store.clone(), pool.shape.id.clone(), owner.clone());
+            actix_web::rt::spawn(async move { store.open_list(&pool, &owner, Clock::System.now()).await })
         })
         .collect();
     for opened in opening {

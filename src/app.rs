@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
 
-use crate::allocate::{Allocated, Allocator};
+use crate::allocate::{Allocated, Allocator, Marks};
 use crate::api::{self, About, Api, PoolApi};
 use crate::clock::Clock;
 use crate::config::{Config, OnUnderflow, PoolConfig};
+use crate::instance::Instance;
 use crate::keys;
 use crate::metrics::Metrics;
 use crate::pool::PoolId;
@@ -24,13 +26,12 @@ use crate::stopper::{StopSwitch, Stopper, stopper};
 use crate::store::Store;
 use crate::update::Updater;
 
-/// SQLite has one process, so every start is the same publisher.
-const ONLY_PUBLISHER: &str = "local";
-
 /// A service that is ready to run.
 pub struct App {
     config: Config,
     clock: Clock,
+    /// Held as long as the service lives: nobody else may be this instance.
+    _instance: Instance,
     store: Store,
     metrics: Arc<Metrics>,
     site: Site,
@@ -79,7 +80,9 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("settings: {warning}");
         }
-        let store = Store::open(&config.store).context("cannot open the store")?;
+        let instance =
+            Instance::open(&config.instance.directory).context("cannot open instance-directory")?;
+        let store = Store::open(&config.store).await.context("cannot open the store")?;
         let site =
             Site::open(&config.publish.storage_directory).context("cannot prepare storage-directory")?;
         let leftovers =
@@ -107,18 +110,28 @@ impl App {
                 site: site.clone(),
                 base: config.public_url.clone(),
                 clock: clock.clone(),
-                holder: ONLY_PUBLISHER.to_owned(),
+                holder: instance.id().clone(),
+                role: config.publish.role,
             };
+            let marks = instance.directory().join(format!("{id}.marks"));
+            let marks = config.instance.marks.then(|| Marks::open(&marks)).transpose();
+            let marks = marks.context("cannot read this instance's high-water marks")?;
             pools.push(PoolParts {
                 signals: Arc::new(Signals::default()),
-                allocator: Arc::new(Allocator::new(pool, Arc::clone(&pool_metrics))),
+                allocator: Arc::new(Allocator::new(
+                    pool,
+                    instance.id().clone(),
+                    marks,
+                    Arc::clone(&pool_metrics),
+                )),
                 publisher: Arc::new(PoolPublisher::new(pool.clone(), signer.clone(), pool_metrics, parts)),
                 config: pool.clone(),
                 signer,
             });
         }
-        let app = Self { config, clock, store, metrics, site, pools, listener, new_api_keys };
-        app.write_jwks()?;
+        let app =
+            Self { config, clock, _instance: instance, store, metrics, site, pools, listener, new_api_keys };
+        app.write_jwks().await?;
         Ok(app)
     }
 
@@ -192,7 +205,10 @@ impl App {
             background.spawn(async move { publisher.run(&signals, &stopper).await });
             let (allocator, api_keys) = (Arc::clone(&pool.allocator), pool.config.api_keys.clone());
             let about = about(&pool.config, &pool.signer);
-            pool_apis.insert(id.clone(), PoolApi { id, api_keys, allocator, updater, about });
+            pool_apis.insert(
+                id.clone(),
+                PoolApi { id, capacity: pool.config.shape.capacity, api_keys, allocator, updater, about },
+            );
         }
         let api = Api::new(
             self.config.public_url.clone(),
@@ -267,7 +283,14 @@ impl App {
     }
 
     /// Publishes the keys of all pools, and those of earlier starts until every token that they signed has expired.
-    fn write_jwks(&self) -> Result<()> {
+    async fn write_jwks(&self) -> Result<()> {
+        // Instances that share the folder must not lose each other's keys.
+        let _lock = loop {
+            match self.site.try_lock("jwks").context("cannot lock the published keys")? {
+                Some(lock) => break lock,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
         let lifetimes = self.pools.iter().map(|pool| pool.config.lifetimes.list_lifetime);
         let now = self.clock.now();
         let keep_until = now.plus(lifetimes.max().unwrap_or_default()).secs();

@@ -22,6 +22,7 @@ pub struct Metrics {
     published: Family<Labels, Counter>,
     publish_failed: Family<Labels, Counter>,
     publish_refused: Family<Labels, Counter>,
+    lists_behind: Family<Labels, Counter>,
     oldest_unpublished: Family<Labels, Gauge>,
     update_to_publish: Family<Labels, Histogram, fn() -> Histogram>,
 }
@@ -39,6 +40,8 @@ pub struct PoolMetrics {
     pub published: Counter,
     /// Lists whose publication failed; tried again at the next beat.
     pub publish_failed: Counter,
+    /// Lists of which the store had lost leases; their allocation was ended.
+    pub lists_behind: Counter,
     /// Age of the oldest change that is not published yet, as the latest pass found it.
     pub oldest_unpublished: Gauge,
     /// Seconds from the first unpublished change of a list to its publication.
@@ -79,6 +82,8 @@ impl Default for Metrics {
         let published = counter("published", "Lists signed and written");
         let publish_failed = counter("publish_failed", "Publications that failed and are tried again");
         let publish_refused = counter("publish_refused", "Publications that the gate refused, by check");
+        let help = "Lists of which the store had lost leases: alarm on any increase";
+        let lists_behind = counter("lists_behind", help);
         let oldest_unpublished = Family::<Labels, Gauge>::default();
         let help = "Age of the oldest change that is not published yet, at the latest pass";
         registry.register_with_unit("oldest_unpublished", help, Unit::Seconds, oldest_unpublished.clone());
@@ -93,6 +98,7 @@ impl Default for Metrics {
             published,
             publish_failed,
             publish_refused,
+            lists_behind,
             oldest_unpublished,
             update_to_publish,
         }
@@ -109,6 +115,7 @@ impl Metrics {
             updates: self.updates.get_or_create_owned(&labels),
             published: self.published.get_or_create_owned(&labels),
             publish_failed: self.publish_failed.get_or_create_owned(&labels),
+            lists_behind: self.lists_behind.get_or_create_owned(&labels),
             oldest_unpublished: self.oldest_unpublished.get_or_create_owned(&labels),
             update_to_publish: self.update_to_publish.get_or_create_owned(&labels),
             pool: pool.clone(),

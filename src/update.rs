@@ -94,7 +94,7 @@ async fn apply_batches(
             continue;
         }
         let sizes: Vec<_> = changes.iter().map(Vec::len).collect();
-        let applied = store.apply(changes, clock.now()).await;
+        let applied = store.apply(&pool, changes, clock.now()).await;
         drop(rooms);
         match applied {
             Ok(applied) => {

@@ -11,6 +11,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("stopper", &[]),
     ("signals", &[]),
+    ("instance", &["store"]),
     ("issuer", &[]),
     ("pool", &["status_list"]),
     ("metrics", &["pool"]),

@@ -6,14 +6,16 @@ use std::time::Duration;
 use statuslist::clock::Timestamp;
 use statuslist::config::{Config, PoolConfig, Synchronous};
 use statuslist::status_list::ListId;
-use statuslist::store::{Publication, SqliteStore, Store};
+use statuslist::store::{InstanceId, Publication, SqliteStore, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// When all benchmarks begin.
 pub(crate) const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_000);
-/// Who publishes.
-pub(crate) const HOLDER: &str = "bench";
+/// Who allocates and publishes.
+pub(crate) fn holder() -> InstanceId {
+    "bench".parse().unwrap()
+}
 
 /// A folder that is removed at the end. On the disk of the target folder: a temporary folder may lie in memory, where fsync
 /// costs nothing.
@@ -46,14 +48,19 @@ impl Bench {
         let publication = Publication { version: 0, iat: BEGIN.secs(), resign_at: 1 << 40 };
         self.runtime.block_on(async {
             let term = Duration::from_secs(1 << 30);
-            let fence = self.store.lease_publisher(pool, HOLDER, BEGIN, term).await.unwrap().unwrap();
+            let fence = self
+                .store
+                .lease_publisher(pool, &holder(), BEGIN, term, Duration::ZERO)
+                .await
+                .unwrap()
+                .unwrap();
             // Asked for together, so that they share commits.
             let opening: Vec<_> = (0..count)
                 .map(|_| {
                     let (store, pool) = (self.store.clone(), pool.clone());
                     tokio::spawn(async move {
-                        let list = store.open_list(&pool, BEGIN).await.unwrap();
-                        store.settle(list, publication, fence).await.unwrap();
+                        let list = store.open_list(&pool, &holder(), BEGIN).await.unwrap();
+                        store.settle(list, publication, BEGIN, fence).await.unwrap();
                         list
                     })
                 })

@@ -81,6 +81,12 @@ impl Buffer {
         }
     }
 
+    /// Drops the references of a list.
+    pub(super) fn forget(&mut self, list: &ListId) {
+        self.ready.retain(|reference| reference.list != *list);
+        self.latest.remove(list);
+    }
+
     /// Empties the buffer; answers each list's latest block with the position from which on nothing of it was handed out.
     ///
     /// What a request took and put back can lie below positions that others were given since: only the unbroken run at the

@@ -5,11 +5,14 @@
 //! Invariant: a reference leaves this folder at most once, and only after its list's `uri` answers.
 
 mod buffer;
+mod marks;
 mod permutation;
 
 pub use buffer::Allocated;
+pub use marks::{Marks, MarksError};
 pub use permutation::Permutation;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,12 +26,15 @@ use crate::config::{OnUnderflow, PoolConfig};
 use crate::metrics::PoolMetrics;
 use crate::pool::PoolId;
 use crate::signals::Signals;
+use crate::status_list::ListId;
 use crate::stopper::Stopper;
-use crate::store::{OpenList, Store, StoreError};
+use crate::store::{Block, InstanceId, Leased, OpenList, Store, StoreError};
 use buffer::Buffer;
 
 /// How long to wait before the store is asked again after it failed.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How often it is looked whether another instance has published our new lists.
+const PUBLISHED_POLL: Duration = Duration::from_secs(1);
 
 /// Gives references of one pool.
 #[derive(Debug)]
@@ -36,6 +42,10 @@ pub struct Allocator {
     pool: PoolId,
     list_entries: u32,
     settings: Settings,
+    /// Whose lists these references are of.
+    owner: InstanceId,
+    /// `None`: a store that lost data is not noticed. The negative control of the tests.
+    marks: Option<Arc<Mutex<Marks>>>,
     buffer: Mutex<Buffer>,
     /// Waiting requests hear of new references.
     refilled: Notify,
@@ -62,14 +72,36 @@ enum Patience {
     Over,
 }
 
+/// Why no more references could be leased.
+#[derive(Debug, Error)]
+enum RefillError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Marks(#[from] MarksError),
+}
+
+/// What a refill came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refilled {
+    Full,
+    /// New lists are still to be published, maybe by another instance.
+    AwaitsPublication,
+}
+
 /// Too few references are in memory, and the pool is set to say so at once.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("no references are ready")]
 pub struct Underflow;
 
 impl Allocator {
-    /// An empty allocator; [`run`](Self::run) fills it.
-    pub fn new(pool: &PoolConfig, metrics: Arc<PoolMetrics>) -> Self {
+    /// An empty allocator of this instance; [`run`](Self::run) fills it.
+    pub fn new(
+        pool: &PoolConfig,
+        owner: InstanceId,
+        marks: Option<Marks>,
+        metrics: Arc<PoolMetrics>,
+    ) -> Self {
         Self {
             pool: pool.shape.id.clone(),
             list_entries: pool.shape.capacity.entries(),
@@ -81,6 +113,8 @@ impl Allocator {
                 spare_lists: pool.precreation.lists,
                 check_delay: pool.precreation.check_delay,
             },
+            owner,
+            marks: marks.map(|marks| Arc::new(Mutex::new(marks))),
             buffer: Mutex::default(),
             refilled: Notify::new(),
             wanted: Notify::new(),
@@ -133,17 +167,31 @@ impl Allocator {
             tokio::time::interval_at(Instant::now() + self.settings.check_delay, self.settings.check_delay);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut patience = Patience::Wait;
+        let mut compared = false;
         loop {
-            if let Err(error) = self.refill(store, signals, clock, patience).await {
-                tracing::warn!(pool = %self.pool, %error, "cannot refill the references; trying again");
-                if stopper.until(tokio::time::sleep(RETRY_AFTER)).await.is_none() {
-                    break;
+            let refilled = async {
+                if !compared {
+                    self.compare_with_marks(store).await?;
+                    compared = true;
                 }
-                continue;
-            }
+                self.refill(store, signals, clock, patience).await
+            };
+            let awaits = match refilled.await {
+                Ok(refilled) => refilled == Refilled::AwaitsPublication,
+                Err(error) => {
+                    tracing::warn!(pool = %self.pool, %error, "cannot refill the references; trying again");
+                    // What answers again may be another server, or the same one with older data.
+                    compared = false;
+                    if stopper.until(tokio::time::sleep(RETRY_AFTER)).await.is_none() {
+                        break;
+                    }
+                    continue;
+                }
+            };
             let next = async {
                 tokio::select! {
                     () = self.wanted.notified() => Patience::Wait,
+                    () = tokio::time::sleep(PUBLISHED_POLL), if awaits => patience,
                     _ = check.tick() => Patience::Over,
                     changed = published.changed() => {
                         changed.expect("the signals outlive the allocator's run");
@@ -164,16 +212,17 @@ impl Allocator {
         signals: &Signals,
         clock: &Clock,
         patience: Patience,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Refilled, RefillError> {
         loop {
-            let open = store.open_lists(&self.pool).await?;
+            let open = store.open_lists(&self.pool, &self.owner).await?;
             let wanted_lists = self.settings.open_lists + self.settings.spare_lists;
             for _ in open.len()..wanted_lists {
-                let list = store.open_list(&self.pool, clock.now()).await?;
+                let list = store.open_list(&self.pool, &self.owner, clock.now()).await?;
                 tracing::info!(pool = %self.pool, list.id = %list, "opened a list");
                 signals.list_wanted.notify_one();
             }
             let mixed = self.settings.open_lists.min(open.len());
+            let unpublished = open.len() < wanted_lists || open.iter().any(|list| !list.published);
             let missing = self.settings.capacity.saturating_sub(self.ready());
             let published: Vec<_> =
                 open.into_iter().filter(|list| list.published).take(self.settings.open_lists).collect();
@@ -183,38 +232,105 @@ impl Allocator {
                 || too_few
                 || !self.lease(store, &published, missing).await?
             {
-                return Ok(());
+                return Ok(if unpublished { Refilled::AwaitsPublication } else { Refilled::Full });
             }
         }
     }
 
     /// Leases an equal share of `missing` from each list; answers whether there was anything.
-    async fn lease(&self, store: &Store, lists: &[OpenList], missing: usize) -> Result<bool, StoreError> {
+    async fn lease(&self, store: &Store, lists: &[OpenList], missing: usize) -> Result<bool, RefillError> {
         let share = u32::try_from(missing.div_ceil(lists.len())).unwrap_or(u32::MAX);
         // Asked for together, so that they share a commit.
         let leases: Vec<_> = lists
             .iter()
             .map(|list| {
-                let (store, list) = (store.clone(), list.id);
-                tokio::spawn(async move { store.lease_block(list, share).await })
+                let (store, list, owner) = (store.clone(), list.id, self.owner.clone());
+                let mark = self.mark_of(&list);
+                let lease = async move { store.lease_block(list, share, &owner, mark).await };
+                (list, mark, tokio::spawn(lease))
             })
             .collect();
         let mut blocks = Vec::with_capacity(leases.len());
         let mut failed = None;
-        for lease in leases {
+        for (list, mark, lease) in leases {
             match lease.await.expect("leasing does not panic, and nobody aborts it") {
-                Ok(block) => blocks.extend(block),
+                Ok(Leased::Block(block)) => blocks.push(block),
+                Ok(Leased::Nothing) => {}
+                Ok(Leased::Behind { lease }) => self.give_up(store, list, mark, Some(lease)).await?,
                 Err(error) => failed = Some(error),
             }
         }
         let any = !blocks.is_empty();
+        self.raise_marks(&blocks).await?;
         let mut seed = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut seed)
             .map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
         let mixed = buffer::mix(&blocks, self.list_entries, seed);
         self.buffer().add(mixed, blocks);
         self.refilled.notify_waiters();
-        failed.map_or(Ok(any), Err)
+        failed.map_or(Ok(any), |error| Err(error.into()))
+    }
+
+    /// Compares the store with everything this instance was ever given of it, and gives lists up that it would hand out again.
+    async fn compare_with_marks(&self, store: &Store) -> Result<(), RefillError> {
+        let Some(marks) = &self.marks else { return Ok(()) };
+        let marks: Vec<_> = marks.lock().unwrap_or_else(PoisonError::into_inner).iter().collect();
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let known: HashMap<_, _> =
+            store.lists(&self.pool).await?.into_iter().map(|list| (list.id, list)).collect();
+        for (list, mark) in marks {
+            match known.get(&list) {
+                None => self.give_up(store, list, mark, None).await?,
+                Some(record) if record.lease < mark && record.open => {
+                    self.give_up(store, list, mark, Some(record.lease)).await?;
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the allocation from a list of which the store lost leases, loudly.
+    async fn give_up(
+        &self,
+        store: &Store,
+        list: ListId,
+        mark: u64,
+        found: Option<u64>,
+    ) -> Result<(), StoreError> {
+        self.metrics.lists_behind.inc();
+        self.buffer().forget(&list);
+        match found {
+            Some(found) => {
+                tracing::error!(
+                    pool = %self.pool, list.id = %list, lease = found, expected = mark,
+                    "THE STORE LOST DATA: it would hand out references of this list again; sealing the list.                      Updates since its last good state may be lost as well: see README, \"When the store lost data\""
+                );
+                store.seal_list(list).await
+            }
+            None => {
+                tracing::error!(
+                    pool = %self.pool, list.id = %list, expected = mark,
+                    "THE STORE LOST DATA: it does not know this list, of which references were handed out;                      their statuses cannot be updated: see README, \"When the store lost data\""
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn mark_of(&self, list: &ListId) -> u64 {
+        let of = |marks: &Arc<Mutex<Marks>>| marks.lock().unwrap_or_else(PoisonError::into_inner).of(list);
+        self.marks.as_ref().map_or(0, of)
+    }
+
+    /// Remembers these leases durably, before a reference of them is handed out.
+    async fn raise_marks(&self, blocks: &[Block]) -> Result<(), MarksError> {
+        let Some(marks) = self.marks.clone().filter(|_| !blocks.is_empty()) else { return Ok(()) };
+        let raised: Vec<_> = blocks.iter().map(|block| (block.list, block.lease)).collect();
+        let raise = move || marks.lock().unwrap_or_else(PoisonError::into_inner).raise(&raised);
+        tokio::task::spawn_blocking(raise).await.expect("raising marks does not panic, and nobody aborts it")
     }
 
     async fn return_tails(&self, store: &Store) {

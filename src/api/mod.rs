@@ -21,7 +21,7 @@ use crate::config::Limits;
 use crate::issuer::ApiKeyHash;
 use crate::metrics::Metrics;
 use crate::pool::PoolId;
-use crate::status_list::{BaseUri, ListId};
+use crate::status_list::{BaseUri, Capacity, ListId};
 use crate::store::Store;
 use crate::update::Updater;
 use problem::Problem;
@@ -46,6 +46,8 @@ pub struct Api {
 pub struct PoolApi {
     /// Its name.
     pub id: PoolId,
+    /// Entries of each list, and bits per entry.
+    pub capacity: Capacity,
     /// Who may use it.
     pub api_keys: Vec<ApiKeyHash>,
     /// Gives references.

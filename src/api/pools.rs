@@ -55,17 +55,17 @@ pub(super) async fn status(
     let idx: u64 = idx.parse().map_err(|_| Problem::bad_request("The index in the path is not a number"))?;
     let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
-    let snapshot = ask(&api, pool, api.store.snapshot(list)).await?;
-    let index = snapshot.array.capacity().index(idx);
+    let index = pool.capacity.index(idx);
     let index = index.map_err(|_| Problem::index_out_of_bounds(&api.base.join(&list), idx))?;
+    let (value, version) = ask(&api, pool, api.store.status(list, index)).await?;
     let published = record.published.map(|published| published.version);
     Ok(HttpResponse::Ok().json(json!({
         "uri": api.base.join(&list),
         "index": idx,
-        "value": snapshot.array.get(index).value(),
-        "version": snapshot.version,
+        "value": value.value(),
+        "version": version,
         "publishedVersion": published,
-        "published": published.is_some_and(|published| published >= snapshot.version),
+        "published": published.is_some_and(|published| published >= version),
     })))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::render::Template;
-use super::site::{Site, SiteError, TokenFiles};
+use super::site::{Prepared, Site, SiteError, Stamp, TokenFiles};
 use super::{PublishError, gate, schedule};
 use crate::clock::Timestamp;
 use crate::config::PoolConfig;
@@ -23,6 +23,29 @@ pub(super) struct Job {
     pub(super) now: Timestamp,
 }
 
+/// A list whose new files are written, but not in place yet.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) pending: Pending,
+    pub(super) publication: Publication,
+    /// When its snapshot was asked for.
+    pub(super) taken: Timestamp,
+    /// The files that the gate compared it with.
+    seen: Stamp,
+    files: Prepared,
+}
+
+impl Ready {
+    /// Puts the files in place, unless another instance did so meanwhile. To be called under the pool's lock.
+    pub(super) fn put(self, site: &Site) -> (Pending, Result<(Publication, Timestamp), PublishError>) {
+        let put = match site.stamp(&self.pending.list) == self.seen {
+            true => self.files.put().map_err(PublishError::from),
+            false => Err(PublishError::Overtaken),
+        };
+        (self.pending, put.map(|()| (self.publication, self.taken)))
+    }
+}
+
 /// What the job needs of the store.
 struct Wanted {
     snapshot: Snapshot,
@@ -30,12 +53,12 @@ struct Wanted {
 }
 
 impl Job {
-    /// Publishes the list; answers which it was as well.
-    pub(super) async fn run(self) -> (Pending, Result<Publication, PublishError>) {
-        (self.pending, self.publish().await)
+    /// Makes the list ready; answers which it was as well.
+    pub(super) async fn run(self) -> (Pending, Result<Ready, PublishError>) {
+        (self.pending, self.prepare().await)
     }
 
-    async fn publish(self) -> Result<Publication, PublishError> {
+    async fn prepare(self) -> Result<Ready, PublishError> {
         let list = self.pending.list;
         let snapshot = self.store.snapshot(list).await?;
         let changes = self.store.changes_since_publication(list, snapshot.version).await?;
@@ -47,9 +70,11 @@ impl Job {
     }
 
     /// Compresses, signs, checks and writes. Takes milliseconds of CPU and several fsyncs: not for an async thread.
-    fn write(self, wanted: Wanted) -> Result<Publication, PublishError> {
+    fn write(self, wanted: Wanted) -> Result<Ready, PublishError> {
         let Wanted { snapshot, changes } = wanted;
         let list = self.pending.list;
+        // Before anything is read: if another instance replaces a file from now on, it shows.
+        let seen = self.site.stamp(&list);
         let previous = self.previous()?;
         let previous_iat = [
             self.pending.published.map(|published| published.iat),
@@ -86,9 +111,10 @@ impl Job {
                 changes: changes.as_deref(),
             },
         )?;
-        self.site.write_list(&list, &files, iat)?;
+        let files = self.site.prepare(&list, &files, iat)?;
         let resign_at = schedule::resign_at(iat, &list, &self.pool.lifetimes);
-        Ok(Publication { version: snapshot.version, iat, resign_at })
+        let publication = Publication { version: snapshot.version, iat, resign_at };
+        Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })
     }
 
     /// The claims of the published token, if there is one that this list's key signed. Whoever can write into the folder must

@@ -6,13 +6,14 @@
 
 mod gate;
 mod job;
+mod lease;
 mod render;
 pub mod schedule;
 mod site;
 pub mod sweep;
 
 pub use gate::Refused;
-pub use site::{Site, SiteError, TokenFiles};
+pub use site::{Prepared, Site, SiteError, SiteLock, Stamp, TokenFiles};
 
 use std::collections::HashSet;
 use std::num::NonZero;
@@ -21,31 +22,35 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::PoolConfig;
+use crate::config::{PoolConfig, PublishRole};
 use crate::metrics::PoolMetrics;
 use crate::sign::{SignError, Signer};
 use crate::signals::Signals;
 use crate::status_list::{Aggregation, BaseUri, ListId};
 use crate::stopper::Stopper;
-use crate::store::{Fence, Pending, Store, StoreError};
-use job::Job;
+use crate::store::{Fence, InstanceId, Pending, Publication, Store, StoreError};
+use job::{Job, Ready};
+use lease::PublisherLease;
 use render::Template;
 use schedule::NotNow;
 
 /// Lists whose files share one fsync of the folder and one commit. Larger saves more of both; smaller makes the first of them
 /// count as published sooner, and bounds the memory.
 const CHUNK: usize = 64;
-/// How long the right to publish outlives the latest pass of its holder, beyond two beats.
-const LEASE_MARGIN: Duration = Duration::from_secs(10);
+/// How long to wait for another instance that is putting files in place.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Until the clock shows another second, for lists that were signed in this one.
 pub const NEXT_SECOND: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether all files are there and as they should be, the first time at the start.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
+
+/// A list whose files were put in place, what they are, and when its snapshot was asked for; or why not.
+type Put = (Pending, Result<(Publication, Timestamp), PublishError>);
 
 /// Why a pass begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +70,7 @@ pub struct PoolPublisher {
     signer: Signer,
     clock: Clock,
     metrics: Arc<PoolMetrics>,
-    /// Who we are to the other instances.
-    holder: String,
+    lease: PublisherLease,
     template: Template,
 }
 
@@ -100,6 +104,15 @@ pub enum PublishError {
     /// The gate refused it.
     #[error("refused by the gate: {0}")]
     Refused(#[from] Refused),
+    /// Another instance replaced the list's files in between.
+    #[error("another instance published the list in the meantime")]
+    Overtaken,
+    /// Another instance holds the folder's lock.
+    #[error("another instance has been putting files in place for {waited:?}; if it hangs, stop it")]
+    Locked {
+        /// For how long.
+        waited: Duration,
+    },
     /// Not at this moment.
     #[error(transparent)]
     NotNow(#[from] NotNow),
@@ -120,13 +133,17 @@ pub struct Parts {
     /// The time.
     pub clock: Clock,
     /// Who we are to the other instances.
-    pub holder: String,
+    pub holder: InstanceId,
+    /// Our part in the publishing.
+    pub role: PublishRole,
 }
 
 impl PoolPublisher {
     /// The publisher of `pool`.
     pub fn new(pool: PoolConfig, signer: Signer, metrics: Arc<PoolMetrics>, parts: Parts) -> Self {
-        let Parts { store, site, base, clock, holder } = parts;
+        let Parts { store, site, base, clock, holder, role } = parts;
+        let id = pool.shape.id.clone();
+        let lease = PublisherLease::new(store.clone(), id, holder, role, pool.update_interval);
         let template = Template {
             issuer: pool.issuer.clone(),
             bits: pool.shape.capacity.bits(),
@@ -135,7 +152,7 @@ impl PoolPublisher {
                 .aggregation
                 .then(|| base.join_path(&format!("aggregation/{}", pool.shape.id))),
         };
-        Self { pool, store, site, base, signer, clock, metrics, holder, template }
+        Self { pool, store, site, base, signer, clock, metrics, lease, template }
     }
 
     /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop. What was acknowledged by then is
@@ -173,8 +190,18 @@ impl PoolPublisher {
         self.publish_pending(signals, &|_, _| ()).await;
     }
 
-    /// Makes lists due whose files are not as they should be, and writes the aggregation.
+    /// Makes lists due whose files are not as they should be, and writes the aggregation; if it is ours to publish.
     pub async fn look(&self) {
+        match self.lease.take(self.clock.now()).await {
+            Ok(Some(_)) => self.look_as_publisher().await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish")
+            }
+        }
+    }
+
+    async fn look_as_publisher(&self) {
         match self.sweep(self.clock.now()).await {
             Ok(0) => {}
             Ok(stale) => {
@@ -192,6 +219,11 @@ impl PoolPublisher {
         let now = self.clock.now();
         let pool = &self.pool.shape.id;
         let pending = async {
+            let Some(held) = self.lease.take(now).await? else { return Ok(None) };
+            if held.new {
+                // Whoever published before us may have left files unfinished, or had a folder of its own.
+                self.look_as_publisher().await;
+            }
             let mut pending = self.store.dirty(pool).await?;
             let oldest = pending.iter().filter_map(|list| list.since).min();
             let age = oldest.map_or(0, |oldest| now.since(Timestamp::from_millis(oldest)).as_secs());
@@ -199,7 +231,7 @@ impl PoolPublisher {
             let due = self.store.due(pool, schedule::due_by(now, self.pool.update_interval)).await?;
             let dirty: HashSet<_> = pending.iter().map(|list| list.list).collect();
             pending.extend(due.into_iter().filter(|list| !dirty.contains(&list.list)));
-            Ok(pending)
+            Ok(Some(pending))
         };
         self.publish(pending.await, signals, progress).await
     }
@@ -207,19 +239,21 @@ impl PoolPublisher {
     /// Only lists that were never published, whose `uri` must answer before it is handed out.
     pub async fn publish_new(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
         let due = self.store.due(&self.pool.shape.id, Timestamp::from_secs(0)).await;
-        let new = due.map(|due| due.into_iter().filter(|list| list.published.is_none()).collect());
+        let new = due.map(|due| Some(due.into_iter().filter(|list| list.published.is_none()).collect()));
         self.publish(new, signals, progress).await
     }
 
+    /// Publishes what is pending; `None` where another instance does.
     async fn publish(
         &self,
-        pending: Result<Vec<Pending>, StoreError>,
+        pending: Result<Option<Vec<Pending>>, StoreError>,
         signals: &Signals,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Pass {
         let mut pass = Pass::default();
         let pending = match pending {
-            Ok(pending) => pending,
+            Ok(Some(pending)) => pending,
+            Ok(None) => return Pass { not_ours: true, ..pass },
             Err(error) => {
                 tracing::error!(pool = %self.pool.shape.id, %error, "cannot ask the store what to publish");
                 self.metrics.publish_failed.inc();
@@ -229,13 +263,8 @@ impl PoolPublisher {
         };
         let mut done = 0;
         for chunk in pending.chunks(CHUNK) {
-            let term = self.pool.update_interval * 2 + LEASE_MARGIN;
-            let fence = match self
-                .store
-                .lease_publisher(&self.pool.shape.id, &self.holder, self.clock.now(), term)
-                .await
-            {
-                Ok(Some(fence)) => fence,
+            let fence = match self.lease.take(self.clock.now()).await {
+                Ok(Some(held)) => held.fence,
                 Ok(None) => {
                     pass.not_ours = true;
                     return pass;
@@ -261,7 +290,7 @@ impl PoolPublisher {
     }
 
     async fn publish_chunk(&self, chunk: &[Pending], fence: Fence, pass: &mut Pass) {
-        let mut written = Vec::with_capacity(chunk.len());
+        let mut ready = Vec::with_capacity(chunk.len());
         let mut renders = JoinSet::new();
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get) * 2;
         let mut left = chunk.iter();
@@ -272,7 +301,7 @@ impl PoolPublisher {
                 renders.spawn(self.job(*pending).run());
             }
             match renders.join_next().await {
-                Some(Ok((pending, Ok(publication)))) => written.push((pending, publication)),
+                Some(Ok((_, Ok(list)))) => ready.push(list),
                 Some(Ok((pending, Err(error)))) => self.note_failure(pass, pending.list, error),
                 Some(Err(error)) => {
                     tracing::error!(pool = %self.pool.shape.id, %error, "a publishing task ended early");
@@ -281,26 +310,65 @@ impl PoolPublisher {
                 None => break,
             }
         }
-        if written.is_empty() {
+        if ready.is_empty() {
             return;
+        }
+        match self.put_in_place(ready, fence).await {
+            Ok(put) => self.settle(put, fence, pass).await,
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "the new files are not in place for sure; publishing them again");
+                self.metrics.publish_failed.inc();
+                pass.ended_by = Some(error);
+            }
+        }
+    }
+
+    /// Gives the new files their names, durably. Instances that share the folder do so one after the other, and only the one
+    /// that has the right to publish: one that slept between its snapshot and this step must not bring an older state back.
+    async fn put_in_place(&self, ready: Vec<Ready>, fence: Fence) -> Result<Vec<Put>, PublishError> {
+        let lock = self.lock().await?;
+        if !self.lease.is_current(fence).await? {
+            return Err(StoreError::Fenced.into());
         }
         let site = self.site.clone();
-        let synced = tokio::task::spawn_blocking(move || site.sync()).await;
-        let synced = synced.map_err(|error| PublishError::Interrupted(error.to_string()));
-        if let Err(error) = synced.and_then(|synced| synced.map_err(PublishError::from)) {
-            tracing::error!(pool = %self.pool.shape.id, %error, "the new files may not survive a crash; publishing them again");
-            self.metrics.publish_failed.inc();
-            pass.ended_by = Some(error);
-            return;
+        let put = move || {
+            let put = ready.into_iter().map(|list| list.put(&site)).collect();
+            let synced = site.sync();
+            drop(lock);
+            synced.map(|()| put)
+        };
+        let put = tokio::task::spawn_blocking(put).await;
+        put.map_err(|error| PublishError::Interrupted(error.to_string()))?.map_err(PublishError::from)
+    }
+
+    async fn lock(&self) -> Result<SiteLock, PublishError> {
+        let begun = Instant::now();
+        loop {
+            if let Some(lock) = self.site.try_lock(self.pool.shape.id.as_str())? {
+                return Ok(lock);
+            }
+            let waited = begun.elapsed();
+            if waited > LOCK_PATIENCE {
+                return Err(PublishError::Locked { waited });
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let settles: Vec<_> = written
-            .into_iter()
-            .map(|(pending, publication)| {
-                let store = self.store.clone();
-                // Asked for together, so that they share a commit.
-                tokio::spawn(async move { (pending, store.settle(pending.list, publication, fence).await) })
-            })
-            .collect();
+    }
+
+    async fn settle(&self, put: Vec<Put>, fence: Fence, pass: &mut Pass) {
+        let mut settles = Vec::with_capacity(put.len());
+        for (pending, put) in put {
+            match put {
+                Ok((publication, taken)) => {
+                    let store = self.store.clone();
+                    // Asked for together, so that they share a commit.
+                    settles.push(tokio::spawn(async move {
+                        (pending, store.settle(pending.list, publication, taken, fence).await)
+                    }));
+                }
+                Err(error) => self.note_failure(pass, pending.list, error),
+            }
+        }
         for settle in settles {
             match settle.await {
                 Ok((pending, Ok(()))) => {
@@ -346,6 +414,8 @@ impl PoolPublisher {
             if !self.pool.aggregation {
                 return self.site.remove_aggregation(&self.pool.shape.id).map_err(PublishError::from);
             }
+            // Under the lock, so that no instance writes an older state over a newer one.
+            let lock = self.lock().await?;
             let lists = self.store.lists(&self.pool.shape.id).await?;
             let published = lists.iter().filter(|list| list.published.is_some());
             let mut status_lists: Vec<_> = published.map(|list| self.base.join(&list.id)).collect();
@@ -353,7 +423,11 @@ impl PoolPublisher {
             status_lists.sort_unstable();
             let document = Aggregation { status_lists }.to_json();
             let (site, pool) = (self.site.clone(), self.pool.shape.id.clone());
-            let written = tokio::task::spawn_blocking(move || site.write_aggregation(&pool, &document)).await;
+            let write = move || {
+                let _until_written = lock;
+                site.write_aggregation(&pool, &document)
+            };
+            let written = tokio::task::spawn_blocking(write).await;
             written.map_err(|error| PublishError::Interrupted(error.to_string()))?.map_err(PublishError::from)
         };
         if let Err(error) = write.await {

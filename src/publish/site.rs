@@ -1,10 +1,12 @@
 //! The output folder: whole files or none. `<folder>/<list id>.{jwt,jwt.gz,cwt}`, `aggregation/<pool>.json`, `jwks.json`.
 //!
 //! A file is written under another name, fsynced and renamed, so a reader sees the old one or the new one. Its mtime is the
-//! token's `iat`, so that every node has the same Last-Modified, and a web server's mtime-and-size ETag never repeats.
+//! token's `iat`, so that every node has the same Last-Modified, and a web server's mtime-and-size ETag never repeats. Several
+//! instances may share the folder: they put files in place under a lock.
 
-use std::fs::{self, File, FileTimes, OpenOptions};
+use std::fs::{self, File, FileTimes, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -35,6 +37,22 @@ pub struct TokenFiles {
     /// The CWT. It is compressed already; gzip would make it larger.
     pub cwt: Option<Vec<u8>>,
 }
+
+/// The files of one publication, durable under other names, until [`Self::put`] gives them theirs.
+#[derive(Debug)]
+pub struct Prepared {
+    files: Vec<(Temporary, PathBuf)>,
+    /// Of formats that the list does not have any more: nobody renews them.
+    obsolete: Vec<PathBuf>,
+}
+
+/// Which files of a list there are: changes when any of them is replaced.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stamp([Option<(u64, i64, i64, u64)>; 3]);
+
+/// Keeps other instances that share the folder from putting files in place. Ends with the process, however it ends.
+#[derive(Debug)]
+pub struct SiteLock(File);
 
 /// A file or folder that could not be read or written.
 #[derive(Debug, Error)]
@@ -68,25 +86,52 @@ impl Site {
         &self.folder
     }
 
-    /// Writes the files of one publication, and removes those of a format that it does not have: nobody renews them any
-    /// more. The new names are durable after [`Self::sync`].
-    pub fn write_list(&self, list: &ListId, files: &TokenFiles, iat: u64) -> Result<(), SiteError> {
+    /// Writes the files of one publication under temporary names.
+    pub fn prepare(&self, list: &ListId, files: &TokenFiles, iat: u64) -> Result<Prepared, SiteError> {
         // The prepared gzip first: a server that finds it next to an older plain file sends the newer token, not an older one.
         let parts = [("jwt.gz", &files.jwt_gz), ("jwt", &files.jwt), ("cwt", &files.cwt)];
-        let mut written = Vec::with_capacity(parts.len());
+        let mut prepared = Prepared { files: Vec::with_capacity(parts.len()), obsolete: Vec::new() };
         for (extension, bytes) in parts {
-            if let Some(bytes) = bytes {
-                let path = self.path(list, extension);
-                written.push((self.write_temporary(&path, bytes, Some(iat))?, path));
+            let path = self.path(list, extension);
+            match bytes {
+                Some(bytes) => {
+                    prepared.files.push((self.write_temporary(&path, bytes, Some(iat))?, path));
+                }
+                None => prepared.obsolete.push(path),
             }
         }
-        for (temporary, path) in written {
-            temporary.rename_to(&path)?;
+        Ok(prepared)
+    }
+
+    /// Prepares the files of one publication and puts them in place. The new names are durable after [`Self::sync`].
+    pub fn write_list(&self, list: &ListId, files: &TokenFiles, iat: u64) -> Result<(), SiteError> {
+        self.prepare(list, files, iat)?.put()
+    }
+
+    /// Which files of this list there are now.
+    pub fn stamp(&self, list: &ListId) -> Stamp {
+        Stamp(["jwt", "jwt.gz", "cwt"].map(|extension| {
+            let of = fs::metadata(self.path(list, extension)).ok()?;
+            Some((of.ino(), of.mtime(), of.mtime_nsec(), of.len()))
+        }))
+    }
+
+    /// The lock of this name, if no other instance has it now.
+    pub fn try_lock(&self, name: &str) -> Result<Option<SiteLock>, SiteError> {
+        let path = self.folder.join(format!(".{name}.lock"));
+        let open = || OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.folder).and_then(|()| open())
+            }
+            opened => opened,
+        };
+        let file = file.map_err(|source| failed("open", &path, source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(SiteLock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(failed("lock", &path, source)),
         }
-        for (extension, _) in parts.iter().filter(|(_, bytes)| bytes.is_none()) {
-            remove(&self.path(list, extension))?;
-        }
-        Ok(())
     }
 
     /// Whether a list has files of a format that is not published any more.
@@ -179,7 +224,25 @@ impl Site {
     }
 }
 
+impl Prepared {
+    /// Gives the files their names, and removes those of formats that the list does not have any more.
+    pub fn put(self) -> Result<(), SiteError> {
+        for (temporary, path) in self.files {
+            temporary.rename_to(&path)?;
+        }
+        self.obsolete.iter().try_for_each(|path| remove(path))
+    }
+}
+
+impl Drop for SiteLock {
+    fn drop(&mut self) {
+        // Closing the file would do as well.
+        let _ = self.0.unlock();
+    }
+}
+
 /// A file that is removed unless it gets its final name, so that a full disk is not made fuller by what was begun.
+#[derive(Debug)]
 struct Temporary(PathBuf);
 
 impl Temporary {

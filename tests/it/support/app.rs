@@ -132,6 +132,7 @@ pub(crate) fn settings_in(folder: &Path, url: &str, settings: &str) -> Config {
         ("STATUSLIST__PUBLIC_URL", format!("{url}/lists")),
         ("STATUSLIST__STORAGE_DIRECTORY", folder.join("public").display().to_string()),
         ("STATUSLIST__KEY_DIRECTORY", folder.join("keys").display().to_string()),
+        ("STATUSLIST__INSTANCE_DIRECTORY", folder.join("instance").display().to_string()),
         ("STATUSLIST__SQLITE__PATH", folder.join("statuslist.db").display().to_string()),
     ];
     Config::load(Some(settings), environment.into_iter().map(|(name, value)| (name.to_owned(), value)))

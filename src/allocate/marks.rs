@@ -1,0 +1,148 @@
+//! High-water marks: the latest lease of each list that this instance ever had, durable before a reference of it is handed
+//! out, and kept apart from the store. A store that knows of fewer leases has lost some (a restored backup, a failover to a
+//! replica that was behind, a disk that lied), and would hand out their references again.
+//!
+//! One line of 64 bytes for each list, written over in place: it never crosses a sector, so it is the old one or the new one,
+//! and making it durable does not change the file's size.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::status_list::ListId;
+
+const LINE_BYTES: usize = 64;
+
+/// The marks of one pool.
+#[derive(Debug)]
+pub struct Marks {
+    path: PathBuf,
+    file: File,
+    /// Where each list's line is, and its mark.
+    lines: HashMap<ListId, (u64, u64)>,
+}
+
+/// The marks cannot be read or written. Nothing may be handed out without them.
+#[derive(Debug, Error)]
+pub enum MarksError {
+    /// The system says no.
+    #[error("cannot use {path}: {source}", path = path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A line that this program never writes.
+    #[error(
+        "{path} is damaged in line {line}; seal the pool's lists (`statuslist seal POOL`) before you remove it, because what it guarded is unknown",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: u64,
+    },
+}
+
+impl Marks {
+    /// The marks in this file, which is made if it is not there.
+    pub fn open(path: &Path) -> Result<Self, MarksError> {
+        let unusable = |source| MarksError::Unusable { path: path.to_owned(), source };
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(unusable)?,
+        };
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+        let file = file.map_err(unusable)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))
+            .and_then(|folder| folder.sync_all())
+            .map_err(unusable)?;
+        let mut lines = HashMap::new();
+        // The end of a line that a crash cut short was never relied on: the next new list takes its place.
+        for (number, line) in (0..).zip(bytes.chunks_exact(LINE_BYTES)) {
+            let (list, mark) =
+                parse(line).ok_or_else(|| MarksError::Damaged { path: path.to_owned(), line: number + 1 })?;
+            lines.insert(list, (number, mark));
+        }
+        Ok(Self { path: path.to_owned(), file, lines })
+    }
+
+    /// The latest lease of the list that this instance had; 0 if it never had any.
+    pub fn of(&self, list: &ListId) -> u64 {
+        self.lines.get(list).map_or(0, |(_, mark)| *mark)
+    }
+
+    /// Every list that this instance ever leased from, with its mark.
+    pub fn iter(&self) -> impl Iterator<Item = (ListId, u64)> {
+        self.lines.iter().map(|(list, (_, mark))| (*list, *mark))
+    }
+
+    /// Raises marks; durable when it returns.
+    pub fn raise(&mut self, marks: &[(ListId, u64)]) -> Result<(), MarksError> {
+        let unusable = |source| MarksError::Unusable { path: self.path.clone(), source };
+        let mut next = self.lines.len() as u64;
+        for (list, mark) in marks {
+            let number = self.lines.get(list).map_or(next, |(number, _)| *number);
+            let text = format!("{list} {mark:020}");
+            let line = format!("{text:<width$}\n", width = LINE_BYTES - 1);
+            self.file.write_all_at(line.as_bytes(), number * LINE_BYTES as u64).map_err(unusable)?;
+            if number == next {
+                next += 1;
+            }
+            self.lines.insert(*list, (number, *mark));
+        }
+        self.file.sync_data().map_err(unusable)
+    }
+}
+
+fn parse(line: &[u8]) -> Option<(ListId, u64)> {
+    let (list, mark) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.trim_end().split_once(' ')?;
+    Some((list.parse().ok()?, mark.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_survive_and_are_written_over_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.marks");
+        let (a, b) = (ListId::random(), ListId::random());
+        let mut marks = Marks::open(&path).unwrap();
+        assert_eq!(marks.of(&a), 0);
+        marks.raise(&[(a, 1), (b, 1)]).unwrap();
+        marks.raise(&[(a, 2)]).unwrap();
+        marks.raise(&[(b, u64::MAX)]).unwrap();
+        let again = Marks::open(&path).unwrap();
+        assert_eq!((again.of(&a), again.of(&b)), (2, u64::MAX));
+        assert_eq!(again.iter().count(), 2);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * LINE_BYTES as u64);
+    }
+
+    #[test]
+    fn a_line_cut_short_is_replaced_and_a_damaged_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.marks");
+        let (a, b) = (ListId::random(), ListId::random());
+        Marks::open(&path).unwrap().raise(&[(a, 7)]).unwrap();
+        let cut = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        io::Write::write_all(&mut &cut, b"0123456").unwrap();
+        let mut marks = Marks::open(&path).unwrap();
+        assert_eq!(marks.of(&a), 7);
+        marks.raise(&[(b, 9)]).unwrap();
+        let again = Marks::open(&path).unwrap();
+        assert_eq!((again.of(&a), again.of(&b)), (7, 9));
+        let damage = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        damage.write_all_at(b"x", 64).unwrap();
+        let error = Marks::open(&path).unwrap_err();
+        assert!(matches!(error, MarksError::Damaged { line: 2, .. }), "{error}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Which instance publishes a pool: the one that holds its lease in the store. A lease expires, so an instance that died
+//! stops nobody; its number, the fence, grows with each new holder, so one that only slept is found out.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::config::PublishRole;
+use crate::pool::PoolId;
+use crate::store::{Fence, InstanceId, Store, StoreError};
+
+/// How long the right to publish outlives the latest pass of its holder, beyond two beats.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// This instance's part in the publishing of one pool.
+#[derive(Debug)]
+pub(super) struct PublisherLease {
+    store: Store,
+    pool: PoolId,
+    holder: InstanceId,
+    role: PublishRole,
+    term: Duration,
+    /// The fence, and when it was last extended.
+    held: Mutex<Option<(Fence, Timestamp)>>,
+}
+
+/// The right to publish, for this pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) fence: Fence,
+    /// Whether another instance, or nobody, had it before.
+    pub(super) new: bool,
+}
+
+impl PublisherLease {
+    pub(super) fn new(
+        store: Store,
+        pool: PoolId,
+        holder: InstanceId,
+        role: PublishRole,
+        beat: Duration,
+    ) -> Self {
+        Self { store, pool, holder, role, term: beat * 2 + MARGIN, held: Mutex::new(None) }
+    }
+
+    /// Takes or extends the lease; `None` while it is another instance's. The store is asked only when half of it is over.
+    pub(super) async fn take(&self, now: Timestamp) -> Result<Option<Held>, StoreError> {
+        if let Some((fence, extended)) = *self.held()
+            && now >= extended
+            && now.since(extended) < self.term / 2
+        {
+            return Ok(Some(Held { fence, new: false }));
+        }
+        let patience = match self.role {
+            PublishRole::Off => return Ok(None),
+            PublishRole::Leader => Duration::ZERO,
+            // Long enough for every leader that is alive to take it first.
+            PublishRole::Follower => self.term,
+        };
+        let lease = self.store.lease_publisher(&self.pool, &self.holder, now, self.term, patience);
+        let fence = lease.await?;
+        let before = std::mem::replace(&mut *self.held(), fence.map(|fence| (fence, now)));
+        let before = before.map(|(fence, _)| fence);
+        Ok(fence.map(|fence| Held { fence, new: before != Some(fence) }))
+    }
+
+    /// Whether nobody has taken the lease over since.
+    pub(super) async fn is_current(&self, fence: Fence) -> Result<bool, StoreError> {
+        let current = self.store.fence(&self.pool).await? == fence;
+        if !current {
+            *self.held() = None;
+        }
+        Ok(current)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<(Fence, Timestamp)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
