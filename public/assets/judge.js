@@ -11,8 +11,8 @@ import { count, instant, plural, span } from './words.js';
 const LEEWAY_SECS = 60;
 
 // What can be learned once, for one fetched token and one `uri`. What it is asked later may differ in time and index.
-export async function examine(token, uri, keys, now) {
-  const examined = { token, uri, signature: await verify(token, keys) };
+export async function examine(token, mediaType, uri, keys, now) {
+  const examined = { token, mediaType, uri, signature: await verify(token, keys) };
   if (firstFailure(tokenChecks(examined, now)) === undefined) {
     try {
       examined.list = new StatusList(await inflate(token.lst(), LIST_BYTES_MAX), token.claims.bits);
@@ -78,11 +78,15 @@ function firstFailure(checks) {
   return checks.find((check) => check.state === 'fail');
 }
 
-function tokenChecks({ token, uri, signature }, now) {
+function tokenChecks({ token, mediaType, uri, signature }, now) {
   const { claims } = token;
   const checks = [];
   const add = (id, label, passes, detail) => checks.push({ id, label, state: passes ? 'pass' : 'fail', detail });
 
+  const wanted = `application/statuslist+${token.format.toLowerCase()}`;
+  if (mediaType !== wanted) {
+    checks.push({ id: 'served', label: 'Media type', state: 'note', detail: `served as ${shown(mediaType || undefined)}, must be ${shown(wanted)}: some verifiers refuse that` });
+  }
   add('typ', 'Type', token.typ === token.wantedTyp, `\`typ\` is ${shown(token.typ)}${token.typ === token.wantedTyp ? '' : `, must be ${shown(token.wantedTyp)}`}`);
   if (token.crit !== undefined) add('crit', 'Extensions', false, '`crit` names extensions that must be understood, and this page knows none');
   add('alg', 'Algorithm', isAllowed(token.alg), `\`alg\` is ${shown(token.alg)}${isAllowed(token.alg) ? '' : `, allowed are ${ALLOWED.join(', ')}`}`);

@@ -30,7 +30,7 @@ async function ask(uri, idx, { focus = true } = {}) {
     const { lists } = await site;
     const [fetched, keys] = await Promise.all([fetchToken(uri, lists), fetchKeys(uri)]);
     const token = readOrRefuse(fetched);
-    const examined = await examine(token, uri, keys, nowSecs());
+    const examined = await examine(token, fetched.mediaType, uri, keys, nowSecs());
     if (mine !== asked) return;
     shown = { ...question, fetched, examined, life: timeline(token.claims, fetched.fetchedAt) };
     showWhole();
@@ -247,8 +247,8 @@ TABS.forEach((tab, at) => {
 });
 onSubmit('pool-form', showLists);
 onSubmit('list-form', askList);
-onSubmit('panel-reference', () => askReference());
-onSubmit('panel-credential', askCredential);
+onSubmit('reference-form', () => askReference());
+onSubmit('credential-form', askCredential);
 onSubmit('go', () => {
   const idx = indexIn('go-idx', false);
   if (idx === null) return;

@@ -1,15 +1,18 @@
 // `iat`, `exp` and `ttl` against now: how much of the token's life, and of this copy's, is over.
 import { instant, span } from './words.js';
 
+const FRESH = (left) => `fresh for ${left}`;
+const STALE = (ago) => `stale for ${ago}`;
+
 // Elements for `claims` fetched at `fetchedAt`, and a function that moves them to a later now.
 export function timeline({ iat, exp, ttl }, fetchedAt) {
   const rows = [];
-  if (Number.isFinite(iat) && Number.isFinite(exp)) rows.push(row('Token', '`iat` to `exp`', iat, exp, 'expires', 'expired'));
+  if (Number.isFinite(iat) && Number.isFinite(exp)) rows.push(row('Token', '`iat` to `exp`', iat, exp, (left) => `expires in ${left}`, (ago) => `expired ${ago} ago`));
   if (Number.isFinite(ttl)) {
     const until = Math.min(fetchedAt + ttl, Number.isFinite(exp) ? exp : Infinity);
-    rows.push(row('This copy', 'fetched, for `ttl`', fetchedAt, until, 'fetch again', 'stale, fetch again'));
+    rows.push(row('This copy', 'fetched, for `ttl`', fetchedAt, until, FRESH, STALE));
     if (Number.isFinite(iat)) {
-      rows.push(row('Strict verifiers', '`ttl` from `iat`', iat, iat + ttl, 'fetch again', 'stale, they want a newer token'));
+      rows.push(row('Strict verifiers', '`ttl` from `iat`', iat, iat + ttl, FRESH, STALE));
     }
   }
   return { elements: rows.map(({ element }) => element), moveTo: (now) => rows.forEach(({ moveTo }) => moveTo(now)) };
@@ -32,7 +35,7 @@ function row(title, about, from, until, ahead, over) {
     const part = Math.min(1, Math.max(0, (now - from) / (until - from || 1)));
     track.style.setProperty('--part', `${(100 * part).toFixed(2)}%`);
     element.classList.toggle('is-over', now >= until);
-    state.textContent = now >= until ? `${over} (${span(now - until)} ago)` : `${ahead} in ${span(until - now)}`;
+    state.textContent = now >= until ? over(span(now - until)) : ahead(span(until - now));
   };
   return { element, moveTo };
 }

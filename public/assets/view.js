@@ -88,12 +88,13 @@ export function showSizes({ token, fetched, list }) {
   if (fetched.encodedBytes !== undefined && fetched.encodedBytes !== fetched.bytes.length) {
     rows.push(['wire', 'Over the network', fetched.encodedBytes, 'with Content-Encoding']);
   }
-  const most = Math.max(...rows.map(([, , size]) => size));
+  // The array has no bar: beside it those that are to be compared would vanish.
+  const most = Math.max(...rows.filter(([id]) => id !== 'array').map(([, , size]) => size));
   byId('sizes').replaceChildren(make('dl', { className: 'sizes' }, ...rows.map(([id, label, size, note]) => {
     const bar = make('span', { className: 'size-bar', 'aria-hidden': 'true' });
     bar.style.setProperty('--part', `${((100 * size) / most).toFixed(2)}%`);
     return make('div', { 'data-size': id, 'data-bytes': Math.round(size) },
-      make('dt', {}, ...withCode(label)), make('dd', {}, bytes(size)), make('dd', { className: 'size-note' }, note), bar);
+      make('dt', {}, ...withCode(label)), make('dd', {}, bytes(size)), make('dd', { className: 'size-note' }, note), ...(id === 'array' ? [] : [bar]));
   })));
 }
 
