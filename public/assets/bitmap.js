@@ -57,13 +57,19 @@ export class Bitmap {
     this.#move(0, 0);
   }
 
-  zoom(factor, at = this.#middle()) {
+  // Towards a point of the canvas, which stays where it is; without one, towards the entry that is pointed at or chosen.
+  zoom(factor, at) {
     const [width, height] = this.#size();
-    const scale = Math.min(CELL_PX_MAX, Math.max(this.#fitScale(width, height), this.#view.scale * factor));
     const { x, y, scale: before } = this.#view;
+    const scale = Math.min(CELL_PX_MAX, Math.max(this.#fitScale(width, height), before * factor));
     this.#view.scale = scale;
-    // What is under the pointer stays there.
-    this.#move(x + at[0] / before - at[0] / scale, y + at[1] / before - at[1] / scale);
+    const idx = this.#cursor ?? this.#chosen;
+    if (at === undefined && idx < this.#list.entries) {
+      this.#centre(idx);
+    } else {
+      const [px, py] = at ?? [width / 2, height / 2];
+      this.#move(x + px / before - px / scale, y + py / before - py / scale);
+    }
   }
 
   // Chooses the next entry that is not of the most common status, and brings it into view.
@@ -83,9 +89,15 @@ export class Bitmap {
     const [width, height] = this.#size();
     const { scale, x, y } = this.#view;
     const [column, row] = [idx % this.columns, Math.floor(idx / this.columns)];
-    const inView = column > x && column < x + width / scale - 1 && row > y && row < y + height / scale - 1;
-    if (!inView) this.#move(column - width / scale / 2, row - height / scale / 2);
+    const inView = column >= x && column <= x + width / scale - 1 && row >= y && row <= y + height / scale - 1;
+    if (!inView) this.#centre(idx);
     this.#point(idx);
+  }
+
+  #centre(idx) {
+    const [width, height] = this.#size();
+    const { scale } = this.#view;
+    this.#move((idx % this.columns) + 0.5 - width / scale / 2, Math.floor(idx / this.columns) + 0.5 - height / scale / 2);
   }
 
   // Forgets what was painted, since the list or the theme is another.
@@ -97,13 +109,6 @@ export class Bitmap {
 
   #size() {
     return [this.#canvas.clientWidth || 1, this.#canvas.clientHeight || 1];
-  }
-
-  #middle() {
-    const [width, height] = this.#size();
-    if (this.#cursor === undefined) return [width / 2, height / 2];
-    const { scale, x, y } = this.#view;
-    return [(this.#cursor % this.columns + 0.5 - x) * scale, (Math.floor(this.#cursor / this.columns) + 0.5 - y) * scale];
   }
 
   #fitScale(width, height) {
@@ -128,7 +133,7 @@ export class Bitmap {
     if (!this.#list) return;
     const wasFitted = !this.#canvas.classList.contains('is-zoomed');
     if (wasFitted) this.fit();
-    else this.zoom(1);
+    else this.zoom(1, [0, 0]);
   }
 
   #entryAt(event) {

@@ -152,6 +152,7 @@ function isTime(value) {
 
 function shown(value) {
   if (value === undefined) return 'missing';
+  if (typeof value === 'number') return String(value);
   const text = typeof value === 'string' ? value : JSON.stringify(value);
   return `“${text.length > 120 ? `${text.slice(0, 120)}…` : text}”`;
 }

@@ -5,7 +5,7 @@ import { examine, judge } from './judge.js';
 import { Problem, addressOf, configuration, fetchAggregation, fetchKeys, fetchToken } from './site.js';
 import { timeline } from './timeline.js';
 import { readToken } from './token.js';
-import { byId, make, showChecks, showClaims, showCounts, showSizes, showStale, showVerdict, withCode } from './view.js';
+import { byId, make, showChecks, showClaims, showCounts, showSizes, showVerdict, withCode } from './view.js';
 import { plural } from './words.js';
 
 const TABS = ['pool', 'reference', 'credential'];
@@ -69,11 +69,11 @@ function showJudgement() {
   const { uri, idx, examined, fetched, life } = shown;
   const now = nowSecs();
   const { checks, verdict } = judge(examined, idx, now);
+  const stale = isStale(verdict, examined.token.claims, fetched.fetchedAt, now);
   const wasRefused = byId('verdict').dataset.verdict === 'refused';
-  showVerdict(verdict, { uri, idx });
+  showVerdict(verdict, { uri, idx }, stale);
   showChecks(checks);
   life.moveTo(now);
-  showStale(verdict.kind !== 'refused' && isStale(examined.token.claims, fetched.fetchedAt, now));
   // What a refused token holds is nothing to look at: it could be taken for the truth.
   const trusted = verdict.kind !== 'refused';
   byId('picture').hidden = !trusted;
@@ -83,7 +83,7 @@ function showJudgement() {
     showCounts(examined.list, idx);
     bitmap.show(examined.list, idx);
   }
-  if (!wasRefused || verdict.kind !== 'refused') say(`${verdict.title}. ${verdict.why}`);
+  if (!wasRefused || verdict.kind !== 'refused') say(`${byId('verdict-title').textContent}. ${verdict.why}`);
 }
 
 function showProblem(error, question) {
@@ -91,15 +91,15 @@ function showProblem(error, question) {
   byId('answer').hidden = false;
   byId('answer').classList.add('is-missing');
   byId('picture').hidden = true;
-  showStale(false);
   const known = error instanceof Problem;
   if (!known) console.error(error);
   showVerdict({ kind: 'missing', title: known ? error.title : 'This page failed', why: known ? error.message : `${error}` }, question);
   say(`${byId('verdict-title').textContent}. ${byId('verdict-why').textContent}`);
 }
 
-function isStale({ ttl }, fetchedAt, now) {
-  return Number.isFinite(ttl) && now >= fetchedAt + ttl;
+// Old by its own `ttl`: a verifier would fetch again. What is refused is so whatever its age.
+function isStale({ kind }, { ttl }, fetchedAt, now) {
+  return kind !== 'refused' && Number.isFinite(ttl) && now >= fetchedAt + ttl;
 }
 
 // The bars move with the time, and what has expired in the meantime is no longer shown as good.
@@ -109,7 +109,7 @@ function tick() {
   const now = nowSecs();
   life.moveTo(now);
   const { verdict } = judge(examined, idx, now);
-  const stale = verdict.kind !== 'refused' && isStale(examined.token.claims, fetched.fetchedAt, now);
+  const stale = isStale(verdict, examined.token.claims, fetched.fetchedAt, now);
   if (verdict.kind !== byId('verdict').dataset.verdict || stale === byId('stale').hidden) showJudgement();
 }
 

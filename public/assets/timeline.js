@@ -10,7 +10,7 @@ export function timeline({ iat, exp, ttl }, fetchedAt) {
   if (Number.isFinite(iat) && Number.isFinite(exp)) rows.push(row('Token', '`iat` to `exp`', iat, exp, (left) => `expires in ${left}`, (ago) => `expired ${ago} ago`));
   if (Number.isFinite(ttl)) {
     const until = Math.min(fetchedAt + ttl, Number.isFinite(exp) ? exp : Infinity);
-    rows.push(row('This copy', 'fetched, for `ttl`', fetchedAt, until, FRESH, STALE));
+    if (until > fetchedAt) rows.push(row('This copy', 'fetched, for `ttl`', fetchedAt, until, FRESH, STALE));
     if (Number.isFinite(iat)) {
       rows.push(row('Strict verifiers', '`ttl` from `iat`', iat, iat + ttl, FRESH, STALE));
     }

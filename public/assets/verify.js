@@ -43,7 +43,8 @@ export async function verify(token, keys) {
       return { state: 'fail', detail: `the published key ${kid ?? ''} cannot be read` };
     }
     if (await crypto.subtle.verify(check, key, token.signature, token.signingInput)) {
-      return { state: 'pass', detail: `made with the key ${kid ?? '(no kid)'} of ${keys.url}` };
+      const stranger = new URL(keys.url).origin === location.origin ? '' : '; whether that is the issuer’s is not for this page to know';
+      return { state: 'pass', detail: `made with the key ${kid ?? '(no kid)'} of ${keys.url}${stranger}` };
     }
   }
   return { state: 'fail', detail: `it is not that of a key in ${keys.url}: the token was changed, or another key has signed it` };

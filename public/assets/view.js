@@ -23,23 +23,21 @@ export function withCode(text) {
   return text.split('`').map((part, at) => (at % 2 === 1 ? make('code', {}, part) : part));
 }
 
-export function showVerdict({ kind, title, why }, question) {
+const STATUSES = ['valid', 'invalid', 'suspended', 'other'];
+
+// `isStale`: by its own `ttl`, a verifier would fetch the list again. A status is then one of the past.
+export function showVerdict({ kind, title, why }, question, isStale = false) {
   byId('verdict').dataset.verdict = kind;
   byId('verdict-mark').textContent = MARKS[kind];
-  byId('verdict-title').textContent = title;
+  byId('verdict').classList.toggle('is-stale', isStale);
+  byId('verdict-title').textContent = isStale && STATUSES.includes(kind) ? `Was ${title}` : title;
+  byId('stale').hidden = !isStale;
   byId('verdict-why').replaceChildren(...withCode(why));
   const reference = [make('span', { className: 'reference-name' }, 'uri'), make('code', {}, question.uri)];
   if (question.idx !== undefined) {
     reference.push(make('span', { className: 'reference-name' }, 'idx'), make('code', {}, String(question.idx)));
   }
   byId('verdict-reference').replaceChildren(...reference);
-}
-
-// Which copy is judged is old by its own `ttl`: a verifier would fetch again.
-export function showStale(isStale) {
-  byId('verdict').classList.toggle('is-stale', isStale);
-  byId('stale').hidden = !isStale;
-  byId('stale').textContent = isStale ? 'As it was when fetched. The copy is now older than its ttl: fetch again.' : '';
 }
 
 export function showChecks(checks) {
@@ -75,7 +73,7 @@ export function showSizes({ token, fetched, list }) {
   const rows = [];
   if (list) {
     const bound = list.boundBytes();
-    const above = bound > 0 ? `the entropy of ${plural(list.entries, 'entry', 'entries')}` : 'nothing to tell: all entries are alike';
+    const above = bound > 0 ? `${((8 * bound) / list.entries).toPrecision(3)} bit per entry is what their statuses tell` : 'nothing to tell: all entries are alike';
     rows.push(['array', 'Array', list.bytes.length, `${plural(list.entries, 'entry', 'entries')} of ${plural(list.bits, 'bit')}`]);
     rows.push(['bound', 'Shannon bound', bound, above]);
   }

@@ -12,9 +12,11 @@ export async function untrustworthy(browser, { host: { port, lists }, references
     await intact(browser, host, references);
     await tampered(browser, host, references);
     await expired(browser, pastHost, past);
+    await unprotected(browser, host, pastHost, references, past);
     await badlyIssued(browser, host, references.p);
     await otherStatuses(browser, host, references.p);
     await keysOfOthers(browser, host, pastHost, references.p);
+    await withoutEd25519(browser, host, references.eddsa);
     await insecure(browser, host, references.p);
   } finally {
     host.stop();
@@ -125,6 +127,30 @@ async function expired(browser, host, past) {
   await explorer.accessible('an expired token');
   await explorer.screenshot('expired');
   await explorer.close();
+}
+
+// The control: with one check of the page taken out, the token that this check refused is believed.
+async function unprotected(browser, host, pastHost, references, past) {
+  const { p, es384 } = references;
+  const path = host.pathOf(p.uri);
+  const [intactFile, otherFile] = [await host.read(path), await host.read(host.pathOf(es384.uri))];
+  const always = (label) => [new RegExp(`(add\\('[a-z]+', '${label}', )[^,]+,`, 'g'), '$1true,'];
+  for (const [where, file, [protection, nothing], { uri, idx }, token] of [
+    [host, '/assets/verify.js', [/if \(await crypto\.subtle\.verify\([^)]*\)\)/, 'if (true)'], p, flipped(intactFile, intactFile.length - 20)],
+    [host, '/assets/judge.js', always('Subject'), p, otherFile],
+    [pastHost, '/assets/judge.js', always('Expires'), past, undefined],
+  ]) {
+    const source = (await where.read(file)).toString();
+    const without = source.replace(protection, nothing);
+    assert.notEqual(without, source, `${protection} is not in ${file}`);
+    where.instead.set(file, without);
+    if (token) where.instead.set(path, token);
+    const explorer = await Explorer.open(browser, `${where.origin}/`);
+    const answer = await explorer.ask(uri, idx);
+    assert.equal(answer.verdict, 'valid', `${protection}: ${answer.why}`);
+    await explorer.close();
+    where.instead.clear();
+  }
 }
 
 // An issuer of our own: claims and array → token, and its keys.
@@ -241,6 +267,22 @@ async function keysOfOthers(browser, host, elsewhere, { uri, idx }) {
   assert.equal(keyless.title, 'Not verified');
   host.instead.clear();
   await here.close();
+}
+
+// A browser that has no Ed25519 says so, and does not say that the signature is wrong.
+async function withoutEd25519(browser, host, { uri, idx }) {
+  const explorer = await Explorer.open(browser, `${host.origin}/`);
+  await explorer.page.evaluate(() => {
+    const importKey = crypto.subtle.importKey.bind(crypto.subtle);
+    crypto.subtle.importKey = async (format, key, algorithm, ...rest) => {
+      if (algorithm.name === 'Ed25519') throw new DOMException('as an older browser answers', 'NotSupportedError');
+      return importKey(format, key, algorithm, ...rest);
+    };
+  });
+  const answer = await explorer.ask(uri, idx);
+  assert.deepEqual([answer.verdict, answer.checks.signature], ['unverified', 'unable']);
+  assert.match(answer.why, /cannot verify Ed25519/);
+  await explorer.close();
 }
 
 // Over plain http from another name than localhost there is no WebCrypto.
