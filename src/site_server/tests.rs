@@ -620,7 +620,9 @@ fn read_until(
 
 #[test]
 fn the_page_gives_way_to_lists() {
-    for (base, has_page) in [("", false), ("/assets", false), ("/assets/lists", false), ("/somewhere/else", true)] {
+    for (base, has_page) in
+        [("", false), ("/assets", false), ("/assets/lists", false), ("/somewhere/else", true)]
+    {
         let site = Site::start(base);
         let list = ListId::random();
         site.publish(list, NOW, &[Format::Jwt]);

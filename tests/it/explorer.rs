@@ -41,7 +41,9 @@ async fn set(app: &TestApp, statuses: &[(&Reference, u8)]) {
 
 #[tokio::test]
 async fn statuses_are_shown_as_a_verifier_sees_them() {
-    let app = TestApp::start("update-interval: 1s, list-lifetime: 1h, ttl: 10m, bits: 2, size: 4096, open-lists: 1, formats: [jwt, cwt]");
+    let app = TestApp::start(
+        "update-interval: 1s, list-lifetime: 1h, ttl: 10m, bits: 2, size: 4096, open-lists: 1, formats: [jwt, cwt]",
+    );
     let references = app.references(5).await;
     let [valid, revoked, suspended, later, _] = references.as_slice() else { panic!("{references:?}") };
     set(&app, &[(revoked, 1), (suspended, 2)]).await;
@@ -54,13 +56,17 @@ async fn statuses_are_shown_as_a_verifier_sees_them() {
 
 #[tokio::test]
 async fn a_list_of_a_million_entries_is_shown_whole() {
-    let app = TestApp::start("update-interval: 1s, list-lifetime: 24h, ttl: 10m, size: 1048576, open-lists: 1");
+    let app =
+        TestApp::start("update-interval: 1s, list-lifetime: 24h, ttl: 10m, size: 1048576, open-lists: 1");
     let references = app.references(1000).await;
     let body = json!({
         "statusListReferences": references.iter().map(|r| json!({ "uri": r.uri, "index": r.index })).collect::<Vec<_>>(),
         "value": 1,
     });
-    assert_eq!(app.send(Method::PATCH, "/status-lists/batch-update", Some(body)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(
+        app.send(Method::PATCH, "/status-lists/batch-update", Some(body)).await.0,
+        StatusCode::NO_CONTENT
+    );
     let last = references.last().unwrap();
     eventually("the revocations to be published", async || {
         published(app.folder(), &last.uri).ok().filter(|list| list.status(last.index) == 1)
@@ -88,7 +94,12 @@ fn published_for(port: u16, clock: Clock) -> TestApp {
              list-lifetime: 1h, {signer} }}, "
         );
     }
-    TestApp::start_at(folder, &format!("http://127.0.0.1:{port}"), &format!("status-list-pools: {{ {pools} }}"), clock)
+    TestApp::start_at(
+        folder,
+        &format!("http://127.0.0.1:{port}"),
+        &format!("status-list-pools: {{ {pools} }}"),
+        clock,
+    )
 }
 
 /// One reference of each pool.
@@ -135,11 +146,18 @@ async fn the_page_is_served_beside_the_api_and_the_lists() {
     ] {
         let response = get(path).await;
         let headers = response.headers().clone();
-        assert_eq!((response.status(), &headers[header::CONTENT_TYPE]), (StatusCode::OK, &media_type.parse().unwrap()), "{path}");
+        assert_eq!(
+            (response.status(), &headers[header::CONTENT_TYPE]),
+            (StatusCode::OK, &media_type.parse().unwrap()),
+            "{path}"
+        );
         assert_eq!(headers[header::CACHE_CONTROL], "no-cache", "{path}");
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
         let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-        assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(
+            policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
         let head = app.client.head(format!("{}{path}", app.url)).send().await.unwrap();
         assert_eq!(head.headers()[header::CONTENT_LENGTH], headers[header::CONTENT_LENGTH], "{path}");
         let post = app.client.post(format!("{}{path}", app.url)).send().await.unwrap();
@@ -149,7 +167,9 @@ async fn the_page_is_served_beside_the_api_and_the_lists() {
     let settings: Value = serde_json::from_str(&get("/explorer.json").await.text().await.unwrap()).unwrap();
     assert_eq!(settings, json!({ "lists": "/lists/", "pools": [] }));
     // What was there before answers as before.
-    for (path, status) in [("/health/live", 200), ("/version", 200), ("/pools/p", 401), ("/lists/jwks.json", 200)] {
+    for (path, status) in
+        [("/health/live", 200), ("/version", 200), ("/pools/p", 401), ("/lists/jwks.json", 200)]
+    {
         assert_eq!(get(path).await.status(), status, "{path}");
     }
     for path in ["/assets/", "/assets/none.js", "/assets/../index.html", "/index.html", "/lists/"] {
