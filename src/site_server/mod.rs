@@ -9,6 +9,7 @@
 
 mod cache;
 mod negotiate;
+mod page;
 mod problem;
 
 #[cfg(test)]
@@ -66,8 +67,9 @@ impl SiteServer {
         Self { cache: self.cache.resized(bytes), ..self }
     }
 
-    /// Mounts the site. Everything else must be registered before: with an empty base this takes every path left.
+    /// Mounts the page and the site. Everything else must be registered before: with an empty base this takes every path left.
     pub fn configure(self: &Arc<Self>, config: &mut ServiceConfig) {
+        page::configure(self, config);
         config.service(
             web::scope(&self.base)
                 .app_data(Data::from(Arc::clone(self)))

@@ -617,3 +617,32 @@ fn read_until(
         }
     })
 }
+
+#[test]
+fn the_page_gives_way_to_lists() {
+    for (base, has_page) in
+        [("", false), ("/assets", false), ("/assets/lists", false), ("/somewhere/else", true)]
+    {
+        let site = Site::start(base);
+        let list = ListId::random();
+        site.publish(list, NOW, &[Format::Jwt]);
+        let page = |path| Reply::read(site.address, "GET", path, &[]);
+        let expected = if has_page { 200 } else { 404 };
+        for path in ["/", "/assets/main.js", "/explorer.json"] {
+            assert_eq!(page(path).status, expected, "{base}{path}");
+        }
+        assert_eq!(site.get(list, &[]).status, 200, "{base}");
+    }
+}
+
+#[test]
+fn the_page_is_told_where_lists_are_and_of_no_pool_that_shows_nothing() {
+    let site = Site::start("/somewhere/else");
+    let settings = || -> Value {
+        serde_json::from_slice(&Reply::read(site.address, "GET", "/explorer.json", &[]).body).unwrap()
+    };
+    assert_eq!(settings(), json!({ "lists": "/somewhere/else/", "pools": [] }));
+    fs::create_dir(site.folder.path().join("aggregation")).unwrap();
+    site.write("aggregation/demo.json", br#"{"status_lists":[]}"#, NOW);
+    assert_eq!(settings(), json!({ "lists": "/somewhere/else/", "pools": ["demo"] }));
+}

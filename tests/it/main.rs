@@ -7,6 +7,7 @@ mod api;
 mod cli;
 mod crash;
 mod disk_full;
+mod explorer;
 mod interop;
 mod power_cut;
 mod publish;

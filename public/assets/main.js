@@ -1,0 +1,286 @@
+// Wires the page: what was asked → fetch, examine, judge → what is shown, again when time passes or another index is chosen.
+import { Bitmap } from './bitmap.js';
+import { referenceOf } from './credential.js';
+import { examine, judge } from './judge.js';
+import { Problem, addressOf, configuration, fetchAggregation, fetchKeys, fetchToken } from './site.js';
+import { timeline } from './timeline.js';
+import { readToken } from './token.js';
+import { byId, make, showChecks, showClaims, showCounts, showSizes, showVerdict, withCode } from './view.js';
+import { plural } from './words.js';
+
+const TABS = ['pool', 'reference', 'credential'];
+const nowSecs = () => Date.now() / 1000;
+
+const site = configuration();
+const bitmap = new Bitmap(byId('canvas'), byId('readout'), (idx) => choose(idx));
+// What is on the page: `{ uri, idx, fetched, examined, life }`. Empty while nothing was found.
+let shown = {};
+// Only the latest question may be answered, however long an earlier one took.
+let asked = 0;
+
+async function ask(uri, idx, { focus = true } = {}) {
+  const question = { uri, idx };
+  asked += 1;
+  const mine = asked;
+  writeFragment(question);
+  fillIn(question);
+  byId('result').setAttribute('aria-busy', 'true');
+  say('Fetching the list…');
+  try {
+    const { lists } = await site;
+    const [fetched, keys] = await Promise.all([fetchToken(uri, lists), fetchKeys(uri)]);
+    const token = readOrRefuse(fetched);
+    const examined = await examine(token, fetched.mediaType, uri, keys, nowSecs());
+    if (mine !== asked) return;
+    shown = { ...question, fetched, examined, life: timeline(token.claims, fetched.fetchedAt) };
+    showWhole();
+  } catch (error) {
+    if (mine !== asked) return;
+    shown = { ...question };
+    showProblem(error, question);
+  }
+  byId('result').setAttribute('aria-busy', 'false');
+  if (focus) byId('verdict-title').focus({ preventScroll: true });
+  if (focus) byId('answer').scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
+}
+
+function readOrRefuse(fetched) {
+  try {
+    return readToken(fetched.bytes, fetched.mediaType);
+  } catch (error) {
+    throw new Problem('No Status List Token', `${fetched.url} answered something else: ${error.message}.`);
+  }
+}
+
+function showWhole() {
+  const { fetched, examined } = shown;
+  byId('empty').hidden = true;
+  byId('answer').hidden = false;
+  byId('answer').classList.remove('is-missing');
+  byId('timeline').replaceChildren(...shown.life.elements);
+  byId('freshness-note').textContent = examined.signature.state === 'pass' ? '' : 'as the token says, not verified';
+  showSizes({ token: examined.token, fetched, list: examined.list });
+  showClaims(examined.token);
+  showJudgement();
+}
+
+// Everything that depends on the index or the time.
+function showJudgement() {
+  const { uri, idx, examined, fetched, life } = shown;
+  const now = nowSecs();
+  const { checks, verdict } = judge(examined, idx, now);
+  const stale = isStale(verdict, examined.token.claims, fetched.fetchedAt, now);
+  const wasRefused = byId('verdict').dataset.verdict === 'refused';
+  showVerdict(verdict, { uri, idx }, stale);
+  showChecks(checks);
+  life.moveTo(now);
+  // What a refused token holds is nothing to look at: it could be taken for the truth.
+  const trusted = verdict.kind !== 'refused';
+  byId('picture').hidden = !trusted;
+  if (trusted) {
+    byId('picture-banner').hidden = verdict.kind !== 'unverified';
+    byId('picture-banner').textContent = verdict.kind === 'unverified' ? 'Not verified: anybody could have written what is shown here.' : '';
+    showCounts(examined.list, idx);
+    bitmap.show(examined.list, idx);
+  }
+  if (!wasRefused || verdict.kind !== 'refused') say(`${byId('verdict-title').textContent}. ${verdict.why}`);
+}
+
+function showProblem(error, question) {
+  byId('empty').hidden = true;
+  byId('answer').hidden = false;
+  byId('answer').classList.add('is-missing');
+  byId('picture').hidden = true;
+  const known = error instanceof Problem;
+  if (!known) console.error(error);
+  showVerdict({ kind: 'missing', title: known ? error.title : 'This page failed', why: known ? error.message : `${error}` }, question);
+  say(`${byId('verdict-title').textContent}. ${byId('verdict-why').textContent}`);
+}
+
+// Old by its own `ttl`: a verifier would fetch again. What is refused is so whatever its age.
+function isStale({ kind }, { ttl }, fetchedAt, now) {
+  return kind !== 'refused' && Number.isFinite(ttl) && now >= fetchedAt + ttl;
+}
+
+// The bars move with the time, and what has expired in the meantime is no longer shown as good.
+function tick() {
+  if (!shown.examined) return;
+  const { examined, fetched, idx, life } = shown;
+  const now = nowSecs();
+  life.moveTo(now);
+  const { verdict } = judge(examined, idx, now);
+  const stale = isStale(verdict, examined.token.claims, fetched.fetchedAt, now);
+  if (verdict.kind !== byId('verdict').dataset.verdict || stale === byId('stale').hidden) showJudgement();
+}
+
+function choose(idx) {
+  if (!shown.examined) return;
+  shown.idx = idx;
+  writeFragment(shown);
+  fillIn(shown);
+  showJudgement();
+}
+
+function say(text) {
+  byId('progress').textContent = text.replaceAll('`', '');
+}
+
+// The fragment stays in the browser: no server sees which index is looked at.
+function writeFragment({ uri, idx }) {
+  const parameters = new URLSearchParams({ uri });
+  if (idx !== undefined) parameters.set('idx', idx);
+  history.replaceState(null, '', `#${parameters}`);
+}
+
+function readFragment() {
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  const [uri, idx] = [parameters.get('uri'), parameters.get('idx') ?? ''];
+  if (!uri) return;
+  selectTab('reference');
+  byId('uri').value = uri;
+  byId('idx').value = idx;
+  askReference({ focus: false });
+}
+
+function fillIn({ uri, idx }) {
+  byId('uri').value = uri;
+  for (const field of ['idx', 'pool-idx', 'go-idx']) {
+    byId(field).value = idx ?? '';
+    invalid(field, '');
+  }
+}
+
+// The number in a field: undefined when it is empty and may be, null when it is none.
+function indexIn(field, isOptional = true) {
+  const text = byId(field).value.trim();
+  const idx = /^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : null;
+  const isEmpty = text === '' && isOptional;
+  invalid(field, idx === null && !isEmpty ? 'An index is a whole number from 0 on.' : '');
+  return isEmpty ? undefined : idx;
+}
+
+// Says below a field what is wrong with it; an empty message takes that back.
+function invalid(field, message) {
+  byId(`${field}-error`).replaceChildren(...withCode(message));
+  byId(field).setAttribute('aria-invalid', String(message !== ''));
+  if (message !== '') byId(field).focus();
+}
+
+function askReference(options) {
+  const uri = byId('uri').value.trim();
+  try {
+    addressOf(uri);
+    invalid('uri', '');
+  } catch (problem) {
+    invalid('uri', problem.message);
+    return;
+  }
+  const idx = indexIn('idx');
+  if (idx !== null) ask(uri, idx, options);
+}
+
+function askCredential() {
+  try {
+    const { uri, idx } = referenceOf(byId('credential').value);
+    addressOf(uri);
+    invalid('credential', '');
+    ask(uri, idx);
+  } catch (error) {
+    invalid('credential', error.message);
+  }
+}
+
+async function showLists() {
+  const pool = byId('pool').value.trim();
+  byId('list-form').hidden = true;
+  if (pool === '') {
+    invalid('pool', 'Enter the name of a pool. Pools are not listed anywhere, on purpose.');
+    return;
+  }
+  invalid('pool', '');
+  say('Fetching the pool’s lists…');
+  try {
+    const { lists } = await site;
+    const uris = await fetchAggregation(lists, pool);
+    byId('list').replaceChildren(...uris.map((uri) => make('option', { value: uri, title: uri }, uri.split('/').at(-1) || uri)));
+    byId('list').selectedIndex = uris.length > 0 ? 0 : -1;
+    byId('list').size = Math.min(7, Math.max(2, uris.length));
+    byId('list-count').textContent = String(uris.length);
+    byId('list-form').hidden = false;
+    byId('list').focus();
+    say(`${plural(uris.length, 'list')} in the pool ${pool}.`);
+  } catch (problem) {
+    const why = problem.missing ? `There is no pool ${pool} here, or it has no aggregation.` : problem.message;
+    invalid('pool', why);
+  }
+}
+
+function askList() {
+  const uri = byId('list').value;
+  const idx = indexIn('pool-idx');
+  if (uri !== '' && idx !== null) ask(uri, idx);
+}
+
+function selectTab(name, focus = false) {
+  for (const tab of TABS) {
+    const button = byId(`tab-${tab}`);
+    button.setAttribute('aria-selected', String(tab === name));
+    button.tabIndex = tab === name ? 0 : -1;
+    byId(`panel-${tab}`).hidden = tab !== name;
+  }
+  if (focus) byId(`tab-${name}`).focus();
+}
+
+function onSubmit(id, act) {
+  byId(id).addEventListener('submit', (event) => {
+    event.preventDefault();
+    act();
+  });
+}
+
+TABS.forEach((tab, at) => {
+  byId(`tab-${tab}`).addEventListener('click', () => selectTab(tab));
+  byId(`tab-${tab}`).addEventListener('keydown', ({ key }) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
+    if (step) selectTab(TABS[(at + step + TABS.length) % TABS.length], true);
+  });
+});
+onSubmit('pool-form', showLists);
+onSubmit('list-form', askList);
+onSubmit('reference-form', () => askReference());
+onSubmit('credential-form', askCredential);
+onSubmit('go', () => {
+  const idx = indexIn('go-idx', false);
+  if (idx === null) return;
+  choose(idx);
+  bitmap.reveal(idx);
+});
+byId('list').addEventListener('dblclick', askList);
+byId('list').addEventListener('keydown', (event) => {
+  if (event.key !== 'Enter') return;
+  event.preventDefault();
+  askList();
+});
+byId('again').addEventListener('click', () => ask(shown.uri, shown.idx));
+byId('copy-link').addEventListener('click', async () => {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    say('The link is copied.');
+    byId('copy-link').textContent = 'Copied';
+  } catch {
+    say('The browser did not allow copying: take the address of this page.');
+    byId('copy-link').textContent = 'See the address bar';
+  }
+  setTimeout(() => { byId('copy-link').textContent = 'Copy link'; }, 2500);
+});
+byId('zoom-in').addEventListener('click', () => bitmap.zoom(2));
+byId('zoom-out').addEventListener('click', () => bitmap.zoom(0.5));
+byId('zoom-fit').addEventListener('click', () => bitmap.fit());
+byId('rare').addEventListener('click', () => bitmap.exception());
+addEventListener('hashchange', readFragment);
+setInterval(tick, 1000);
+
+const { pools } = await site;
+byId('pools').replaceChildren(...pools.map((pool) => make('option', { value: pool })));
+byId('pool').value = pools[0] ?? '';
+readFragment();

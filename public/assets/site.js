@@ -1,0 +1,194 @@
+// Everything that goes over the network: lists, their keys, aggregations, and where to find them. Reads with bounds, sends
+// no cookies and no referrer, and turns every failure into a sentence that says what to do.
+import { LIST_BYTES_MAX } from './list.js';
+import { bytes, instant } from './words.js';
+
+// A list that does not compress, in base64url twice.
+const TOKEN_BYTES_MAX = Math.ceil((LIST_BYTES_MAX / 9) * 16) + 65536;
+const JSON_BYTES_MAX = 16 << 20;
+const TIMEOUT_MS = 30_000;
+const ACCEPT = 'application/statuslist+jwt, application/statuslist+cwt;q=0.9';
+
+// A failure that people can read.
+export class Problem extends Error {
+  constructor(title, message, missing = false) {
+    super(message);
+    this.title = title;
+    this.missing = missing;
+  }
+}
+
+// Where the lists are: beside this page, unless the operator's `explorer.json` says otherwise.
+export async function configuration() {
+  const page = new URL('.', document.baseURI);
+  let given = {};
+  try {
+    given = await getJson(new URL('explorer.json', page));
+  } catch (problem) {
+    if (!problem.missing) console.warn(`explorer.json is not used: ${problem.message}`);
+  }
+  const lists = new URL(typeof given.lists === 'string' ? given.lists : 'lists/', page);
+  if (!lists.pathname.endsWith('/')) lists.pathname += '/';
+  const pools = Array.isArray(given.pools) ? given.pools.filter((pool) => typeof pool === 'string') : [];
+  return { lists, pools };
+}
+
+// The uris of a pool's lists. A static host has the aggregation as a file.
+export async function fetchAggregation(lists, pool) {
+  const address = new URL(`aggregation/${encodeURIComponent(pool)}`, lists);
+  const answer = await firstOf([address, new URL(`${address.href}.json`)], getJson);
+  const uris = answer.status_lists;
+  if (!Array.isArray(uris) || !uris.every((uri) => typeof uri === 'string')) {
+    throw new Problem('No aggregation', `${address.href} answered JSON without an array \`status_lists\` of texts.`);
+  }
+  return uris;
+}
+
+// The token at `uri`, as it stands. Only in our own folder of lists, which may lie on a static host, are file names tried.
+export async function fetchToken(uri, lists) {
+  const address = addressOf(uri);
+  const isOurs = address.href.startsWith(lists.href);
+  const addresses = isOurs ? ['', '.jwt', '.cwt'].map((extension) => new URL(address.href + extension)) : [address];
+  return firstOf(addresses, async (url) => {
+    const response = await get(url, ACCEPT);
+    const body = await read(response, TOKEN_BYTES_MAX);
+    return {
+      bytes: body,
+      mediaType: mediaTypeOf(response),
+      url: response.url,
+      fetchedAt: Date.now() / 1000,
+      // What came over the wire, where the browser tells.
+      encodedBytes: performance.getEntriesByName(response.url, 'resource').at(-1)?.encodedBodySize || undefined,
+    };
+  });
+}
+
+// The keys that lie beside the list: `{ url, keys }`, or `{ url, problem }`.
+export async function fetchKeys(uri) {
+  const url = new URL('jwks.json', addressOf(uri));
+  try {
+    const { keys } = await getJson(url);
+    return Array.isArray(keys) ? { url: url.href, keys } : { url: url.href, problem: `${url.href} has no array \`keys\`` };
+  } catch (problem) {
+    return { url: url.href, problem: problem.message };
+  }
+}
+
+export function addressOf(uri) {
+  let address;
+  try {
+    address = new URL(uri);
+  } catch {
+    throw new Problem('Not a uri', 'A `uri` is a whole address, such as https://status.example/lists/….');
+  }
+  if (!['https:', 'http:'].includes(address.protocol)) {
+    throw new Problem('Not a uri for this page', `Only https and http can be fetched here, not ${address.protocol}`);
+  }
+  if (address.username || address.password) {
+    throw new Problem('Not a uri for this page', 'A `uri` must not hold a user name or password: lists are public.');
+  }
+  return address;
+}
+
+async function getJson(url) {
+  const response = await get(url, 'application/json');
+  const body = await read(response, JSON_BYTES_MAX);
+  try {
+    return JSON.parse(new TextDecoder().decode(body)) ?? {};
+  } catch {
+    throw new Problem('Not JSON', `${url.href} did not answer JSON.`);
+  }
+}
+
+async function firstOf(addresses, attempt) {
+  let first;
+  for (const address of addresses) {
+    try {
+      return await attempt(address);
+    } catch (problem) {
+      first ??= problem;
+      // A server that knows the format of our errors knows its lists as well: another name would not help.
+      if (!problem.missing || problem.final) throw first;
+    }
+  }
+  throw first;
+}
+
+async function get(url, accept) {
+  let response;
+  try {
+    response = await fetch(url, {
+      headers: { Accept: accept },
+      cache: 'no-cache',
+      credentials: 'omit',
+      mode: 'cors',
+      referrerPolicy: 'no-referrer',
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+  } catch (error) {
+    throw unreachable(url, error);
+  }
+  if (response.ok && mediaTypeOf(response) !== 'text/html') return response;
+  throw await refused(url, response);
+}
+
+function unreachable(url, error) {
+  if (error.name === 'TimeoutError') {
+    return new Problem('No answer', `${url.origin} did not answer within ${TIMEOUT_MS / 1000} s. Try again later.`);
+  }
+  if (location.protocol === 'https:' && url.protocol === 'http:') {
+    return new Problem('Blocked by the browser', 'This page came over https, and browsers then fetch nothing over http. Open the page over http.');
+  }
+  const elsewhere = url.origin === location.origin ? '' : ' It may be down, or not allow other pages to read it (CORS).';
+  return new Problem('No answer', `No answer from ${url.origin}.${elsewhere || ' Is it running?'}`);
+}
+
+async function refused(url, response) {
+  const missing = response.status === 404 || response.ok;
+  let said = '';
+  if (mediaTypeOf(response).endsWith('json')) {
+    try {
+      said = JSON.parse(new TextDecoder().decode(await read(response, 65536))).message ?? '';
+    } catch {
+      // Its status says enough.
+    }
+  }
+  const answer = response.ok ? 'answered a web page instead' : `answered ${response.status}`;
+  const problem = new Problem(
+    missing ? 'Not there' : 'No token',
+    `${url.href} ${answer}${said === '' ? '.' : `: ${String(said).slice(0, 300)}.`}`,
+    missing,
+  );
+  problem.final = said !== '';
+  return problem;
+}
+
+async function read(response, bytesMax) {
+  const chunks = [];
+  let length = 0;
+  try {
+    const reader = response.body.getReader();
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      length += part.value.length;
+      if (length > bytesMax) {
+        await reader.cancel();
+        break;
+      }
+      chunks.push(part.value);
+    }
+  } catch {
+    throw new Problem('Cut off', `The answer of ${response.url} broke off at ${instant(Date.now() / 1000)}. Try again.`);
+  }
+  if (length > bytesMax) throw new Problem('Too large', `${response.url} has more than ${bytes(bytesMax)}, so reading was stopped.`);
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
+
+function mediaTypeOf(response) {
+  return (response.headers.get('content-type') ?? '').split(';')[0].trim().toLowerCase();
+}

@@ -1,0 +1,26 @@
+// Light or dark: the system's choice until the reader makes one, which this browser then remembers.
+'use strict';
+(() => {
+  const root = document.documentElement;
+  const system = matchMedia('(prefers-color-scheme: dark)');
+  // Storage may be forbidden; the page then forgets the choice, and works.
+  const remembered = () => { try { return localStorage.getItem('theme'); } catch { return null; } };
+  const remember = (theme) => { try { localStorage.setItem('theme', theme); } catch { /* forgotten */ } };
+
+  const isDark = () => (root.dataset.theme ?? (system.matches ? 'dark' : 'light')) === 'dark';
+  const announce = () => {
+    document.getElementById('theme')?.setAttribute('aria-pressed', String(isDark()));
+    dispatchEvent(new Event('themechange'));
+  };
+
+  if (['light', 'dark'].includes(remembered())) root.dataset.theme = remembered();
+  system.addEventListener('change', announce);
+  addEventListener('DOMContentLoaded', () => {
+    announce();
+    document.getElementById('theme').addEventListener('click', () => {
+      root.dataset.theme = isDark() ? 'light' : 'dark';
+      remember(root.dataset.theme);
+      announce();
+    });
+  });
+})();

@@ -1,0 +1,133 @@
+// Chromium, and a page that is watched: every request is kept, and an error in the console or a breach of the policy fails
+// the test. axe-core examines what is on the page.
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+const require = createRequire(join(process.env.TEST_TOOLS, 'package.json'));
+const { chromium } = require('playwright-core');
+const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8');
+
+// The tests' own names lead to this machine; no other name leads anywhere.
+const ARGUMENTS = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+  '--no-first-run', '--host-resolver-rules=MAP status.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+];
+
+export const launch = () => chromium.launch({ executablePath: '/usr/bin/chromium', args: ARGUMENTS });
+
+// A page of the explorer, with what a test asks of it.
+export class Explorer {
+  // `origins`: where requests may go.
+  static async open(browser, address, { origins = [], width = 1280, height = 900, dark = false, clock = false } = {}) {
+    const context = await browser.newContext({
+      viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce', deviceScaleFactor: width < 500 ? 2 : 1,
+    });
+    const page = await context.newPage();
+    const explorer = Object.assign(new Explorer(), { page, context, requests: [], errors: [] });
+    page.on('request', (request) => explorer.requests.push(request));
+    page.on('pageerror', (error) => explorer.errors.push(String(error)));
+    // Chromium itself writes a line for each answer of 4xx and 5xx; those are expected here, and judged by what is shown.
+    page.on('console', (message) => {
+      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) explorer.errors.push(message.text());
+    });
+    explorer.origins = [new URL(address).origin, ...origins];
+    if (clock) await page.clock.install();
+    await page.goto(address);
+    return explorer;
+  }
+
+  // Nothing was asked of anybody else, nothing was written anywhere, and nothing failed on the page.
+  async close({ errorsExpected = [] } = {}) {
+    for (const request of this.requests) {
+      const url = new URL(request.url());
+      assert(this.origins.includes(url.origin), `a request to a stranger: ${url}`);
+      assert.equal(request.method(), 'GET');
+      assert(!request.headers().referer, `${url} tells where the reader came from`);
+    }
+    const unexpected = this.errors.filter((error) => !errorsExpected.some((expected) => expected.test(error)));
+    assert.deepEqual(unexpected, []);
+    assert.deepEqual(await this.context.cookies(), []);
+    await this.context.close();
+  }
+
+  async tab(name) {
+    await this.page.getByRole('tab', { name }).click();
+  }
+
+  // Asks by the keyboard, as a form is sent.
+  async ask(uri, idx = '') {
+    await this.tab('Reference');
+    await this.page.getByLabel('uri of the list').fill(uri);
+    await this.page.getByLabel('idx', { exact: false }).and(this.page.locator('#idx')).fill(String(idx));
+    return this.answered(() => this.page.locator('#idx').press('Enter'));
+  }
+
+  async paste(credential) {
+    await this.tab('Credential');
+    await this.page.getByLabel('Credential', { exact: true }).and(this.page.locator('textarea')).fill(credential);
+    return this.answered(() => this.page.getByRole('button', { name: 'Read and check' }).click());
+  }
+
+  // Acts, and waits for the answer: the verdict's kind, its title, and the state of each check.
+  async answered(act) {
+    await this.page.evaluate(() => { document.getElementById('verdict').dataset.verdict = 'none yet'; });
+    await act();
+    await this.page.waitForFunction(() => document.getElementById('verdict').dataset.verdict !== 'none yet'
+      && document.getElementById('result').getAttribute('aria-busy') === 'false');
+    return this.answer();
+  }
+
+  answer() {
+    return this.page.evaluate(() => {
+      const text = (id) => document.getElementById(id).textContent;
+      const isSeen = (id) => document.getElementById(id).checkVisibility();
+      return {
+        verdict: document.getElementById('verdict').dataset.verdict,
+        title: text('verdict-title'),
+        why: text('verdict-why'),
+        said: text('progress'),
+        checks: isSeen('checks') ? Object.fromEntries([...document.querySelectorAll('[data-check]')].map((line) => [line.dataset.check, line.dataset.state])) : {},
+        counts: isSeen('counts') ? Object.fromEntries([...document.querySelectorAll('#counts [data-status]')].map((row) => [row.dataset.status, Number(row.dataset.entries)])) : {},
+        sizes: isSeen('sizes') ? Object.fromEntries([...document.querySelectorAll('[data-size]')].map((row) => [row.dataset.size, Number(row.dataset.bytes)])) : {},
+        picture: isSeen('picture'),
+        banner: isSeen('picture-banner'),
+        stale: isSeen('stale'),
+        idx: new URLSearchParams(location.hash.slice(1)).get('idx'),
+      };
+    });
+  }
+
+  // How many pixels of the picture have the colour of this status.
+  async pixels(status) {
+    return this.page.evaluate(async (property) => {
+      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      const canvas = document.getElementById('canvas');
+      const probe = document.createElement('span');
+      probe.style.color = `var(${property})`;
+      canvas.parentElement.append(probe);
+      const wanted = getComputedStyle(probe).color.match(/\d+/g).slice(0, 3).map(Number);
+      probe.remove();
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      let found = 0;
+      for (let at = 0; at < data.length; at += 4) {
+        if (data[at + 3] === 255 && wanted.every((part, n) => data[at + n] === part)) found += 1;
+      }
+      return found;
+    }, `--status-${status}`);
+  }
+
+  async accessible(what) {
+    await this.page.evaluate(axe);
+    const { violations } = await this.page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+    const lines = violations.flatMap(({ id, help, nodes }) => nodes.map((node) => `${id}: ${help}: ${node.html} ${node.failureSummary}`));
+    assert.deepEqual(lines, [], `axe-core finds something: ${what}`);
+    const wide = await this.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert(wide <= 0, `${what}: the page is ${wide} px wider than the screen`);
+  }
+
+  screenshot(name) {
+    return this.page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`), fullPage: true });
+  }
+}

@@ -1,0 +1,15 @@
+// The scenes that tests/it/explorer.rs sets: each opens the page in Chromium and says what must be seen.
+import assert from 'node:assert/strict';
+import { launch } from './browser.mjs';
+import { million } from './million.mjs';
+import { statuses } from './statuses.mjs';
+import { untrustworthy } from './untrustworthy.mjs';
+
+const play = { statuses, million, untrustworthy }[process.argv[2]];
+assert(play, `no scene ${process.argv[2]}`);
+const browser = await launch();
+try {
+  await play(browser, JSON.parse(process.env.SCENE));
+} finally {
+  await browser.close();
+}

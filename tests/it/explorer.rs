@@ -1,0 +1,178 @@
+//! The explorer page in a real browser, over lists that the real service published. `tests/browser/` drives it and says what
+//! must be seen; screenshots go to `target/explorer/`. `scripts/install-test-tools` installs the browser.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use reqwest::{Method, StatusCode, header};
+use serde_json::{Value, json};
+use statuslist::clock::{Clock, Timestamp};
+
+use crate::support::app::{KEY, Reference, TestApp};
+use crate::support::eventually;
+use crate::support::process::{PROGRAM, free_port};
+use crate::support::relying_party::published;
+
+/// Plays one scene of `tests/browser/explorer.mjs`.
+async fn play(name: &'static str, scene: Value) {
+    let run = move || {
+        Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/run"))
+            .arg(name)
+            .env("SCENE", scene.to_string())
+            .output()
+            .unwrap()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n(exit code 3: run scripts/install-test-tools first)");
+}
+
+/// Sets statuses and waits until they are published; all references are of one list.
+async fn set(app: &TestApp, statuses: &[(&Reference, u8)]) {
+    for (reference, value) in statuses {
+        assert_eq!(app.update(reference, json!(value)).await.0, StatusCode::NO_CONTENT);
+    }
+    eventually("the updates to be published", async || {
+        let list = published(app.folder(), &statuses[0].0.uri).ok()?;
+        statuses.iter().all(|(reference, value)| list.status(reference.index) == *value).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn statuses_are_shown_as_a_verifier_sees_them() {
+    let app = TestApp::start(
+        "update-interval: 1s, list-lifetime: 1h, ttl: 10m, bits: 2, size: 4096, open-lists: 1, formats: [jwt, cwt]",
+    );
+    let references = app.references(5).await;
+    let [valid, revoked, suspended, later, _] = references.as_slice() else { panic!("{references:?}") };
+    set(&app, &[(revoked, 1), (suspended, 2)]).await;
+    let scene = json!({
+        "page": format!("{}/", app.url), "pool": "p", "size": 4096, "bits": 2, "apiKey": KEY,
+        "uri": valid.uri, "valid": valid.index, "revoked": revoked.index, "suspended": suspended.index, "later": later.index,
+    });
+    play("statuses", scene).await;
+}
+
+#[tokio::test]
+async fn a_list_of_a_million_entries_is_shown_whole() {
+    let app =
+        TestApp::start("update-interval: 1s, list-lifetime: 24h, ttl: 10m, size: 1048576, open-lists: 1");
+    let references = app.references(1000).await;
+    let body = json!({
+        "statusListReferences": references.iter().map(|r| json!({ "uri": r.uri, "index": r.index })).collect::<Vec<_>>(),
+        "value": 1,
+    });
+    assert_eq!(
+        app.send(Method::PATCH, "/status-lists/batch-update", Some(body)).await.0,
+        StatusCode::NO_CONTENT
+    );
+    let last = references.last().unwrap();
+    eventually("the revocations to be published", async || {
+        published(app.folder(), &last.uri).ok().filter(|list| list.status(last.index) == 1)
+    })
+    .await;
+    let indices: Vec<_> = references.iter().map(|reference| reference.index).collect();
+    let scene =
+        json!({ "page": format!("{}/", app.url), "uri": last.uri, "size": 1 << 20, "revoked": indices });
+    play("million", scene).await;
+}
+
+/// A service whose lists a static host is to serve on `port`: with the uris of that host. `clock` is the time it believes in.
+fn published_for(port: u16, clock: Clock) -> TestApp {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pools = String::new();
+    for (pool, algorithm, formats) in
+        [("p", "es256", "jwt"), ("es384", "es384", "jwt"), ("cwt", "es256", "cwt"), ("eddsa", "eddsa", "cwt")]
+    {
+        let key = folder.path().join(format!("{pool}.pem"));
+        let made = Command::new(PROGRAM).args(["generate-key", "--algorithm", algorithm]).arg(&key).output();
+        assert!(made.unwrap().status.success());
+        let signer = format!("signer: {{ pem: {{ key: {} }} }}", key.display());
+        pools += &format!(
+            "{pool}: {{ api-key: {KEY}, formats: [{formats}], size: 800, bits: 2, open-lists: 1, update-interval: 1s, \
+             list-lifetime: 1h, {signer} }}, "
+        );
+    }
+    TestApp::start_at(
+        folder,
+        &format!("http://127.0.0.1:{port}"),
+        &format!("status-list-pools: {{ {pools} }}"),
+        clock,
+    )
+}
+
+/// One reference of each pool.
+async fn one_of_each(app: &TestApp) -> BTreeMap<&'static str, Reference> {
+    let mut references = BTreeMap::new();
+    for pool in ["p", "es384", "cwt", "eddsa"] {
+        let path = format!("/pools/{pool}/new-references?amount=1");
+        let (status, body) = app.send(Method::POST, &path, None).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        references.insert(pool, serde_json::from_value(body["references"][0].clone()).unwrap());
+    }
+    references
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_token_is_said_and_no_status_shown() {
+    let ports = [free_port(), free_port()];
+    let app = published_for(ports[0], Clock::System);
+    let references = one_of_each(&app).await;
+    let json: BTreeMap<_, _> =
+        references.iter().map(|(pool, r)| (pool, json!({ "uri": r.uri, "idx": r.index }))).collect();
+    // Published by a service that lived two days ago.
+    let then = Timestamp::from_secs(Clock::System.now().secs() - 2 * 86400);
+    let past = published_for(ports[1], Clock::set_to(then));
+    let expired = one_of_each(&past).await.remove("p").unwrap();
+    let scene = json!({
+        "host": { "port": ports[0], "lists": app.folder().join("public/lists") },
+        "references": json,
+        "past": { "port": ports[1], "lists": past.folder().join("public/lists"), "uri": expired.uri, "idx": expired.index },
+    });
+    play("untrustworthy", scene).await;
+}
+
+#[tokio::test]
+async fn the_page_is_served_beside_the_api_and_the_lists() {
+    let app = TestApp::start("update-interval: 1s");
+    let get = async |path: &str| app.client.get(format!("{}{path}", app.url)).send().await.unwrap();
+    for (path, media_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/explorer.json", "application/json"),
+        ("/assets/main.js", "text/javascript; charset=utf-8"),
+        ("/assets/style.css", "text/css; charset=utf-8"),
+        ("/assets/icon.svg", "image/svg+xml"),
+    ] {
+        let response = get(path).await;
+        let headers = response.headers().clone();
+        assert_eq!(
+            (response.status(), &headers[header::CONTENT_TYPE]),
+            (StatusCode::OK, &media_type.parse().unwrap()),
+            "{path}"
+        );
+        assert_eq!(headers[header::CACHE_CONTROL], "no-cache", "{path}");
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+        let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
+        let head = app.client.head(format!("{}{path}", app.url)).send().await.unwrap();
+        assert_eq!(head.headers()[header::CONTENT_LENGTH], headers[header::CONTENT_LENGTH], "{path}");
+        let post = app.client.post(format!("{}{path}", app.url)).send().await.unwrap();
+        assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+    // This service has no pool `demo`, so none is proposed; nor does the page tell the name of the one it has.
+    let settings: Value = serde_json::from_str(&get("/explorer.json").await.text().await.unwrap()).unwrap();
+    assert_eq!(settings, json!({ "lists": "/lists/", "pools": [] }));
+    // What was there before answers as before.
+    for (path, status) in
+        [("/health/live", 200), ("/version", 200), ("/pools/p", 401), ("/lists/jwks.json", 200)]
+    {
+        assert_eq!(get(path).await.status(), status, "{path}");
+    }
+    for path in ["/assets/", "/assets/none.js", "/assets/../index.html", "/index.html", "/lists/"] {
+        assert_eq!(get(path).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+}
