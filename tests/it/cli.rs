@@ -128,10 +128,14 @@ fn wrong_settings_are_refused_by_name() {
     assert!(!folder.path().join("data").exists(), "nothing was made");
     write(
         &folder.path().join("statuslist.yaml"),
-        "storage-type: redis\nstatus-list-pools: { p: { api-key: x } }",
+        &format!(
+            "{{ storage-type: redis, redis: {{ host: 127.0.0.1, port: {} }}, status-list-pools: {{ p: {{ api-key: x }} }} }}",
+            free_port()
+        ),
     );
     assert!(run(folder.path(), &["check-config"]).status.success());
-    assert!(text(&run(folder.path(), &["serve"])).contains("storage-type: sqlite"));
+    let refused = text(&run(folder.path(), &["serve"]));
+    assert!(refused.contains("cannot open Redis at 127.0.0.1") && refused.contains("refused"), "{refused}");
 }
 
 #[test]
