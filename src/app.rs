@@ -164,6 +164,7 @@ impl App {
                 // Lists that were signed within this second, by a service that has just stopped.
                 tokio::time::sleep(NEXT_SECOND).await;
             }
+            pool.publisher.release().await;
         }
         Ok((published, failed))
     }

@@ -2,6 +2,7 @@
 
 mod check;
 mod first_minute;
+mod store;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,10 @@ enum Command {
     GenerateKey(GenerateKey),
     /// Look up one status as a Relying Party does: fetch, verify, judge. Exits with 0 valid, 1 not valid, 2 could not tell
     Check(check::Arguments),
+    /// Move all pools and lists from one store to another; no service may use either
+    Migrate(store::Migrate),
+    /// End the allocation from all lists that a pool has now, for example after the store was restored by hand
+    Seal(store::Seal),
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
     HashKey(HashKey),
 }
@@ -90,10 +95,13 @@ struct HashKey {
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> Result<ExitCode> {
+        let settings = || Settings::read(self.config.as_deref());
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve(self.config.as_deref()),
-            Command::Publish(Publish { once: _ }) => publish_once(self.config.as_deref()),
-            Command::CheckConfig => check_config(self.config.as_deref()),
+            Command::Serve => serve(&settings()?),
+            Command::Publish(Publish { once: _ }) => publish_once(&settings()?),
+            Command::CheckConfig => check_config(&settings()?),
+            Command::Migrate(migrate) => migrate.run(&settings()?),
+            Command::Seal(seal) => seal.run(&settings()?),
             Command::GenerateKey(key) => generate_key(&key),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
@@ -101,19 +109,31 @@ impl Cli {
     }
 }
 
-/// The settings, and whether they are only the built-in ones.
-fn load(file: Option<&Path>) -> Result<(Config, bool)> {
-    let file =
-        file.map(Path::to_owned).or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
-    let text = file
-        .as_ref()
-        .map(|file| std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display())));
-    let text = text.transpose()?;
-    let config = Config::load(text.as_deref(), environment()).with_context(|| match &file {
-        Some(file) => format!("cannot use the settings in {}", file.display()),
-        None => "cannot use the settings".to_owned(),
-    })?;
-    Ok((config, file.is_none()))
+/// What the operator wrote.
+struct Settings {
+    /// `None`: only the built-in ones.
+    file: Option<PathBuf>,
+    text: Option<String>,
+}
+
+impl Settings {
+    fn read(file: Option<&Path>) -> Result<Self> {
+        let file = file
+            .map(Path::to_owned)
+            .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
+        let read = |file: &PathBuf| {
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+        };
+        let text = file.as_ref().map(read).transpose()?;
+        Ok(Self { file, text })
+    }
+
+    fn load(&self) -> Result<Config> {
+        Config::load(self.text.as_deref(), environment()).with_context(|| match &self.file {
+            Some(file) => format!("cannot use the settings in {}", file.display()),
+            None => "cannot use the settings".to_owned(),
+        })
+    }
 }
 
 /// The environment's variables, but for those that are no text: none of ours is.
@@ -122,8 +142,8 @@ fn environment() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-fn serve(file: Option<&Path>) -> Result<ExitCode> {
-    let (config, built_in) = load(file)?;
+fn serve(settings: &Settings) -> Result<ExitCode> {
+    let (config, built_in) = (settings.load()?, settings.file.is_none());
     telemetry::start(config.log_format);
     actix_web::rt::System::new().block_on(async {
         let first_minute = built_in.then(|| first_minute::FirstMinute::new(&config)).flatten();
@@ -163,8 +183,8 @@ async fn wait_for_signal() {
     }
 }
 
-fn publish_once(file: Option<&Path>) -> Result<ExitCode> {
-    let (config, _) = load(file)?;
+fn publish_once(settings: &Settings) -> Result<ExitCode> {
+    let config = settings.load()?;
     telemetry::start(config.log_format);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lists, {per_sec}, {eta} left")
         .context("the progress bar")?;
@@ -187,8 +207,8 @@ fn publish_once(file: Option<&Path>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_config(file: Option<&Path>) -> Result<ExitCode> {
-    let (config, built_in) = load(file)?;
+fn check_config(settings: &Settings) -> Result<ExitCode> {
+    let (config, built_in) = (settings.load()?, settings.file.is_none());
     for warning in &config.warnings {
         println!("warning: {warning}");
     }

@@ -66,11 +66,20 @@ impl PublisherLease {
 
     /// Whether nobody has taken the lease over since.
     pub(super) async fn is_current(&self, fence: Fence) -> Result<bool, StoreError> {
-        let current = self.store.fence(&self.pool).await? == fence;
+        let current = self.store.publisher(&self.pool).await?.fence == fence;
         if !current {
             *self.held() = None;
         }
         Ok(current)
+    }
+
+    /// Lets another instance take over at once; at a stop.
+    pub(super) async fn release(&self) {
+        if self.held().take().is_some()
+            && let Err(error) = self.store.release_publisher(&self.pool, &self.holder).await
+        {
+            tracing::warn!(pool = %self.pool, %error, "could not let go of the right to publish; it ends by itself");
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Option<(Fence, Timestamp)>> {

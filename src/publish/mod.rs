@@ -188,6 +188,12 @@ impl PoolPublisher {
             self.log(&pass, self.clock.now().since(begun));
         }
         self.publish_pending(signals, &|_, _| ()).await;
+        self.release().await;
+    }
+
+    /// Lets another instance publish the pool at once.
+    pub async fn release(&self) {
+        self.lease.release().await;
     }
 
     /// Makes lists due whose files are not as they should be, and writes the aggregation; if it is ours to publish.

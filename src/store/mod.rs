@@ -11,8 +11,8 @@ mod redis;
 mod sqlite;
 
 pub use model::{
-    Block, Fence, InstanceId, Leased, ListRecord, OpenList, Pending, PoolUsage, Publication, Refusal,
-    Snapshot, StatusChange, StoreError,
+    Block, Fence, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Pending, PoolUsage, Publication,
+    PublisherState, Refusal, Snapshot, StatusChange, StoreError,
 };
 pub use redis::RedisStore;
 pub use sqlite::SqliteStore;
@@ -177,9 +177,14 @@ impl Store {
         backend!(self, store => store.lease_publisher(pool, holder, now, term, patience))
     }
 
-    /// The fence of the latest holder of the right to publish a pool.
-    pub async fn fence(&self, pool: &PoolId) -> Result<Fence, StoreError> {
-        backend!(self, store => store.fence(pool))
+    /// Lets go of the right to publish a pool, if it is this holder's.
+    pub async fn release_publisher(&self, pool: &PoolId, holder: &InstanceId) -> Result<(), StoreError> {
+        backend!(self, store => store.release_publisher(pool, holder))
+    }
+
+    /// Who has the right to publish a pool.
+    pub async fn publisher(&self, pool: &PoolId) -> Result<PublisherState, StoreError> {
+        backend!(self, store => store.publisher(pool))
     }
 
     /// What the store knows of a list.
@@ -200,5 +205,21 @@ impl Store {
     /// How much of a pool is used.
     pub async fn usage(&self, pool: &PoolId) -> Result<PoolUsage, StoreError> {
         backend!(self, store => store.usage(pool))
+    }
+
+    /// The shape that a pool was created with; which statuses updates may set is not part of it.
+    pub async fn shape_of(&self, pool: &PoolId) -> Result<Option<PoolShape>, StoreError> {
+        backend!(self, store => store.shape_of(pool))
+    }
+
+    /// A whole list, to be put into another store. Nobody may write meanwhile.
+    pub async fn export_list(&self, list: ListId) -> Result<ListTransfer, StoreError> {
+        backend!(self, store => store.export_list(list))
+    }
+
+    /// Puts a list of another store in; answers whether it was not there before. A history of its changes does not come
+    /// along, so a dirty one may count as published by files that are not the current ones.
+    pub async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {
+        backend!(self, store => store.import_list(list))
     }
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::clock::Timestamp;
 use crate::pool::PoolId;
 use crate::status_list::{ListId, Status, StatusArray, StatusRefused};
 
@@ -198,6 +199,28 @@ pub struct Snapshot {
 /// The right to publish a pool, until it expires. A later holder has a higher number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence(pub u64);
+
+/// Who publishes a pool: the latest holder's number, and how long it is theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublisherState {
+    /// Grows with each new holder.
+    pub fence: Fence,
+    /// From then on another may take over.
+    pub until: Timestamp,
+}
+
+/// A whole list, for the move from one store to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListTransfer {
+    /// What the store knows of it.
+    pub record: ListRecord,
+    /// Its permutation key; `None` once it is sealed.
+    pub key: Option<[u8; 16]>,
+    /// When its first unpublished change was made, in milliseconds since 1970.
+    pub dirty_since: Option<u64>,
+    /// Its statuses.
+    pub array: StatusArray,
+}
 
 /// How much of a pool is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

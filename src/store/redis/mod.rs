@@ -12,6 +12,7 @@ mod pools;
 mod read;
 mod reply;
 mod scripts;
+mod transfer;
 mod write;
 
 use std::collections::HashMap;

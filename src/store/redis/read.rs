@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::pool::PoolId;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::model::{
-    Fence, InstanceId, ListRecord, OpenList, Pending, PoolUsage, Snapshot, StoreError,
+    Fence, InstanceId, ListRecord, OpenList, Pending, PoolUsage, PublisherState, Snapshot, StoreError,
 };
 
 impl RedisStore {
@@ -82,10 +82,15 @@ impl RedisStore {
         Ok(None)
     }
 
-    pub(in crate::store) async fn fence(&self, pool: &PoolId) -> Result<Fence, StoreError> {
-        let get = cmd("HGET").arg(self.0.keys.pool(pool)).arg("fence").take();
-        let fence: Option<u64> = self.read_one(get).await?;
-        fence.map(Fence).ok_or_else(|| StoreError::NoSuchPool(pool.clone()))
+    pub(in crate::store) async fn publisher(&self, pool: &PoolId) -> Result<PublisherState, StoreError> {
+        let get = cmd("HMGET").arg(self.0.keys.pool(pool)).arg("fence").arg("held-until").take();
+        let state: (Option<u64>, Option<u64>) = self.read_one(get).await?;
+        match state {
+            (Some(fence), Some(until)) => {
+                Ok(PublisherState { fence: Fence(fence), until: Timestamp::from_millis(until) })
+            }
+            _ => Err(StoreError::NoSuchPool(pool.clone())),
+        }
     }
 
     pub(in crate::store) async fn open_lists(

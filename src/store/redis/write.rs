@@ -225,6 +225,15 @@ impl RedisStore {
         Ok(fence.map(Fence))
     }
 
+    pub(in crate::store) async fn release_publisher(
+        &self,
+        pool: &PoolId,
+        holder: &InstanceId,
+    ) -> Result<(), StoreError> {
+        let call = Call::new(&scripts::RELEASE_PUBLISHER).key(self.0.keys.pool(pool)).arg(holder);
+        self.write::<bool>(&call).await.map(|_| ())
+    }
+
     fn of_open_list(&self, script: &'static LazyLock<Script>, pool: &PoolId, list: ListId) -> Call {
         let keys = &self.0.keys;
         Call::new(script).key(keys.pool(pool)).key(keys.open(pool)).key(keys.list(pool, &list)).arg(list)

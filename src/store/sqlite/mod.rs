@@ -7,6 +7,7 @@ mod commit;
 mod hot;
 mod read;
 mod schema;
+mod transfer;
 mod write;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -19,8 +20,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::Applied;
 use super::model::{
-    Block, Fence, InstanceId, Leased, ListRecord, OpenList, Pending, PoolUsage, Publication, Snapshot,
-    StatusChange, StoreError,
+    Block, Fence, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Pending, PoolUsage, Publication,
+    PublisherState, Snapshot, StatusChange, StoreError,
 };
 use crate::clock::Timestamp;
 use crate::config::Synchronous;
@@ -153,9 +154,32 @@ impl SqliteStore {
         self.write(move |writer| writer.lease_publisher(&pool, &holder, now, term, patience)).await
     }
 
-    pub(super) async fn fence(&self, pool: &PoolId) -> Result<Fence, StoreError> {
+    pub(super) async fn release_publisher(
+        &self,
+        pool: &PoolId,
+        holder: &InstanceId,
+    ) -> Result<(), StoreError> {
+        let (pool, holder) = (pool.clone(), holder.clone());
+        self.write(move |writer| writer.release_publisher(&pool, &holder)).await
+    }
+
+    pub(super) async fn publisher(&self, pool: &PoolId) -> Result<PublisherState, StoreError> {
         let pool = pool.clone();
-        self.read(move |connection| read::fence(connection, &pool)).await
+        self.read(move |connection| read::publisher(connection, &pool)).await
+    }
+
+    pub(super) async fn shape_of(&self, pool: &PoolId) -> Result<Option<PoolShape>, StoreError> {
+        let pool = pool.clone();
+        self.read(move |connection| transfer::shape_of(connection, &pool)).await
+    }
+
+    pub(super) async fn export_list(&self, list: ListId) -> Result<ListTransfer, StoreError> {
+        self.read(move |connection| transfer::export_list(connection, list)).await
+    }
+
+    pub(super) async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {
+        let list = list.clone();
+        self.write(move |writer| writer.import_list(&list)).await
     }
 
     pub(super) async fn open_lists(

@@ -10,7 +10,8 @@ use crate::clock::Timestamp;
 use crate::pool::PoolId;
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray};
 use crate::store::model::{
-    Fence, InstanceId, ListRecord, OpenList, Pending, PoolUsage, Publication, Snapshot, StoreError,
+    Fence, InstanceId, ListRecord, OpenList, Pending, PoolUsage, Publication, PublisherState, Snapshot,
+    StoreError,
 };
 
 /// A value in the database that this program never writes.
@@ -159,10 +160,12 @@ pub(super) fn lists(connection: &Connection, pool: &PoolId) -> Result<Vec<ListRe
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn fence(connection: &Connection, pool: &PoolId) -> Result<Fence, StoreError> {
-    let mut query = connection.prepare_cached("SELECT fence FROM pool WHERE name = ?1")?;
-    let fence = query.query_row([pool.as_str()], |row| row.get(0)).optional()?;
-    fence.map(Fence).ok_or_else(|| StoreError::NoSuchPool(pool.clone()))
+pub(super) fn publisher(connection: &Connection, pool: &PoolId) -> Result<PublisherState, StoreError> {
+    let mut query = connection.prepare_cached("SELECT fence, held_until FROM pool WHERE name = ?1")?;
+    let state = query.query_row([pool.as_str()], |row| {
+        Ok(PublisherState { fence: Fence(row.get(0)?), until: Timestamp::from_millis(row.get(1)?) })
+    });
+    state.optional()?.ok_or_else(|| StoreError::NoSuchPool(pool.clone()))
 }
 
 pub(super) fn pools(connection: &Connection) -> Result<Vec<(PoolId, u64)>, StoreError> {

@@ -25,6 +25,11 @@ impl Writer {
         Self { connection, pools: HashMap::new(), hot: HotLists::default() }
     }
 
+    /// For steps in other files.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Begins a transaction and takes the write lock at once, so that nothing read in it can be out of date when it writes.
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         if !self.connection.is_autocommit() {
@@ -324,6 +329,12 @@ impl Writer {
             })
             .optional()?;
         Ok(fence.map(Fence))
+    }
+
+    pub(super) fn release_publisher(&mut self, pool: &PoolId, holder: &InstanceId) -> Result<(), StoreError> {
+        let sql = "UPDATE pool SET held_until = 0 WHERE name = ?1 AND holder = ?2";
+        self.connection.prepare_cached(sql)?.execute([pool.as_str(), holder.as_str()])?;
+        Ok(())
     }
 }
 

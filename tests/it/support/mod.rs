@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod relying_party;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,140 @@
+//! Commands on the store itself: moving it, and ending the allocation from what it has.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Settings, environment};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, StoreConfig};
+use crate::pool::PoolId;
+use crate::store::{ListTransfer, Store};
+
+/// `statuslist migrate`
+#[derive(Debug, Args)]
+pub(super) struct Migrate {
+    /// Where the lists are: sqlite:PATH, redis://HOST:PORT, or sqlite or redis as in the settings
+    #[arg(long)]
+    from: String,
+    /// Where they go; it must have no lists yet
+    #[arg(long)]
+    to: String,
+}
+
+/// `statuslist seal`
+#[derive(Debug, Args)]
+pub(super) struct Seal {
+    /// The pool whose lists give no more references; new ones are opened by the next start
+    pool: PoolId,
+}
+
+impl Migrate {
+    pub(super) fn run(&self, settings: &Settings) -> Result<ExitCode> {
+        ensure!(self.from != self.to, "--from and --to are the same store");
+        actix_web::rt::System::new().block_on(async {
+            let from = self.open(&self.from, settings).await.context("--from")?;
+            let to = self.open(&self.to, settings).await.context("--to")?;
+            let (pools, lists) = migrate(&from, &to, Clock::System.now()).await?;
+            println!("moved {pools} pools with {lists} lists from {} to {}, and compared every list", self.from, self.to);
+            println!("Set `storage-type` in the settings before the next start, and keep instance-directory as it is.");
+            println!("Never start a service on {} again: it would fall behind.", self.from);
+            if self.from.starts_with("sqlite") {
+                println!("Its journal, the history of all changes, is not moved; keep the file for as long as you need that.");
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+
+    async fn open(&self, place: &str, settings: &Settings) -> Result<Store> {
+        let given = match place.split_once(':') {
+            None if place == "sqlite" || place == "redis" => vec![("STORAGE_TYPE", place)],
+            Some(("sqlite", path)) if !path.is_empty() => {
+                vec![("STORAGE_TYPE", "sqlite"), ("SQLITE__PATH", path)]
+            }
+            Some(("redis" | "rediss", _)) => vec![("STORAGE_TYPE", "redis"), ("REDIS__URL", place)],
+            _ => bail!(
+                "`{place}` is no store; write sqlite:PATH, redis://HOST:PORT, or sqlite or redis as in the settings"
+            ),
+        };
+        let given = given.into_iter().map(|(name, value)| (format!("STATUSLIST__{name}"), value.to_owned()));
+        let config = Config::load(settings.text.as_deref(), environment().chain(given))?;
+        if let StoreConfig::Sqlite { path, .. } = &config.store {
+            let new = place == self.to;
+            ensure!(new || path.exists(), "there is no {}", path.display());
+        }
+        Ok(Store::open(&config.store).await?)
+    }
+}
+
+/// Copies all pools and lists, and compares what arrived with what was sent.
+async fn migrate(from: &Store, to: &Store, now: Timestamp) -> Result<(usize, u64)> {
+    if let Some((pool, lists)) = to.pools().await?.into_iter().find(|(_, lists)| *lists > 0) {
+        bail!(
+            "--to has pool {pool} with {lists} lists already; name an empty store (another file, or another redis.key-prefix)"
+        );
+    }
+    let pools = from.pools().await?;
+    for (pool, _) in &pools {
+        let until = from.publisher(pool).await?.until;
+        if until > now {
+            bail!(
+                "an instance is publishing pool {pool}; stop all instances that use --from, and try again in {} s",
+                until.since(now).as_secs() + 1
+            );
+        }
+    }
+    let total = pools.iter().map(|(_, lists)| lists).sum();
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lists, {per_sec}, {eta} left")?;
+    let bar = ProgressBar::new(total).with_style(style);
+    let mut done = 0;
+    for (pool, _) in &pools {
+        let shape =
+            from.shape_of(pool).await?.with_context(|| format!("--from has no settings of pool {pool}"))?;
+        from.declare_pool(&shape).await?;
+        to.declare_pool(&shape).await?;
+        for record in from.lists(pool).await? {
+            let sent = from.export_list(record.id).await?;
+            ensure!(to.import_list(&sent).await?, "--to has list {} already", record.id);
+            let arrived = to.export_list(record.id).await?;
+            ensure!(
+                same(&sent, &arrived),
+                "list {} did not arrive as it was sent; nothing of --from was changed",
+                record.id
+            );
+            done += 1;
+            bar.set_position(done);
+        }
+    }
+    bar.finish_and_clear();
+    Ok((pools.len(), done))
+}
+
+/// Everything but when a dirty list was published last: that may count as unknown, so that it is published anew.
+fn same(sent: &ListTransfer, arrived: &ListTransfer) -> bool {
+    let mut expected = sent.clone();
+    if let (Some(expected), Some(arrived)) = (&mut expected.record.published, &arrived.record.published)
+        && sent.dirty_since.is_some()
+    {
+        expected.iat = arrived.iat;
+    }
+    expected == *arrived
+}
+
+impl Seal {
+    pub(super) fn run(&self, settings: &Settings) -> Result<ExitCode> {
+        let config = settings.load()?;
+        actix_web::rt::System::new().block_on(async {
+            let store = Store::open(&config.store).await?;
+            let lists = store.lists(&self.pool).await?;
+            ensure!(!lists.is_empty(), "the store has no pool {} with lists", self.pool);
+            let open: Vec<_> = lists.iter().filter(|list| list.open).collect();
+            for list in &open {
+                store.seal_list(list.id).await?;
+            }
+            println!("sealed {} of {} lists of pool {}: they stay published and can be updated, but give no more references", open.len(), lists.len(), self.pool);
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! Whole lists in and out, for the move from one store to another.
+
+use deadpool_redis::redis::{Pipeline, cmd};
+
+use super::RedisStore;
+use super::reply::{damaged, parsed, part};
+use super::scripts::{self, Call};
+use crate::pool::{PoolId, PoolShape};
+use crate::status_list::{Capacity, ListId, Status, StatusSet};
+use crate::store::model::{ListTransfer, StoreError};
+
+impl RedisStore {
+    pub(in crate::store) async fn shape_of(&self, pool: &PoolId) -> Result<Option<PoolShape>, StoreError> {
+        let fields = ["public-url", "bits", "size", "default-status", "final-status"];
+        let get = cmd("HMGET").arg(self.0.keys.pool(pool)).arg(&fields[..]).take();
+        let stored: Vec<Option<String>> = self.read_one(get).await?;
+        let Ok(stored) = <[String; 5]>::try_from(stored.into_iter().flatten().collect::<Vec<_>>()) else {
+            return Ok(None);
+        };
+        let [public_url, bits, size, default, last] = stored;
+        let bits = parsed::<u64>(&bits)?.try_into().map_err(|error| damaged(&error))?;
+        let last = if last == "null" { None } else { Some(Status::new(parsed(&last)?)) };
+        Ok(Some(PoolShape {
+            id: pool.clone(),
+            public_url: parsed(&public_url)?,
+            capacity: Capacity::new(parsed(&size)?, bits).map_err(|error| damaged(&error))?,
+            default_status: Status::new(parsed(&default)?),
+            final_status: last,
+            statuses: StatusSet::new(bits, &[]).map_err(|error| damaged(&error))?,
+        }))
+    }
+
+    pub(in crate::store) async fn export_list(&self, list: ListId) -> Result<ListTransfer, StoreError> {
+        let record = self.list(list).await?.ok_or(StoreError::NoSuchList(list))?;
+        let snapshot = self.snapshot(list).await?;
+        let mut commands = Pipeline::with_capacity(2);
+        commands.cmd("HGET").arg(self.0.keys.list(&record.pool, &list)).arg("key");
+        commands.cmd("ZSCORE").arg(self.0.keys.dirty(&record.pool)).arg(list.to_string());
+        let answers = self.0.link.read(&commands).await?;
+        let key: Option<Vec<u8>> = part(&answers, 0)?;
+        let key = key.map(TryInto::try_into).transpose();
+        let key = key.map_err(|_| damaged("a permutation key is not 16 bytes long"))?;
+        Ok(ListTransfer { record, key, dirty_since: part(&answers, 1)?, array: snapshot.array })
+    }
+
+    pub(in crate::store) async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {
+        let ListTransfer { record, key, dirty_since, array } = list;
+        let (keys, pool) = (&self.0.keys, &record.pool);
+        let name = cmd("SET").arg(keys.pool_of(&record.id)).arg(pool.as_str()).take();
+        self.0.link.write_plain(name).await?;
+        let default = self.shape(pool)?.default_status;
+        let filled = crate::status_list::StatusArray::filled(array.capacity(), default);
+        let relative: Vec<u8> =
+            array.as_bytes().iter().zip(filled.as_bytes()).map(|(byte, filled)| byte ^ filled).collect();
+        let untouched = relative.iter().all(|byte| *byte == 0);
+        let published = record.published;
+        let or_empty = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
+        let call = Call::new(&scripts::IMPORT_LIST)
+            .key(keys.pool(pool))
+            .key(keys.lists(pool))
+            .key(keys.open(pool))
+            .key(keys.due(pool))
+            .key(keys.dirty(pool))
+            .key(keys.list(pool, &record.id))
+            .key(keys.bytes(pool, &record.id))
+            .arg(record.id)
+            .bytes(key.as_ref().map_or(&[], |key| &key[..]))
+            .arg(&record.owner)
+            .arg(record.leased)
+            .arg(record.lease)
+            .arg(u8::from(record.open))
+            .arg(record.version)
+            .arg(or_empty(published.map(|published| published.version)))
+            .arg(published.map_or(0, |published| published.iat))
+            .arg(published.map_or(0, |published| published.resign_at))
+            .arg(or_empty(*dirty_since))
+            .bytes(if untouched { &[] } else { &relative });
+        self.write(&call).await
+    }
+}

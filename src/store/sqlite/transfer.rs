@@ -1,0 +1,81 @@
+//! Whole lists in and out, for the move from one store to another.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::hot::CHUNK_BYTES;
+use super::read;
+use super::write::Writer;
+use crate::pool::{PoolId, PoolShape};
+use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray, StatusSet};
+use crate::store::model::{ListTransfer, StoreError};
+
+pub(super) fn shape_of(connection: &Connection, pool: &PoolId) -> Result<Option<PoolShape>, StoreError> {
+    let sql = "SELECT public_url, bits, size, default_status, final_status FROM pool WHERE name = ?1";
+    let stored = connection.prepare_cached(sql)?.query_row([pool.as_str()], |row| {
+        let numbers: (u64, u64, u8, Option<u8>) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok((row.get::<_, String>(0)?, numbers))
+    });
+    let Some((public_url, (bits, size, default, last))) = stored.optional()? else { return Ok(None) };
+    let damaged = |what: &dyn ToString| StoreError::Unavailable(what.to_string());
+    let bits = Bits::try_from(bits).map_err(|error| damaged(&error))?;
+    Ok(Some(PoolShape {
+        id: pool.clone(),
+        public_url: public_url.parse().map_err(|error| damaged(&error))?,
+        capacity: Capacity::new(size, bits).map_err(|error| damaged(&error))?,
+        default_status: Status::new(default),
+        final_status: last.map(Status::new),
+        statuses: StatusSet::new(bits, &[]).map_err(|error| damaged(&error))?,
+    }))
+}
+
+pub(super) fn export_list(connection: &mut Connection, list: ListId) -> Result<ListTransfer, StoreError> {
+    let transaction = connection.transaction()?;
+    let record = read::list(&transaction, list)?.ok_or(StoreError::NoSuchList(list))?;
+    let (_, _, snapshot) = read::snapshot_in(&transaction, list)?.ok_or(StoreError::NoSuchList(list))?;
+    let sql = "SELECT permutation_key, dirty_since FROM list WHERE uuid = ?1";
+    let (key, dirty_since) =
+        transaction.query_row(sql, [list.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(ListTransfer { record, key, dirty_since, array: snapshot.array })
+}
+
+impl Writer {
+    /// The journal of changes does not come along. Where it would have to explain an unpublished change to the gate, the list
+    /// counts as published by files that are not those of this store: it is then compared with them, but needs no explanation.
+    pub(super) fn import_list(&mut self, list: &ListTransfer) -> Result<bool, StoreError> {
+        let ListTransfer { record, key, dirty_since, array } = list;
+        let iat =
+            record.published.map_or(0, |published| if dirty_since.is_some() { 0 } else { published.iat });
+        let sql = "INSERT INTO list (uuid, pool, permutation_key, leased, leases, owner, open, version, dirty_since,
+                                     published_version, published_iat, resign_at)
+                   SELECT ?1, id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 FROM pool WHERE name = ?12
+                   ON CONFLICT (uuid) DO NOTHING";
+        let inserted = self.connection().prepare_cached(sql)?.execute(params![
+            record.id.to_string(),
+            key,
+            record.leased,
+            record.lease,
+            record.owner.as_str(),
+            record.open,
+            record.version,
+            dirty_since,
+            record.published.map(|published| published.version),
+            iat,
+            record.published.map_or(0, |published| published.resign_at),
+            record.pool.as_str(),
+        ])?;
+        if inserted == 0 {
+            return Ok(false);
+        }
+        let id = self.connection().last_insert_rowid();
+        let default =
+            shape_of(self.connection(), &record.pool)?.map_or(Status::VALID, |shape| shape.default_status);
+        let filled = StatusArray::filled(array.capacity(), default);
+        let chunks = array.as_bytes().chunks(CHUNK_BYTES).zip(filled.as_bytes().chunks(CHUNK_BYTES));
+        let mut insert =
+            self.connection().prepare_cached("INSERT INTO chunk (list, n, bytes) VALUES (?1, ?2, ?3)")?;
+        for (n, (chunk, _)) in chunks.enumerate().filter(|(_, (chunk, filled))| chunk != filled) {
+            insert.execute(params![id, n, chunk])?;
+        }
+        Ok(true)
+    }
+}
