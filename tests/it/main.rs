@@ -8,6 +8,7 @@ mod cli;
 mod crash;
 mod disk_full;
 mod explorer;
+mod failover;
 mod interop;
 mod migrate;
 mod power_cut;

@@ -21,8 +21,11 @@ fn settings(store: &str) -> String {
 }
 
 fn migrate(folder: &Path, from: &str, to: &str) -> (bool, String) {
-    let output =
-        Command::new(PROGRAM).current_dir(folder).args(["migrate", "--from", from, "--to", to]).output().unwrap();
+    let output = Command::new(PROGRAM)
+        .current_dir(folder)
+        .args(["migrate", "--from", from, "--to", to])
+        .output()
+        .unwrap();
     let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
     (output.status.success(), text)
 }
@@ -36,7 +39,12 @@ async fn lists_move_to_redis_and_back_with_their_counters_and_statuses() {
     let mut told: Vec<Reference> = Vec::new();
     let mut statuses = Vec::new();
 
-    let app = TestApp::start_at(tempfile::tempdir().unwrap(), public, &settings("log: { format: human }"), Clock::System);
+    let app = TestApp::start_at(
+        tempfile::tempdir().unwrap(),
+        public,
+        &settings("log: { format: human }"),
+        Clock::System,
+    );
     told.extend(app.references(300).await);
     for (n, reference) in told.iter().enumerate().take(100) {
         let value = [0, 2, 3][n % 3];

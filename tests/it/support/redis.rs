@@ -75,6 +75,16 @@ impl RedisServer {
         self.wait("a server that answers", |server| server.try_cli(&["PING"]).as_deref() == Some("PONG"));
     }
 
+    /// Starts the same server on the same data as a replica; what the master does not have is forgotten.
+    pub(crate) fn start_again_as_replica_of(&mut self, port: u16) {
+        self.options.retain(|(name, _)| name != "replicaof");
+        self.options.push(("replicaof".to_owned(), format!("127.0.0.1 {port}")));
+        self.start_again();
+        self.wait("a replica in step", |replica| {
+            replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+    }
+
     /// kill -9.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.running.take() {

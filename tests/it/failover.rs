@@ -1,0 +1,193 @@
+//! Failovers to a replica that lags behind: nothing that was acknowledged is lost, and no reference comes twice.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use statuslist::clock::Clock;
+
+use crate::support::app::{KEY, Reference, TestApp};
+use crate::support::eventually;
+use crate::support::redis::{RedisServer, Sentinels};
+use crate::support::wire::Wire;
+
+/// How many failovers; 30 in the long form (STATUSLIST_TEST_FAILOVERS).
+fn failovers() -> usize {
+    std::env::var_os("STATUSLIST_TEST_FAILOVERS").map_or(5, |n| n.to_str().unwrap().parse().unwrap())
+}
+
+const POOL: &str = "size: 20000, update-interval: 1s, prefetch: { capacity: 200 }";
+
+/// What the clients were told.
+#[derive(Default)]
+struct Told {
+    references: Mutex<Vec<Reference>>,
+    /// The latest acknowledged value of each.
+    acknowledged: Mutex<HashMap<Reference, u8>>,
+    /// Whose latest update was not answered with success.
+    unknown: Mutex<HashSet<Reference>>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+struct Outcome {
+    references: usize,
+    updates: usize,
+    repeated: usize,
+    lost: usize,
+}
+
+/// Allocates and updates until asked to stop; notes only what was answered.
+async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>) {
+    let http = Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+    let mut mine: Vec<Reference> = Vec::new();
+    let mut round = client;
+    while !stop.load(Ordering::SeqCst) {
+        round += 1;
+        let request = http.post(format!("{url}/pools/p/new-references?amount={}", 1 + round % 9));
+        if let Ok(answer) = request.header("X-Api-Key", KEY).send().await
+            && answer.status() == StatusCode::OK
+        {
+            let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+            let references: Vec<Reference> = serde_json::from_value(body["references"].clone()).unwrap();
+            told.references.lock().unwrap().extend(references.iter().cloned());
+            mine.extend(references);
+        }
+        let Some(reference) = mine.get(round * 31 % mine.len().max(1)).cloned() else { continue };
+        let value = u8::from(!round.is_multiple_of(4));
+        let body = json!({ "uri": reference.uri, "index": reference.index, "value": value }).to_string();
+        let request = http.patch(format!("{url}/status-lists/update")).header("X-Api-Key", KEY);
+        match request.header("Content-Type", "application/json").body(body).send().await {
+            Ok(answer) if answer.status() == StatusCode::NO_CONTENT => {
+                told.unknown.lock().unwrap().remove(&reference);
+                told.acknowledged.lock().unwrap().insert(reference, value);
+            }
+            Ok(answer) => {
+                assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "nothing else may go wrong");
+                told.unknown.lock().unwrap().insert(reference);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("the service itself never fails: {error}"),
+        }
+    }
+}
+
+/// Runs `load` on `app` during `disturb`, then compares what was told with what the store has.
+async fn under_load(app: &TestApp, disturb: impl AsyncFnOnce()) -> Outcome {
+    let (told, stop) = (Arc::new(Told::default()), Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = (0..4)
+        .map(|client| tokio::spawn(load(client, app.url.clone(), Arc::clone(&told), Arc::clone(&stop))))
+        .collect();
+    disturb().await;
+    // It recovers by itself.
+    let before = told.acknowledged.lock().unwrap().len();
+    eventually("updates after the last disturbance", async || {
+        (told.acknowledged.lock().unwrap().len() > before + 20).then_some(())
+    })
+    .await;
+    stop.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let Told { references, acknowledged, unknown } = Arc::into_inner(told).unwrap();
+    let references = references.into_inner().unwrap();
+    let (acknowledged, unknown) = (acknowledged.into_inner().unwrap(), unknown.into_inner().unwrap());
+    let mut lost = 0;
+    for (reference, value) in acknowledged.iter().filter(|(reference, _)| !unknown.contains(reference)) {
+        let list = reference.uri.rsplit('/').next().unwrap();
+        let path = format!("/pools/p/lists/{list}/statuses/{}", reference.index);
+        let (status, body) = app.send(reqwest::Method::GET, &path, None).await;
+        lost += usize::from(status != StatusCode::OK || body["value"] != *value);
+    }
+    let distinct: HashSet<_> = references.iter().collect();
+    Outcome {
+        references: references.len(),
+        updates: acknowledged.len(),
+        repeated: references.len() - distinct.len(),
+        lost,
+    }
+}
+
+/// `rounds` failovers, each to a replica that has not received the latest writes.
+async fn fail_over(rounds: usize, replicas: u8, marks: bool) -> Outcome {
+    let to_write = replicas.to_string();
+    let options = [("min-replicas-to-write", to_write.as_str())];
+    let mut master = RedisServer::start_with(&options);
+    // Both follow the master: the address that the service knows, and the way of its log to the replica.
+    let (address, replication) = (Wire::to(master.port), Wire::to(master.port));
+    let mut replica = RedisServer::replica_of(replication.port, &options);
+    let settings = format!(
+        "{{ storage-type: redis, high-water-marks: {marks},
+            redis: {{ host: 127.0.0.1, port: {}, replicas: {replicas}, timeouts: {{ replicas: 300ms, command: 2s }} }},
+            status-list-pools: {{ p: {{ api-key: {KEY}, {POOL} }} }} }}",
+        address.port
+    );
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    under_load(&app, async || {
+        for round in 0..rounds {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            replication.cut();
+            // What is written from now on is what the replica will never have.
+            tokio::time::sleep(Duration::from_millis(100 + (round as u64 * 67) % 300)).await;
+            master.kill();
+            replica.cli(&["REPLICAOF", "NO", "ONE"]);
+            address.lead_to(replica.port);
+            replication.lead_to(replica.port);
+            std::mem::swap(&mut master, &mut replica);
+            // The old master comes back as the new replica, and forgets what only it had.
+            replica.start_again_as_replica_of(replication.port);
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failovers_to_a_lagging_replica_lose_and_repeat_nothing() {
+    let outcome = fail_over(failovers(), 1, true).await;
+    assert!(outcome.references > 200 && outcome.updates > 50, "{outcome:?}");
+    assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
+    println!("{} failovers with replicas: 1: {outcome:?}", failovers());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_waiting_for_the_replica_the_marks_still_keep_references_apart() {
+    let outcome = fail_over(failovers(), 0, true).await;
+    assert!(outcome.repeated == 0 && outcome.lost > 0, "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_waiting_and_without_marks_references_repeat_and_updates_are_lost() {
+    let outcome = fail_over(failovers(), 0, false).await;
+    assert!(outcome.repeated > 0 && outcome.lost > 0, "the control: {outcome:?}");
+    println!("the control, without WAIT and without marks: {outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_lead_the_service_to_the_new_master() {
+    let mut sentinels = Sentinels::start(&[("min-replicas-to-write", "1"), ("min-replicas-max-lag", "2")]);
+    let settings = format!(
+        "{{ storage-type: redis, redis: {{ {}, replicas: 1, timeouts: {{ replicas: 300ms, command: 2s }} }},
+            status-list-pools: {{ p: {{ api-key: {KEY}, {POOL} }} }} }}",
+        sentinels.settings()
+    );
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    let outcome = under_load(&app, async || {
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let master = sentinels.master();
+            sentinels.servers[master].kill();
+            eventually("another master", async || (sentinels.master() != master).then_some(())).await;
+            // Sentinels make it a replica of the new master as soon as they see it.
+            sentinels.servers[master].start_again();
+            sentinels.servers[master].wait("a replica in step", |server| {
+                server.cli(&["INFO", "replication"]).contains("master_link_status:up")
+            });
+        }
+    })
+    .await;
+    assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
+    println!("two failovers by sentinels: {outcome:?}");
+}

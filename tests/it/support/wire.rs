@@ -1,0 +1,71 @@
+//! A network connection of the test's own: it can be cut, and it can be led elsewhere, as an address that moves with the master.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Forwards connections on `port` to a port that can be changed.
+pub(crate) struct Wire {
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    target: AtomicU16,
+    /// What comes is swallowed, as when packets are lost.
+    cut: AtomicBool,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Wire {
+    pub(crate) fn to(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared =
+            Arc::new(Shared { target: target.into(), cut: AtomicBool::new(false), open: Mutex::default() });
+        let of_thread = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let target = of_thread.target.load(Ordering::SeqCst);
+                // A target that is not there refuses; so does the wire.
+                let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                let mut open = of_thread.open.lock().unwrap();
+                for stream in [&near, &far] {
+                    stream.set_nodelay(true).unwrap();
+                    open.push(stream.try_clone().unwrap());
+                }
+                forward(near.try_clone().unwrap(), far.try_clone().unwrap(), Arc::clone(&of_thread));
+                forward(far, near, Arc::clone(&of_thread));
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// Nothing comes through any more, and nobody is told.
+    pub(crate) fn cut(&self) {
+        self.shared.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Closes all connections; new ones lead to `target`.
+    pub(crate) fn lead_to(&self, target: u16) {
+        self.shared.target.store(target, Ordering::SeqCst);
+        for stream in self.shared.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        self.shared.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, shared: Arc<Shared>) {
+    std::thread::spawn(move || {
+        let mut buffer = [0; 65536];
+        while let Ok(read @ 1..) = from.read(&mut buffer) {
+            if !shared.cut.load(Ordering::SeqCst) && to.write_all(&buffer[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+    });
+}
