@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use deadpool_redis::redis::aio::ConnectionLike;
 use deadpool_redis::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use deadpool_redis::redis::{Cmd, FromRedisValue, Pipeline, RedisResult, Value, cmd};
+use thiserror::Error;
 
 use crate::config::{Persistence, RedisConfig};
 
@@ -70,7 +71,10 @@ impl Server {
         for line in info.lines() {
             match line.split_once(':') {
                 Some(("role", role)) => self.role = role.to_owned(),
-                Some(("connected_slaves", replicas)) => self.replicas = replicas.parse().unwrap_or(0),
+                // Second, and so over the first: those that are also in step, where the server counts them.
+                Some(("connected_slaves" | "min_slaves_good_slaves", replicas)) => {
+                    self.replicas = replicas.parse().unwrap_or(0);
+                }
                 _ => {}
             }
         }
@@ -85,18 +89,45 @@ impl Server {
     }
 }
 
-/// The first demand that a server does not meet, with what to do.
-pub(super) fn violation(servers: &[Server], config: &RedisConfig) -> Option<String> {
-    if !servers.iter().any(Server::is_master) {
-        return Some("the server is a replica, not the master; name the master, or its sentinels".to_owned());
-    }
-    servers.iter().find_map(|server| {
-        let why = of_settings(server, config).or_else(|| of_replicas(server, config))?;
-        Some(if server.address.is_empty() { why } else { format!("{} {why}", server.address) })
-    })
+/// Why Redis cannot be used.
+#[derive(Debug, Error)]
+pub(super) enum Unusable {
+    /// It does not answer, or has too few replicas: that may pass.
+    #[error("{0}")]
+    NotNow(String),
+    /// Somebody must change a setting.
+    #[error("{0}")]
+    Settings(String),
 }
 
-fn of_settings(server: &Server, config: &RedisConfig) -> Option<String> {
+/// Whether all servers keep what they acknowledge; if not, what to do.
+pub(super) fn judge(servers: &[Server], config: &RedisConfig) -> Result<(), Unusable> {
+    if !servers.iter().any(Server::is_master) {
+        let why = "the server is a replica, not the master; name the master, or its sentinels";
+        return Err(Unusable::NotNow(why.to_owned()));
+    }
+    for server in servers {
+        let of_server =
+            |why: String| if server.address.is_empty() { why } else { format!("{} {why}", server.address) };
+        if let Some(why) = wrong_setting(server, config) {
+            return Err(Unusable::Settings(of_server(why)));
+        }
+        if let Some(why) = missing_replica(server, config) {
+            return Err(Unusable::NotNow(of_server(why)));
+        }
+    }
+    Ok(())
+}
+
+fn wrong_setting(server: &Server, config: &RedisConfig) -> Option<String> {
+    let to_write = server.settings.get(REPLICAS_TO_WRITE).and_then(|value| value.parse::<u32>().ok());
+    if server.is_master() && to_write.is_some_and(|to_write| to_write < config.replicas) {
+        let wanted = config.replicas;
+        return Some(format!(
+            "has {REPLICAS_TO_WRITE} below {wanted}: cut off from its replicas it would go on taking writes that a \
+             failover loses (redis-cli CONFIG SET {REPLICAS_TO_WRITE} {wanted}, and in redis.conf)"
+        ));
+    }
     if config.persistence == Persistence::Disabled {
         return None;
     }
@@ -111,21 +142,8 @@ fn of_settings(server: &Server, config: &RedisConfig) -> Option<String> {
     })
 }
 
-fn of_replicas(server: &Server, config: &RedisConfig) -> Option<String> {
-    if config.replicas == 0 || !server.is_master() {
-        return None;
-    }
-    if server.replicas < config.replicas {
-        let (there, wanted) = (server.replicas, config.replicas);
-        return Some(format!("has {there} replicas connected, redis.replicas demands {wanted}"));
-    }
-    let to_write = server.settings.get(REPLICAS_TO_WRITE).and_then(|value| value.parse::<u32>().ok());
-    if to_write.is_some_and(|to_write| to_write < config.replicas) {
-        let wanted = config.replicas;
-        return Some(format!(
-            "has {REPLICAS_TO_WRITE} below {wanted}: cut off from its replicas it would go on taking writes that a \
-             failover loses (redis-cli CONFIG SET {REPLICAS_TO_WRITE} {wanted}, and in redis.conf)"
-        ));
-    }
-    None
+fn missing_replica(server: &Server, config: &RedisConfig) -> Option<String> {
+    let (there, wanted) = (server.replicas, config.replicas);
+    let missing = server.is_master() && there < wanted;
+    missing.then(|| format!("has {there} replicas in step, redis.replicas demands {wanted}"))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use deadpool_redis::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::{Notify, watch};
 
-use super::checks;
+use super::checks::{self, Unusable};
 use super::pools::{Connection, Pools};
 use super::scripts::Call;
 use crate::config::RedisConfig;
@@ -83,14 +83,14 @@ impl Link {
         self.send(commands).await.map_err(|error| self.doubt(&error))
     }
 
-    /// Looks whether the server, or every server of a cluster, keeps what it acknowledges; opens or closes the link.
-    pub(super) async fn check(&self) -> Result<(), StoreError> {
+    /// Looks whether the server, or every master of a cluster, keeps what it acknowledges; opens or closes the link.
+    pub(super) async fn check(&self) -> Result<(), Unusable> {
         let checked = match self.ask_servers().await {
-            Ok(servers) => checks::violation(&servers, &self.config),
-            Err(error) => Some(error.to_string()),
+            Ok(servers) => checks::judge(&servers, &self.config),
+            Err(error) => Err(Unusable::NotNow(error.to_string())),
         };
-        self.set(checked.as_deref().map(Arc::from));
-        checked.map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        self.set(checked.as_ref().err().map(|why| Arc::from(why.to_string())));
+        checked
     }
 
     async fn ask_servers(&self) -> RedisResult<Vec<checks::Server>> {

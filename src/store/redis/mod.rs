@@ -12,6 +12,8 @@ mod pools;
 mod read;
 mod reply;
 mod scripts;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod write;
 
@@ -27,6 +29,7 @@ use super::model::StoreError;
 use crate::config::RedisConfig;
 use crate::pool::{PoolId, PoolShape};
 use crate::status_list::{Capacity, ListId};
+use checks::Unusable;
 use keys::Keys;
 use link::Link;
 use reply::{damaged, part, unexpected};
@@ -65,9 +68,9 @@ impl RedisStore {
     pub async fn open(config: &RedisConfig) -> Result<Self, StoreError> {
         let link = Link::new(config.clone())?;
         let begun = Instant::now();
-        while let Err(error) = link.check().await {
-            if begun.elapsed() > START_PATIENCE {
-                return Err(StoreError::Open { path: config.target.to_string(), why: error.to_string() });
+        while let Err(why) = link.check().await {
+            if matches!(why, Unusable::Settings(_)) || begun.elapsed() > START_PATIENCE {
+                return Err(StoreError::Open { path: config.target.to_string(), why: why.to_string() });
             }
             tokio::time::sleep(PROBE_EVERY).await;
         }

@@ -25,8 +25,14 @@ pub(crate) struct RedisServer {
 }
 
 /// What keeps every acknowledged write.
-const DURABLE: [(&str, &str); 4] =
-    [("appendonly", "yes"), ("appendfsync", "always"), ("save", ""), ("no-appendfsync-on-rewrite", "no")];
+const DURABLE: [(&str, &str); 5] = [
+    ("appendonly", "yes"),
+    ("appendfsync", "always"),
+    ("no-appendfsync-on-rewrite", "no"),
+    ("save", ""),
+    // Replicas need not wait for others.
+    ("repl-diskless-sync-delay", "0"),
+];
 
 impl RedisServer {
     /// A durable server.
@@ -57,9 +63,7 @@ impl RedisServer {
         let master = format!("127.0.0.1 {port}");
         let options: Vec<_> = options.iter().copied().chain([("replicaof", master.as_str())]).collect();
         let replica = Self::start_with(&options);
-        replica.wait("a replica in step", |replica| {
-            replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
-        });
+        replica.wait_in_step(port);
         replica
     }
 
@@ -80,8 +84,15 @@ impl RedisServer {
         self.options.retain(|(name, _)| name != "replicaof");
         self.options.push(("replicaof".to_owned(), format!("127.0.0.1 {port}")));
         self.start_again();
+        self.wait_in_step(port);
+    }
+
+    /// Waits until the replica has what its master has, and the master knows.
+    fn wait_in_step(&self, master: u16) {
         self.wait("a replica in step", |replica| {
+            let of_master = cli(master, &["INFO", "replication"]).unwrap_or_default();
             replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
+                && !of_master.contains("min_slaves_good_slaves:0")
         });
     }
 

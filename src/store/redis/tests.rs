@@ -1,0 +1,165 @@
+//! What only this backend promises: see `contract.rs` for the rest.
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::config::{Config, StoreConfig};
+use crate::status_list::{Bits, Status, StatusSet};
+use crate::store::model::{InstanceId, StatusChange};
+
+#[path = "../../../tests/it/support/redis.rs"]
+mod servers;
+
+use servers::RedisServer;
+
+const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+fn config(redis: &str) -> RedisConfig {
+    let settings = format!("{{ storage-type: redis, redis: {{ {redis} }} }}");
+    match Config::load(Some(&settings), std::iter::empty()).unwrap().store {
+        StoreConfig::Redis(config) => config,
+        StoreConfig::Sqlite { .. } => unreachable!("the settings say redis"),
+    }
+}
+
+fn shape(size: u64, bits: Bits) -> PoolShape {
+    PoolShape {
+        id: "p".parse().unwrap(),
+        public_url: "https://status.example".parse().unwrap(),
+        capacity: Capacity::new(size, bits).unwrap(),
+        default_status: Status::VALID,
+        final_status: None,
+        statuses: StatusSet::new(bits, &[]).unwrap(),
+    }
+}
+
+async fn store_with_list(server: &RedisServer, shape: &PoolShape) -> (RedisStore, ListId) {
+    let store = RedisStore::open(&config(&server.settings())).await.unwrap();
+    store.declare_pool(shape).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    (store, list)
+}
+
+fn owner() -> InstanceId {
+    "ours".parse().unwrap()
+}
+
+async fn set(store: &RedisStore, list: ListId, idx: u64) -> Result<(), StoreError> {
+    let changes = vec![vec![StatusChange { list, idx, value: 1 }]];
+    store.apply(&"p".parse().unwrap(), changes, NOW).await.map(|answers| assert_eq!(answers, [Ok(())]))
+}
+
+#[tokio::test]
+async fn a_list_of_a_million_bits_takes_less_than_a_fifth_of_a_megabyte() {
+    let server = RedisServer::start();
+    let (store, list) = store_with_list(&server, &shape(1_000_000, Bits::One)).await;
+    for n in 0..2000 {
+        set(&store, list, n * 7919 % 1_000_000).await.unwrap();
+    }
+    let keys = server.cli(&["--scan", "--pattern", &format!("*{list}")]);
+    let memory: u64 =
+        keys.lines().map(|key| server.cli(&["MEMORY", "USAGE", key]).parse::<u64>().unwrap()).sum();
+    assert_eq!(keys.lines().count(), 3, "{keys}");
+    assert!((125_000..200_000).contains(&memory), "{memory} bytes");
+}
+
+#[tokio::test]
+async fn a_server_that_would_lose_writes_is_refused_at_the_start_by_name() {
+    for (option, value, expected) in [
+        ("appendonly", "no", "appendonly no, must have yes"),
+        ("appendfsync", "everysec", "appendfsync everysec, must have always"),
+        ("no-appendfsync-on-rewrite", "yes", "no-appendfsync-on-rewrite yes, must have no"),
+        ("maxmemory-policy", "allkeys-lru", "maxmemory-policy allkeys-lru, must have noeviction"),
+    ] {
+        let server = RedisServer::start_with(&[(option, value)]);
+        let refused = RedisStore::open(&config(&server.settings())).await.unwrap_err().to_string();
+        assert!(refused.contains(expected) && refused.contains("CONFIG SET"), "{refused}");
+        let allowed = format!("persistence-strategy: disabled, {}", server.settings());
+        RedisStore::open(&config(&allowed)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn too_few_replicas_and_a_replica_itself_are_refused_at_the_start() {
+    let server = RedisServer::start();
+    let wanted = config(&format!("replicas: 1, {}", server.settings()));
+    let refused = RedisStore::open(&wanted).await.unwrap_err().to_string();
+    assert!(refused.contains("min-replicas-to-write below 1"), "{refused}");
+    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let refused = RedisStore::open(&wanted).await.unwrap_err().to_string();
+    assert!(refused.contains("0 replicas in step, redis.replicas demands 1"), "{refused}");
+    let replica = RedisServer::replica_of(server.port, &[]);
+    RedisStore::open(&wanted).await.unwrap();
+    let refused = config(&format!("timeouts: {{ connect: 200ms }}, {}", replica.settings()));
+    let refused = RedisStore::open(&refused).await.unwrap_err().to_string();
+    assert!(refused.contains("replica, not the master"), "{refused}");
+}
+
+#[tokio::test]
+async fn writes_stop_while_the_server_would_lose_them_and_go_on_afterwards() {
+    let server = RedisServer::start();
+    let (store, list) = store_with_list(&server, &shape(800, Bits::One)).await;
+    server.cli(&["CONFIG", "SET", "appendfsync", "everysec"]);
+    // As every 30 seconds.
+    store.0.link.check().await.unwrap_err();
+    let refused = set(&store, list, 1).await.unwrap_err().to_string();
+    assert!(refused.contains("appendfsync everysec"), "{refused}");
+    server.cli(&["CONFIG", "SET", "appendfsync", "always"]);
+    store.0.link.check().await.unwrap();
+    set(&store, list, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_the_scripts_or_comes_back_is_used_again() {
+    let mut server = RedisServer::start();
+    let (store, list) = store_with_list(&server, &shape(800, Bits::One)).await;
+    set(&store, list, 1).await.unwrap();
+    server.cli(&["SCRIPT", "FLUSH"]);
+    set(&store, list, 2).await.unwrap();
+    server.kill();
+    set(&store, list, 3).await.unwrap_err();
+    let begun = Instant::now();
+    set(&store, list, 3).await.unwrap_err();
+    assert!(
+        begun.elapsed() < Duration::from_millis(100),
+        "nobody waits for a server that is known to be away"
+    );
+    server.start_again();
+    let returned = Instant::now();
+    while set(&store, list, 3).await.is_err() {
+        assert!(returned.elapsed() < Duration::from_secs(2), "it is used again within two seconds");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let snapshot = store.snapshot(list).await.unwrap();
+    assert_eq!((snapshot.version, snapshot.array.counts()), (3, vec![797, 3]));
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_confirm_leaves_the_write_unknown() {
+    let server = RedisServer::start_with(&[("min-replicas-to-write", "1")]);
+    let replica = RedisServer::replica_of(server.port, &[]);
+    let settings = format!("replicas: 1, timeouts: {{ replicas: 100ms }}, {}", server.settings());
+    let store = RedisStore::open(&config(&settings)).await.unwrap();
+    let shape = shape(800, Bits::One);
+    store.declare_pool(&shape).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    set(&store, list, 1).await.unwrap();
+    replica.freeze(true);
+    let unknown = set(&store, list, 2).await.unwrap_err().to_string();
+    assert!(unknown.contains("0 of 1 replicas confirmed") && unknown.contains("unknown"), "{unknown}");
+    replica.freeze(false);
+    set(&store, list, 2).await.unwrap();
+}
+
+#[test]
+fn entries_lie_where_a_token_has_them() {
+    for bits in [Bits::One, Bits::Two, Bits::Four, Bits::Eight] {
+        let capacity = Capacity::new(64, bits).unwrap();
+        let width = u64::from(bits.get());
+        for idx in 0..64 {
+            // Redis counts from the most significant bit, so a value's last bit is at `offset + width - 1`.
+            let last = bit_offset(capacity, idx) + width - 1;
+            let (byte, shift) = (last / 8, 7 - last % 8);
+            assert_eq!((byte, shift), (idx * width / 8, idx * width % 8), "{bits} bits, index {idx}");
+        }
+    }
+}
