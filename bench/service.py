@@ -112,6 +112,36 @@ def statuslist(folder, port, settings, **options):
     return Process(command, port, folder / "service.log", **options)
 
 
+class Redis(Process):
+    """A Redis that fsyncs before it answers, with its data in `folder`."""
+
+    def __init__(self, folder):
+        port = free_port()
+        options = {"port": port, "bind": "127.0.0.1", "appendonly": "yes", "appendfsync": "always", "dir": folder}
+        command = ["redis-server", "--save", ""]
+        for name, value in options.items():
+            command += [f"--{name}", str(value)]
+        super().__init__(command, port, folder / "redis.log")
+
+    def answers(self, _):
+        return self.cli("PING") == "PONG"
+
+    def cli(self, *command):
+        """What a command answers."""
+        done = subprocess.run(["redis-cli", "-p", str(self.port), *command], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def scripts_called(self):
+        """How many scripts were run so far; an update is one for each batch."""
+        lines = self.cli("INFO", "commandstats").splitlines()
+        calls = [line.partition("calls=")[2].partition(",")[0] for line in lines if line.startswith("cmdstat_evalsha:")]
+        return int(calls[0]) if calls else 0
+
+    def settings(self):
+        """The settings of a service on it."""
+        return f"storage-type: redis\nredis: {{ host: 127.0.0.1, port: {self.port} }}\n"
+
+
 def paths(folder, port):
     """The settings that say where everything is."""
     return f"""
@@ -119,6 +149,7 @@ server: {{ listen: 127.0.0.1:{port} }}
 public-url: http://127.0.0.1:{port}/lists
 storage-directory: {folder}/public
 key-directory: {folder}/keys
+instance-directory: {folder}/instance
 sqlite: {{ path: {folder}/statuslist.db }}
 """
 

@@ -59,9 +59,15 @@ impl Link {
     /// One atomic step, durable as far as the settings demand when it is answered.
     pub(super) async fn write(&self, call: &Call) -> Result<Value, StoreError> {
         self.refuse_if_closed()?;
-        let mut answers = match self.send(&self.confirmed(call.by_name())).await {
+        let named = Pipeline::with_capacity(2);
+        let mut answers = match self.send(&self.confirmed(named, call.command())).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(&self.confirmed(call.by_source())).await
+                let mut carried = Pipeline::with_capacity(3);
+                // On the same connection, so that a cluster leads both to the same server.
+                carried.add_command(call.load());
+                self.send(&self.confirmed(carried, call.command()))
+                    .await
+                    .map(|mut answers| answers.split_off(1))
             }
             sent => sent,
         }
@@ -73,7 +79,8 @@ impl Link {
     /// A write that needs no script.
     pub(super) async fn write_plain(&self, command: Cmd) -> Result<(), StoreError> {
         self.refuse_if_closed()?;
-        let answers = self.send(&self.confirmed(command)).await.map_err(|error| self.doubt(&error))?;
+        let commands = self.confirmed(Pipeline::with_capacity(2), &command);
+        let answers = self.send(&commands).await.map_err(|error| self.doubt(&error))?;
         self.check_replicas(&answers)
     }
 
@@ -113,9 +120,8 @@ impl Link {
     }
 
     /// `command`, and after it the wait for the replicas, which holds for what was written on the same connection.
-    fn confirmed(&self, command: Cmd) -> Pipeline {
-        let mut commands = Pipeline::with_capacity(2);
-        commands.add_command(command);
+    fn confirmed(&self, mut commands: Pipeline, command: &Cmd) -> Pipeline {
+        commands.add_command(command.clone());
         if self.config.replicas > 0 {
             let patience = self.config.replica_timeout.as_millis();
             commands.cmd("WAIT").arg(self.config.replicas).arg(u64::try_from(patience).unwrap_or(u64::MAX));

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use deadpool_redis::redis::{Cmd, Script as RedisScript, cmd};
+use deadpool_redis::redis::{Cmd, Script as RedisScript, ToRedisArgs, cmd};
 
 /// One atomic step.
 pub(super) struct Script {
@@ -10,12 +10,10 @@ pub(super) struct Script {
     sha1: String,
 }
 
-/// A call of a script: its keys and arguments.
+/// A call of a script: it is named by its hash, and the server knows its source from an earlier call.
 pub(super) struct Call {
-    pub(super) script: &'static LazyLock<Script>,
-    keys: usize,
-    /// Keys first.
-    arguments: Vec<Vec<u8>>,
+    script: &'static Script,
+    command: Cmd,
 }
 
 macro_rules! scripts {
@@ -45,50 +43,26 @@ impl Script {
 }
 
 impl Call {
-    pub(super) fn new(script: &'static LazyLock<Script>) -> Self {
-        Self { script, keys: 0, arguments: Vec::new() }
-    }
-
-    /// Adds a key. All keys come before all arguments.
-    pub(super) fn key(mut self, key: String) -> Self {
-        self.push_key(key);
-        self
-    }
-
-    pub(super) fn push_key(&mut self, key: String) {
-        self.keys += 1;
-        self.arguments.push(key.into_bytes());
+    /// A call with these keys; arguments follow.
+    pub(super) fn new(script: &'static LazyLock<Script>, keys: &[String]) -> Self {
+        let mut command = cmd("EVALSHA");
+        command.arg(&script.sha1).arg(keys.len()).arg(keys);
+        Self { script, command }
     }
 
     /// Adds an argument.
-    pub(super) fn arg(mut self, argument: impl ToString) -> Self {
-        self.push_arg(argument);
+    pub(super) fn arg(mut self, argument: impl ToRedisArgs) -> Self {
+        self.command.arg(argument);
         self
     }
 
-    pub(super) fn push_arg(&mut self, argument: impl ToString) {
-        self.arguments.push(argument.to_string().into_bytes());
+    /// What runs the script.
+    pub(super) fn command(&self) -> &Cmd {
+        &self.command
     }
 
-    /// Adds an argument that is no text.
-    pub(super) fn bytes(mut self, argument: &[u8]) -> Self {
-        self.arguments.push(argument.to_owned());
-        self
-    }
-
-    /// The command that names the script, which the server knows from an earlier call.
-    pub(super) fn by_name(&self) -> Cmd {
-        self.command("EVALSHA", &self.script.sha1)
-    }
-
-    /// The command that carries the script, for a server that does not know it yet.
-    pub(super) fn by_source(&self) -> Cmd {
-        self.command("EVAL", self.script.source)
-    }
-
-    fn command(&self, name: &str, script: &str) -> Cmd {
-        let mut command = cmd(name);
-        command.arg(script).arg(self.keys).arg(&self.arguments);
-        command
+    /// What makes a server know the script.
+    pub(super) fn load(&self) -> Cmd {
+        cmd("SCRIPT").arg("LOAD").arg(self.script.source).take()
     }
 }

@@ -55,26 +55,30 @@ impl RedisStore {
         let untouched = relative.iter().all(|byte| *byte == 0);
         let published = record.published;
         let or_empty = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
-        let call = Call::new(&scripts::IMPORT_LIST)
-            .key(keys.pool(pool))
-            .key(keys.lists(pool))
-            .key(keys.open(pool))
-            .key(keys.due(pool))
-            .key(keys.dirty(pool))
-            .key(keys.list(pool, &record.id))
-            .key(keys.bytes(pool, &record.id))
-            .arg(record.id)
-            .bytes(key.as_ref().map_or(&[], |key| &key[..]))
-            .arg(&record.owner)
-            .arg(record.leased)
-            .arg(record.lease)
-            .arg(u8::from(record.open))
-            .arg(record.version)
-            .arg(or_empty(published.map(|published| published.version)))
-            .arg(published.map_or(0, |published| published.iat))
-            .arg(published.map_or(0, |published| published.resign_at))
-            .arg(or_empty(*dirty_since))
-            .bytes(if untouched { &[] } else { &relative });
+        let call = Call::new(
+            &scripts::IMPORT_LIST,
+            &[
+                keys.pool(pool),
+                keys.lists(pool),
+                keys.open(pool),
+                keys.due(pool),
+                keys.dirty(pool),
+                keys.list(pool, &record.id),
+                keys.bytes(pool, &record.id),
+            ],
+        )
+        .arg(record.id.to_string())
+        .arg(key.as_ref().map_or(&[][..], |key| &key[..]))
+        .arg(record.owner.as_str())
+        .arg(record.leased)
+        .arg(record.lease)
+        .arg(u8::from(record.open))
+        .arg(record.version)
+        .arg(or_empty(published.map(|published| published.version)))
+        .arg(published.map_or(0, |published| published.iat))
+        .arg(published.map_or(0, |published| published.resign_at))
+        .arg(or_empty(*dirty_since))
+        .arg(if untouched { &[][..] } else { &relative[..] });
         self.write(&call).await
     }
 }

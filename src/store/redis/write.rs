@@ -22,8 +22,8 @@ impl RedisStore {
         let name = cmd("SADD").arg(keys.pools()).arg(shape.id.as_str()).take();
         self.0.link.write_plain(name).await?;
         let given = shape_texts(shape);
-        let mut call = Call::new(&scripts::DECLARE_POOL).key(keys.pool(&shape.id));
-        given.iter().for_each(|(_, given)| call.push_arg(given));
+        let shown: Vec<_> = given.iter().map(|(_, given)| given).collect();
+        let call = Call::new(&scripts::DECLARE_POOL, &[keys.pool(&shape.id)]).arg(shown);
         let stored: Vec<String> = self.write(&call).await?;
         for ((setting, given), stored) in given.into_iter().zip(stored) {
             if stored != given {
@@ -49,15 +49,13 @@ impl RedisStore {
         // First, so that a list that exists is always found; a name without a list is harmless.
         let name = cmd("SET").arg(keys.pool_of(&list)).arg(pool.as_str()).take();
         self.0.link.write_plain(name).await?;
-        let call = Call::new(&scripts::OPEN_LIST)
-            .key(keys.pool(pool))
-            .key(keys.lists(pool))
-            .key(keys.open(pool))
-            .key(keys.due(pool))
-            .key(keys.list(pool, &list))
-            .arg(list)
-            .bytes(&key)
-            .arg(owner);
+        let call = Call::new(
+            &scripts::OPEN_LIST,
+            &[keys.pool(pool), keys.lists(pool), keys.open(pool), keys.due(pool), keys.list(pool, &list)],
+        )
+        .arg(list.to_string())
+        .arg(&key[..])
+        .arg(owner.as_str());
         match self.write(&call).await? {
             true => Ok(list),
             false => Err(StoreError::NoSuchPool(pool.clone())),
@@ -72,7 +70,7 @@ impl RedisStore {
         mark: u64,
     ) -> Result<Leased, StoreError> {
         let Some(pool) = self.find_pool(list).await? else { return Ok(Leased::Nothing) };
-        let call = self.of_open_list(&scripts::LEASE_BLOCK, &pool, list).arg(owner).arg(n).arg(mark);
+        let call = self.of_open_list(&scripts::LEASE_BLOCK, &pool, list).arg(owner.as_str()).arg(n).arg(mark);
         let reply: Vec<Value> = self.write(&call).await?;
         let kind: String = part(&reply, 0)?;
         Ok(match kind.as_str() {
@@ -131,17 +129,17 @@ impl RedisStore {
         if arguments.is_empty() {
             return Ok(answers);
         }
-        let mut call = Call::new(&scripts::APPLY).key(self.0.keys.dirty(pool));
+        let mut keys = vec![self.0.keys.dirty(pool)];
         for list in &lists {
-            call.push_key(self.0.keys.list(pool, list));
-            call.push_key(self.0.keys.bytes(pool, list));
+            keys.extend([self.0.keys.list(pool, list), self.0.keys.bytes(pool, list)]);
         }
-        call.push_arg(now.millis());
-        call.push_arg(capacity.bits());
         let last = shape.final_status.map(|last| (last.value() ^ default).to_string());
-        call.push_arg(last.unwrap_or_default());
-        call.push_arg(capacity.bytes());
-        arguments.iter().for_each(|argument| call.push_arg(argument));
+        let call = Call::new(&scripts::APPLY, &keys)
+            .arg(now.millis())
+            .arg(capacity.bits().get())
+            .arg(last.unwrap_or_default())
+            .arg(capacity.bytes())
+            .arg(arguments);
         let replies: Vec<i64> = self.write(&call).await?;
 
         let asked = requests.iter().zip(&mut answers).filter(|(_, answer)| answer.is_ok());
@@ -169,17 +167,16 @@ impl RedisStore {
     ) -> Result<(), StoreError> {
         let pool = self.pool_of(list).await?;
         let keys = &self.0.keys;
-        let call = Call::new(&scripts::SETTLE)
-            .key(keys.pool(&pool))
-            .key(keys.dirty(&pool))
-            .key(keys.due(&pool))
-            .key(keys.list(&pool, &list))
-            .arg(list)
-            .arg(fence.0)
-            .arg(publication.version)
-            .arg(publication.iat)
-            .arg(publication.resign_at)
-            .arg(taken.millis());
+        let call = Call::new(
+            &scripts::SETTLE,
+            &[keys.pool(&pool), keys.dirty(&pool), keys.due(&pool), keys.list(&pool, &list)],
+        )
+        .arg(list.to_string())
+        .arg(fence.0)
+        .arg(publication.version)
+        .arg(publication.iat)
+        .arg(publication.resign_at)
+        .arg(taken.millis());
         let settled: String = self.write(&call).await?;
         match settled.as_str() {
             "settled" => Ok(()),
@@ -195,9 +192,10 @@ impl RedisStore {
         }
         for (pool, lists) in by_pool {
             for page in lists.chunks(PAGE) {
-                let mut call = Call::new(&scripts::MARK_DUE).key(self.0.keys.due(&pool));
-                page.iter().for_each(|list| call.push_key(self.0.keys.list(&pool, list)));
-                page.iter().for_each(|list| call.push_arg(list));
+                let mut keys = vec![self.0.keys.due(&pool)];
+                keys.extend(page.iter().map(|list| self.0.keys.list(&pool, list)));
+                let ids: Vec<_> = page.iter().map(ListId::to_string).collect();
+                let call = Call::new(&scripts::MARK_DUE, &keys).arg(ids);
                 let missing: usize = self.write(&call).await?;
                 if let Some(list) = missing.checked_sub(1).and_then(|n| page.get(n)) {
                     return Err(StoreError::NoSuchList(*list));
@@ -215,12 +213,11 @@ impl RedisStore {
         term: Duration,
         patience: Duration,
     ) -> Result<Option<Fence>, StoreError> {
-        let call = Call::new(&scripts::LEASE_PUBLISHER)
-            .key(self.0.keys.pool(pool))
-            .arg(holder)
+        let call = Call::new(&scripts::LEASE_PUBLISHER, &[self.0.keys.pool(pool)])
+            .arg(holder.as_str())
             .arg(now.millis())
             .arg(now.plus(term).millis())
-            .arg(patience.as_millis());
+            .arg(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
         let fence: Option<u64> = self.write(&call).await?;
         Ok(fence.map(Fence))
     }
@@ -230,13 +227,13 @@ impl RedisStore {
         pool: &PoolId,
         holder: &InstanceId,
     ) -> Result<(), StoreError> {
-        let call = Call::new(&scripts::RELEASE_PUBLISHER).key(self.0.keys.pool(pool)).arg(holder);
+        let call = Call::new(&scripts::RELEASE_PUBLISHER, &[self.0.keys.pool(pool)]).arg(holder.as_str());
         self.write::<bool>(&call).await.map(|_| ())
     }
 
     fn of_open_list(&self, script: &'static LazyLock<Script>, pool: &PoolId, list: ListId) -> Call {
         let keys = &self.0.keys;
-        Call::new(script).key(keys.pool(pool)).key(keys.open(pool)).key(keys.list(pool, &list)).arg(list)
+        Call::new(script, &[keys.pool(pool), keys.open(pool), keys.list(pool, &list)]).arg(list.to_string())
     }
 }
 
