@@ -71,7 +71,7 @@ fn allocate_all(bench: &Bench, leased: u32) -> Duration {
     let (_switch, stopper) = stopper();
     bench.runtime.block_on(async {
         if leased > 0 {
-            bench.store.lease_block(list, leased, &holder(), 0).await.unwrap();
+            bench.store.lease_block(list, leased, &holder(), 0, BEGIN).await.unwrap();
         }
         let give_all = async {
             for _ in 0..REFERENCES {

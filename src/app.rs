@@ -217,6 +217,7 @@ impl App {
             self.store.clone(),
             self.config.limits,
             Arc::clone(&self.metrics),
+            self.clock.clone(),
         );
         let server = self.server(web::Data::new(api))?;
         let server_handle = server.handle();
@@ -326,6 +327,7 @@ fn about(pool: &PoolConfig, signer: &Signer) -> About {
         bits: pool.shape.capacity.bits().get(),
         size: pool.shape.capacity.entries(),
         ttl_secs: pool.lifetimes.ttl.as_secs(),
+        reference_lifetime: pool.reference_lifetime,
         list_lifetime_secs: pool.lifetimes.list_lifetime.as_secs(),
         update_interval_secs: pool.update_interval.as_secs(),
         formats: formats.into_iter().filter_map(|(name, on)| on.then_some(name)).collect(),

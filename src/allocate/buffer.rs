@@ -81,6 +81,11 @@ impl Buffer {
         }
     }
 
+    /// The lists that references are leased of, or were lately.
+    pub(super) fn lists(&self) -> Vec<ListId> {
+        self.latest.keys().copied().collect()
+    }
+
     /// Drops the references of a list.
     pub(super) fn forget(&mut self, list: &ListId) {
         self.ready.retain(|reference| reference.list != *list);

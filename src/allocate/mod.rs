@@ -215,6 +215,9 @@ impl Allocator {
     ) -> Result<Refilled, RefillError> {
         loop {
             let open = store.open_lists(&self.pool, &self.owner).await?;
+            if patience == Patience::Over {
+                self.forget_retired(store, &open).await?;
+            }
             let wanted_lists = self.settings.open_lists + self.settings.spare_lists;
             for _ in open.len()..wanted_lists {
                 let list = store.open_list(&self.pool, &self.owner, clock.now()).await?;
@@ -230,7 +233,7 @@ impl Allocator {
             if missing == 0
                 || published.is_empty()
                 || too_few
-                || !self.lease(store, &published, missing).await?
+                || !self.lease(store, clock, &published, missing).await?
             {
                 return Ok(if unpublished { Refilled::AwaitsPublication } else { Refilled::Full });
             }
@@ -238,7 +241,14 @@ impl Allocator {
     }
 
     /// Leases an equal share of `missing` from each list; answers whether there was anything.
-    async fn lease(&self, store: &Store, lists: &[OpenList], missing: usize) -> Result<bool, RefillError> {
+    async fn lease(
+        &self,
+        store: &Store,
+        clock: &Clock,
+        lists: &[OpenList],
+        missing: usize,
+    ) -> Result<bool, RefillError> {
+        let now = clock.now();
         let share = u32::try_from(missing.div_ceil(lists.len())).unwrap_or(u32::MAX);
         // Asked for together, so that they share a commit.
         let leases: Vec<_> = lists
@@ -246,7 +256,7 @@ impl Allocator {
             .map(|list| {
                 let (store, list, owner) = (store.clone(), list.id, self.owner.clone());
                 let mark = self.mark_of(&list);
-                let lease = async move { store.lease_block(list, share, &owner, mark).await };
+                let lease = async move { store.lease_block(list, share, &owner, mark, now).await };
                 (list, mark, tokio::spawn(lease))
             })
             .collect();
@@ -318,6 +328,18 @@ impl Allocator {
                 Ok(())
             }
         }
+    }
+
+    /// Drops references of lists that were retired since they were leased: their `uri` is gone.
+    async fn forget_retired(&self, store: &Store, open: &[OpenList]) -> Result<(), StoreError> {
+        let mut others = self.buffer().lists();
+        others.retain(|list| open.iter().all(|open| open.id != *list));
+        for list in others {
+            if store.list(list).await?.is_none_or(|record| record.retired) {
+                self.buffer().forget(&list);
+            }
+        }
+        Ok(())
     }
 
     fn mark_of(&self, list: &ListId) -> u64 {

@@ -12,11 +12,13 @@ mod statuses;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::{ResponseError, Route, web};
 
 use crate::allocate::Allocator;
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::issuer::ApiKeyHash;
 use crate::metrics::Metrics;
@@ -38,6 +40,8 @@ pub struct Api {
     pub limits: Limits,
     /// What `/metrics` shows.
     pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
     /// Which pool a list belongs to: that never changes.
     known: RwLock<HashMap<ListId, PoolId>>,
 }
@@ -68,6 +72,8 @@ pub struct About {
     pub ttl_secs: u64,
     /// `exp - iat` in seconds.
     pub list_lifetime_secs: u64,
+    /// The longest that a credential with a reference of the pool is valid, if that is known.
+    pub reference_lifetime: Option<Duration>,
     /// The beat in seconds.
     pub update_interval_secs: u64,
     /// Names of the token formats.
@@ -86,8 +92,9 @@ impl Api {
         store: Store,
         limits: Limits,
         metrics: Arc<Metrics>,
+        clock: Clock,
     ) -> Self {
-        Self { base, pools, store, limits, metrics, known: RwLock::default() }
+        Self { base, pools, store, limits, metrics, clock, known: RwLock::default() }
     }
 
     /// What `waiting` comes to, if that does not take longer than a request may.
@@ -143,6 +150,7 @@ pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
         ))
         .service(at("/pools/{pool}", Method::GET, web::to(pools::pool)))
         .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
+        .service(at("/pools/{pool}/lists/{id}", Method::DELETE, web::to(pools::retire)))
         .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)))
         .service(web::resource("/health/ready").get(health::ready))
         .service(web::resource("/metrics").get(health::metrics))

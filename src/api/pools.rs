@@ -1,11 +1,15 @@
 //! `GET /pools/{pool}` and below: what the store knows, never a token.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::Caller;
 use super::problem::Problem;
 use super::{Api, PoolApi};
+use crate::clock::Timestamp;
 use crate::store::{ListRecord, StoreError};
 
 /// `GET /pools/{pool}`: what issuers agree on, and how much is used.
@@ -41,6 +45,54 @@ pub(super) async fn lists(
     let lists = ask(&api, pool, api.store.lists(&pool.id)).await?;
     let lists: Vec<_> = lists.iter().map(|list| describe(&api, list)).collect();
     Ok(HttpResponse::Ok().json(json!({ "lists": lists })))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Retirement {
+    #[serde(default)]
+    force: bool,
+}
+
+/// `DELETE /pools/{pool}/lists/{id}[?force=true]`: at the next beat its tokens are removed, and its `uri` answers 410.
+pub(super) async fn retire(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (pool, id) = path.into_inner();
+    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let query = web::Query::<Retirement>::from_query(request.query_string())
+        .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
+    let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
+    let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
+    let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
+    if !query.force
+        && let Some(why) = still_in_use(&record, pool.about.reference_lifetime, api.clock.now())
+    {
+        return Err(Problem::list_in_use(&list, &why));
+    }
+    ask(&api, pool, api.store.retire_list(list)).await?;
+    tracing::info!(pool = %pool.id, list.id = %list, force = query.force, "retired a list");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Why references of a list may still be in credentials that are valid.
+fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp) -> Option<String> {
+    let Some(leased_at) = record.leased_at.map(Timestamp::from_millis) else { return None };
+    if record.retired {
+        return None;
+    }
+    if record.open {
+        return Some("it still gives references".to_owned());
+    }
+    let Some(lifetime) = lifetime else {
+        return Some(
+            "how long its references are valid is not known (`reference-lifetime` of the pool)".to_owned(),
+        );
+    };
+    let until = leased_at.plus(lifetime);
+    (until > now)
+        .then(|| format!("its references may be valid for {} more seconds", until.since(now).as_secs() + 1))
 }
 
 /// `GET /pools/{pool}/lists/{id}/statuses/{idx}`: the stored value, and whether it is out yet.
@@ -85,6 +137,7 @@ fn describe(api: &Api, list: &ListRecord) -> Value {
         "uri": api.base.join(&list.id),
         "used": list.leased,
         "open": list.open,
+        "retired": list.retired,
         "version": list.version,
         "publishedVersion": list.published.map(|published| published.version),
         "publishedAt": list.published.map(|published| published.iat),

@@ -56,6 +56,17 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "NO_SUCH_LIST", format!("No list with id {list}"))
     }
 
+    pub(super) fn list_retired(list: &ListId) -> Self {
+        let message = format!("The list {list} was retired: it is published no more");
+        Self::new(StatusCode::GONE, "LIST_RETIRED", message)
+    }
+
+    pub(super) fn list_in_use(list: &ListId, why: &str) -> Self {
+        let message =
+            format!("The list {list} cannot be retired: {why}; `force=true` retires it all the same");
+        Self::new(StatusCode::CONFLICT, "LIST_IN_USE", message)
+    }
+
     pub(super) fn invalid_list_uri(uri: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "NO_SUCH_LIST", format!("listUri {} invalid", shortened(uri)))
     }
@@ -130,6 +141,7 @@ impl Problem {
     fn from_refusal(refusal: Refusal, base: &BaseUri) -> Self {
         match refusal {
             Refusal::NoSuchList { list } => Self::no_list_to_update(&list),
+            Refusal::Retired { list } => Self::list_retired(&list),
             Refusal::IndexOutOfRange { list, idx, .. } => Self::index_out_of_bounds(&base.join(&list), idx),
             Refusal::ValueRefused { list, value, why, .. } => {
                 let message = format!("Value out of range (uri={}, value={value}): {why}", base.join(&list));

@@ -41,6 +41,10 @@ pub struct PoolConfig {
     pub update_interval: Duration,
     /// The tokens' times.
     pub lifetimes: Lifetimes,
+    /// The longest that a credential is valid, from the allocation of its reference on, if that is known.
+    pub reference_lifetime: Option<Duration>,
+    /// How long tokens that were replaced are kept for `?time=`; `None`: not at all.
+    pub history: Option<Duration>,
     /// The signing key.
     pub signer: SignerConfig,
 }
@@ -201,6 +205,8 @@ impl PoolConfig {
             },
             update_interval: raw.update_interval.0,
             lifetimes,
+            reference_lifetime: raw.reference_lifetime.map(|lifetime| lifetime.0),
+            history: raw.history.map(|history| history.retention.0),
             signer: SignerConfig::check(raw.signer).map_err(|why| refuse("signer", &why))?,
         })
     }

@@ -179,9 +179,17 @@ pub(super) struct RawPool {
     pub(super) prefetch: RawPrefetch,
     pub(super) update_interval: Setting,
     pub(super) list_lifetime: Setting,
+    pub(super) reference_lifetime: Option<Setting>,
+    pub(super) history: Option<RawHistory>,
     pub(super) ttl: Option<Setting>,
     pub(super) resign_after: Option<Setting>,
     pub(super) signer: RawSigner,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawHistory {
+    pub(super) retention: Setting,
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]

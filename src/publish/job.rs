@@ -61,12 +61,25 @@ impl Job {
     async fn prepare(self) -> Result<Ready, PublishError> {
         let list = self.pending.list;
         let snapshot = self.store.snapshot(list).await?;
+        if self.pending.retired {
+            return self.retire(snapshot.version);
+        }
         let changes = self.store.changes_since_publication(list, snapshot.version).await?;
         let wanted = Wanted { snapshot, changes };
         let work = move || self.write(wanted);
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| PublishError::Interrupted(error.to_string()))?
+    }
+
+    /// The list's tokens make room for the mark of one that is gone.
+    fn retire(self, version: u64) -> Result<Ready, PublishError> {
+        let list = self.pending.list;
+        let seen = self.site.stamp(&list);
+        let files = self.site.prepare_retirement(&list)?;
+        let iat = self.pending.published.map_or(0, |published| published.iat);
+        let publication = Publication { version, iat, resign_at: Publication::NEVER };
+        Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })
     }
 
     /// Compresses, signs, checks and writes. Takes milliseconds of CPU and several fsyncs: not for an async thread.
@@ -111,7 +124,10 @@ impl Job {
                 changes: changes.as_deref(),
             },
         )?;
-        let files = self.site.prepare(&list, &files, iat)?;
+        let mut files = self.site.prepare(&list, &files, iat)?;
+        if self.pool.history.is_some() {
+            files = files.archived(&self.site, &list, iat);
+        }
         let resign_at = schedule::resign_at(iat, &list, &self.pool.lifetimes);
         let publication = Publication { version: snapshot.version, iat, resign_at };
         Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })

@@ -5,6 +5,7 @@
 //! list is settled only after its files are durable, so a crash at any point leaves it pending, never a change unpublished.
 
 mod gate;
+mod history;
 mod job;
 mod lease;
 mod render;
@@ -287,7 +288,8 @@ impl PoolPublisher {
             progress(done, pending.len());
         }
         let never_published = pending.iter().filter(|list| list.published.is_none());
-        let new: HashSet<_> = never_published.map(|list| list.list).collect();
+        let changed = never_published.chain(pending.iter().filter(|list| list.retired));
+        let new: HashSet<_> = changed.map(|list| list.list).collect();
         if pass.published.iter().any(|list| new.contains(list)) {
             self.write_aggregation().await;
             signals.list_published();
@@ -423,7 +425,7 @@ impl PoolPublisher {
             // Under the lock, so that no instance writes an older state over a newer one.
             let lock = self.lock().await?;
             let lists = self.store.lists(&self.pool.shape.id).await?;
-            let published = lists.iter().filter(|list| list.published.is_some());
+            let published = lists.iter().filter(|list| list.published.is_some() && !list.retired);
             let mut status_lists: Vec<_> = published.map(|list| self.base.join(&list.id)).collect();
             // In the order of their random names, which tells nothing of their age.
             status_lists.sort_unstable();

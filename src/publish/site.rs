@@ -44,6 +44,8 @@ pub struct Prepared {
     files: Vec<(Temporary, PathBuf)>,
     /// Of formats that the list does not have any more: nobody renews them.
     obsolete: Vec<PathBuf>,
+    /// Where the tokens are kept as well, without their extension.
+    archive: Option<PathBuf>,
 }
 
 /// Which files of a list there are: changes when any of them is replaced.
@@ -90,7 +92,8 @@ impl Site {
     pub fn prepare(&self, list: &ListId, files: &TokenFiles, iat: u64) -> Result<Prepared, SiteError> {
         // The prepared gzip first: a server that finds it next to an older plain file sends the newer token, not an older one.
         let parts = [("jwt.gz", &files.jwt_gz), ("jwt", &files.jwt), ("cwt", &files.cwt)];
-        let mut prepared = Prepared { files: Vec::with_capacity(parts.len()), obsolete: Vec::new() };
+        let mut prepared =
+            Prepared { files: Vec::with_capacity(parts.len()), obsolete: Vec::new(), archive: None };
         for (extension, bytes) in parts {
             let path = self.path(list, extension);
             match bytes {
@@ -101,6 +104,25 @@ impl Site {
             }
         }
         Ok(prepared)
+    }
+
+    /// Writes the mark of a list that is gone, in whose place its tokens are removed.
+    pub fn prepare_retirement(&self, list: &ListId) -> Result<Prepared, SiteError> {
+        let path = self.path(list, "gone");
+        let files = vec![(self.write_temporary(&path, &[], None)?, path)];
+        let obsolete = ["jwt.gz", "jwt", "cwt"].map(|extension| self.path(list, extension)).to_vec();
+        Ok(Prepared { files, obsolete, archive: None })
+    }
+
+    /// Whether a list's tokens were removed, and nothing but the mark is there.
+    pub fn is_retired(&self, list: &ListId) -> bool {
+        let there = |extension| self.path(list, extension).exists();
+        there("gone") && !["jwt.gz", "jwt", "cwt"].into_iter().any(there)
+    }
+
+    /// Where the tokens of a list are kept that are not current any more.
+    pub fn history(&self, list: &ListId) -> PathBuf {
+        self.folder.with_file_name("history").join(list.to_string())
     }
 
     /// Prepares the files of one publication and puts them in place. The new names are durable after [`Self::sync`].
@@ -225,8 +247,30 @@ impl Site {
 }
 
 impl Prepared {
+    /// Keeps the tokens for "Historical Resolution" as well.
+    #[must_use]
+    pub fn archived(self, site: &Site, list: &ListId, iat: u64) -> Self {
+        Self { archive: Some(site.history(list).join(iat.to_string())), ..self }
+    }
+
     /// Gives the files their names, and removes those of formats that the list does not have any more.
     pub fn put(self) -> Result<(), SiteError> {
+        // Archived first: a token that was current is never missing there.
+        if let Some(archive) = &self.archive {
+            let folder = archive.parent().unwrap_or(archive);
+            fs::create_dir_all(folder).map_err(|source| failed("create", folder, source))?;
+            for (temporary, path) in &self.files {
+                let extension = path.extension().unwrap_or_default();
+                if extension == "gz" {
+                    continue;
+                }
+                let kept = archive.with_extension(extension);
+                // The same bytes under a second name; one that a crash left is of a token that was never current.
+                remove(&kept)?;
+                fs::hard_link(&temporary.0, &kept).map_err(|source| failed("link", &kept, source))?;
+            }
+            sync_folder(folder)?;
+        }
         for (temporary, path) in self.files {
             temporary.rename_to(&path)?;
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use walkdir::WalkDir;
 
-use super::PoolPublisher;
 use super::site::{Site, SiteError, TEMPORARY_PREFIX, failed};
+use super::{PoolPublisher, history};
 use crate::clock::Timestamp;
 use crate::config::Formats;
 use crate::sign::PublicKey;
@@ -42,8 +42,18 @@ impl PoolPublisher {
         let lists = self.store.lists(&self.pool.shape.id).await?;
         let (site, base, key, formats) =
             (self.site.clone(), self.base.clone(), self.signer.public_key().clone(), self.pool.formats);
+        let history = self.pool.history;
         let check = move || -> Vec<ListId> {
-            let stale = lists.into_iter().filter(|list| !is_current(&site, list, &base, &key, formats, now));
+            for list in &lists {
+                let retention = history.filter(|_| !list.retired);
+                if let Err(error) = history::sweep(&site, &list.id, retention, now) {
+                    tracing::error!(list.id = %list.id, %error, "cannot remove old tokens from the history");
+                }
+            }
+            let stale = lists.into_iter().filter(|list| match list.retired {
+                true => !site.is_retired(&list.id),
+                false => !is_current(&site, list, &base, &key, formats, now),
+            });
             stale.map(|list| list.id).collect()
         };
         let stale = tokio::task::spawn_blocking(check)

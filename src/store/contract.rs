@@ -29,7 +29,7 @@ macro_rules! suite {
                 due_lists_are_those_to_be_renewed, changes_since_publication_explain_it, everything_survives_a_restart,
                 unknown_lists_and_pools_are_errors, usage_adds_up, lists_give_references_through_one_instance,
                 a_store_that_lost_leases_gives_nothing, single_statuses_are_those_of_the_snapshot,
-                large_batches_are_one_step
+                large_batches_are_one_step, retired_lists_take_nothing_and_are_due_once
             }
         }
     };
@@ -94,7 +94,7 @@ fn ours() -> InstanceId {
 
 /// Leases without a mark.
 async fn lease(store: &Store, list: ListId, n: u32) -> Option<Block> {
-    match store.lease_block(list, n, &ours(), 0).await.unwrap() {
+    match store.lease_block(list, n, &ours(), 0, NOW).await.unwrap() {
         Leased::Block(block) => Some(block),
         Leased::Nothing => None,
         behind @ Leased::Behind { .. } => panic!("{behind:?}"),
@@ -336,7 +336,7 @@ async fn touched_lists_are_dirty_since_their_first_change(harness: &impl Harness
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], NOW.plus(TERM)).await.unwrap();
     let dirty = store.dirty(&pool).await.unwrap();
-    assert_eq!(dirty, [Pending { list, since: Some(NOW.millis()), published: None }]);
+    assert_eq!(dirty, [Pending { list, since: Some(NOW.millis()), retired: false, published: None }]);
     assert!(
         store.due(&pool, NOW).await.unwrap().iter().any(|pending| pending.list == untouched),
         "never published"
@@ -497,7 +497,7 @@ async fn lists_give_references_through_one_instance(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
     let pool = "a".parse().unwrap();
     let other = instance("other");
-    assert_eq!(store.lease_block(list, 10, &other, 0).await.unwrap(), Leased::Nothing);
+    assert_eq!(store.lease_block(list, 10, &other, 0, NOW).await.unwrap(), Leased::Nothing);
     assert!(store.open_lists(&pool, &other).await.unwrap().is_empty());
     let theirs = store.open_list(&pool, &other, NOW).await.unwrap();
     let open = async |owner: &InstanceId| -> Vec<ListId> {
@@ -511,14 +511,14 @@ async fn a_store_that_lost_leases_gives_nothing(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
     let first = lease(&store, list, 10).await.unwrap();
     assert_eq!(store.list(list).await.unwrap().unwrap().lease, first.lease);
-    let behind = store.lease_block(list, 10, &ours(), first.lease + 1).await.unwrap();
+    let behind = store.lease_block(list, 10, &ours(), first.lease + 1, NOW).await.unwrap();
     assert_eq!(behind, Leased::Behind { lease: first.lease });
-    let Leased::Block(next) = store.lease_block(list, 10, &ours(), first.lease).await.unwrap() else {
+    let Leased::Block(next) = store.lease_block(list, 10, &ours(), first.lease, NOW).await.unwrap() else {
         panic!("the mark fits, so it gives")
     };
     assert_eq!((next.positions.clone(), next.lease > first.lease), (10..20, true));
     assert!(store.return_tail(&next, 15).await.unwrap());
-    let Leased::Block(after) = store.lease_block(list, 10, &ours(), next.lease).await.unwrap() else {
+    let Leased::Block(after) = store.lease_block(list, 10, &ours(), next.lease, NOW).await.unwrap() else {
         panic!("what was returned never looks like a loss")
     };
     assert_eq!((after.positions, after.lease > next.lease), (15..25, true));
@@ -550,4 +550,24 @@ async fn large_batches_are_one_step(harness: &impl Harness) {
     assert!(apply_one(&store, all(0)).await.is_err(), "the last of them would leave the final status");
     assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [70_000, 1, 9_999, 0]);
     assert_eq!(store.snapshot(list).await.unwrap().version, 2);
+}
+
+async fn retired_lists_take_nothing_and_are_due_once(harness: &impl Harness) {
+    let given = shape("a", 96, Bits::One);
+    let (store, list) = store_with_list(harness, &given).await;
+    lease(&store, list, 10).await.unwrap();
+    apply_one(&store, vec![change(list, 1, 1)]).await.unwrap();
+    publish(&store, &given.id, list, 1, NOW.secs() + 1000).await;
+    let record = store.list(list).await.unwrap().unwrap();
+    assert_eq!((record.leased_at, record.retired), (Some(NOW.millis()), false));
+    store.retire_list(list).await.unwrap();
+    assert_eq!(apply_one(&store, vec![change(list, 2, 1)]).await, Err(Refusal::Retired { list }));
+    assert_eq!(lease(&store, list, 1).await, None);
+    assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 1, leased: 10, free: 0 });
+    let due = store.due(&given.id, NOW).await.unwrap();
+    assert!(due.len() == 1 && due[0].list == list && due[0].retired, "{due:?}");
+    publish(&store, &given.id, list, 1, Publication::NEVER).await;
+    assert!(store.due(&given.id, Timestamp::from_secs(1 << 40)).await.unwrap().is_empty());
+    assert!(store.list(list).await.unwrap().unwrap().retired);
+    assert!(matches!(store.retire_list(ListId::random()).await, Err(StoreError::NoSuchList(_))));
 }

@@ -91,8 +91,9 @@ impl Store {
         n: u32,
         owner: &InstanceId,
         mark: u64,
+        now: Timestamp,
     ) -> Result<Leased, StoreError> {
-        backend!(self, store => store.lease_block(list, n, owner, mark))
+        backend!(self, store => store.lease_block(list, n, owner, mark, now))
     }
 
     /// Gives the positions of `block` from `from` on back, if it is the list's latest lease. Answers whether it did. A retry
@@ -104,6 +105,11 @@ impl Store {
     /// Ends allocation from a list for ever and forgets its permutation key.
     pub async fn seal_list(&self, list: ListId) -> Result<(), StoreError> {
         backend!(self, store => store.seal_list(list))
+    }
+
+    /// Seals a list, takes no more updates of it, and makes it due, so that the publisher removes its tokens.
+    pub async fn retire_list(&self, list: ListId) -> Result<(), StoreError> {
+        backend!(self, store => store.retire_list(list))
     }
 
     /// Applies requests for lists of one pool in one atomic durable step, each all or nothing, in order. Marks the touched

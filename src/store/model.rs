@@ -52,6 +52,12 @@ pub enum Refusal {
         /// Which rule it breaks.
         why: StatusRefused,
     },
+    /// The list was retired: nobody reads it any more.
+    #[error("list {list} was retired")]
+    Retired {
+        /// The list.
+        list: ListId,
+    },
     /// The entry has the pool's final status, which cannot be left.
     #[error("index {idx} of list {list} has the final status {status}")]
     FinalStatus {
@@ -157,8 +163,12 @@ pub struct ListRecord {
     pub lease: u64,
     /// The instance that gives its references.
     pub owner: InstanceId,
+    /// When positions were last leased, in milliseconds since 1970.
+    pub leased_at: Option<u64>,
     /// Whether it still gives references.
     pub open: bool,
+    /// Whether it is published no more: its tokens are replaced by the mark of a list that is gone.
+    pub retired: bool,
     /// Grows by one with each applied batch that touches the list.
     pub version: u64,
     /// Its latest publication.
@@ -176,6 +186,11 @@ pub struct Publication {
     pub resign_at: u64,
 }
 
+impl Publication {
+    /// `resign_at` of a list that is never signed again: far enough away for every clock.
+    pub const NEVER: u64 = 1 << 52;
+}
+
 /// A list that has something to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending {
@@ -183,6 +198,8 @@ pub struct Pending {
     pub list: ListId,
     /// When its first unpublished change was made, in milliseconds since 1970; `None` if it is only due.
     pub since: Option<u64>,
+    /// Whether its tokens are to be removed instead.
+    pub retired: bool,
     /// Its latest publication.
     pub published: Option<Publication>,
 }

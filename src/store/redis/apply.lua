@@ -3,7 +3,8 @@
 -- ARGV  1 now (ms)  2 bits per entry  3 final status ('': none)  4 bytes of an array
 --       5.. for each request: its number of changes, then for each change: number of the list (from 1), bit offset, value
 --       Values are relative to the pool's default status, so that missing bytes mean that.
--- Reply for each request: 0 applied, n change n (from 1) would leave the final status, -n change n has no such list
+-- Reply for each request two numbers: what became of it, and of which change (from 1):
+--       0 applied, 1 no such list, 2 the list was retired, 3 the final status would be left
 
 local now, width, final, length = ARGV[1], 'u' .. ARGV[2], ARGV[3], tonumber(ARGV[4])
 local lists = (#KEYS - 1) / 2
@@ -24,9 +25,13 @@ local function bitfield(list, operations)
   return replies
 end
 
-local versions = {}
+local APPLIED, NO_SUCH_LIST, RETIRED, FINAL = 0, 1, 2, 3
+
+-- Which lists take no changes, and why.
+local closed = {}
 for list = 1, lists do
-  versions[list] = redis.call('HGET', hash_of(list), 'version')
+  local version, retired = unpack(redis.call('HMGET', hash_of(list), 'version', 'retired'))
+  closed[list] = (not version and NO_SUCH_LIST) or (retired == '1' and RETIRED) or nil
 end
 
 -- What stands in the entries that are named, where it decides.
@@ -67,25 +72,25 @@ end
 local replies, sets = {}, {}
 local at = 5
 while at <= #ARGV do
-  local changes, refused, undo = tonumber(ARGV[at]), 0, {}
+  local changes, outcome, which, undo = tonumber(ARGV[at]), APPLIED, 0, {}
   for change = 1, changes do
     local base = at + 3 * change - 2
     local list, offset, value = tonumber(ARGV[base]), ARGV[base + 1], tonumber(ARGV[base + 2])
-    if not versions[list] then
-      refused = -change
+    if closed[list] then
+      outcome, which = closed[list], change
       break
     end
     if final ~= '' then
       local old = stored[list][offset]
       if old == final and value ~= old then
-        refused = change
+        outcome, which = FINAL, change
         break
       end
       undo[#undo + 1] = {list, offset, old}
       stored[list][offset] = value
     end
   end
-  if refused == 0 then
+  if outcome == APPLIED then
     for change = 1, changes do
       local base = at + 3 * change - 2
       local list = tonumber(ARGV[base])
@@ -102,7 +107,8 @@ while at <= #ARGV do
       stored[list][offset] = old
     end
   end
-  replies[#replies + 1] = refused
+  replies[#replies + 1] = outcome
+  replies[#replies + 1] = which
   at = at + 1 + 3 * changes
 end
 

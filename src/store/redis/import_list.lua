@@ -2,6 +2,7 @@
 -- KEYS  1 pool  2 lists  3 open  4 due  5 dirty  6 list  7 bytes
 -- ARGV  1 list id  2 permutation key ('': sealed)  3 owner  4 leased  5 lease  6 open (0, 1)  7 version
 --       8 published version ('': never)  9 iat  10 resign at  11 dirty since (ms, '': not)  12 bytes, relative to the default
+--       13 leased at (ms, '': never)  14 retired (0, 1)
 -- Reply 1, or 0 if there is such a list already
 
 if redis.call('EXISTS', KEYS[6]) == 1 then
@@ -11,7 +12,10 @@ local number = redis.call('HINCRBY', KEYS[1], 'made', 1)
 redis.call('HINCRBY', KEYS[1], 'leased', ARGV[4])
 redis.call('ZADD', KEYS[2], number, ARGV[1])
 redis.call('HSET', KEYS[6], 'number', number, 'owner', ARGV[3], 'leased', ARGV[4], 'lease', ARGV[5],
-  'open', ARGV[6], 'version', ARGV[7], 'resign-at', ARGV[10])
+  'open', ARGV[6], 'version', ARGV[7], 'resign-at', ARGV[10], 'retired', ARGV[14])
+if ARGV[13] ~= '' then
+  redis.call('HSET', KEYS[6], 'leased-at', ARGV[13])
+end
 if ARGV[2] ~= '' then
   redis.call('HSET', KEYS[6], 'key', ARGV[2])
 end

@@ -1,6 +1,6 @@
 -- Takes positions of a list for its owner alone.
 -- KEYS  1 pool  2 open  3 list
--- ARGV  1 list id  2 owner  3 most positions  4 the latest lease that the owner ever had
+-- ARGV  1 list id  2 owner  3 most positions  4 the latest lease that the owner ever had  5 now (ms)
 -- Reply {'block', from, to, lease, permutation key}, {'nothing'}, or {'behind', lease} if leases were lost
 
 local list = redis.call('HMGET', KEYS[3], 'owner', 'lease', 'leased', 'open', 'key')
@@ -18,7 +18,7 @@ if open ~= '1' or to == from then
 end
 redis.call('HINCRBY', KEYS[1], 'leased', to - from)
 redis.call('HINCRBY', KEYS[1], 'free', from - to)
-redis.call('HSET', KEYS[3], 'leased', to)
+redis.call('HSET', KEYS[3], 'leased', to, 'leased-at', ARGV[5])
 lease = redis.call('HINCRBY', KEYS[3], 'lease', 1)
 if to == size then
   redis.call('HSET', KEYS[3], 'open', 0)

@@ -154,6 +154,7 @@ impl RedisStore {
         let pending = |record: ListRecord| Pending {
             list: record.id,
             since: since.get(&record.id).copied().flatten(),
+            retired: record.retired,
             published: record.published,
         };
         Ok(records.map(pending).collect())

@@ -10,8 +10,8 @@ use crate::status_list::ListId;
 use crate::store::model::{ListRecord, Publication, StoreError};
 
 /// The fields of a list that make its record.
-pub(super) const RECORD: [&str; 8] =
-    ["owner", "lease", "leased", "open", "version", "published", "iat", "resign-at"];
+pub(super) const RECORD: [&str; 10] =
+    ["owner", "lease", "leased", "open", "version", "published", "iat", "resign-at", "leased-at", "retired"];
 
 /// The record of a list; `None` if there is no such list.
 pub(super) fn record(
@@ -35,6 +35,8 @@ pub(super) fn record(
         open: part(fields, 3)?,
         version: part(fields, 4)?,
         published,
+        leased_at: part(fields, 8)?,
+        retired: part::<Option<bool>>(fields, 9)?.unwrap_or_default(),
     }))
 }
 

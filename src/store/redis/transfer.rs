@@ -78,7 +78,9 @@ impl RedisStore {
         .arg(published.map_or(0, |published| published.iat))
         .arg(published.map_or(0, |published| published.resign_at))
         .arg(or_empty(*dirty_since))
-        .arg(if untouched { &[][..] } else { &relative[..] });
+        .arg(if untouched { &[][..] } else { &relative[..] })
+        .arg(or_empty(record.leased_at))
+        .arg(u8::from(record.retired));
         self.write(&call).await
     }
 }

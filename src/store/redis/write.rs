@@ -11,7 +11,7 @@ use super::scripts::{self, Call, Script};
 use super::{PAGE, RedisStore, bit_offset};
 use crate::clock::Timestamp;
 use crate::pool::{PoolId, PoolShape};
-use crate::status_list::{ListId, Status};
+use crate::status_list::ListId;
 use crate::store::Applied;
 use crate::store::model::{Block, Fence, InstanceId, Leased, Publication, Refusal, StatusChange, StoreError};
 
@@ -68,9 +68,15 @@ impl RedisStore {
         n: u32,
         owner: &InstanceId,
         mark: u64,
+        now: Timestamp,
     ) -> Result<Leased, StoreError> {
         let Some(pool) = self.find_pool(list).await? else { return Ok(Leased::Nothing) };
-        let call = self.of_open_list(&scripts::LEASE_BLOCK, &pool, list).arg(owner.as_str()).arg(n).arg(mark);
+        let call = self
+            .of_open_list(&scripts::LEASE_BLOCK, &pool, list)
+            .arg(owner.as_str())
+            .arg(n)
+            .arg(mark)
+            .arg(now.millis());
         let reply: Vec<Value> = self.write(&call).await?;
         let kind: String = part(&reply, 0)?;
         Ok(match kind.as_str() {
@@ -97,6 +103,16 @@ impl RedisStore {
     pub(in crate::store) async fn seal_list(&self, list: ListId) -> Result<(), StoreError> {
         let pool = self.pool_of(list).await?;
         match self.write(&self.of_open_list(&scripts::SEAL_LIST, &pool, list)).await? {
+            true => Ok(()),
+            false => Err(StoreError::NoSuchList(list)),
+        }
+    }
+
+    pub(in crate::store) async fn retire_list(&self, list: ListId) -> Result<(), StoreError> {
+        let pool = self.pool_of(list).await?;
+        let keys = &self.0.keys;
+        let keys = [keys.pool(&pool), keys.open(&pool), keys.list(&pool, &list), keys.due(&pool)];
+        match self.write(&Call::new(&scripts::RETIRE_LIST, &keys).arg(list.to_string())).await? {
             true => Ok(()),
             false => Err(StoreError::NoSuchList(list)),
         }
@@ -140,20 +156,11 @@ impl RedisStore {
             .arg(last.unwrap_or_default())
             .arg(capacity.bytes())
             .arg(arguments);
-        let replies: Vec<i64> = self.write(&call).await?;
+        let replies: Vec<usize> = self.write(&call).await?;
 
         let asked = requests.iter().zip(&mut answers).filter(|(_, answer)| answer.is_ok());
-        for ((request, answer), reply) in asked.zip(replies) {
-            let change = |n: i64| {
-                let n = usize::try_from(n - 1).ok().and_then(|n| request.get(n));
-                n.ok_or_else(|| damaged("the script names a change that there is not"))
-            };
-            if reply < 0 {
-                *answer = Err(Refusal::NoSuchList { list: change(-reply)?.list });
-            } else if reply > 0 {
-                let (change, status) = (change(reply)?, shape.final_status.unwrap_or(Status::INVALID));
-                *answer = Err(Refusal::FinalStatus { list: change.list, idx: change.idx, status });
-            }
+        for ((request, answer), reply) in asked.zip(replies.chunks_exact(2)) {
+            *answer = outcome(&shape, request, reply[0], reply[1])?;
         }
         Ok(answers)
     }
@@ -248,6 +255,27 @@ fn check(shape: &PoolShape, request: &[StatusChange]) -> Applied {
         shape.statuses.check(value).map_err(|why| Refusal::ValueRefused { list, idx, value, why })?;
     }
     Ok(())
+}
+
+/// What the script says of one request.
+fn outcome(
+    shape: &PoolShape,
+    request: &[StatusChange],
+    outcome: usize,
+    change: usize,
+) -> Result<Applied, StoreError> {
+    if outcome == 0 {
+        return Ok(Ok(()));
+    }
+    let change = change.checked_sub(1).and_then(|n| request.get(n));
+    let StatusChange { list, idx, .. } =
+        *change.ok_or_else(|| damaged("the script names a change that there is not"))?;
+    match (outcome, shape.final_status) {
+        (1, _) => Ok(Err(Refusal::NoSuchList { list })),
+        (2, _) => Ok(Err(Refusal::Retired { list })),
+        (3, Some(status)) => Ok(Err(Refusal::FinalStatus { list, idx, status })),
+        _ => Err(damaged("the script knows an outcome that this program does not")),
+    }
 }
 
 fn shape_texts(shape: &PoolShape) -> [(&'static str, String); 5] {

@@ -23,6 +23,7 @@ const LISTS_MIN: usize = 4;
 pub(super) struct HotList {
     pub(super) id: i64,
     pub(super) shape: Arc<PoolShape>,
+    pub(super) retired: bool,
     pub(super) version: u64,
     /// The seq of its latest journal row.
     pub(super) journaled: i64,
@@ -75,15 +76,15 @@ impl HotLists {
         self.ticks += 1;
         let ticks = self.ticks;
         if !self.lists.contains_key(&list) {
-            let Some((id, journaled, snapshot)) = read::snapshot_in(connection, list)? else {
-                return Ok(None);
-            };
+            let Some(stored) = read::snapshot_in(connection, list)? else { return Ok(None) };
+            let read::Stored { id, journaled, retired, snapshot } = stored;
             let shape = shape_of(id)?;
             let unfolded = unfolded_chunks(connection, id, &snapshot.array)?;
             self.bytes += snapshot.array.as_bytes().len();
             let hot = HotList {
                 id,
                 shape,
+                retired,
                 version: snapshot.version,
                 journaled,
                 array: snapshot.array,

@@ -105,9 +105,10 @@ impl SqliteStore {
         n: u32,
         owner: &InstanceId,
         mark: u64,
+        now: Timestamp,
     ) -> Result<Leased, StoreError> {
         let owner = owner.clone();
-        self.write(move |writer| writer.lease_block(list, n, &owner, mark)).await
+        self.write(move |writer| writer.lease_block(list, n, &owner, mark, now)).await
     }
 
     pub(super) async fn return_tail(&self, block: &Block, from: u32) -> Result<bool, StoreError> {
@@ -117,6 +118,10 @@ impl SqliteStore {
 
     pub(super) async fn seal_list(&self, list: ListId) -> Result<(), StoreError> {
         self.write(move |writer| writer.seal_list(list)).await
+    }
+
+    pub(super) async fn retire_list(&self, list: ListId) -> Result<(), StoreError> {
+        self.write(move |writer| writer.retire_list(list)).await
     }
 
     pub(super) async fn apply(

@@ -40,10 +40,11 @@ pub(super) fn open_lists(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-const PENDING: &str = "uuid, dirty_since, published_version, published_iat, resign_at";
+const PENDING: &str = "uuid, dirty_since, published_version, published_iat, resign_at, retired";
 
 fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
-    Ok(Pending { list: parsed(row, 0)?, since: row.get(1)?, published: publication(row, 2)? })
+    let published = publication(row, 2)?;
+    Ok(Pending { list: parsed(row, 0)?, since: row.get(1)?, retired: row.get(5)?, published })
 }
 
 fn publication(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Publication>> {
@@ -72,16 +73,22 @@ pub(super) fn due(connection: &Connection, pool: &PoolId, t: Timestamp) -> Resul
 /// The statuses of a list as committed: its chunks, and over them what the journal has since they were folded.
 pub(super) fn snapshot(connection: &mut Connection, list: ListId) -> Result<Option<Snapshot>, StoreError> {
     let transaction = connection.transaction()?;
-    Ok(snapshot_in(&transaction, list)?.map(|(_, _, snapshot)| snapshot))
+    Ok(snapshot_in(&transaction, list)?.map(|stored| stored.snapshot))
 }
 
-/// As [`snapshot`], inside a transaction, with the list's row id and the seq of its latest journal row.
-pub(super) fn snapshot_in(
-    connection: &Connection,
-    list: ListId,
-) -> Result<Option<(i64, i64, Snapshot)>, StoreError> {
-    let sql =
-        "SELECT list.id, list.version, list.folded, list.journaled, pool.size, pool.bits, pool.default_status
+/// A list as it is stored.
+pub(super) struct Stored {
+    /// Its row.
+    pub(super) id: i64,
+    /// The seq of its latest journal row.
+    pub(super) journaled: i64,
+    pub(super) retired: bool,
+    pub(super) snapshot: Snapshot,
+}
+
+/// As [`snapshot`], inside a transaction, with more of the list.
+pub(super) fn snapshot_in(connection: &Connection, list: ListId) -> Result<Option<Stored>, StoreError> {
+    let sql = "SELECT list.id, list.version, list.folded, list.journaled, pool.size, pool.bits, pool.default_status, list.retired
                FROM list JOIN pool ON pool.id = list.pool WHERE list.uuid = ?1";
     let found = connection
         .prepare_cached(sql)?
@@ -89,10 +96,11 @@ pub(super) fn snapshot_in(
             let bits = Bits::try_from(row.get::<_, u64>(5)?).map_err(|error| damaged(5, error))?;
             let capacity = Capacity::new(row.get(4)?, bits).map_err(|error| damaged(4, error))?;
             let array = StatusArray::filled(capacity, Status::new(row.get(6)?));
-            Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, array))
+            let numbers: (i64, u64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok((numbers, row.get(7)?, array))
         })
         .optional()?;
-    let Some((id, version, folded, journaled, array)) = found else { return Ok(None) };
+    let Some(((id, version, folded, journaled), retired, array)) = found else { return Ok(None) };
 
     let capacity = array.capacity();
     let mut bytes = array.as_bytes().to_vec();
@@ -115,7 +123,7 @@ pub(super) fn snapshot_in(
         let index = capacity.index(row.get(0)?).map_err(|error| damaged(0, error))?;
         array.set(index, Status::new(row.get(1)?));
     }
-    Ok(Some((id, journaled, Snapshot { version, array })))
+    Ok(Some(Stored { id, journaled, retired, snapshot: Snapshot { version, array } }))
 }
 
 pub(super) fn changes_since_publication(
@@ -133,7 +141,7 @@ pub(super) fn changes_since_publication(
 
 const RECORD: &str =
     "SELECT list.uuid, pool.name, list.leased, list.leases, list.owner, list.open, list.version,
-                             list.published_version, list.published_iat, list.resign_at
+                             list.published_version, list.published_iat, list.resign_at, list.leased_at, list.retired
                       FROM list JOIN pool ON pool.id = list.pool";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
@@ -146,6 +154,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
         open: row.get(5)?,
         version: row.get(6)?,
         published: publication(row, 7)?,
+        leased_at: row.get(10)?,
+        retired: row.get(11)?,
     })
 }
 

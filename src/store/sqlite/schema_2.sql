@@ -4,3 +4,9 @@
 ALTER TABLE list ADD COLUMN owner TEXT NOT NULL DEFAULT 'none';
 
 UPDATE list SET open = 0, permutation_key = NULL;
+
+-- When positions were last leased, in milliseconds since 1970: no reference of the list is younger.
+ALTER TABLE list ADD COLUMN leased_at INTEGER;
+
+-- 1: all its credentials have expired; it is published no more and takes no updates.
+ALTER TABLE list ADD COLUMN retired INTEGER NOT NULL DEFAULT 0;

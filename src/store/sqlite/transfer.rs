@@ -31,7 +31,7 @@ pub(super) fn shape_of(connection: &Connection, pool: &PoolId) -> Result<Option<
 pub(super) fn export_list(connection: &mut Connection, list: ListId) -> Result<ListTransfer, StoreError> {
     let transaction = connection.transaction()?;
     let record = read::list(&transaction, list)?.ok_or(StoreError::NoSuchList(list))?;
-    let (_, _, snapshot) = read::snapshot_in(&transaction, list)?.ok_or(StoreError::NoSuchList(list))?;
+    let snapshot = read::snapshot_in(&transaction, list)?.ok_or(StoreError::NoSuchList(list))?.snapshot;
     let sql = "SELECT permutation_key, dirty_since FROM list WHERE uuid = ?1";
     let (key, dirty_since) =
         transaction.query_row(sql, [list.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -46,8 +46,8 @@ impl Writer {
         let iat =
             record.published.map_or(0, |published| if dirty_since.is_some() { 0 } else { published.iat });
         let sql = "INSERT INTO list (uuid, pool, permutation_key, leased, leases, owner, open, version, dirty_since,
-                                     published_version, published_iat, resign_at)
-                   SELECT ?1, id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 FROM pool WHERE name = ?12
+                                     published_version, published_iat, resign_at, leased_at, retired)
+                   SELECT ?1, id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM pool WHERE name = ?14
                    ON CONFLICT (uuid) DO NOTHING";
         let inserted = self.connection().prepare_cached(sql)?.execute(params![
             record.id.to_string(),
@@ -61,6 +61,8 @@ impl Writer {
             record.published.map(|published| published.version),
             iat,
             record.published.map_or(0, |published| published.resign_at),
+            record.leased_at,
+            record.retired,
             record.pool.as_str(),
         ])?;
         if inserted == 0 {

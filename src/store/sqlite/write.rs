@@ -119,6 +119,7 @@ impl Writer {
         n: u32,
         owner: &InstanceId,
         mark: u64,
+        now: Timestamp,
     ) -> Result<Leased, StoreError> {
         let sql = "SELECT list.id, list.leased, list.leases, list.permutation_key, list.open, pool.size
                    FROM list JOIN pool ON pool.id = list.pool
@@ -139,8 +140,10 @@ impl Writer {
         let (true, Some(key), true) = (open, key, end > leased) else { return Ok(Leased::Nothing) };
         let lease = leases + 1;
         self.connection
-            .prepare_cached("UPDATE list SET leased = ?2, leases = ?3, open = ?4 WHERE id = ?1")?
-            .execute(params![id, end, lease, end < size])?;
+            .prepare_cached(
+                "UPDATE list SET leased = ?2, leases = ?3, open = ?4, leased_at = ?5 WHERE id = ?1",
+            )?
+            .execute(params![id, end, lease, end < size, now.millis()])?;
         Ok(Leased::Block(Block { list, key, positions: leased..end, lease }))
     }
 
@@ -165,6 +168,14 @@ impl Writer {
             0 => Err(StoreError::NoSuchList(list)),
             _ => Ok(()),
         }
+    }
+
+    pub(super) fn retire_list(&mut self, list: ListId) -> Result<(), StoreError> {
+        self.seal_list(list)?;
+        let sql = "UPDATE list SET retired = 1, resign_at = 0 WHERE uuid = ?1";
+        self.connection.prepare_cached(sql)?.execute([list.to_string()])?;
+        self.hot.forget(list);
+        Ok(())
     }
 
     pub(super) fn apply(
@@ -349,6 +360,9 @@ fn set(
     let Some(loaded) = hot.load(connection, list, |id| shape_of(connection, pools, id))? else {
         return Ok(Err(Refusal::NoSuchList { list }));
     };
+    if loaded.retired {
+        return Ok(Err(Refusal::Retired { list }));
+    }
     let shape = &loaded.shape;
     let index = match shape.capacity.index(idx) {
         Ok(index) => index,

@@ -1,0 +1,86 @@
+//! The archive of a pool with `history`: the original tokens of each publication, for "Historical Resolution". A token is
+//! kept until it was replaced longer than `retention` ago; a pool without history keeps none.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use super::site::{Site, SiteError, failed};
+use crate::clock::Timestamp;
+use crate::status_list::ListId;
+
+/// Removes what of a list's archive is older than `retention`, or all of it.
+pub(super) fn sweep(
+    site: &Site,
+    list: &ListId,
+    retention: Option<Duration>,
+    now: Timestamp,
+) -> Result<(), SiteError> {
+    let folder = site.history(list);
+    let Some(retention) = retention else {
+        return match fs::remove_dir_all(&folder) {
+            Err(source) if source.kind() != ErrorKind::NotFound => Err(failed("remove", &folder, source)),
+            _ => Ok(()),
+        };
+    };
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(|source| failed("read", &folder, source))?,
+    };
+    let since = now.secs().saturating_sub(retention.as_secs());
+    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    let mut old: Vec<_> =
+        paths.filter_map(|path| Some((issued_at(&path)?, path))).filter(|(iat, _)| *iat <= since).collect();
+    // The latest of them was current when the time that is kept began.
+    let current_then = old.iter().map(|(iat, _)| *iat).max();
+    old.retain(|(iat, _)| Some(*iat) != current_then);
+    for (_, path) in old {
+        fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
+    }
+    Ok(())
+}
+
+/// `iat` of an archived token, which is its name.
+fn issued_at(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::TokenFiles;
+
+    #[test]
+    fn what_was_replaced_before_the_retention_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path()).unwrap();
+        let list = ListId::random();
+        for iat in [100, 200, 300, 400] {
+            let files = TokenFiles::new(Some(iat.to_string()), Some(vec![1]));
+            site.prepare(&list, &files, iat).unwrap().archived(&site, &list, iat).put().unwrap();
+        }
+        let kept = || {
+            let mut names: Vec<_> = fs::read_dir(site.history(&list))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name.ends_with("jwt"))
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(kept(), ["100.jwt", "200.jwt", "300.jwt", "400.jwt"]);
+        let sweep_at = |now, retention: Option<u64>| {
+            let retention = retention.map(Duration::from_secs);
+            sweep(&site, &list, retention, Timestamp::from_secs(now)).unwrap();
+        };
+        sweep_at(350, Some(100));
+        assert_eq!(kept(), ["200.jwt", "300.jwt", "400.jwt"], "200 was current at 250");
+        sweep_at(10_000, Some(100));
+        assert_eq!(kept(), ["400.jwt"]);
+        assert_eq!(fs::read(site.history(&list).join("400.jwt")).unwrap(), b"400");
+        sweep_at(10_000, None);
+        assert!(!site.history(&list).exists());
+        sweep_at(10_000, Some(100));
+    }
+}

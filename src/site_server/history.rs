@@ -1,0 +1,68 @@
+//! `?time=`: the original token that was current at a time, from the archive of a pool with history ("Historical Resolution").
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{self, Query};
+
+use super::cache::{Document, File};
+use super::negotiate::{self, Format};
+use super::problem::Problem;
+use super::SiteServer;
+use crate::status_list::ListId;
+use std::sync::Arc;
+
+/// What the query says of `time`, however it is spelled; `None` if nothing.
+pub(super) fn asked_time(query: &str) -> Option<Result<u64, Problem>> {
+    if query.is_empty() {
+        return None;
+    }
+    let parameters = Query::<Vec<(String, String)>>::from_query(query).ok()?.into_inner();
+    let times: Vec<_> = parameters.into_iter().filter(|(name, _)| name == "time").collect();
+    match times.as_slice() {
+        [] => None,
+        [(_, time)] if !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(time.parse().map_err(|_| Problem::BadTime))
+        }
+        _ => Some(Err(Problem::BadTime)),
+    }
+}
+
+impl SiteServer {
+    /// The token that was current at `time`, and valid.
+    pub(super) async fn token_of(
+        &self,
+        list: ListId,
+        time: Result<u64, Problem>,
+        headers: &HeaderMap,
+    ) -> Result<(Format, Arc<Document>), Problem> {
+        // As long as nothing of the list was archived, its pool has no history.
+        let folder = self.cache.history(list);
+        let archived = web::block(move || archived(&folder)).await.map_err(|_| Problem::Unavailable)?;
+        let archived = archived.ok_or(Problem::NoHistory)?;
+        let time = time?;
+        if time > (self.now)() {
+            return Err(Problem::NoSuchTime);
+        }
+        // What is asked for first, then whatever there is.
+        let wanted = negotiate::formats(headers.get_all(header::ACCEPT));
+        for format in wanted.into_iter().chain(Format::ALL) {
+            let of_format = archived.iter().filter(|(iat, of)| *of == format && *iat <= time);
+            let Some(iat) = of_format.map(|(iat, _)| *iat).max() else { continue };
+            let Some(token) = self.cache.read(&File::Archived(list, format, iat)).await? else { continue };
+            if token.lifetime.exp.is_none_or(|exp| time <= exp) {
+                return Ok((format, token));
+            }
+        }
+        Err(Problem::NoSuchTime)
+    }
+}
+
+/// `iat` and format of all archived tokens of a list; `None` if it has no archive.
+fn archived(folder: &std::path::Path) -> Option<Vec<(u64, Format)>> {
+    let names = std::fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.file_name());
+    let token = |name: std::ffi::OsString| {
+        let (iat, extension) = name.to_str()?.split_once('.')?;
+        let format = Format::ALL.into_iter().find(|format| format.extension() == extension)?;
+        Some((iat.parse().ok()?, format))
+    };
+    Some(names.filter_map(token).collect())
+}
