@@ -154,6 +154,11 @@ impl Cache {
         std::fs::metadata(file.path(&self.root)).is_ok_and(|metadata| metadata.is_file())
     }
 
+    /// Whether the publisher left the mark of a list that is published no more, because all its credentials have expired.
+    pub(super) fn is_retired(&self, list: ListId) -> bool {
+        self.root.join(format!("{list}.gone")).is_file()
+    }
+
     /// The file as it lies on the disk now, if there is one.
     pub(super) async fn read(&self, file: &File) -> Result<Option<Arc<Document>>, Unserviceable> {
         let path = file.path(&self.root);

@@ -122,7 +122,11 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
     }
     let (format, token) = match found {
         Some(found) => found,
-        None => site.only_form(list).await?.ok_or_else(no_such_list)?,
+        None => match site.only_form(list).await? {
+            Some(found) => found,
+            None if site.cache.is_retired(list) => return Err(Problem::Retired),
+            None => return Err(no_such_list()),
+        },
     };
     let now = (site.now)();
     if token.lifetime.is_over(now) {
