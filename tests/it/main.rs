@@ -8,6 +8,7 @@ mod cli;
 mod crash;
 mod disk_full;
 mod interop;
+mod nginx;
 mod power_cut;
 mod publish;
 mod restart;
