@@ -9,6 +9,7 @@ mod crash;
 mod disk_full;
 mod interop;
 mod nginx;
+mod nginx_hammer;
 mod power_cut;
 mod publish;
 mod restart;
