@@ -31,6 +31,8 @@ use crate::status_list::{Aggregation, InvalidAggregation, InvalidClaims, ListId,
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum File {
     Token(ListId, Format),
+    /// A token that is kept in the history under its `iat`.
+    Archived(ListId, Format, u64),
     Aggregation(PoolId),
     Jwks,
 }
@@ -109,8 +111,10 @@ struct WeighBytes;
 impl File {
     fn path(&self, root: &Path) -> PathBuf {
         root.join(match self {
-            Self::Token(list, Format::Jwt) => format!("{list}.jwt"),
-            Self::Token(list, Format::Cwt) => format!("{list}.cwt"),
+            Self::Token(list, format) => format!("{list}.{}", format.extension()),
+            Self::Archived(list, format, iat) => {
+                return history(root, *list).join(format!("{iat}.{}", format.extension()));
+            }
             Self::Aggregation(pool) => format!("aggregation/{pool}.json"),
             Self::Jwks => "jwks.json".to_owned(),
         })
@@ -122,6 +126,10 @@ impl File {
             _ => None,
         }
     }
+}
+
+fn history(root: &Path, list: ListId) -> PathBuf {
+    root.with_file_name("history").join(list.to_string())
 }
 
 impl Cache {
@@ -152,6 +160,16 @@ impl Cache {
     /// Whether the file is there, whatever is in it.
     pub(super) fn contains(&self, file: &File) -> bool {
         std::fs::metadata(file.path(&self.root)).is_ok_and(|metadata| metadata.is_file())
+    }
+
+    /// Whether the publisher left the mark of a list that is published no more, because all its credentials have expired.
+    pub(super) fn is_retired(&self, list: ListId) -> bool {
+        self.root.join(format!("{list}.gone")).is_file()
+    }
+
+    /// Where the tokens of a list are kept that are not current any more.
+    pub(super) fn history(&self, list: ListId) -> PathBuf {
+        history(&self.root, list)
     }
 
     /// The file as it lies on the disk now, if there is one.
@@ -252,8 +270,10 @@ impl Lifetime {
     /// Reads the file to the end, since what cannot be read must not be served.
     fn of(file: &File, bytes: &[u8]) -> Result<Self, Flaw> {
         let claims = match file {
-            File::Token(_, Format::Jwt) => jwt::decode(std::str::from_utf8(bytes)?)?.claims,
-            File::Token(_, Format::Cwt) => cwt::decode(bytes)?.claims,
+            File::Token(_, Format::Jwt) | File::Archived(_, Format::Jwt, _) => {
+                jwt::decode(std::str::from_utf8(bytes)?)?.claims
+            }
+            File::Token(_, Format::Cwt) | File::Archived(_, Format::Cwt, _) => cwt::decode(bytes)?.claims,
             File::Aggregation(_) => {
                 Aggregation::from_json(bytes)?;
                 return Ok(Self::default());

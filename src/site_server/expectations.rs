@@ -1,17 +1,30 @@
-//! What a server of the site must answer, as data: one row a request.
+//! What a server of the site must answer, as data: one row a request; and how to see whether it does.
 //!
-//! Names nothing of this crate, so that a test of another server over the same folder can include this very file.
+//! Names nothing of this crate, so that a test of another server over the same folder can include this very file: the
+//! built-in server and nginx are held to the same rows by the same code. Where nginx cannot do the same, the row says why
+//! and what it does instead, and that is what nginx is held to.
+//!
 //! In paths and headers stand for what only the test knows:
 //!
 //! | word | meaning |
 //! |---|---|
 //! | `{both}` | a list published as JWT, compressed JWT and CWT |
+//! | `{BOTH}` | its id in capitals |
 //! | `{jwt}`, `{cwt}` | a list published in this format only; the JWT has no compressed form |
-//! | `{torn}` | a list published as JWT, whose compressed form is of another publication |
+//! | `{torn}` | a list published as JWT, whose compressed form is of the next publication |
 //! | `{expired}` | a list published in all forms, whose tokens have expired |
+//! | `{gone}` | a list that was retired: it has no tokens, but an empty file `<list id>.gone` |
 //! | `{unknown}` | a list id under which nothing was published |
 //! | `{pool}` | a pool that has an aggregation |
-//! | `{etag jwt}`, `{etag gzip}`, `{etag cwt}`, `{modified}` | what the answers about `{both}` carry |
+//! | `{etag jwt}`, `{etag gzip}`, `{etag cwt}`, `{etag expired}` | what the answers about `{both}` and `{expired}` carry |
+//! | `{modified}`, `{next}` | the time of all publications, and that of the next one |
+
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 /// One request and its answer.
 #[derive(Debug)]
@@ -25,6 +38,15 @@ pub(crate) struct Row {
     pub(crate) send: &'static [(&'static str, &'static str)],
     pub(crate) status: u16,
     pub(crate) body: Body,
+    pub(crate) nginx: Option<Difference>,
+}
+
+/// What nginx does instead, and why it cannot do better.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    pub(crate) because: &'static str,
+    pub(crate) status: u16,
+    pub(crate) body: Body,
 }
 
 /// The body of an answer, for HEAD the one that GET would get. It decides the headers too: `Content-Type`,
@@ -33,6 +55,8 @@ pub(crate) struct Row {
 pub(crate) enum Body {
     Jwt,
     GzippedJwt,
+    /// The compressed form of the next publication.
+    NextGzippedJwt,
     Cwt,
     Json,
     /// A problem with this code.
@@ -43,6 +67,177 @@ pub(crate) enum Body {
     Unchanged(&'static str),
 }
 
+/// A server over a folder with what the words stand for.
+pub(crate) trait Subject {
+    /// What tokens and documents carry while nothing of them is near its end.
+    const CACHE_CONTROL: &'static str;
+
+    fn address(&self) -> SocketAddr;
+    /// The path of `public-url`.
+    fn base(&self) -> &str;
+    /// The meaning of each word.
+    fn words(&self) -> &Words;
+    /// Verifies a token and answers its `sub`.
+    fn sub_of_jwt(&self, token: &[u8]) -> String;
+    fn sub_of_cwt(&self, token: &[u8]) -> String;
+
+    /// One request, its path below the base.
+    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+        Reply::read(self.address(), method, &format!("{}{path}", self.base()), headers)
+    }
+}
+
+/// The words and what they stand for.
+#[derive(Debug, Default)]
+pub(crate) struct Words(pub(crate) Vec<(&'static str, String)>);
+
+impl Words {
+    pub(crate) fn fill_in(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (word, meaning)| text.replace(word, meaning))
+    }
+}
+
+/// An answer as it came over the wire.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// Asks over a connection of its own. By hand, because HTTP clients put headers of their own into each request and tidy
+    /// up paths.
+    pub(crate) fn read(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Self {
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        request += "\r\n";
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // A server that refuses to read everything may reset the connection after its answer.
+        let ended = stream.read_to_end(&mut answer);
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("no head, but {ended:?}"));
+        let body = answer.split_off(end + 4);
+        let head = String::from_utf8(answer).unwrap();
+        let mut lines = head.trim_end().lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap().parse().unwrap();
+        let headers = lines.map(|line| line.split_once(": ").unwrap());
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+        Self { status, headers, body }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} stands twice");
+        value
+    }
+
+    pub(crate) fn problem(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// Asks for what the row says and looks at every part of the answer.
+pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
+    let words = subject.words();
+    let path = words.fill_in(row.path);
+    let send: Vec<_> = row.send.iter().map(|(name, value)| (*name, words.fill_in(value))).collect();
+    let send: Vec<_> = send.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let reply = subject.ask(row.method, &path, &send);
+    let header = |name: &str| reply.header(name);
+    assert_eq!(reply.status, row.status);
+    assert_eq!(header("access-control-allow-origin"), Some("*"));
+    assert_eq!(header("access-control-allow-credentials"), None);
+
+    // What HEAD leaves out is what GET says.
+    let body = if row.method == "HEAD" {
+        assert!(reply.body.is_empty());
+        let get = subject.ask("GET", &path, &send);
+        let without_date = |reply: &Reply| -> HashSet<_> {
+            reply.headers.iter().filter(|(name, _)| name != "date").cloned().collect()
+        };
+        assert_eq!(without_date(&get), without_date(&reply));
+        get.body
+    } else {
+        reply.body.clone()
+    };
+    if reply.status != 204 && reply.status != 304 {
+        assert_eq!(header("content-length"), Some(body.len().to_string().as_str()));
+    }
+    let gzipped = matches!(row.body, Body::GzippedJwt | Body::NextGzippedJwt);
+    if let Some(media_type) = match row.body {
+        Body::Jwt | Body::GzippedJwt | Body::NextGzippedJwt => Some("application/statuslist+jwt"),
+        Body::Cwt => Some("application/statuslist+cwt"),
+        Body::Json => Some("application/json"),
+        Body::Problem(_) => Some("application/problem+json"),
+        Body::Preflight | Body::Unchanged(_) => None,
+    } {
+        assert_eq!(header("content-type"), Some(media_type));
+        assert_eq!(header("x-content-type-options"), Some("nosniff"));
+    }
+    assert_eq!(header("content-encoding"), gzipped.then_some("gzip"));
+    if gzipped || matches!(row.body, Body::Jwt | Body::Cwt | Body::Json) {
+        let modified = if row.body == Body::NextGzippedJwt { "{next}" } else { "{modified}" };
+        assert_eq!(header("accept-ranges"), Some("none"));
+        assert_eq!(header("last-modified"), Some(words.fill_in(modified).as_str()));
+        assert_eq!(header("cache-control"), Some(S::CACHE_CONTROL));
+        assert_eq!(header("access-control-expose-headers"), Some("etag"));
+        let etag = header("etag").unwrap();
+        assert!(etag.len() > 10 && etag.starts_with('"') && etag.ends_with('"'), "{etag}");
+    }
+    match row.body {
+        Body::Problem("NOT_ACCEPTABLE") => assert_eq!(header("vary"), Some("Accept")),
+        Body::Problem(_) | Body::Preflight | Body::Json => assert_eq!(header("vary"), None),
+        _ => assert_eq!(header("vary"), Some("Accept, Accept-Encoding")),
+    }
+    let about = |sub: String| assert!(path.contains(sub.rsplit('/').next().unwrap()), "{sub}");
+    match row.body {
+        Body::Jwt => about(subject.sub_of_jwt(&body)),
+        Body::GzippedJwt | Body::NextGzippedJwt => {
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut plain).unwrap();
+            about(subject.sub_of_jwt(&plain));
+        }
+        Body::Cwt => about(subject.sub_of_cwt(&body)),
+        Body::Json => assert!(serde_json::from_slice::<Value>(&body).unwrap().is_object()),
+        Body::Unchanged(etag) => {
+            assert!(body.is_empty());
+            assert_eq!(header("etag"), Some(words.fill_in(etag).as_str()));
+            assert_eq!(header("cache-control"), Some(S::CACHE_CONTROL));
+            assert_eq!((header("content-length"), header("content-type")), (None, None));
+        }
+        Body::Preflight => {
+            assert!(body.is_empty());
+            assert_eq!(header("access-control-allow-methods"), Some("GET, HEAD, OPTIONS"));
+            assert_eq!(header("access-control-allow-headers"), Some("*"));
+            assert_eq!(header("access-control-max-age"), Some("86400"));
+        }
+        Body::Problem(code) => {
+            let problem: Value = serde_json::from_slice(&body).unwrap();
+            let message = problem["message"].as_str().unwrap();
+            assert_eq!(
+                String::from_utf8(body.clone()).unwrap(),
+                json!({"code": code, "message": message}).to_string()
+            );
+            assert_eq!(header("etag"), None);
+            let cache_control = match row.status {
+                404 => "public, max-age=5",
+                410 => "public, max-age=300",
+                _ => "no-store",
+            };
+            assert_eq!(header("cache-control"), Some(cache_control));
+            assert_eq!(header("retry-after").is_some(), row.status == 503);
+            assert_eq!(header("allow"), (row.status == 405).then_some("GET, HEAD, OPTIONS"));
+        }
+    }
+}
+
 const fn row(
     name: &'static str,
     method: &'static str,
@@ -51,15 +246,28 @@ const fn row(
     status: u16,
     body: Body,
 ) -> Row {
-    Row { name, method, path, send, status, body }
+    Row { name, method, path, send, status, body, nginx: None }
 }
 
-use Body::{Cwt, GzippedJwt, Json, Jwt, Preflight, Problem, Unchanged};
+impl Row {
+    const fn but_nginx(self, because: &'static str, status: u16, body: Body) -> Self {
+        Self { nginx: Some(Difference { because, status, body }), ..self }
+    }
+}
+
+use Body::{Cwt, GzippedJwt, Json, Jwt, NextGzippedJwt, Preflight, Problem, Unchanged};
 
 const JWT: (&str, &str) = ("Accept", "application/statuslist+jwt");
 const CWT: (&str, &str) = ("Accept", "application/statuslist+cwt");
 const GZIP: (&str, &str) = ("Accept-Encoding", "gzip");
+const KNOWN: (&str, &str) = ("If-None-Match", "*");
 const LONG_AGO: &str = "Thu, 01 Jan 1970 00:00:01 GMT";
+
+const FIRST_LINE: &str = "before version 1.23 nginx sees the first line of a header only";
+const BOTH_CONDITIONS: &str =
+    "nginx sends 304 only if the date agrees as well; the client gets what it has once more";
+const NOT_COMPARED: &str = "nginx does not compare the two files; the newer token is as good";
+const NO_EXP: &str = "nginx does not read `exp`; verifiers do";
 
 /// All of them.
 #[rustfmt::skip]
@@ -82,11 +290,17 @@ pub(crate) const ROWS: &[Row] = &[
     row("spaces and tabs", "GET", "/{both}", &[("Accept", "application/statuslist+jwt ;\tq=0.1 ,  application/statuslist+cwt")], 200, Cwt),
     row("the weight may follow a parameter", "GET", "/{both}", &[("Accept", "application/statuslist+jwt;v=1;q=0.1, application/statuslist+cwt;q=0.2")], 200, Cwt),
     row("parameters do not count", "GET", "/{both}", &[("Accept", "application/statuslist+cwt;profile=\"a,b\"")], 200, Cwt),
-    row("two lines", "GET", "/{both}", &[("Accept", "text/html"), CWT], 200, Cwt),
+    row("two lines", "GET", "/{both}", &[("Accept", "text/html"), CWT], 200, Cwt).but_nginx(FIRST_LINE, 406, Problem("NOT_ACCEPTABLE")),
     row("JWT refused", "GET", "/{both}", &[("Accept", "application/statuslist+jwt;q=0, */*")], 200, Cwt),
     row("JWT refused, only JWT there", "GET", "/{jwt}", &[("Accept", "application/statuslist+jwt;q=0, */*")], 200, Jwt),
     row("the closer range counts", "GET", "/{both}", &[("Accept", "*/*;q=1, application/*;q=0.5, application/statuslist+jwt;q=0.1")], 200, Cwt),
     row("all refused", "GET", "/{both}", &[("Accept", "*/*;q=0")], 406, Problem("NOT_ACCEPTABLE")),
+    row("neither format, only CWT there", "GET", "/{cwt}", &[("Accept", "text/html;q=1.0")], 200, Cwt),
+    row("weights of three digits", "GET", "/{both}", &[("Accept", "application/statuslist+jwt;q=0.123, application/statuslist+cwt;q=0.124")], 200, Cwt),
+    row("weights of different length", "GET", "/{both}", &[("Accept", "application/statuslist+jwt;q=0.5, application/statuslist+cwt;q=0.45")], 200, Jwt),
+    row("a weight of one in full", "GET", "/{both}", &[("Accept", "application/statuslist+cwt;q=1.000, application/statuslist+jwt;q=0.999")], 200, Cwt),
+    row("an empty weight is none", "GET", "/{both}", &[("Accept", "application/statuslist+cwt;q=, application/statuslist+jwt;q=0.001")], 200, Jwt),
+    row("only commas", "GET", "/{both}", &[("Accept", " , ,")], 200, Jwt),
     row("neither format", "GET", "/{both}", &[("Accept", "application/jwt, text/html")], 406, Problem("NOT_ACCEPTABLE")),
     row("CWT asked for, only JWT there", "GET", "/{jwt}", &[CWT], 200, Jwt),
     row("JWT asked for, only CWT there", "GET", "/{cwt}", &[JWT], 200, Cwt),
@@ -106,8 +320,12 @@ pub(crate) const ROWS: &[Row] = &[
     row("gzip weighs more", "GET", "/{both}", &[("Accept-Encoding", "identity;q=0.5, gzip;q=0.8")], 200, GzippedJwt),
     row("codings that are not there", "GET", "/{both}", &[("Accept-Encoding", "br, zstd")], 200, Jwt),
     row("a CWT is never compressed", "GET", "/{both}", &[CWT, GZIP], 200, Cwt),
+    row("gzip through a proxy", "GET", "/{both}", &[GZIP, ("Via", "1.1 cache.example")], 200, GzippedJwt),
+    row("only gzip", "GET", "/{both}", &[("Accept-Encoding", "gzip, *;q=0")], 200, GzippedJwt),
+    row("gzip weighs a little less", "GET", "/{both}", &[("Accept-Encoding", "gzip;q=0.79,identity;q=0.8")], 200, Jwt),
+    row("equal weights of codings", "GET", "/{both}", &[("Accept-Encoding", "identity;q=0.5, gzip;q=0.50")], 200, GzippedJwt),
     row("no compressed form there", "GET", "/{jwt}", &[GZIP], 200, Jwt),
-    row("the compressed form is of another publication", "GET", "/{torn}", &[GZIP], 200, Jwt),
+    row("the compressed form is of another publication", "GET", "/{torn}", &[GZIP], 200, Jwt).but_nginx(NOT_COMPARED, 200, NextGzippedJwt),
     // Methods.
     row("HEAD of a JWT", "HEAD", "/{both}", &[], 200, Jwt),
     row("HEAD of a compressed JWT", "HEAD", "/{both}", &[GZIP], 200, GzippedJwt),
@@ -125,7 +343,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("HEAD of the same", "HEAD", "/{both}", &[("If-None-Match", "{etag jwt}")], 304, Unchanged("{etag jwt}")),
     row("one of several", "GET", "/{both}", &[("If-None-Match", "\"a\", W/\"b\", {etag jwt}")], 304, Unchanged("{etag jwt}")),
     row("weakly the same", "GET", "/{both}", &[("If-None-Match", "W/{etag jwt}")], 304, Unchanged("{etag jwt}")),
-    row("whatever there is", "GET", "/{both}", &[("If-None-Match", "*")], 304, Unchanged("{etag jwt}")),
+    row("whatever there is", "GET", "/{both}", &[KNOWN], 304, Unchanged("{etag jwt}")),
     row("another", "GET", "/{both}", &[("If-None-Match", "\"a\"")], 200, Jwt),
     row("the CWT is not the JWT", "GET", "/{both}", &[("If-None-Match", "{etag cwt}")], 200, Jwt),
     row("the JWT is not the compressed JWT", "GET", "/{both}", &[GZIP, ("If-None-Match", "{etag jwt}")], 200, GzippedJwt),
@@ -133,15 +351,15 @@ pub(crate) const ROWS: &[Row] = &[
     row("since long ago", "GET", "/{both}", &[("If-Modified-Since", LONG_AGO)], 200, Jwt),
     row("since no time", "GET", "/{both}", &[("If-Modified-Since", "yesterday")], 200, Jwt),
     row("another, whatever the time", "GET", "/{both}", &[("If-None-Match", "\"a\""), ("If-Modified-Since", "{modified}")], 200, Jwt),
-    row("the same, whatever the time", "GET", "/{both}", &[("If-None-Match", "{etag jwt}"), ("If-Modified-Since", LONG_AGO)], 304, Unchanged("{etag jwt}")),
+    row("the same, whatever the time", "GET", "/{both}", &[("If-None-Match", "{etag jwt}"), ("If-Modified-Since", LONG_AGO)], 304, Unchanged("{etag jwt}")).but_nginx(BOTH_CONDITIONS, 200, Jwt),
     row("a part is not to be had", "GET", "/{both}", &[("Range", "bytes=0-9")], 200, Jwt),
     // Expiry: `exp` counts more than anything ("Status List Response").
-    row("expired", "GET", "/{expired}", &[], 503, Problem("STALE_TOKEN")),
-    row("expired CWT", "GET", "/{expired}", &[CWT], 503, Problem("STALE_TOKEN")),
-    row("expired, compressed", "GET", "/{expired}", &[GZIP], 503, Problem("STALE_TOKEN")),
-    row("expired and HEAD", "HEAD", "/{expired}", &[], 503, Problem("STALE_TOKEN")),
-    row("expired and known", "GET", "/{expired}", &[("If-None-Match", "*")], 503, Problem("STALE_TOKEN")),
-    row("expired and not modified", "GET", "/{expired}", &[("If-Modified-Since", "Fri, 31 Dec 9999 23:59:59 GMT")], 503, Problem("STALE_TOKEN")),
+    row("expired", "GET", "/{expired}", &[], 503, Problem("STALE_TOKEN")).but_nginx(NO_EXP, 200, Jwt),
+    row("expired CWT", "GET", "/{expired}", &[CWT], 503, Problem("STALE_TOKEN")).but_nginx(NO_EXP, 200, Cwt),
+    row("expired, compressed", "GET", "/{expired}", &[GZIP], 503, Problem("STALE_TOKEN")).but_nginx(NO_EXP, 200, GzippedJwt),
+    row("expired and HEAD", "HEAD", "/{expired}", &[], 503, Problem("STALE_TOKEN")).but_nginx(NO_EXP, 200, Jwt),
+    row("expired and known", "GET", "/{expired}", &[KNOWN], 503, Problem("STALE_TOKEN")).but_nginx(NO_EXP, 304, Unchanged("{etag expired}")),
+    row("expired and not modified", "GET", "/{expired}", &[("If-Modified-Since", "Fri, 31 Dec 9999 23:59:59 GMT")], 503, Problem("STALE_TOKEN")).but_nginx(NO_EXP, 200, Jwt),
     // "Historical Resolution" is not offered.
     row("a time", "GET", "/{both}?time=1686925000", &[], 501, Problem("NOT_IMPLEMENTED")),
     row("time zero", "GET", "/{both}?time=0", &[], 501, Problem("NOT_IMPLEMENTED")),
@@ -161,13 +379,24 @@ pub(crate) const ROWS: &[Row] = &[
     row("OPTIONS of the key set", "OPTIONS", "/jwks.json", &[("Origin", "https://rp.example")], 204, Preflight),
     row("unknown list", "GET", "/{unknown}", &[], 404, Problem("NO_SUCH_LIST")),
     row("unknown list, in CWT", "GET", "/{unknown}", &[CWT], 404, Problem("NO_SUCH_LIST")),
-    row("unknown list, known", "GET", "/{unknown}", &[("If-None-Match", "*")], 404, Problem("NO_SUCH_LIST")),
+    row("unknown list, known", "GET", "/{unknown}", &[KNOWN], 404, Problem("NO_SUCH_LIST")),
+    row("retired list", "GET", "/{gone}", &[], 410, Problem("GONE")),
+    row("retired list, in CWT", "GET", "/{gone}", &[CWT], 410, Problem("GONE")),
+    row("retired list, neither format", "GET", "/{gone}", &[("Accept", "text/html")], 410, Problem("GONE")),
+    row("retired list, HEAD", "HEAD", "/{gone}", &[GZIP], 410, Problem("GONE")),
+    row("retired list, known", "GET", "/{gone}", &[KNOWN], 410, Problem("GONE")),
+    row("retired list, some time", "GET", "/{gone}?time=1", &[], 501, Problem("NOT_IMPLEMENTED")),
+    row("OPTIONS of a retired list", "OPTIONS", "/{gone}", &[], 204, Preflight),
+    row("the mark of a retired list", "GET", "/{gone}.gone", &[], 404, Problem("NO_SUCH_LIST")),
     row("not a list id", "GET", "/abc", &[], 404, Problem("NO_SUCH_LIST")),
     row("the file's name", "GET", "/{both}.jwt", &[], 404, Problem("NO_SUCH_LIST")),
     row("the compressed file's name", "GET", "/{both}.jwt.gz", &[], 404, Problem("NO_SUCH_LIST")),
     row("out of the folder", "GET", "/..%2f{both}", &[], 404, Problem("NO_SUCH_LIST")),
     row("unknown pool", "GET", "/aggregation/other", &[], 404, Problem("NO_SUCH_POOL")),
     row("out of the aggregations", "GET", "/aggregation/..%2fjwks", &[], 404, Problem("NO_SUCH_POOL")),
+    row("line feed at the end", "GET", "/{both}%0a", &[], 404, Problem("NO_SUCH_LIST")),
+    row("in capitals", "GET", "/{BOTH}", &[], 404, Problem("NO_SUCH_LIST")),
+    row("unpublished neither format", "GET", "/{unknown}", &[("Accept", "text/html")], 404, Problem("NO_SUCH_LIST")),
     row("slash at the end", "GET", "/{both}/", &[], 404, Problem("NOT_FOUND")),
     row("deeper path", "GET", "/a/b/c", &[], 404, Problem("NOT_FOUND")),
 ];

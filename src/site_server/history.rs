@@ -3,10 +3,10 @@
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{self, Query};
 
+use super::SiteServer;
 use super::cache::{Document, File};
 use super::negotiate::{self, Format};
 use super::problem::Problem;
-use super::SiteServer;
 use crate::status_list::ListId;
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@
 //! learns here which Relying Party asked for which list ("Observability of Issuers").
 
 mod cache;
+mod history;
 mod negotiate;
 mod page;
 mod problem;
@@ -23,7 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use actix_web::http::header::{self, Header, HeaderValue, IfModifiedSince, IfNoneMatch};
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::{self, Data, Query, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, guard};
 
 use self::cache::{Cache, Content, Document, File, Unserviceable};
@@ -108,12 +109,14 @@ impl SiteServer {
 }
 
 async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    // Before anything else, like a server in front that looks at the query and does not know which lists there are.
-    if asks_for_history(request.query_string()) {
-        return Err(Problem::NoHistory);
-    }
     let id = request.match_info().query("list");
     let no_such_list = || Problem::NoSuchList(Excerpt::of(id));
+    if let Some(time) = history::asked_time(request.query_string()) {
+        // A server in front does not know which lists there are: without history every answer is the same.
+        let list = id.parse().map_err(|_| Problem::NoHistory)?;
+        let (format, token) = site.token_of(list, time, request.headers()).await?;
+        return Ok(Answer::of_token(&token, format, false, site.max_age_secs).to(&request));
+    }
     let list: ListId = id.parse().map_err(|_| no_such_list())?;
     let mut found = None;
     for format in negotiate::formats(request.headers().get_all(header::ACCEPT)) {
@@ -124,7 +127,11 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
     }
     let (format, token) = match found {
         Some(found) => found,
-        None => site.only_form(list).await?.ok_or_else(no_such_list)?,
+        None => match site.only_form(list).await? {
+            Some(found) => found,
+            None if site.cache.is_retired(list) => return Err(Problem::Retired),
+            None => return Err(no_such_list()),
+        },
     };
     let now = (site.now)();
     if token.lifetime.is_over(now) {
@@ -133,16 +140,9 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
         }
         return Err(Problem::StaleToken);
     }
-    let wants_gzip = || negotiate::wants_gzip(request.headers().get_all(header::ACCEPT_ENCODING));
-    let gzip = token.gzip.as_ref().filter(|_| wants_gzip());
-    let answer = Answer {
-        document: &token,
-        content: gzip.unwrap_or(&token.plain),
-        gzip: gzip.is_some(),
-        negotiated: true,
-        media_type: format.media_type(),
-        max_age_secs: token.lifetime.max_age_secs(now, site.max_age_secs),
-    };
+    let wants_gzip = negotiate::wants_gzip(request.headers().get_all(header::ACCEPT_ENCODING));
+    let answer =
+        Answer::of_token(&token, format, wants_gzip, token.lifetime.max_age_secs(now, site.max_age_secs));
     Ok(answer.to(&request))
 }
 
@@ -190,13 +190,6 @@ where
         .default_service(web::to(method_not_allowed))
 }
 
-/// Whether the query has the parameter `time`, however it is spelled and whatever it holds ("Historical Resolution").
-fn asks_for_history(query: &str) -> bool {
-    !query.is_empty()
-        && Query::<Vec<(String, String)>>::from_query(query)
-            .is_ok_and(|parameters| parameters.iter().any(|(name, _)| name == "time"))
-}
-
 /// A file on its way to a client.
 struct Answer<'a> {
     document: &'a Document,
@@ -209,7 +202,19 @@ struct Answer<'a> {
     max_age_secs: u64,
 }
 
-impl Answer<'_> {
+impl<'a> Answer<'a> {
+    fn of_token(document: &'a Document, format: Format, wants_gzip: bool, max_age_secs: u64) -> Self {
+        let gzip = document.gzip.as_ref().filter(|_| wants_gzip);
+        Self {
+            document,
+            content: gzip.unwrap_or(&document.plain),
+            gzip: gzip.is_some(),
+            negotiated: true,
+            media_type: format.media_type(),
+            max_age_secs,
+        }
+    }
+
     fn to(&self, request: &HttpRequest) -> HttpResponse {
         let unchanged = self.is_known_to(request);
         let status = if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };

@@ -28,6 +28,14 @@ impl Format {
             Self::Cwt => cwt::MEDIA_TYPE,
         }
     }
+
+    /// What the names of its files end with.
+    pub(super) const fn extension(self) -> &'static str {
+        match self {
+            Self::Jwt => "jwt",
+            Self::Cwt => "cwt",
+        }
+    }
 }
 
 /// A member of a list that does not follow the grammar.

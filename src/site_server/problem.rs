@@ -12,6 +12,8 @@ use super::{ANY_ORIGIN, METHODS, NOSNIFF};
 /// What is not there may be there in a moment, so nobody keeps this answer for long. But it may be kept: strangers who
 /// ask for it in a loop are then answered by the caches in front.
 const MISSING_MAX_AGE: HeaderValue = HeaderValue::from_static("public, max-age=5");
+/// A list that is retired stays so. No longer than this, in case that was done by mistake.
+const GONE_MAX_AGE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 /// Anything else may be different at once, and caches may keep even 405 and 501 unless told otherwise (RFC 9110,
 /// "Overview of Status Codes").
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -31,8 +33,14 @@ pub(super) enum Problem {
     MethodNotAllowed,
     #[error("This list is available as {}", .0.join(" and as "))]
     NotAcceptable(Vec<&'static str>),
+    #[error("This list is retired: all credentials that refer to it have expired")]
+    Retired,
     #[error("Historical resolution is not offered: leave out the query parameter `time`")]
     NoHistory,
+    #[error("`time` must stand once and be a whole number of seconds since 1970")]
+    BadTime,
+    #[error("There is no token of this list for that time")]
+    NoSuchTime,
     #[error("The current token of this list has expired, and there is no new one yet")]
     StaleToken,
     #[error("This file cannot be served at the moment")]
@@ -65,7 +73,10 @@ impl Problem {
             Self::NoSuchPath => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::NotAcceptable(_) => "NOT_ACCEPTABLE",
+            Self::Retired => "GONE",
             Self::NoHistory => "NOT_IMPLEMENTED",
+            Self::BadTime => "BAD_REQUEST",
+            Self::NoSuchTime => "NO_SUCH_TIME",
             Self::StaleToken => "STALE_TOKEN",
             Self::Unavailable => "UNAVAILABLE",
         }
@@ -75,9 +86,13 @@ impl Problem {
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::NoSuchList(_) | Self::NoSuchPool(_) | Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::NoSuchList(_) | Self::NoSuchPool(_) | Self::NoSuchPath | Self::NoSuchTime => {
+                StatusCode::NOT_FOUND
+            }
+            Self::BadTime => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
+            Self::Retired => StatusCode::GONE,
             // "Historical Resolution": a server that does not support it SHOULD answer 501.
             Self::NoHistory => StatusCode::NOT_IMPLEMENTED,
             Self::StaleToken | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -93,7 +108,11 @@ impl ResponseError for Problem {
             .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN))
             .insert_header((
                 header::CACHE_CONTROL,
-                if status == StatusCode::NOT_FOUND { MISSING_MAX_AGE } else { NO_STORE },
+                match status {
+                    StatusCode::NOT_FOUND => MISSING_MAX_AGE,
+                    StatusCode::GONE => GONE_MAX_AGE,
+                    _ => NO_STORE,
+                },
             ));
         match self {
             Self::MethodNotAllowed => response.insert_header((header::ALLOW, METHODS)),

@@ -11,6 +11,8 @@ mod explorer;
 mod failover;
 mod interop;
 mod migrate;
+mod nginx;
+mod nginx_hammer;
 mod power_cut;
 mod publish;
 mod restart;

@@ -1,9 +1,11 @@
 //! What the tests share.
 
 pub(crate) mod app;
+pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod relying_party;
+pub(crate) mod site;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
@@ -18,4 +20,11 @@ pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> 
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// What `gzip` made these bytes from.
+pub(crate) fn gunzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes), &mut plain)?;
+    Ok(plain)
 }
