@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result, anyhow, bail};
@@ -155,6 +154,9 @@ impl App {
                 let pass = pool.publisher.publish_pending(&pool.signals, progress).await;
                 published += pass.published.len();
                 failed += pass.failed.len();
+                if pass.not_ours {
+                    bail!("pool {} is published by another instance", pool.config.shape.id);
+                }
                 if let Some(error) = pass.ended_by {
                     return Err(error).context("publishing ended early");
                 }
@@ -287,12 +289,7 @@ impl App {
     /// Publishes the keys of all pools, and those of earlier starts until every token that they signed has expired.
     async fn write_jwks(&self) -> Result<()> {
         // Instances that share the folder must not lose each other's keys.
-        let _lock = loop {
-            match self.site.try_lock("jwks").context("cannot lock the published keys")? {
-                Some(lock) => break lock,
-                None => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        };
+        let _lock = self.site.lock("jwks").await.context("cannot lock the published keys")?;
         let lifetimes = self.pools.iter().map(|pool| pool.config.lifetimes.list_lifetime);
         let now = self.clock.now();
         let keep_until = now.plus(lifetimes.max().unwrap_or_default()).secs();

@@ -54,10 +54,12 @@ impl Marks {
     /// The marks in this file, which is made if it is not there.
     pub fn open(path: &Path) -> Result<Self, MarksError> {
         let unusable = |source| MarksError::Unusable { path: path.to_owned(), source };
-        let bytes = match std::fs::read(path) {
+        let mut bytes = match std::fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read.map_err(unusable)?,
         };
+        // A power cut can leave a new line's place without its content.
+        bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
         let file = file.map_err(unusable)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -140,6 +142,8 @@ mod tests {
         marks.raise(&[(b, 9)]).unwrap();
         let again = Marks::open(&path).unwrap();
         assert_eq!((again.of(&a), again.of(&b)), (7, 9));
+        io::Write::write_all(&mut &cut, &[0; 100]).unwrap();
+        assert_eq!(Marks::open(&path).unwrap().of(&b), 9, "zeros at the end were never relied on");
         let damage = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         damage.write_all_at(b"x", 64).unwrap();
         let error = Marks::open(&path).unwrap_err();

@@ -81,6 +81,15 @@ enum RefillError {
     Marks(#[from] MarksError),
 }
 
+/// Whether the store was compared with the marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compared {
+    No,
+    Yes,
+    /// It failed since. Leases compare by themselves; only lists that are gone altogether must be looked for.
+    Doubtful,
+}
+
 /// What a refill came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refilled {
@@ -167,13 +176,15 @@ impl Allocator {
             tokio::time::interval_at(Instant::now() + self.settings.check_delay, self.settings.check_delay);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut patience = Patience::Wait;
-        let mut compared = false;
+        let mut compared = Compared::No;
         loop {
             let refilled = async {
-                if !compared {
-                    self.compare_with_marks(store).await?;
-                    compared = true;
+                match compared {
+                    Compared::No => self.compare_with_marks(store).await?,
+                    Compared::Doubtful => self.look_after_buffered(store, &[]).await?,
+                    Compared::Yes => {}
                 }
+                compared = Compared::Yes;
                 self.refill(store, signals, clock, patience).await
             };
             let awaits = match refilled.await {
@@ -181,7 +192,9 @@ impl Allocator {
                 Err(error) => {
                     tracing::warn!(pool = %self.pool, %error, "cannot refill the references; trying again");
                     // What answers again may be another server, or the same one with older data.
-                    compared = false;
+                    if compared == Compared::Yes {
+                        compared = Compared::Doubtful;
+                    }
                     if stopper.until(tokio::time::sleep(RETRY_AFTER)).await.is_none() {
                         break;
                     }
@@ -216,7 +229,7 @@ impl Allocator {
         loop {
             let open = store.open_lists(&self.pool, &self.owner).await?;
             if patience == Patience::Over {
-                self.forget_retired(store, &open).await?;
+                self.look_after_buffered(store, &open).await?;
             }
             let wanted_lists = self.settings.open_lists + self.settings.spare_lists;
             for _ in open.len()..wanted_lists {
@@ -316,27 +329,31 @@ impl Allocator {
             Some(found) => {
                 tracing::error!(
                     pool = %self.pool, list.id = %list, lease = found, expected = mark,
-                    "THE STORE LOST DATA: it would hand out references of this list again; sealing the list.                      Updates since its last good state may be lost as well: see README, \"When the store lost data\""
+                    "THE STORE LOST DATA: it would hand out references of this list again; sealing the list. \
+                     Updates since its last good state may be lost as well: see README, \"When the store lost data\""
                 );
                 store.seal_list(list).await
             }
             None => {
                 tracing::error!(
                     pool = %self.pool, list.id = %list, expected = mark,
-                    "THE STORE LOST DATA: it does not know this list, of which references were handed out;                      their statuses cannot be updated: see README, \"When the store lost data\""
+                    "THE STORE LOST DATA: it does not know this list, of which references were handed out; \
+                     their statuses cannot be updated: see README, \"When the store lost data\""
                 );
                 Ok(())
             }
         }
     }
 
-    /// Drops references of lists that were retired since they were leased: their `uri` is gone.
-    async fn forget_retired(&self, store: &Store, open: &[OpenList]) -> Result<(), StoreError> {
+    /// Drops references of lists, other than those that are known to be open, that were retired or lost since they were leased.
+    async fn look_after_buffered(&self, store: &Store, open: &[OpenList]) -> Result<(), StoreError> {
         let mut others = self.buffer().lists();
         others.retain(|list| open.iter().all(|open| open.id != *list));
         for list in others {
-            if store.list(list).await?.is_none_or(|record| record.retired) {
-                self.buffer().forget(&list);
+            match store.list(list).await? {
+                Some(record) if record.retired => self.buffer().forget(&list),
+                Some(_) => {}
+                None => self.give_up(store, list, self.mark_of(&list), None).await?,
             }
         }
         Ok(())

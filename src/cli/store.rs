@@ -15,7 +15,8 @@ use crate::store::{ListTransfer, Store};
 /// `statuslist migrate`
 #[derive(Debug, Args)]
 pub(super) struct Migrate {
-    /// Where the lists are: sqlite:PATH, redis://HOST:PORT, or sqlite or redis as in the settings
+    /// Where the lists are: sqlite:PATH, redis://HOST:PORT, or sqlite or redis as in the settings, which can also name a
+    /// password (or the environment: STATUSLIST__REDIS__PASSWORD)
     #[arg(long)]
     from: String,
     /// Where they go; it must have no lists yet
@@ -37,9 +38,9 @@ impl Migrate {
             let from = self.open(&self.from, settings).await.context("--from")?;
             let to = self.open(&self.to, settings).await.context("--to")?;
             let (pools, lists) = migrate(&from, &to, Clock::System.now()).await?;
-            println!("moved {pools} pools with {lists} lists from {} to {}, and compared every list", self.from, self.to);
+            println!("moved {pools} pools with {lists} lists, and compared every list");
             println!("Set `storage-type` in the settings before the next start, and keep instance-directory as it is.");
-            println!("Never start a service on {} again: it would fall behind.", self.from);
+            println!("Never start a service on the old store again: it would fall behind.");
             if self.from.starts_with("sqlite") {
                 println!("Its journal, the history of all changes, is not moved; keep the file for as long as you need that.");
             }
@@ -55,7 +56,7 @@ impl Migrate {
             }
             Some(("redis" | "rediss", _)) => vec![("STORAGE_TYPE", "redis"), ("REDIS__URL", place)],
             _ => bail!(
-                "`{place}` is no store; write sqlite:PATH, redis://HOST:PORT, or sqlite or redis as in the settings"
+                "that is no store; write sqlite:PATH, redis://HOST:PORT, or sqlite or redis as in the settings"
             ),
         };
         let given = given.into_iter().map(|(name, value)| (format!("STATUSLIST__{name}"), value.to_owned()));
@@ -96,7 +97,7 @@ async fn migrate(from: &Store, to: &Store, now: Timestamp) -> Result<(usize, u64
         to.declare_pool(&shape).await?;
         for record in from.lists(pool).await? {
             let sent = from.export_list(record.id).await?;
-            ensure!(to.import_list(&sent).await?, "--to has list {} already", record.id);
+            to.import_list(&sent).await?;
             let arrived = to.export_list(record.id).await?;
             ensure!(
                 same(&sent, &arrived),
@@ -108,6 +109,14 @@ async fn migrate(from: &Store, to: &Store, now: Timestamp) -> Result<(usize, u64
         }
     }
     bar.finish_and_clear();
+    for (pool, _) in &pools {
+        let (sent, left) = (to.lists(pool).await?, from.lists(pool).await?);
+        let same = sent.iter().map(|list| (list.id, list.version, list.lease));
+        ensure!(
+            same.eq(left.iter().map(|list| (list.id, list.version, list.lease))),
+            "somebody wrote to --from meanwhile; stop all instances that use it, empty --to, and try again"
+        );
+    }
     Ok((pools.len(), done))
 }
 

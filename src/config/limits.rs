@@ -20,6 +20,9 @@ pub struct Limits {
     pub queue_max: usize,
 }
 
+/// Redis takes a million arguments; a change on a list of its own has six.
+const BATCH_MAX: usize = 150_000;
+
 impl Limits {
     pub(super) fn check(raw: RawLimits) -> Result<Self, ConfigError> {
         let at_least_one = [
@@ -30,6 +33,10 @@ impl Limits {
         ];
         if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::at(key, "must be at least 1"));
+        }
+        if raw.batch > BATCH_MAX {
+            let why = format!("must be at most {BATCH_MAX}, which is one atomic step in every store");
+            return Err(ConfigError::at("limits.batch", why));
         }
         if raw.request_timeout.0.is_zero() {
             return Err(ConfigError::at("limits.request-timeout", "must be above 0s"));

@@ -227,6 +227,18 @@ impl RedisConfig {
     }
 }
 
+impl RedisTarget {
+    /// How many servers may have to be asked before one answers.
+    pub fn nodes(&self) -> u32 {
+        match self {
+            Self::Single(_) => 1,
+            Self::Sentinel { nodes, .. } | Self::Cluster { nodes } => {
+                u32::try_from(nodes.len()).unwrap_or(u32::MAX).saturating_add(1)
+            }
+        }
+    }
+}
+
 impl fmt::Display for RedisTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list =
@@ -256,7 +268,10 @@ fn addresses(key: &str, nodes: &[String], default_port: u16) -> Result<Vec<Redis
             node.rsplit_once(':').map_or((node.as_str(), None), |(host, port)| (host, Some(port)));
         let port = port.map_or(Ok(default_port), str::parse);
         match port {
-            Ok(port) if !host.is_empty() => Ok(RedisAddress { host: host.to_owned(), port }),
+            Ok(port) if !host.is_empty() => {
+                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                Ok(RedisAddress { host, port })
+            }
             _ => Err(ConfigError::at(key, format!("`{node}` is not host:port"))),
         }
     };

@@ -78,11 +78,13 @@ pub enum Refused {
     /// Not the statuses that the store has.
     #[error("the array is not that of the store")]
     OtherArray,
-    /// An entry lost the final status.
-    #[error("index {idx} would leave its final status")]
+    /// Entries lost the final status.
+    #[error("{} entries would leave their final status, the first is index {}", lost.len(), lost.first().copied().unwrap_or_default())]
     FinalStatus {
-        /// The entry.
-        idx: u32,
+        /// The entries; at least one.
+        lost: Vec<u32>,
+        /// The status.
+        status: Status,
     },
     /// An entry changed although nobody asked for it.
     #[error("index {idx} would change from {old} to {new}, which nobody asked for")]
@@ -196,11 +198,15 @@ fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Ref
     let Some(previous) = expected.previous else { return Ok(()) };
     // Most often only the times differ.
     let previous = array_of(previous, expected.capacity)?;
+    if let Some(status) = expected.final_status {
+        let left = previous.changes(array).filter(|(_, old, _)| *old == status);
+        let lost: Vec<_> = left.map(|(index, _, _)| index.get()).collect();
+        if !lost.is_empty() {
+            return Err(Refused::FinalStatus { lost, status });
+        }
+    }
     for (index, old, new) in previous.changes(array) {
         let idx = index.get();
-        if expected.final_status == Some(old) {
-            return Err(Refused::FinalStatus { idx });
-        }
         if expected.previous_is_latest && asked.as_ref().is_some_and(|asked| !asked.contains_key(&idx)) {
             return Err(Refused::Unexplained { idx, old, new });
         }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::render::Template;
 use super::site::{Prepared, Site, SiteError, Stamp, TokenFiles};
-use super::{PublishError, gate, schedule};
+use super::{PublishError, Refused, gate, schedule};
 use crate::clock::Timestamp;
 use crate::config::PoolConfig;
+use crate::pool::PoolId;
 use crate::sign::Signer;
-use crate::status_list::{Claims, Status, cwt, jwt, lst};
-use crate::store::{Pending, Publication, Snapshot, Store};
+use crate::status_list::{Claims, ListId, Status, cwt, jwt, lst};
+use crate::store::{Pending, Publication, Snapshot, StatusChange, Store, StoreError};
 
 /// One list on its way to its files.
 pub(super) struct Job {
@@ -35,6 +36,31 @@ pub(super) struct Ready {
     files: Prepared,
 }
 
+/// Sets final statuses again that the published token shows and the store does not have any more: it lost data. The token is
+/// ours, verified, and nothing can leave a final status, so they were asked for.
+async fn restore(
+    store: &Store,
+    pool: &PoolId,
+    list: ListId,
+    lost: &[u32],
+    status: Status,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let value = status.value().into();
+    let changes = lost.iter().map(|idx| StatusChange { list, idx: (*idx).into(), value }).collect();
+    match store.apply(pool, vec![changes], now).await?.pop() {
+        Some(Ok(())) => {
+            let restored = lost.len();
+            tracing::error!(
+                %pool, list.id = %list, restored,
+                "THE STORE LOST DATA: it did not have final statuses that are published; set them again from the published token"
+            );
+        }
+        refused => tracing::error!(%pool, list.id = %list, ?refused, "cannot set lost final statuses again"),
+    }
+    Ok(())
+}
+
 impl Ready {
     /// Puts the files in place, unless another instance did so meanwhile. To be called under the pool's lock.
     pub(super) fn put(self, site: &Site) -> (Pending, Result<(Publication, Timestamp), PublishError>) {
@@ -46,8 +72,9 @@ impl Ready {
     }
 }
 
-/// What the job needs of the store.
+/// What the job works with.
 struct Wanted {
+    seen: Stamp,
     snapshot: Snapshot,
     changes: Option<Vec<(u32, Status)>>,
 }
@@ -60,22 +87,28 @@ impl Job {
 
     async fn prepare(self) -> Result<Ready, PublishError> {
         let list = self.pending.list;
+        // Before anything is read: if another instance replaces a file from now on, it shows.
+        let seen = self.site.stamp(&list);
         let snapshot = self.store.snapshot(list).await?;
         if self.pending.retired {
-            return self.retire(snapshot.version);
+            return self.retire(snapshot.version, seen);
         }
         let changes = self.store.changes_since_publication(list, snapshot.version).await?;
-        let wanted = Wanted { snapshot, changes };
+        let wanted = Wanted { seen, snapshot, changes };
+        let (store, pool, now) = (self.store.clone(), self.pool.shape.id.clone(), self.now);
         let work = move || self.write(wanted);
-        tokio::task::spawn_blocking(work)
+        let written = tokio::task::spawn_blocking(work)
             .await
-            .map_err(|error| PublishError::Interrupted(error.to_string()))?
+            .map_err(|error| PublishError::Interrupted(error.to_string()))?;
+        if let Err(PublishError::Refused(Refused::FinalStatus { lost, status, .. })) = &written {
+            restore(&store, &pool, list, lost, *status, now).await?;
+        }
+        written
     }
 
     /// The list's tokens make room for the mark of one that is gone.
-    fn retire(self, version: u64) -> Result<Ready, PublishError> {
+    fn retire(self, version: u64, seen: Stamp) -> Result<Ready, PublishError> {
         let list = self.pending.list;
-        let seen = self.site.stamp(&list);
         let files = self.site.prepare_retirement(&list)?;
         let iat = self.pending.published.map_or(0, |published| published.iat);
         let publication = Publication { version, iat, resign_at: Publication::NEVER };
@@ -84,15 +117,14 @@ impl Job {
 
     /// Compresses, signs, checks and writes. Takes milliseconds of CPU and several fsyncs: not for an async thread.
     fn write(self, wanted: Wanted) -> Result<Ready, PublishError> {
-        let Wanted { snapshot, changes } = wanted;
+        let Wanted { seen, snapshot, changes } = wanted;
         let list = self.pending.list;
-        // Before anything is read: if another instance replaces a file from now on, it shows.
-        let seen = self.site.stamp(&list);
         let previous = self.previous()?;
         let previous_iat = [
             self.pending.published.map(|published| published.iat),
             previous.as_ref().map(|claims| claims.iat),
-            self.site.latest_mtime(&list, self.now.secs()),
+            // Another instance's clock may be ahead; what is further ahead than that was not written by the publisher.
+            self.site.latest_mtime(&list, self.now.plus(schedule::CLOCK_BEHIND_MAX).secs()),
         ];
         let previous_iat = previous_iat.into_iter().max().flatten();
         let iat = schedule::issued_at(self.now, previous_iat)?;

@@ -24,14 +24,6 @@ pub(super) struct PublisherLease {
     held: Mutex<Option<(Fence, Timestamp)>>,
 }
 
-/// The right to publish, for this pass.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
-    pub(super) fence: Fence,
-    /// Whether another instance, or nobody, had it before.
-    pub(super) new: bool,
-}
-
 impl PublisherLease {
     pub(super) fn new(
         store: Store,
@@ -44,13 +36,23 @@ impl PublisherLease {
     }
 
     /// Takes or extends the lease; `None` while it is another instance's. The store is asked only when half of it is over.
-    pub(super) async fn take(&self, now: Timestamp) -> Result<Option<Held>, StoreError> {
+    pub(super) async fn take(&self, now: Timestamp) -> Result<Option<Fence>, StoreError> {
         if let Some((fence, extended)) = *self.held()
             && now >= extended
             && now.since(extended) < self.term / 2
         {
-            return Ok(Some(Held { fence, new: false }));
+            return Ok(Some(fence));
         }
+        self.extend(now).await
+    }
+
+    /// Whether nobody has taken the lease over since. Extends it, and does not believe a server that may be cut off from the
+    /// others: that takes no writes.
+    pub(super) async fn is_current(&self, fence: Fence, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.extend(now).await? == Some(fence))
+    }
+
+    async fn extend(&self, now: Timestamp) -> Result<Option<Fence>, StoreError> {
         let patience = match self.role {
             PublishRole::Off => return Ok(None),
             PublishRole::Leader => Duration::ZERO,
@@ -59,24 +61,14 @@ impl PublisherLease {
         };
         let lease = self.store.lease_publisher(&self.pool, &self.holder, now, self.term, patience);
         let fence = lease.await?;
-        let before = std::mem::replace(&mut *self.held(), fence.map(|fence| (fence, now)));
-        let before = before.map(|(fence, _)| fence);
-        Ok(fence.map(|fence| Held { fence, new: before != Some(fence) }))
-    }
-
-    /// Whether nobody has taken the lease over since.
-    pub(super) async fn is_current(&self, fence: Fence) -> Result<bool, StoreError> {
-        let current = self.store.publisher(&self.pool).await?.fence == fence;
-        if !current {
-            *self.held() = None;
-        }
-        Ok(current)
+        *self.held() = fence.map(|fence| (fence, now));
+        Ok(fence)
     }
 
     /// Lets another instance take over at once; at a stop.
-    pub(super) async fn release(&self) {
+    pub(super) async fn release(&self, now: Timestamp) {
         if self.held().take().is_some()
-            && let Err(error) = self.store.release_publisher(&self.pool, &self.holder).await
+            && let Err(error) = self.store.release_publisher(&self.pool, &self.holder, now).await
         {
             tracing::warn!(pool = %self.pool, %error, "could not let go of the right to publish; it ends by itself");
         }

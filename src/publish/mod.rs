@@ -18,12 +18,12 @@ pub use site::{Prepared, Site, SiteError, SiteLock, Stamp, TokenFiles};
 
 use std::collections::HashSet;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{PoolConfig, PublishRole};
@@ -41,8 +41,6 @@ use schedule::NotNow;
 /// Lists whose files share one fsync of the folder and one commit. Larger saves more of both; smaller makes the first of them
 /// count as published sooner, and bounds the memory.
 const CHUNK: usize = 64;
-/// How long to wait for another instance that is putting files in place.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Until the clock shows another second, for lists that were signed in this one.
 pub const NEXT_SECOND: Duration = Duration::from_secs(1);
@@ -72,6 +70,8 @@ pub struct PoolPublisher {
     clock: Clock,
     metrics: Arc<PoolMetrics>,
     lease: PublisherLease,
+    /// The lease under which it was looked whether all files are there.
+    swept: Mutex<Option<Fence>>,
     template: Template,
 }
 
@@ -108,12 +108,6 @@ pub enum PublishError {
     /// Another instance replaced the list's files in between.
     #[error("another instance published the list in the meantime")]
     Overtaken,
-    /// Another instance holds the folder's lock.
-    #[error("another instance has been putting files in place for {waited:?}; if it hangs, stop it")]
-    Locked {
-        /// For how long.
-        waited: Duration,
-    },
     /// Not at this moment.
     #[error(transparent)]
     NotNow(#[from] NotNow),
@@ -153,7 +147,7 @@ impl PoolPublisher {
                 .aggregation
                 .then(|| base.join_path(&format!("aggregation/{}", pool.shape.id))),
         };
-        Self { pool, store, site, base, signer, clock, metrics, lease, template }
+        Self { pool, store, site, base, signer, clock, metrics, lease, swept: Mutex::default(), template }
     }
 
     /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop. What was acknowledged by then is
@@ -194,13 +188,17 @@ impl PoolPublisher {
 
     /// Lets another instance publish the pool at once.
     pub async fn release(&self) {
-        self.lease.release().await;
+        self.lease.release(self.clock.now()).await;
+    }
+
+    fn swept(&self) -> MutexGuard<'_, Option<Fence>> {
+        self.swept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes lists due whose files are not as they should be, and writes the aggregation; if it is ours to publish.
     pub async fn look(&self) {
         match self.lease.take(self.clock.now()).await {
-            Ok(Some(_)) => self.look_as_publisher().await,
+            Ok(Some(fence)) => self.look_as_publisher(fence).await,
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish")
@@ -208,11 +206,13 @@ impl PoolPublisher {
         }
     }
 
-    async fn look_as_publisher(&self) {
+    async fn look_as_publisher(&self, fence: Fence) {
         match self.sweep(self.clock.now()).await {
-            Ok(0) => {}
             Ok(stale) => {
-                tracing::warn!(pool = %self.pool.shape.id, stale, "files are missing or out of date; publishing them anew");
+                *self.swept() = Some(fence);
+                if stale > 0 {
+                    tracing::warn!(pool = %self.pool.shape.id, stale, "files are missing or out of date; publishing them anew");
+                }
             }
             Err(error) => {
                 tracing::error!(pool = %self.pool.shape.id, %error, "cannot look through the published files")
@@ -226,10 +226,10 @@ impl PoolPublisher {
         let now = self.clock.now();
         let pool = &self.pool.shape.id;
         let pending = async {
-            let Some(held) = self.lease.take(now).await? else { return Ok(None) };
-            if held.new {
+            let Some(fence) = self.lease.take(now).await? else { return Ok(None) };
+            if *self.swept() != Some(fence) {
                 // Whoever published before us may have left files unfinished, or had a folder of its own.
-                self.look_as_publisher().await;
+                self.look_as_publisher(fence).await;
             }
             let mut pending = self.store.dirty(pool).await?;
             let oldest = pending.iter().filter_map(|list| list.since).min();
@@ -271,7 +271,7 @@ impl PoolPublisher {
         let mut done = 0;
         for chunk in pending.chunks(CHUNK) {
             let fence = match self.lease.take(self.clock.now()).await {
-                Ok(Some(held)) => held.fence,
+                Ok(Some(fence)) => fence,
                 Ok(None) => {
                     pass.not_ours = true;
                     return pass;
@@ -324,7 +324,7 @@ impl PoolPublisher {
         match self.put_in_place(ready, fence).await {
             Ok(put) => self.settle(put, fence, pass).await,
             Err(error) => {
-                tracing::error!(pool = %self.pool.shape.id, %error, "the new files are not in place for sure; publishing them again");
+                tracing::error!(pool = %self.pool.shape.id, %error, "the lists are not published, or not for sure; trying again at the next beat");
                 self.metrics.publish_failed.inc();
                 pass.ended_by = Some(error);
             }
@@ -335,7 +335,7 @@ impl PoolPublisher {
     /// that has the right to publish: one that slept between its snapshot and this step must not bring an older state back.
     async fn put_in_place(&self, ready: Vec<Ready>, fence: Fence) -> Result<Vec<Put>, PublishError> {
         let lock = self.lock().await?;
-        if !self.lease.is_current(fence).await? {
+        if !self.lease.is_current(fence, self.clock.now()).await? {
             return Err(StoreError::Fenced.into());
         }
         let site = self.site.clone();
@@ -349,18 +349,8 @@ impl PoolPublisher {
         put.map_err(|error| PublishError::Interrupted(error.to_string()))?.map_err(PublishError::from)
     }
 
-    async fn lock(&self) -> Result<SiteLock, PublishError> {
-        let begun = Instant::now();
-        loop {
-            if let Some(lock) = self.site.try_lock(self.pool.shape.id.as_str())? {
-                return Ok(lock);
-            }
-            let waited = begun.elapsed();
-            if waited > LOCK_PATIENCE {
-                return Err(PublishError::Locked { waited });
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    async fn lock(&self) -> Result<SiteLock, SiteError> {
+        self.site.lock(&format!("pool-{}", self.pool.shape.id)).await
     }
 
     async fn settle(&self, put: Vec<Put>, fence: Fence, pass: &mut Pass) {

@@ -12,6 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use flate2::{Compression, GzBuilder};
 use thiserror::Error;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config::Formats;
@@ -20,6 +21,11 @@ use crate::status_list::ListId;
 
 /// Temporary files begin with this, which no published file does.
 pub(super) const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// How long to wait for another instance that is putting files in place.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether it is done.
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// The output folder.
 #[derive(Clone, Debug)]
@@ -138,9 +144,30 @@ impl Site {
         }))
     }
 
+    /// The lock of this name; waits for another instance that has it, but not for one that hangs.
+    pub async fn lock(&self, name: &str) -> Result<SiteLock, SiteError> {
+        let begun = Instant::now();
+        loop {
+            if let Some(lock) = self.try_lock(name)? {
+                return Ok(lock);
+            }
+            if begun.elapsed() > LOCK_PATIENCE {
+                let why =
+                    format!("another instance has had it for {LOCK_PATIENCE:?}; if that hangs, stop it");
+                let source = io::Error::new(io::ErrorKind::WouldBlock, why);
+                return Err(failed("lock", &self.lock_path(name), source));
+            }
+            tokio::time::sleep(LOCK_POLL).await;
+        }
+    }
+
+    fn lock_path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!(".{name}.lock"))
+    }
+
     /// The lock of this name, if no other instance has it now.
-    pub fn try_lock(&self, name: &str) -> Result<Option<SiteLock>, SiteError> {
-        let path = self.folder.join(format!(".{name}.lock"));
+    fn try_lock(&self, name: &str) -> Result<Option<SiteLock>, SiteError> {
+        let path = self.lock_path(name);
         let open = || OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -306,7 +333,7 @@ fn sync_folder(folder: &Path) -> Result<(), SiteError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| failed("fsync", folder, source))
 }
 
-fn remove(path: &Path) -> Result<(), SiteError> {
+pub(super) fn remove(path: &Path) -> Result<(), SiteError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, source)),
         _ => Ok(()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use walkdir::WalkDir;
 
-use super::site::{Site, SiteError, TEMPORARY_PREFIX, failed};
+use super::site::{Site, SiteError, TEMPORARY_PREFIX, remove};
 use super::{PoolPublisher, history};
 use crate::clock::Timestamp;
 use crate::config::Formats;
@@ -23,7 +23,8 @@ pub fn remove_leftovers(site: &Site, now: Timestamp) -> Result<usize, SiteError>
         let temporary =
             entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
         if temporary && is_old(&entry, now) {
-            std::fs::remove_file(entry.path()).map_err(|source| failed("remove", entry.path(), source))?;
+            // Another instance that starts as well may be faster.
+            remove(entry.path())?;
             removed += 1;
         }
     }

@@ -133,12 +133,12 @@ impl Store {
         backend!(self, store => store.due(pool, t))
     }
 
-    /// The statuses of a list; its bytes are at least as new as its version.
+    /// The statuses of a list; its bytes are at least as new as its version, and as durable as what is acknowledged.
     pub async fn snapshot(&self, list: ListId) -> Result<Snapshot, StoreError> {
         backend!(self, store => store.snapshot(list))
     }
 
-    /// One status of a list, and the version that is at most as new as it.
+    /// One status of a list, and a version that has it: at least as new as the status.
     pub async fn status(&self, list: ListId, index: Index) -> Result<(Status, u64), StoreError> {
         backend!(self, store => store.status(list, index))
     }
@@ -183,9 +183,14 @@ impl Store {
         backend!(self, store => store.lease_publisher(pool, holder, now, term, patience))
     }
 
-    /// Lets go of the right to publish a pool, if it is this holder's.
-    pub async fn release_publisher(&self, pool: &PoolId, holder: &InstanceId) -> Result<(), StoreError> {
-        backend!(self, store => store.release_publisher(pool, holder))
+    /// Lets go of the right to publish a pool, if it is this holder's: it ends now.
+    pub async fn release_publisher(
+        &self,
+        pool: &PoolId,
+        holder: &InstanceId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        backend!(self, store => store.release_publisher(pool, holder, now))
     }
 
     /// Who has the right to publish a pool.

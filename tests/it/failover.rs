@@ -1,6 +1,7 @@
 //! Failovers to a replica that lags behind: nothing that was acknowledged is lost, and no reference comes twice.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use statuslist::clock::Clock;
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
 use crate::support::redis::{RedisServer, Sentinels};
+use crate::support::relying_party::published;
 use crate::support::wire::Wire;
 
 /// How many failovers; 30 in the long form (STATUSLIST_TEST_FAILOVERS).
@@ -19,7 +21,9 @@ fn failovers() -> usize {
     std::env::var_os("STATUSLIST_TEST_FAILOVERS").map_or(5, |n| n.to_str().unwrap().parse().unwrap())
 }
 
-const POOL: &str = "size: 20000, update-interval: 1s, prefetch: { capacity: 200 }";
+const POOLS: &str = "status-list-pools: {
+    p: { api-key: the key of this test, size: 20000, update-interval: 1s, prefetch: { capacity: 200 } },
+    f: { api-key: the key of this test, size: 20000, update-interval: 1s, prefetch: { capacity: 20 }, final-status: 1 } }";
 
 /// What the clients were told.
 #[derive(Default)]
@@ -27,6 +31,8 @@ struct Told {
     references: Mutex<Vec<Reference>>,
     /// The latest acknowledged value of each.
     acknowledged: Mutex<HashMap<Reference, u8>>,
+    /// Whether the set-up is one that loses what it acknowledges.
+    may_lose: bool,
     /// Whose latest update was not answered with success.
     unknown: Mutex<HashSet<Reference>>,
 }
@@ -38,11 +44,13 @@ struct Outcome {
     updates: usize,
     repeated: usize,
     lost: usize,
+    /// Final statuses that were seen published.
+    revoked: usize,
 }
 
 /// Allocates and updates until asked to stop; notes only what was answered.
 async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>) {
-    let http = Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+    let http = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
     let mut mine: Vec<Reference> = Vec::new();
     let mut round = client;
     while !stop.load(Ordering::SeqCst) {
@@ -66,7 +74,13 @@ async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>
                 told.acknowledged.lock().unwrap().insert(reference, value);
             }
             Ok(answer) => {
-                assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "nothing else may go wrong");
+                // A list that a failover took away altogether: only where nothing is done against that.
+                let taken_away = told.may_lose && answer.status() == StatusCode::BAD_REQUEST;
+                let status = answer.status();
+                assert!(
+                    taken_away || status == StatusCode::SERVICE_UNAVAILABLE,
+                    "nothing else may go wrong: {status}"
+                );
                 told.unknown.lock().unwrap().insert(reference);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -75,12 +89,52 @@ async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>
     }
 }
 
+/// Revokes for good, one reference after the other; answers the lists they are of.
+async fn revoke(url: String, stop: Arc<AtomicBool>, lists: Arc<Mutex<HashSet<String>>>) {
+    let http = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+    while !stop.load(Ordering::SeqCst) {
+        let request = http.post(format!("{url}/pools/f/new-references")).header("X-Api-Key", KEY);
+        let answer = request.send().await.unwrap();
+        if answer.status() != StatusCode::OK {
+            continue;
+        }
+        let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        let reference = &body["references"][0];
+        lists.lock().unwrap().insert(reference["uri"].as_str().unwrap().to_owned());
+        let body = json!({ "uri": reference["uri"], "index": reference["index"], "value": 1 }).to_string();
+        let request = http.patch(format!("{url}/status-lists/update")).header("X-Api-Key", KEY);
+        request.header("Content-Type", "application/json").body(body).send().await.unwrap();
+    }
+}
+
+/// Reads what is published: it always verifies, `iat` never goes back, and what was once revoked for good stays so.
+async fn read(folder: PathBuf, stop: Arc<AtomicBool>, lists: Arc<Mutex<HashSet<String>>>) -> usize {
+    let mut seen: HashMap<String, (u64, HashSet<u64>)> = HashMap::new();
+    while !stop.load(Ordering::SeqCst) {
+        for uri in lists.lock().unwrap().clone() {
+            let list = published(&folder, &uri).unwrap();
+            let iat = list.claims["iat"].as_u64().unwrap();
+            let revoked: HashSet<_> = (0..20_000).filter(|idx| list.status(*idx) == 1).collect();
+            let before = seen.entry(uri).or_default();
+            assert!(iat >= before.0, "iat went back from {} to {iat}", before.0);
+            let lost: Vec<_> = before.1.difference(&revoked).collect();
+            assert!(lost.is_empty(), "revocations were published and are gone: {lost:?}");
+            *before = (iat, revoked);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    seen.values().map(|(_, revoked)| revoked.len()).sum()
+}
+
 /// Runs `load` on `app` during `disturb`, then compares what was told with what the store has.
-async fn under_load(app: &TestApp, disturb: impl AsyncFnOnce()) -> Outcome {
-    let (told, stop) = (Arc::new(Told::default()), Arc::new(AtomicBool::new(false)));
+async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) -> Outcome {
+    let (told, stop) = (Arc::new(Told { may_lose, ..Told::default() }), Arc::new(AtomicBool::new(false)));
     let clients: Vec<_> = (0..4)
         .map(|client| tokio::spawn(load(client, app.url.clone(), Arc::clone(&told), Arc::clone(&stop))))
         .collect();
+    let lists = Arc::new(Mutex::new(HashSet::new()));
+    let revoking = tokio::spawn(revoke(app.url.clone(), Arc::clone(&stop), Arc::clone(&lists)));
+    let reading = tokio::spawn(read(app.folder().to_owned(), Arc::clone(&stop), lists));
     disturb().await;
     // It recovers by itself.
     let before = told.acknowledged.lock().unwrap().len();
@@ -92,7 +146,9 @@ async fn under_load(app: &TestApp, disturb: impl AsyncFnOnce()) -> Outcome {
     for client in clients {
         client.await.unwrap();
     }
-    let Told { references, acknowledged, unknown } = Arc::into_inner(told).unwrap();
+    revoking.await.unwrap();
+    let revoked = reading.await.unwrap();
+    let Told { references, acknowledged, unknown, .. } = Arc::into_inner(told).unwrap();
     let references = references.into_inner().unwrap();
     let (acknowledged, unknown) = (acknowledged.into_inner().unwrap(), unknown.into_inner().unwrap());
     let mut lost = 0;
@@ -108,6 +164,7 @@ async fn under_load(app: &TestApp, disturb: impl AsyncFnOnce()) -> Outcome {
         updates: acknowledged.len(),
         repeated: references.len() - distinct.len(),
         lost,
+        revoked,
     }
 }
 
@@ -122,11 +179,11 @@ async fn fail_over(rounds: usize, replicas: u8, marks: bool) -> Outcome {
     let settings = format!(
         "{{ storage-type: redis, high-water-marks: {marks},
             redis: {{ host: 127.0.0.1, port: {}, replicas: {replicas}, timeouts: {{ replicas: 300ms, command: 2s }} }},
-            status-list-pools: {{ p: {{ api-key: {KEY}, {POOL} }} }} }}",
+            {POOLS} }}",
         address.port
     );
     let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
-    under_load(&app, async || {
+    under_load(&app, replicas == 0, async || {
         for round in 0..rounds {
             tokio::time::sleep(Duration::from_millis(300)).await;
             replication.cut();
@@ -147,7 +204,7 @@ async fn fail_over(rounds: usize, replicas: u8, marks: bool) -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failovers_to_a_lagging_replica_lose_and_repeat_nothing() {
     let outcome = fail_over(failovers(), 1, true).await;
-    assert!(outcome.references > 200 && outcome.updates > 50, "{outcome:?}");
+    assert!(outcome.references > 200 && outcome.updates > 50 && outcome.revoked > 10, "{outcome:?}");
     assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
     println!("{} failovers with replicas: 1: {outcome:?}", failovers());
 }
@@ -166,15 +223,42 @@ async fn without_waiting_and_without_marks_references_repeat_and_updates_are_los
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_failover_behind_an_address_is_followed_although_the_old_connections_stay() {
+    let mut master = RedisServer::start();
+    let mut replica = RedisServer::replica_of(master.port, &[]);
+    let address = Wire::to(master.port);
+    let redis = format!("host: 127.0.0.1, port: {}, timeouts: {{ command: 2s }}", address.port);
+    let settings = format!("{{ storage-type: redis, redis: {{ {redis} }}, {POOLS} }}");
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    let outcome = under_load(&app, false, async || {
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            // The master hands over what it has before it steps back.
+            let (host, port) = ("127.0.0.1", replica.port.to_string());
+            master.cli(&["FAILOVER", "TO", host, &port, "TIMEOUT", "5000"]);
+            replica.wait("the new master", |server| server.cli(&["ROLE"]).starts_with("master"));
+            address.lead_new_to(replica.port);
+            std::mem::swap(&mut master, &mut replica);
+            replica.wait("the old one in step", |server| {
+                server.cli(&["INFO", "replication"]).contains("master_link_status:up")
+            });
+        }
+    })
+    .await;
+    assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
+    println!("two planned failovers: {outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_lead_the_service_to_the_new_master() {
     let mut sentinels = Sentinels::start(&[("min-replicas-to-write", "1"), ("min-replicas-max-lag", "2")]);
     let settings = format!(
         "{{ storage-type: redis, redis: {{ {}, replicas: 1, timeouts: {{ replicas: 300ms, command: 2s }} }},
-            status-list-pools: {{ p: {{ api-key: {KEY}, {POOL} }} }} }}",
+            {POOLS} }}",
         sentinels.settings()
     );
     let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
-    let outcome = under_load(&app, async || {
+    let outcome = under_load(&app, false, async || {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(500)).await;
             let master = sentinels.master();

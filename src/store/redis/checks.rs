@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use deadpool_redis::redis::aio::ConnectionLike;
+use deadpool_redis::redis::cluster_async::ClusterConnection;
 use deadpool_redis::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use deadpool_redis::redis::{Cmd, FromRedisValue, Pipeline, RedisResult, Value, cmd};
 use thiserror::Error;
@@ -39,9 +40,7 @@ pub(super) async fn ask(connection: &mut impl ConnectionLike) -> RedisResult<Ser
 }
 
 /// Asks every master of a cluster. A replica is asked when it has become one.
-pub(super) async fn ask_cluster(
-    connection: &mut deadpool_redis::cluster::Connection,
-) -> RedisResult<Vec<Server>> {
+pub(super) async fn ask_cluster(connection: &mut ClusterConnection) -> RedisResult<Vec<Server>> {
     let mut answers: HashMap<String, Vec<Value>> = HashMap::new();
     for command in questions() {
         let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));

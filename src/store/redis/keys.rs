@@ -3,6 +3,7 @@
 
 use crate::pool::PoolId;
 use crate::status_list::ListId;
+use crate::store::model::InstanceId;
 
 /// Names keys under one prefix.
 #[derive(Clone, Debug)]
@@ -35,9 +36,9 @@ impl Keys {
         self.of(pool, "lists")
     }
 
-    /// Sorted set: the lists that still give references, in the order of their making.
-    pub(super) fn open(&self, pool: &PoolId) -> String {
-        self.of(pool, "open")
+    /// Sorted set: the lists that still give references through an instance, in the order of their making.
+    pub(super) fn open(&self, pool: &PoolId, owner: &InstanceId) -> String {
+        self.of(pool, &format!("open:{owner}"))
     }
 
     /// Sorted set: lists with unpublished changes, by the time of the first of them (ms).

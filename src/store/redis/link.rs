@@ -10,7 +10,7 @@ use deadpool_redis::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, S
 use tokio::sync::{Notify, watch};
 
 use super::checks::{self, Unusable};
-use super::pools::{Connection, Pools};
+use super::pools::{Connection, Pools, is_busy};
 use super::scripts::Call;
 use crate::config::RedisConfig;
 use crate::store::StoreError;
@@ -72,7 +72,7 @@ impl Link {
             sent => sent,
         }
         .map_err(|error| self.doubt(&error))?;
-        self.check_replicas(&answers)?;
+        self.check_replicas(answers.get(1))?;
         Ok(answers.swap_remove(0))
     }
 
@@ -81,7 +81,23 @@ impl Link {
         self.refuse_if_closed()?;
         let commands = self.confirmed(Pipeline::with_capacity(2), &command);
         let answers = self.send(&commands).await.map_err(|error| self.doubt(&error))?;
-        self.check_replicas(&answers)
+        self.check_replicas(answers.get(1))
+    }
+
+    /// Reads what a failover to the demanded replicas does not take back: a change that nobody was told of may still be lost
+    /// with its server. The wait holds only after a write on the same connection, so `write` goes first; its answer is not told.
+    pub(super) async fn read_confirmed(&self, write: Cmd, reads: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+        self.refuse_if_closed()?;
+        let mut commands = Pipeline::with_capacity(reads.len() + 2);
+        let writes = usize::from(self.config.replicas > 0);
+        let count = writes + reads.len();
+        for command in Some(write).filter(|_| writes > 0).into_iter().chain(reads) {
+            commands.add_command(command);
+        }
+        let mut answers = self.send(&self.with_wait(commands)).await.map_err(|error| self.doubt(&error))?;
+        self.check_replicas(answers.get(count))?;
+        answers.truncate(count);
+        Ok(answers.split_off(writes))
     }
 
     /// Reads; the answers come in the order of the commands, which need not be one atomic step.
@@ -96,6 +112,10 @@ impl Link {
             Ok(servers) => checks::judge(&servers, &self.config),
             Err(error) => Err(Unusable::NotNow(error.to_string())),
         };
+        if checked.is_err() {
+            // They may all lead to a former master that still answers.
+            self.pools.forget_idle();
+        }
         self.set(checked.as_ref().err().map(|why| Arc::from(why.to_string())));
         checked
     }
@@ -122,6 +142,10 @@ impl Link {
     /// `command`, and after it the wait for the replicas, which holds for what was written on the same connection.
     fn confirmed(&self, mut commands: Pipeline, command: &Cmd) -> Pipeline {
         commands.add_command(command.clone());
+        self.with_wait(commands)
+    }
+
+    fn with_wait(&self, mut commands: Pipeline) -> Pipeline {
         if self.config.replicas > 0 {
             let patience = self.config.replica_timeout.as_millis();
             commands.cmd("WAIT").arg(self.config.replicas).arg(u64::try_from(patience).unwrap_or(u64::MAX));
@@ -129,9 +153,9 @@ impl Link {
         commands
     }
 
-    fn check_replicas(&self, answers: &[Value]) -> Result<(), StoreError> {
+    fn check_replicas(&self, answer: Option<&Value>) -> Result<(), StoreError> {
         let wanted = i64::from(self.config.replicas);
-        match answers.get(1) {
+        match answer {
             Some(Value::Int(confirmed)) if *confirmed >= wanted => Ok(()),
             None if wanted == 0 => Ok(()),
             confirmed => {
@@ -147,22 +171,21 @@ impl Link {
 
     /// Sends commands on one connection, in order.
     async fn send(&self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
-        let sending = async {
-            let mut connection = self.pools.get().await?;
-            let sent = connection.send(commands).await;
-            if sent.as_ref().is_err_and(|error| error.kind() != ErrorKind::Server(ServerErrorKind::NoScript))
-            {
-                connection.discard();
-            }
-            sent
-        };
-        // A connection on which an answer is still due is dropped with the future, and never used again.
-        let sent = tokio::time::timeout(self.config.command_timeout, sending).await;
-        sent.unwrap_or_else(|_| Err(timed_out(self.config.command_timeout)))
+        let mut connection = self.pools.get().await?;
+        let sent = tokio::time::timeout(self.config.command_timeout, connection.send(commands)).await;
+        let sent = sent.unwrap_or_else(|_| Err(timed_out(self.config.command_timeout)));
+        if sent.as_ref().is_err_and(|error| error.kind() != ErrorKind::Server(ServerErrorKind::NoScript)) {
+            // An answer may still be due on it.
+            connection.discard();
+        }
+        sent
     }
 
     /// After a failure nothing is sent until a check has found Redis well again.
     fn doubt(&self, error: &RedisError) -> StoreError {
+        if is_busy(error) {
+            return StoreError::Unavailable(error.to_string());
+        }
         self.pools.forget_idle();
         self.set(Some(Arc::from(error.to_string())));
         self.doubted.notify_one();

@@ -1,10 +1,14 @@
 //! Connections through deadpool-redis: to one server, to the master that sentinels name, or to a cluster.
 
+use deadpool::managed;
 use deadpool_redis::redis::aio::{ConnectionLike, MultiplexedConnection};
-use deadpool_redis::redis::{self, AsyncConnectionConfig, Pipeline, RedisError, RedisResult, Value};
+use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
+use deadpool_redis::redis::cluster_async::ClusterConnection;
+use deadpool_redis::redis::{
+    self, AsyncConnectionConfig, ErrorKind, Pipeline, RedisError, RedisResult, Value,
+};
 use deadpool_redis::{
-    ConnectionAddr, ConnectionInfo, HookError, PoolConfig, RedisConnectionInfo, Runtime, Timeouts, cluster,
-    sentinel,
+    ConnectionAddr, ConnectionInfo, HookError, PoolConfig, RedisConnectionInfo, Runtime, Timeouts, sentinel,
 };
 use secrecy::ExposeSecret;
 
@@ -14,14 +18,14 @@ use crate::config::{RedisAddress, RedisConfig, RedisTarget};
 pub(super) enum Pools {
     Single(deadpool_redis::Pool),
     Sentinel(sentinel::Pool),
-    Cluster(cluster::Pool),
+    Cluster(managed::Pool<ClusterManager>),
 }
 
 /// One of them, for one caller at a time.
 pub(super) enum Connection {
     Single(deadpool_redis::Connection),
     Sentinel(sentinel::Connection),
-    Cluster(cluster::Connection),
+    Cluster(managed::Object<ClusterManager>),
 }
 
 impl Pools {
@@ -30,7 +34,8 @@ impl Pools {
             max_size: config.connections,
             timeouts: Timeouts {
                 wait: Some(config.command_timeout),
-                create: Some(config.connect_timeout),
+                // Sentinels are asked one after the other.
+                create: Some(config.connect_timeout * config.target.nodes()),
                 recycle: Some(config.command_timeout),
             },
             ..PoolConfig::default()
@@ -75,11 +80,13 @@ impl Pools {
                 Self::Sentinel(pool.runtime(Runtime::Tokio1).build()?)
             }
             RedisTarget::Cluster { nodes } => {
-                let servers = nodes.iter().map(|node| server(config, node)).collect();
-                let manager = cluster::Manager::new(servers, false)?;
-                Self::Cluster(
-                    cluster::Pool::builder(manager).config(limits).runtime(Runtime::Tokio1).build()?,
-                )
+                let servers: Vec<_> = nodes.iter().map(|node| server(config, node)).collect();
+                let client = ClusterClientBuilder::new(servers)
+                    .connection_timeout(config.connect_timeout)
+                    .response_timeout(timeout)
+                    .retries(0);
+                let pool = managed::Pool::builder(ClusterManager(client.build()?)).config(limits);
+                Self::Cluster(pool.runtime(Runtime::Tokio1).build()?)
             }
         })
     }
@@ -111,9 +118,39 @@ async fn refuse_replica(connection: &mut MultiplexedConnection) -> Result<(), Ho
     }
 }
 
-fn pool_error(error: deadpool_redis::PoolError) -> RedisError {
+/// As deadpool-redis' manager, but without the client's own retries: a batch of which the answer was lost would be applied
+/// again, and answered as if its first time had not been. Whether to repeat is the caller's decision.
+pub(super) struct ClusterManager(ClusterClient);
+
+impl managed::Manager for ClusterManager {
+    type Type = ClusterConnection;
+    type Error = RedisError;
+
+    async fn create(&self) -> RedisResult<ClusterConnection> {
+        self.0.get_async_connection().await
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut ClusterConnection,
+        _: &managed::Metrics,
+    ) -> managed::RecycleResult<RedisError> {
+        redis::cmd("PING").query_async::<()>(connection).await.map_err(managed::RecycleError::Backend)
+    }
+}
+
+/// All connections are in use: says nothing about Redis.
+const BUSY: &str = "all connections to Redis are in use";
+
+/// Whether a request was not even sent, because too many others were.
+pub(super) fn is_busy(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Client && error.to_string().contains(BUSY)
+}
+
+fn pool_error(error: managed::PoolError<RedisError>) -> RedisError {
     match error {
-        deadpool_redis::PoolError::Backend(error) => error,
+        managed::PoolError::Backend(error) => error,
+        managed::PoolError::Timeout(managed::TimeoutType::Wait) => (ErrorKind::Client, BUSY).into(),
         other => RedisError::from(std::io::Error::other(other.to_string())),
     }
 }
@@ -136,7 +173,7 @@ impl Connection {
         match self {
             Self::Single(connection) => drop(deadpool_redis::Connection::take(connection)),
             Self::Sentinel(connection) => drop(sentinel::Connection::take(connection)),
-            Self::Cluster(connection) => drop(cluster::Connection::take(connection)),
+            Self::Cluster(connection) => drop(managed::Object::take(connection)),
         }
     }
 }

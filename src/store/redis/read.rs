@@ -1,6 +1,7 @@
 //! Queries. Each may be several commands, which need not be one atomic step.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 
 use deadpool_redis::redis::{FromRedisValue, Pipeline, cmd};
 
@@ -35,11 +36,15 @@ impl RedisStore {
     pub(in crate::store) async fn snapshot(&self, list: ListId) -> Result<Snapshot, StoreError> {
         let pool = self.pool_of(list).await?;
         let shape = self.shape(&pool)?;
-        let mut commands = Pipeline::with_capacity(2);
+        let keys = &self.0.keys;
+        let count = cmd("HINCRBY").arg(keys.pool(&pool)).arg("snapshots").arg(1).take();
         // The version first: the bytes are then at least as new.
-        commands.cmd("HGET").arg(self.0.keys.list(&pool, &list)).arg("version");
-        commands.cmd("GET").arg(self.0.keys.bytes(&pool, &list));
-        let answers = self.0.link.read(&commands).await?;
+        let reads = vec![
+            cmd("HGET").arg(keys.list(&pool, &list)).arg("version").take(),
+            cmd("GET").arg(keys.bytes(&pool, &list)).take(),
+        ];
+        // What is published must not be lost afterwards.
+        let answers = self.0.link.read_confirmed(count, reads).await?;
         let version: Option<u64> = part(&answers, 0)?;
         let version = version.ok_or(StoreError::NoSuchList(list))?;
         let relative: Option<Vec<u8>> = part(&answers, 1)?;
@@ -59,16 +64,17 @@ impl RedisStore {
         let pool = self.pool_of(list).await?;
         let shape = self.shape(&pool)?;
         let mut commands = Pipeline::with_capacity(2);
-        commands.cmd("HGET").arg(self.0.keys.list(&pool, &list)).arg("version");
+        // The value first: the version is then at least as new.
         commands
             .cmd("BITFIELD")
             .arg(self.0.keys.bytes(&pool, &list))
             .arg("GET")
             .arg(format!("u{}", shape.capacity.bits()))
             .arg(bit_offset(shape.capacity, index.get().into()));
+        commands.cmd("HGET").arg(self.0.keys.list(&pool, &list)).arg("version");
         let answers = self.0.link.read(&commands).await?;
-        let version: Option<u64> = part(&answers, 0)?;
-        let relative: Vec<u8> = part(&answers, 1)?;
+        let relative: Vec<u8> = part(&answers, 0)?;
+        let version: Option<u64> = part(&answers, 1)?;
         let relative = relative.first().copied().unwrap_or_default();
         let status = Status::new(relative ^ shape.default_status.value());
         Ok((status, version.ok_or(StoreError::NoSuchList(list))?))
@@ -98,11 +104,11 @@ impl RedisStore {
         pool: &PoolId,
         owner: &InstanceId,
     ) -> Result<Vec<OpenList>, StoreError> {
-        let range = cmd("ZRANGE").arg(self.0.keys.open(pool)).arg(0).arg(-1).take();
+        let range = cmd("ZRANGE").arg(self.0.keys.open(pool, owner)).arg(0).arg(-1).take();
         let open: Vec<String> = self.read_one(range).await?;
         let open = open.iter().map(|list| parsed(list)).collect::<Result<Vec<_>, _>>()?;
         let records = self.records(pool, &open).await?.into_iter();
-        let ours = records.filter(|record| record.open && record.owner == *owner);
+        let ours = records.filter(|record| record.open);
         let open = |record: ListRecord| OpenList {
             id: record.id,
             leased: record.leased,
@@ -172,6 +178,9 @@ impl RedisStore {
                 records.extend(record(*list, pool, &Vec::from_redis_value(answer).map_err(unexpected)?)?);
             }
         }
+        let mut pools = self.0.pools.write().unwrap_or_else(PoisonError::into_inner);
+        pools.extend(records.iter().map(|record| (record.id, pool.clone())));
+        drop(pools);
         Ok(records)
     }
 }

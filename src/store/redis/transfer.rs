@@ -60,7 +60,7 @@ impl RedisStore {
             &[
                 keys.pool(pool),
                 keys.lists(pool),
-                keys.open(pool),
+                keys.open(pool, &record.owner),
                 keys.due(pool),
                 keys.dirty(pool),
                 keys.list(pool, &record.id),

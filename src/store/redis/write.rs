@@ -51,7 +51,13 @@ impl RedisStore {
         self.0.link.write_plain(name).await?;
         let call = Call::new(
             &scripts::OPEN_LIST,
-            &[keys.pool(pool), keys.lists(pool), keys.open(pool), keys.due(pool), keys.list(pool, &list)],
+            &[
+                keys.pool(pool),
+                keys.lists(pool),
+                keys.open(pool, owner),
+                keys.due(pool),
+                keys.list(pool, &list),
+            ],
         )
         .arg(list.to_string())
         .arg(&key[..])
@@ -72,7 +78,7 @@ impl RedisStore {
     ) -> Result<Leased, StoreError> {
         let Some(pool) = self.find_pool(list).await? else { return Ok(Leased::Nothing) };
         let call = self
-            .of_open_list(&scripts::LEASE_BLOCK, &pool, list)
+            .of_open_list(&scripts::LEASE_BLOCK, &pool, list, owner)
             .arg(owner.as_str())
             .arg(n)
             .arg(mark)
@@ -95,23 +101,23 @@ impl RedisStore {
         if !block.positions.contains(&from) {
             return Ok(false);
         }
-        let Some(pool) = self.find_pool(block.list).await? else { return Ok(false) };
-        let call = self.of_open_list(&scripts::RETURN_TAIL, &pool, block.list).arg(block.lease).arg(from);
-        self.write(&call).await
+        let Some((pool, owner)) = self.owner_of(block.list).await? else { return Ok(false) };
+        let call = self.of_open_list(&scripts::RETURN_TAIL, &pool, block.list, &owner);
+        self.write(&call.arg(block.lease).arg(from)).await
     }
 
     pub(in crate::store) async fn seal_list(&self, list: ListId) -> Result<(), StoreError> {
-        let pool = self.pool_of(list).await?;
-        match self.write(&self.of_open_list(&scripts::SEAL_LIST, &pool, list)).await? {
+        let (pool, owner) = self.owner_of(list).await?.ok_or(StoreError::NoSuchList(list))?;
+        match self.write(&self.of_open_list(&scripts::SEAL_LIST, &pool, list, &owner)).await? {
             true => Ok(()),
             false => Err(StoreError::NoSuchList(list)),
         }
     }
 
     pub(in crate::store) async fn retire_list(&self, list: ListId) -> Result<(), StoreError> {
-        let pool = self.pool_of(list).await?;
+        let (pool, owner) = self.owner_of(list).await?.ok_or(StoreError::NoSuchList(list))?;
         let keys = &self.0.keys;
-        let keys = [keys.pool(&pool), keys.open(&pool), keys.list(&pool, &list), keys.due(&pool)];
+        let keys = [keys.pool(&pool), keys.open(&pool, &owner), keys.list(&pool, &list), keys.due(&pool)];
         match self.write(&Call::new(&scripts::RETIRE_LIST, &keys).arg(list.to_string())).await? {
             true => Ok(()),
             false => Err(StoreError::NoSuchList(list)),
@@ -157,6 +163,9 @@ impl RedisStore {
             .arg(capacity.bytes())
             .arg(arguments);
         let replies: Vec<usize> = self.write(&call).await?;
+        if replies.len() != 2 * answers.iter().filter(|answer| answer.is_ok()).count() {
+            return Err(damaged("the script answers another number of requests"));
+        }
 
         let asked = requests.iter().zip(&mut answers).filter(|(_, answer)| answer.is_ok());
         for ((request, answer), reply) in asked.zip(replies.chunks_exact(2)) {
@@ -225,22 +234,40 @@ impl RedisStore {
             .arg(now.millis())
             .arg(now.plus(term).millis())
             .arg(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
-        let fence: Option<u64> = self.write(&call).await?;
-        Ok(fence.map(Fence))
+        match self.write::<Option<i64>>(&call).await?.map(u64::try_from) {
+            None => Ok(None),
+            Some(Ok(fence)) => Ok(Some(Fence(fence))),
+            Some(Err(_)) => Err(StoreError::NoSuchPool(pool.clone())),
+        }
     }
 
     pub(in crate::store) async fn release_publisher(
         &self,
         pool: &PoolId,
         holder: &InstanceId,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
-        let call = Call::new(&scripts::RELEASE_PUBLISHER, &[self.0.keys.pool(pool)]).arg(holder.as_str());
+        let call = Call::new(&scripts::RELEASE_PUBLISHER, &[self.0.keys.pool(pool)])
+            .arg(holder.as_str())
+            .arg(now.millis());
         self.write::<bool>(&call).await.map(|_| ())
     }
 
-    fn of_open_list(&self, script: &'static LazyLock<Script>, pool: &PoolId, list: ListId) -> Call {
+    fn of_open_list(
+        &self,
+        script: &'static LazyLock<Script>,
+        pool: &PoolId,
+        list: ListId,
+        owner: &InstanceId,
+    ) -> Call {
         let keys = &self.0.keys;
-        Call::new(script, &[keys.pool(pool), keys.open(pool), keys.list(pool, &list)]).arg(list.to_string())
+        let keys = [keys.pool(pool), keys.open(pool, owner), keys.list(pool, &list)];
+        Call::new(script, &keys).arg(list.to_string())
+    }
+
+    /// The pool of a list, and the instance that gives its references; neither ever changes.
+    async fn owner_of(&self, list: ListId) -> Result<Option<(PoolId, InstanceId)>, StoreError> {
+        Ok(self.list(list).await?.map(|record| (record.pool, record.owner)))
     }
 }
 

@@ -163,9 +163,10 @@ impl SqliteStore {
         &self,
         pool: &PoolId,
         holder: &InstanceId,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let (pool, holder) = (pool.clone(), holder.clone());
-        self.write(move |writer| writer.release_publisher(&pool, &holder)).await
+        self.write(move |writer| writer.release_publisher(&pool, &holder, now)).await
     }
 
     pub(super) async fn publisher(&self, pool: &PoolId) -> Result<PublisherState, StoreError> {

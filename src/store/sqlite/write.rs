@@ -342,9 +342,18 @@ impl Writer {
         Ok(fence.map(Fence))
     }
 
-    pub(super) fn release_publisher(&mut self, pool: &PoolId, holder: &InstanceId) -> Result<(), StoreError> {
-        let sql = "UPDATE pool SET held_until = 0 WHERE name = ?1 AND holder = ?2";
-        self.connection.prepare_cached(sql)?.execute([pool.as_str(), holder.as_str()])?;
+    pub(super) fn release_publisher(
+        &mut self,
+        pool: &PoolId,
+        holder: &InstanceId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE pool SET held_until = ?3 WHERE name = ?1 AND holder = ?2";
+        self.connection.prepare_cached(sql)?.execute(params![
+            pool.as_str(),
+            holder.as_str(),
+            now.millis()
+        ])?;
         Ok(())
     }
 }

@@ -47,6 +47,11 @@ impl Wire {
         self.shared.cut.store(true, Ordering::SeqCst);
     }
 
+    /// New connections lead to `target`; those that there are stay where they are.
+    pub(crate) fn lead_new_to(&self, target: u16) {
+        self.shared.target.store(target, Ordering::SeqCst);
+    }
+
     /// Closes all connections; new ones lead to `target`.
     pub(crate) fn lead_to(&self, target: u16) {
         self.shared.target.store(target, Ordering::SeqCst);
