@@ -18,6 +18,8 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use super::expectations::{ROWS, Reply, Subject, Words, check};
+use serde_json::{Value, json};
+
 use super::*;
 use crate::sign::{Algorithm, JwkSet, KeyHints, Signer, SigningKey, generate};
 use crate::status_list::{Bits, Claims, cwt, jwt, lst};
