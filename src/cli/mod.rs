@@ -2,6 +2,7 @@
 
 mod check;
 mod first_minute;
+mod retire;
 mod store;
 
 use std::io::Read;
@@ -53,6 +54,8 @@ enum Command {
     Check(check::Arguments),
     /// Move all pools and lists from one store to another; no service may use either
     Migrate(store::Migrate),
+    /// End a list whose credentials have all expired; asks the running service
+    Retire(retire::Retire),
     /// End the allocation from all lists that a pool has now, for example after the store was restored by hand
     Seal(store::Seal),
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
@@ -101,6 +104,7 @@ impl Cli {
             Command::Publish(Publish { once: _ }) => publish_once(&settings()?),
             Command::CheckConfig => check_config(&settings()?),
             Command::Migrate(migrate) => migrate.run(&settings()?),
+            Command::Retire(retire) => retire.run(),
             Command::Seal(seal) => seal.run(&settings()?),
             Command::GenerateKey(key) => generate_key(&key),
             Command::HashKey(hash) => hash_key(&hash),

@@ -10,6 +10,7 @@ mod disk_full;
 mod explorer;
 mod failover;
 mod interop;
+mod lifecycle;
 mod migrate;
 mod nginx;
 mod nginx_hammer;
