@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::allocate::{Allocated, Allocator, Marks};
 use crate::api::{self, About, Api, PoolApi};
 use crate::clock::Clock;
-use crate::config::{Config, OnUnderflow, PoolConfig};
+use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
 use crate::instance::Instance;
 use crate::keys;
 use crate::metrics::Metrics;
@@ -319,7 +319,8 @@ async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
 }
 
 fn about(pool: &PoolConfig, signer: &Signer) -> About {
-    let formats = [("jwt", pool.formats.jwt), ("cwt", pool.formats.cwt)];
+    let Formats { jwt, cwt, json, cbor } = pool.formats;
+    let formats = [("jwt", jwt), ("cwt", cwt), ("json", json), ("cbor", cbor)];
     About {
         bits: pool.shape.capacity.bits().get(),
         size: pool.shape.capacity.entries(),

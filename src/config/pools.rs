@@ -49,13 +49,17 @@ pub struct PoolConfig {
     pub signer: SignerConfig,
 }
 
-/// Which token formats are published; at least one.
+/// Which formats are published; at least one of the two that are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Formats {
     /// `application/statuslist+jwt`.
     pub jwt: bool,
     /// `application/statuslist+cwt`.
     pub cwt: bool,
+    /// `application/statuslist+json`: the list without a signature.
+    pub json: bool,
+    /// `application/statuslist+cbor`: the list without a signature.
+    pub cbor: bool,
 }
 
 /// Untouched published lists that wait for their use.
@@ -163,9 +167,14 @@ impl PoolConfig {
         let formats = Formats {
             jwt: raw.formats.contains(&RawFormat::Jwt),
             cwt: raw.formats.contains(&RawFormat::Cwt),
+            json: raw.formats.contains(&RawFormat::Json),
+            cbor: raw.formats.contains(&RawFormat::Cbor),
         };
         if !formats.jwt && !formats.cwt {
-            return Err(refuse("formats", &"must name jwt, cwt or both"));
+            return Err(refuse(
+                "formats",
+                &"must name jwt, cwt or both; json and cbor, which nobody signs, only beside them",
+            ));
         }
         if !(1..=LISTS_MAX).contains(&raw.open_lists) {
             return Err(refuse("open-lists", &format!("must be at least 1 and at most {LISTS_MAX}")));

@@ -197,6 +197,8 @@ pub(super) struct RawHistory {
 pub(super) enum RawFormat {
     Jwt,
     Cwt,
+    Json,
+    Cbor,
 }
 
 #[derive(Deserialize)]

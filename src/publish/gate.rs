@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::site::{TokenFiles, gunzip};
 use crate::sign::PublicKey;
+use crate::status_list::raw::RawList;
 use crate::status_list::{Capacity, Claims, Index, InvalidClaims, Status, StatusArray, cwt, jwt, lst};
 
 /// What a token must be to pass.
@@ -171,6 +172,13 @@ fn one_publication(files: &TokenFiles, key: &PublicKey) -> Result<Claims, Refuse
         return Err(Refused::FilesDiffer);
     }
     let last = claims.pop().ok_or(Refused::FilesDiffer)?;
+    let json = files.json.as_deref().map(RawList::from_json).transpose()?;
+    let cbor = files.cbor.as_deref().map(RawList::from_cbor).transpose()?;
+    for raw in json.into_iter().chain(cbor) {
+        if raw.bits != last.bits || raw.lst != last.lst || raw.aggregation_uri != last.aggregation_uri {
+            return Err(Refused::FilesDiffer);
+        }
+    }
     if claims.iter().all(|other| *other == last) { Ok(last) } else { Err(Refused::FilesDiffer) }
 }
 

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::config::PoolConfig;
 use crate::pool::PoolId;
 use crate::sign::Signer;
+use crate::status_list::raw::RawList;
 use crate::status_list::{Claims, ListId, Status, cwt, jwt, lst};
 use crate::store::{Pending, Publication, Snapshot, StatusChange, Store, StoreError};
 
@@ -140,7 +141,14 @@ impl Job {
         let claims = self.template.claims(self.uri.clone(), lst, iat);
         let jwt = self.pool.formats.jwt.then(|| self.signer.sign_jwt(&claims)).transpose()?;
         let cwt = self.pool.formats.cwt.then(|| self.signer.sign_cwt(&claims)).transpose()?;
-        let files = TokenFiles::new(jwt, cwt);
+        let raw = RawList {
+            bits: claims.bits,
+            lst: Arc::clone(&claims.lst),
+            aggregation_uri: claims.aggregation_uri.clone(),
+        };
+        let json = self.pool.formats.json.then(|| raw.to_json());
+        let cbor = self.pool.formats.cbor.then(|| raw.to_cbor());
+        let files = TokenFiles::new(jwt, cwt).with_raw(json, cbor);
         gate::check(
             &files,
             &gate::Expected {

@@ -1,4 +1,4 @@
-//! The output folder: whole files or none. `<folder>/<list id>.{jwt,jwt.gz,cwt}`, `aggregation/<pool>.json`, `jwks.json`.
+//! The output folder: whole files or none. `<folder>/<list id>.{jwt,jwt.gz,cwt,json,cbor}`, `aggregation/<pool>.json`, `jwks.json`.
 //!
 //! A file is written under another name, fsynced and renamed, so a reader sees the old one or the new one. Its mtime is the
 //! token's `iat`, so that every node has the same Last-Modified, and a web server's mtime-and-size ETag never repeats. Several
@@ -18,6 +18,9 @@ use uuid::Uuid;
 use crate::config::Formats;
 use crate::pool::PoolId;
 use crate::status_list::ListId;
+
+/// What the names of a list's files end with.
+const EXTENSIONS: [&str; 5] = ["json", "cbor", "jwt.gz", "jwt", "cwt"];
 
 /// Temporary files begin with this, which no published file does.
 pub(super) const TEMPORARY_PREFIX: &str = ".tmp-";
@@ -42,6 +45,10 @@ pub struct TokenFiles {
     pub jwt_gz: Option<Vec<u8>>,
     /// The CWT. It is compressed already; gzip would make it larger.
     pub cwt: Option<Vec<u8>>,
+    /// The list without a signature, in JSON.
+    pub json: Option<Vec<u8>>,
+    /// The same in CBOR.
+    pub cbor: Option<Vec<u8>>,
 }
 
 /// The files of one publication, durable under other names, until [`Self::put`] gives them theirs.
@@ -56,7 +63,7 @@ pub struct Prepared {
 
 /// Which files of a list there are: changes when any of them is replaced.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stamp([Option<(u64, i64, i64, u64)>; 3]);
+pub struct Stamp([Option<(u64, i64, i64, u64)>; EXTENSIONS.len()]);
 
 /// Keeps other instances that share the folder from putting files in place. Ends with the process, however it ends.
 #[derive(Debug)]
@@ -74,9 +81,36 @@ pub struct SiteError {
 impl TokenFiles {
     /// The files of a publication.
     pub fn new(jwt: Option<String>, cwt: Option<Vec<u8>>) -> Self {
-        let jwt = jwt.map(String::into_bytes);
-        let jwt_gz = jwt.as_deref().map(|jwt| gzip(jwt, cwt.as_ref().map(Vec::len)));
-        Self { jwt, jwt_gz, cwt }
+        Self { jwt: jwt.map(String::into_bytes), cwt, ..Self::default() }.compressed()
+    }
+
+    /// Adds the list without a signature.
+    #[must_use]
+    pub fn with_raw(self, json: Option<Vec<u8>>, cbor: Option<Vec<u8>>) -> Self {
+        let lengths = [self.cwt.as_ref().map(Vec::len), cbor.as_ref().map(Vec::len)];
+        let json = json.map(|mut json| {
+            while lengths.contains(&Some(json.len())) {
+                // White space that changes nothing but the length.
+                json.push(b'\n');
+            }
+            json
+        });
+        Self { json, cbor, ..self }.compressed()
+    }
+
+    /// Compresses the JWT, to a length that no other file of the publication has.
+    fn compressed(mut self) -> Self {
+        let others = [&self.cwt, &self.json, &self.cbor];
+        let lengths: Vec<_> = others.into_iter().flatten().map(Vec::len).collect();
+        self.jwt_gz = self.jwt.as_deref().map(|jwt| gzip(jwt, &lengths));
+        self
+    }
+
+    /// All files that a publication can have, by extension, in the order in which they get their names: the prepared gzip
+    /// before the plain form, so that a server that finds it next to an older plain file sends the newer token.
+    fn by_extension(&self) -> [(&'static str, &Option<Vec<u8>>); 5] {
+        let [json, cbor, jwt_gz, jwt, cwt] = EXTENSIONS;
+        [(json, &self.json), (cbor, &self.cbor), (jwt_gz, &self.jwt_gz), (jwt, &self.jwt), (cwt, &self.cwt)]
     }
 }
 
@@ -96,8 +130,7 @@ impl Site {
 
     /// Writes the files of one publication under temporary names.
     pub fn prepare(&self, list: &ListId, files: &TokenFiles, iat: u64) -> Result<Prepared, SiteError> {
-        // The prepared gzip first: a server that finds it next to an older plain file sends the newer token, not an older one.
-        let parts = [("jwt.gz", &files.jwt_gz), ("jwt", &files.jwt), ("cwt", &files.cwt)];
+        let parts = files.by_extension();
         let mut prepared =
             Prepared { files: Vec::with_capacity(parts.len()), obsolete: Vec::new(), archive: None };
         for (extension, bytes) in parts {
@@ -116,14 +149,14 @@ impl Site {
     pub fn prepare_retirement(&self, list: &ListId) -> Result<Prepared, SiteError> {
         let path = self.path(list, "gone");
         let files = vec![(self.write_temporary(&path, &[], None)?, path)];
-        let obsolete = ["jwt.gz", "jwt", "cwt"].map(|extension| self.path(list, extension)).to_vec();
+        let obsolete = EXTENSIONS.map(|extension| self.path(list, extension)).to_vec();
         Ok(Prepared { files, obsolete, archive: None })
     }
 
     /// Whether a list's tokens were removed, and nothing but the mark is there.
     pub fn is_retired(&self, list: &ListId) -> bool {
         let there = |extension| self.path(list, extension).exists();
-        there("gone") && !["jwt.gz", "jwt", "cwt"].into_iter().any(there)
+        there("gone") && !EXTENSIONS.into_iter().any(there)
     }
 
     /// Where the tokens of a list are kept that are not current any more.
@@ -138,7 +171,7 @@ impl Site {
 
     /// Which files of this list there are now.
     pub fn stamp(&self, list: &ListId) -> Stamp {
-        Stamp(["jwt", "jwt.gz", "cwt"].map(|extension| {
+        Stamp(EXTENSIONS.map(|extension| {
             let of = fs::metadata(self.path(list, extension)).ok()?;
             Some((of.ino(), of.mtime(), of.mtime_nsec(), of.len()))
         }))
@@ -185,14 +218,15 @@ impl Site {
 
     /// Whether a list has files of a format that is not published any more.
     pub fn has_others(&self, list: &ListId, formats: Formats) -> bool {
-        let of = [(formats.jwt, "jwt"), (formats.jwt, "jwt.gz"), (formats.cwt, "cwt")];
-        of.into_iter().any(|(wanted, extension)| !wanted && self.path(list, extension).exists())
+        let wanted = [formats.json, formats.cbor, formats.jwt, formats.jwt, formats.cwt];
+        let there = |extension| self.path(list, extension).exists();
+        EXTENSIONS.into_iter().zip(wanted).any(|(extension, wanted)| !wanted && there(extension))
     }
 
     /// The largest mtime of a list's files up to `now`, in seconds since 1970: no `iat` up to it may be used again, even if
     /// the file that has it is one of a set that a crash cut short.
     pub fn latest_mtime(&self, list: &ListId, now: u64) -> Option<u64> {
-        let mtimes = ["jwt", "jwt.gz", "cwt"].into_iter().filter_map(|extension| {
+        let mtimes = EXTENSIONS.into_iter().filter_map(|extension| {
             let modified = fs::metadata(self.path(list, extension)).ok()?.modified().ok()?;
             Some(modified.duration_since(UNIX_EPOCH).ok()?.as_secs())
         });
@@ -232,6 +266,8 @@ impl Site {
             jwt: read(formats.jwt, "jwt")?,
             jwt_gz: read(formats.jwt, "jwt.gz")?,
             cwt: read(formats.cwt, "cwt")?,
+            json: read(formats.json, "json")?,
+            cbor: read(formats.cbor, "cbor")?,
         })
     }
 
@@ -288,7 +324,7 @@ impl Prepared {
             fs::create_dir_all(folder).map_err(|source| failed("create", folder, source))?;
             for (temporary, path) in &self.files {
                 let extension = path.extension().unwrap_or_default();
-                if extension == "gz" {
+                if extension != "jwt" && extension != "cwt" {
                     continue;
                 }
                 let kept = archive.with_extension(extension);
@@ -352,15 +388,21 @@ pub(super) fn failed(action: &'static str, path: &Path, source: io::Error) -> Si
     SiteError { action, path: path.to_owned(), source }
 }
 
-/// `bytes` compressed, but never to `not_length` bytes: a web server's ETag is made of mtime and length, and the CWT of the
-/// same publication has the same mtime.
-fn gzip(bytes: &[u8], not_length: Option<usize>) -> Vec<u8> {
-    let with = |builder: GzBuilder| {
+/// `bytes` compressed, but never to one of these lengths: a web server's ETag is made of mtime and length, and the other
+/// files of the same publication have the same mtime.
+fn gzip(bytes: &[u8], not_lengths: &[usize]) -> Vec<u8> {
+    let mut comment = String::new();
+    loop {
+        let builder =
+            if comment.is_empty() { GzBuilder::new() } else { GzBuilder::new().comment(comment.clone()) };
         let mut encoder = builder.write(Vec::new(), Compression::best());
-        encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing to memory does not fail")
-    };
-    let plain = with(GzBuilder::new());
-    if Some(plain.len()) == not_length { with(GzBuilder::new().comment("jwt")) } else { plain }
+        let compressed = encoder.write_all(bytes).and_then(|()| encoder.finish());
+        let compressed = compressed.expect("writing to memory does not fail");
+        if !not_lengths.contains(&compressed.len()) {
+            return compressed;
+        }
+        comment.push('j');
+    }
 }
 
 /// What `gzip` made `bytes` from, if that is at most `bytes_max` long.
@@ -382,7 +424,7 @@ mod tests {
         (folder, site)
     }
 
-    const BOTH: Formats = Formats { jwt: true, cwt: true };
+    const BOTH: Formats = Formats { jwt: true, cwt: true, json: false, cbor: false };
 
     #[test]
     fn files_are_written_whole_with_iat_as_mtime() {
@@ -422,7 +464,7 @@ mod tests {
         let (_folder, site) = site();
         let list = ListId::random();
         site.write_list(&list, &TokenFiles::new(Some("a".into()), Some(vec![1])), 1).unwrap();
-        let only_cwt = Formats { jwt: false, cwt: true };
+        let only_cwt = Formats { jwt: false, cwt: true, json: false, cbor: false };
         assert!(site.has_others(&list, only_cwt));
         site.write_list(&list, &TokenFiles::new(None, Some(vec![2])), 2).unwrap();
         assert!(!site.has_others(&list, only_cwt));
@@ -446,7 +488,7 @@ mod tests {
         let (_folder, site) = site();
         let list = ListId::random();
         // Large enough that writing takes a while; every byte of a token is the same, so a mixture shows.
-        let token = |byte: u8| TokenFiles { jwt: Some(vec![byte; 300_000]), jwt_gz: None, cwt: None };
+        let token = |byte: u8| TokenFiles { jwt: Some(vec![byte; 300_000]), ..TokenFiles::default() };
         write(&site, &list, &token(0), 1);
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -478,9 +520,9 @@ mod tests {
     #[test]
     fn gzip_never_has_the_length_of_the_cwt() {
         let jwt = b"eyJ".repeat(50);
-        let length = gzip(&jwt, None).len();
-        let other = gzip(&jwt, Some(length));
-        assert_ne!(other.len(), length);
+        let length = gzip(&jwt, &[]).len();
+        let other = gzip(&jwt, &[length, length + 2]);
+        assert!(other.len() != length && other.len() != length + 2);
         assert_eq!(gunzip(&other, 1000).unwrap(), jwt);
     }
 

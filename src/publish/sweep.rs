@@ -97,5 +97,8 @@ fn is_current(
                 && current(token.claims.iat, token.claims.exp, &token.claims.sub),
         )
     };
+    if formats.json && files.json.is_none() || formats.cbor && files.cbor.is_none() {
+        return false;
+    }
     (!formats.jwt || jwt_is_current() == Some(true)) && (!formats.cwt || cwt_is_current() == Some(true))
 }

@@ -25,6 +25,7 @@ use thiserror::Error;
 
 use super::negotiate::Format;
 use crate::pool::PoolId;
+use crate::status_list::raw::RawList;
 use crate::status_list::{Aggregation, InvalidAggregation, InvalidClaims, ListId, cwt, jwt};
 
 /// A file of the site. Its name is made of checked values only, so no request can name another.
@@ -274,6 +275,15 @@ impl Lifetime {
                 jwt::decode(std::str::from_utf8(bytes)?)?.claims
             }
             File::Token(_, Format::Cwt) | File::Archived(_, Format::Cwt, _) => cwt::decode(bytes)?.claims,
+            // They tell nothing of their own age, and have that of the token beside them.
+            File::Token(_, Format::Json) | File::Archived(_, Format::Json, _) => {
+                RawList::from_json(bytes)?;
+                return Ok(Self::default());
+            }
+            File::Token(_, Format::Cbor) | File::Archived(_, Format::Cbor, _) => {
+                RawList::from_cbor(bytes)?;
+                return Ok(Self::default());
+            }
             File::Aggregation(_) => {
                 Aggregation::from_json(bytes)?;
                 return Ok(Self::default());

@@ -119,7 +119,8 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
     }
     let list: ListId = id.parse().map_err(|_| no_such_list())?;
     let mut found = None;
-    for format in negotiate::formats(request.headers().get_all(header::ACCEPT)) {
+    let raw = negotiate::raw_format(request.headers().get_all(header::ACCEPT));
+    for format in raw.into_iter().chain(negotiate::formats(request.headers().get_all(header::ACCEPT))) {
         if let Some(token) = site.cache.read(&File::Token(list, format)).await? {
             found = Some((format, token));
             break;

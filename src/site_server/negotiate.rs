@@ -9,23 +9,29 @@ use std::str::FromStr;
 use actix_web::http::header::{HeaderValue, Quality, QualityItem};
 use mime::Mime;
 
-use crate::status_list::{cwt, jwt};
+use crate::status_list::{cwt, jwt, raw};
 
 /// The formats a list can be published in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Format {
     Jwt,
     Cwt,
+    /// Without a signature; only for those who ask for nothing else.
+    Json,
+    /// Without a signature; only for those who ask for nothing else.
+    Cbor,
 }
 
 impl Format {
-    /// In the order of preference where a client has none.
+    /// Those that are signed, in the order of preference where a client has none.
     pub(super) const ALL: [Self; 2] = [Self::Jwt, Self::Cwt];
 
     pub(super) const fn media_type(self) -> &'static str {
         match self {
             Self::Jwt => jwt::MEDIA_TYPE,
             Self::Cwt => cwt::MEDIA_TYPE,
+            Self::Json => raw::JSON_MEDIA_TYPE,
+            Self::Cbor => raw::CBOR_MEDIA_TYPE,
         }
     }
 
@@ -34,8 +40,16 @@ impl Format {
         match self {
             Self::Jwt => "jwt",
             Self::Cwt => "cwt",
+            Self::Json => "json",
+            Self::Cbor => "cbor",
         }
     }
+}
+
+/// The form without a signature that these values of `Accept` name, if they name nothing else.
+pub(super) fn raw_format<'a>(mut accept: impl Iterator<Item = &'a HeaderValue>) -> Option<Format> {
+    let (Some(only), None) = (accept.next(), accept.next()) else { return None };
+    [Format::Json, Format::Cbor].into_iter().find(|format| only == format.media_type())
 }
 
 /// A member of a list that does not follow the grammar.

@@ -14,6 +14,7 @@ pub mod cwt;
 mod index;
 pub mod jwt;
 pub mod lst;
+pub mod raw;
 mod reference;
 mod status;
 mod uri;
