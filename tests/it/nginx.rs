@@ -551,26 +551,26 @@ fn tls_has_http_2_and_nothing_older_than_tls_1_2() {
     let site = TestSite::open(folder.path(), "https://localhost/lists");
     let list = ListId::random();
     site.publish(list, IAT, EXP, true, true);
+    write(&site.storage().join("index.html"), b"<!doctype html>", IAT);
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.path().join("chain.pem"), folder.path().join("tls.pem"));
     write(&certificate, made.cert.pem().as_bytes(), IAT);
     write(&key, made.signing_key.serialize_pem().as_bytes(), IAT);
     let nginx = Nginx::start(&Settings { tls: Some((&certificate, &key)), ..Settings::new(site.storage()) });
-    let curl = |more: &[&str]| {
+    let curl = |path: &str, more: &[&str]| {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "-D", "-", "-o", "/dev/null", "-w", "version %{http_version}\n", "--cacert"])
-            .arg(&certificate);
-        curl.args(more).arg(format!("https://localhost:{}/lists/{list}", nginx.public.port()));
+        curl.args(["-sS", "-D", "-", "-o", "/dev/null", "-w", "version %{http_version}\n", "--cacert"]);
+        curl.arg(&certificate).args(more).arg(format!("https://localhost:{}{path}", nginx.public.port()));
         let resolve = format!("localhost:{}:127.0.0.1", nginx.public.port());
         let output = curl.args(["--resolve", &resolve]).output().expect("curl is missing: run scripts/test");
-        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+        (output.status.success(), String::from_utf8(output.stdout).unwrap().to_lowercase())
     };
     for (versions, http) in [(["--http2", "--tlsv1.3"], "2"), (["--http1.1", "--tlsv1.2"], "1.1")] {
-        let (success, head) = curl(&versions);
+        let (success, head) = curl(&format!("/lists/{list}"), &versions);
         assert!(success && head.contains(&format!("version {http}\n")), "{head}");
-        let head = head.to_lowercase();
         assert!(head.contains("content-type: application/statuslist+jwt"), "{head}");
-        assert!(head.contains("strict-transport-security: max-age=63072000"), "{head}");
+        let (success, head) = curl("/", &versions);
+        assert!(success && head.contains("strict-transport-security: max-age=63072000"), "{head}");
     }
-    assert!(!curl(&["--tlsv1.0", "--tls-max", "1.1"]).0, "TLS 1.1 is refused");
+    assert!(!curl("/", &["--tlsv1.0", "--tls-max", "1.1"]).0, "TLS 1.1 is refused");
 }
