@@ -2,6 +2,7 @@
 
 mod check;
 mod first_minute;
+mod healthcheck;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,8 @@ enum Command {
     GenerateKey(GenerateKey),
     /// Look up one status as a Relying Party does: fetch, verify, judge. Exits with 0 valid, 1 not valid, 2 could not tell
     Check(check::Arguments),
+    /// Ask the running service of these settings whether it is alive. Exits with 0 if it is, with 1 if not
+    Healthcheck,
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
     HashKey(HashKey),
 }
@@ -95,6 +98,7 @@ impl Cli {
             Command::Publish(Publish { once: _ }) => publish_once(self.config.as_deref()),
             Command::CheckConfig => check_config(self.config.as_deref()),
             Command::GenerateKey(key) => generate_key(&key),
+            Command::Healthcheck => healthcheck::run(&load(self.config.as_deref())?.0),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
         }
