@@ -2,6 +2,7 @@
 
 mod check;
 mod first_minute;
+mod healthcheck;
 mod retire;
 mod store;
 
@@ -58,6 +59,8 @@ enum Command {
     Retire(retire::Retire),
     /// End the allocation from all lists that a pool has now, for example after the store was restored by hand
     Seal(store::Seal),
+    /// Ask the running service of these settings whether it is alive. Exits with 0 if it is, with 1 if not
+    Healthcheck,
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
     HashKey(HashKey),
 }
@@ -107,6 +110,7 @@ impl Cli {
             Command::Retire(retire) => retire.run(),
             Command::Seal(seal) => seal.run(&settings()?),
             Command::GenerateKey(key) => generate_key(&key),
+            Command::Healthcheck => healthcheck::run(&settings()?.load()?),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
         }

@@ -11,6 +11,7 @@
 //! | `{both}` | a list published as JWT, compressed JWT and CWT |
 //! | `{BOTH}` | its id in capitals |
 //! | `{jwt}`, `{cwt}` | a list published in this format only; the JWT has no compressed form |
+//! | `{raw}` | a list published as JWT, and without a signature as [`RAW_JSON`] and [`RAW_CBOR`] |
 //! | `{torn}` | a list published as JWT, whose compressed form is of the next publication |
 //! | `{expired}` | a list published in all forms, whose tokens have expired |
 //! | `{gone}` | a list that was retired: it has no tokens, but an empty file `<list id>.gone` |
@@ -58,6 +59,10 @@ pub(crate) enum Body {
     /// The compressed form of the next publication.
     NextGzippedJwt,
     Cwt,
+    /// The list without a signature.
+    RawJson,
+    /// The same in CBOR.
+    RawCbor,
     Json,
     /// A problem with this code.
     Problem(&'static str),
@@ -66,6 +71,11 @@ pub(crate) enum Body {
     /// None: the client has the content that has this name among the words above.
     Unchanged(&'static str),
 }
+
+/// A list of 16 entries ("Status List in JSON Format").
+pub(crate) const RAW_JSON: &[u8] = br#"{"bits":1,"lst":"eNrbuRgAAhcBXQ"}"#;
+/// The same ("Status List in CBOR Format").
+pub(crate) const RAW_CBOR: &[u8] = b"\xa2\x64bits\x01\x63lst\x4a\x78\xda\xdb\xb9\x18\x00\x02\x17\x01\x5d";
 
 /// A server over a folder with what the words stand for.
 pub(crate) trait Subject {
@@ -174,6 +184,8 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
     if let Some(media_type) = match row.body {
         Body::Jwt | Body::GzippedJwt | Body::NextGzippedJwt => Some("application/statuslist+jwt"),
         Body::Cwt => Some("application/statuslist+cwt"),
+        Body::RawJson => Some("application/statuslist+json"),
+        Body::RawCbor => Some("application/statuslist+cbor"),
         Body::Json => Some("application/json"),
         Body::Problem(_) => Some("application/problem+json"),
         Body::Preflight | Body::Unchanged(_) => None,
@@ -182,7 +194,7 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
         assert_eq!(header("x-content-type-options"), Some("nosniff"));
     }
     assert_eq!(header("content-encoding"), gzipped.then_some("gzip"));
-    if gzipped || matches!(row.body, Body::Jwt | Body::Cwt | Body::Json) {
+    if gzipped || matches!(row.body, Body::Jwt | Body::Cwt | Body::RawJson | Body::RawCbor | Body::Json) {
         let modified = if row.body == Body::NextGzippedJwt { "{next}" } else { "{modified}" };
         assert_eq!(header("accept-ranges"), Some("none"));
         assert_eq!(header("last-modified"), Some(words.fill_in(modified).as_str()));
@@ -205,6 +217,8 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
             about(subject.sub_of_jwt(&plain));
         }
         Body::Cwt => about(subject.sub_of_cwt(&body)),
+        Body::RawJson => assert_eq!(body, RAW_JSON),
+        Body::RawCbor => assert_eq!(body, RAW_CBOR),
         Body::Json => assert!(serde_json::from_slice::<Value>(&body).unwrap().is_object()),
         Body::Unchanged(etag) => {
             assert!(body.is_empty());
@@ -255,7 +269,7 @@ impl Row {
     }
 }
 
-use Body::{Cwt, GzippedJwt, Json, Jwt, NextGzippedJwt, Preflight, Problem, Unchanged};
+use Body::{Cwt, GzippedJwt, Json, Jwt, NextGzippedJwt, Preflight, Problem, RawCbor, RawJson, Unchanged};
 
 const JWT: (&str, &str) = ("Accept", "application/statuslist+jwt");
 const CWT: (&str, &str) = ("Accept", "application/statuslist+cwt");
@@ -305,6 +319,16 @@ pub(crate) const ROWS: &[Row] = &[
     row("CWT asked for, only JWT there", "GET", "/{jwt}", &[CWT], 200, Jwt),
     row("JWT asked for, only CWT there", "GET", "/{cwt}", &[JWT], 200, Cwt),
     row("JSON asked for, only JWT there", "GET", "/{jwt}", &[("Accept", "application/did+ld+json, application/json")], 200, Jwt),
+    // Without a signature, only for those who ask for nothing else.
+    row("raw JSON", "GET", "/{raw}", &[("Accept", "application/statuslist+json")], 200, RawJson),
+    row("raw CBOR", "GET", "/{raw}", &[("Accept", "application/statuslist+cbor")], 200, RawCbor),
+    row("raw JSON, HEAD", "HEAD", "/{raw}", &[("Accept", "application/statuslist+json")], 200, RawJson),
+    row("raw JSON or a token", "GET", "/{raw}", &[("Accept", "application/statuslist+json, application/statuslist+jwt;q=0.1")], 200, Jwt),
+    row("anything, raw forms there", "GET", "/{raw}", &[("Accept", "*/*")], 200, Jwt),
+    row("raw JSON that is not there", "GET", "/{both}", &[("Accept", "application/statuslist+json")], 406, Problem("NOT_ACCEPTABLE")),
+    row("raw CBOR that is not there, one format there", "GET", "/{cwt}", &[("Accept", "application/statuslist+cbor")], 200, Cwt),
+    row("raw JSON of no list", "GET", "/{unknown}", &[("Accept", "application/statuslist+json")], 404, Problem("NO_SUCH_LIST")),
+    row("raw JSON of a retired list", "GET", "/{gone}", &[("Accept", "application/statuslist+json")], 410, Problem("GONE")),
     row("Accept that is none", "GET", "/{both}", &[("Accept", "statuslist+cwt")], 200, Jwt),
     row("Accept of older Java", "GET", "/{both}", &[("Accept", "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2")], 200, Jwt),
     // Codings (RFC 9110, "Accept-Encoding").

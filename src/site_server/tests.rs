@@ -17,7 +17,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::expectations::{ROWS, Reply, Subject, Words, check};
+use super::expectations::{RAW_CBOR, RAW_JSON, ROWS, Reply, Subject, Words, check};
 use serde_json::{Value, json};
 
 use super::*;
@@ -108,6 +108,8 @@ impl Site {
                 Format::Cwt => {
                     self.write(format!("{list}.cwt"), &self.signer.sign_cwt(&claims).unwrap(), iat)
                 }
+                Format::Json => self.write(format!("{list}.json"), RAW_JSON, iat),
+                Format::Cbor => self.write(format!("{list}.cbor"), RAW_CBOR, iat),
             }
         }
     }
@@ -169,12 +171,13 @@ struct Expected {
 
 impl Expected {
     fn publish(site: Site) -> Self {
-        let [both, jwt, cwt, torn, expired, gone, unknown] = std::array::from_fn(|_| ListId::random());
+        let [both, jwt, cwt, raw, torn, expired, gone, unknown] = std::array::from_fn(|_| ListId::random());
         let iat = NOW - 10;
         site.publish(both, iat, &Format::ALL);
         site.publish(jwt, iat, &[Format::Jwt]);
         fs::remove_file(site.folder.path().join(format!("{jwt}.jwt.gz"))).unwrap();
         site.publish(cwt, iat, &[Format::Cwt]);
+        site.publish(raw, iat, &[Format::Jwt, Format::Json, Format::Cbor]);
         site.publish(torn, iat, &[Format::Jwt]);
         let next = site.signer.sign_jwt(&site.claims(torn, iat + 1, None)).unwrap();
         site.write(format!("{torn}.jwt.gz"), &gzip(next.as_bytes()), iat + 1);
@@ -195,8 +198,8 @@ impl Expected {
             ("{pool}", "demo".to_owned()),
             ("{BOTH}", both.to_string().to_uppercase()),
         ];
-        let lists = [both, jwt, cwt, torn, expired, gone, unknown].map(|list| list.to_string());
-        let names = ["{both}", "{jwt}", "{cwt}", "{torn}", "{expired}", "{gone}", "{unknown}"];
+        let lists = [both, jwt, cwt, raw, torn, expired, gone, unknown].map(|list| list.to_string());
+        let names = ["{both}", "{jwt}", "{cwt}", "{raw}", "{torn}", "{expired}", "{gone}", "{unknown}"];
         words.extend(names.into_iter().zip(lists));
         Self { site, words: Words(words) }
     }

@@ -209,3 +209,29 @@ fn publish_once_rebuilds_a_deleted_site() {
     });
     assert_eq!(tokens.count(), 3);
 }
+
+#[test]
+fn healthcheck_tells_whether_the_service_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let check = || {
+        let mut command = Command::new(PROGRAM);
+        command.env("STATUSLIST__SERVER__LISTEN", format!("0.0.0.0:{port}"));
+        command
+            .env("HTTP_PROXY", "http://192.0.2.1:1")
+            .arg("healthcheck")
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
+    let nobody = check();
+    assert_eq!(nobody.status.code(), Some(1), "{}", text(&nobody));
+    assert!(text(&nobody).contains(&format!("http://127.0.0.1:{port}/health/live")), "{}", text(&nobody));
+
+    let settings = "status-list-pools: { p: { api-key: x } }";
+    let command = crate::support::process::command(folder.path(), port, settings);
+    let process = Process::start(command, folder.path(), port);
+    assert_eq!(check().status.code(), Some(0), "{}", text(&check()));
+    process.kill();
+    assert_eq!(check().status.code(), Some(1));
+}

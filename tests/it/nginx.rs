@@ -13,7 +13,7 @@ use statuslist::clock::Clock;
 use statuslist::status_list::{ListId, cwt, jwt};
 use tempfile::TempDir;
 
-use self::expectations::{Body, ROWS, Reply, Row, Subject, Words, check};
+use self::expectations::{Body, RAW_CBOR, RAW_JSON, ROWS, Reply, Row, Subject, Words, check};
 use crate::support::app::TestApp;
 use crate::support::eventually;
 use crate::support::nginx::{Nginx, Settings};
@@ -42,11 +42,14 @@ impl Served {
     fn start(base: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let site = TestSite::open(folder.path(), &format!("https://status.example{base}"));
-        let [both, jwt, cwt, torn, expired, gone, unknown] = std::array::from_fn(|_| ListId::random());
+        let [both, jwt, cwt, raw, torn, expired, gone, unknown] = std::array::from_fn(|_| ListId::random());
         site.publish(both, IAT, EXP, true, true);
         site.publish(jwt, IAT, EXP, true, false);
         fs::remove_file(site.path(jwt, "jwt.gz")).unwrap();
         site.publish(cwt, IAT, EXP, false, true);
+        site.publish(raw, IAT, EXP, true, false);
+        write(&site.path(raw, "json"), RAW_JSON, IAT);
+        write(&site.path(raw, "cbor"), RAW_CBOR, IAT);
         // As after a crash between the two renamings.
         site.publish(torn, IAT, EXP, true, false);
         let before = fs::read(site.path(torn, "jwt")).unwrap();
@@ -80,8 +83,8 @@ impl Served {
             words[4].1, "Tue, 14 Nov 2023 22:13:20 GMT",
             "the time of a file is the `iat` of its token"
         );
-        let lists = [both, jwt, cwt, torn, expired, gone, unknown].map(|list| list.to_string());
-        let names = ["{both}", "{jwt}", "{cwt}", "{torn}", "{expired}", "{gone}", "{unknown}"];
+        let lists = [both, jwt, cwt, raw, torn, expired, gone, unknown].map(|list| list.to_string());
+        let names = ["{both}", "{jwt}", "{cwt}", "{raw}", "{torn}", "{expired}", "{gone}", "{unknown}"];
         words.extend(names.into_iter().zip(lists));
         Self { nginx, base, site, words: Words(words), _folder: folder }
     }
@@ -551,26 +554,26 @@ fn tls_has_http_2_and_nothing_older_than_tls_1_2() {
     let site = TestSite::open(folder.path(), "https://localhost/lists");
     let list = ListId::random();
     site.publish(list, IAT, EXP, true, true);
+    write(&site.storage().join("index.html"), b"<!doctype html>", IAT);
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.path().join("chain.pem"), folder.path().join("tls.pem"));
     write(&certificate, made.cert.pem().as_bytes(), IAT);
     write(&key, made.signing_key.serialize_pem().as_bytes(), IAT);
     let nginx = Nginx::start(&Settings { tls: Some((&certificate, &key)), ..Settings::new(site.storage()) });
-    let curl = |more: &[&str]| {
+    let curl = |path: &str, more: &[&str]| {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "-D", "-", "-o", "/dev/null", "-w", "version %{http_version}\n", "--cacert"])
-            .arg(&certificate);
-        curl.args(more).arg(format!("https://localhost:{}/lists/{list}", nginx.public.port()));
+        curl.args(["-sS", "-D", "-", "-o", "/dev/null", "-w", "version %{http_version}\n", "--cacert"]);
+        curl.arg(&certificate).args(more).arg(format!("https://localhost:{}{path}", nginx.public.port()));
         let resolve = format!("localhost:{}:127.0.0.1", nginx.public.port());
         let output = curl.args(["--resolve", &resolve]).output().expect("curl is missing: run scripts/test");
-        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+        (output.status.success(), String::from_utf8(output.stdout).unwrap().to_lowercase())
     };
     for (versions, http) in [(["--http2", "--tlsv1.3"], "2"), (["--http1.1", "--tlsv1.2"], "1.1")] {
-        let (success, head) = curl(&versions);
+        let (success, head) = curl(&format!("/lists/{list}"), &versions);
         assert!(success && head.contains(&format!("version {http}\n")), "{head}");
-        let head = head.to_lowercase();
         assert!(head.contains("content-type: application/statuslist+jwt"), "{head}");
-        assert!(head.contains("strict-transport-security: max-age=63072000"), "{head}");
+        let (success, head) = curl("/", &versions);
+        assert!(success && head.contains("strict-transport-security: max-age=63072000"), "{head}");
     }
-    assert!(!curl(&["--tlsv1.0", "--tls-max", "1.1"]).0, "TLS 1.1 is refused");
+    assert!(!curl("/", &["--tlsv1.0", "--tls-max", "1.1"]).0, "TLS 1.1 is refused");
 }
