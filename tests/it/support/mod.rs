@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod app;
+pub(crate) mod disk;
 pub(crate) mod process;
 pub(crate) mod relying_party;
 
