@@ -8,6 +8,7 @@ mod cli;
 mod crash;
 mod disk_full;
 mod explorer;
+mod instances;
 mod interop;
 mod power_cut;
 mod publish;

@@ -2,8 +2,12 @@
 
 pub(crate) mod app;
 pub(crate) mod disk;
+pub(crate) mod fleet;
+pub(crate) mod k6;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod relying_party;
+pub(crate) mod told;
 
 use std::time::{Duration, Instant};
 

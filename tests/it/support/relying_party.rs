@@ -38,6 +38,15 @@ impl List {
         Ok(Self { claims, array })
     }
 
+    pub(crate) fn iat(&self) -> u64 {
+        self.claims["iat"].as_u64().unwrap()
+    }
+
+    /// The packed statuses.
+    pub(crate) fn array(&self) -> &[u8] {
+        &self.array
+    }
+
     /// The status at `idx`: least significant bits first.
     pub(crate) fn status(&self, idx: u64) -> u8 {
         let bits = self.claims["status_list"]["bits"].as_u64().unwrap();
