@@ -7,6 +7,7 @@ mod api;
 mod cli;
 mod crash;
 mod disk_full;
+mod everysec;
 mod explorer;
 mod instances;
 mod interop;
