@@ -13,5 +13,6 @@ mod instances;
 mod interop;
 mod power_cut;
 mod publish;
+mod redis_down;
 mod restart;
 mod support;
