@@ -13,6 +13,7 @@ mod instances;
 mod interop;
 mod power_cut;
 mod publish;
+mod publish_role;
 mod redis_down;
 mod restart;
 mod support;
