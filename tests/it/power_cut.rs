@@ -5,59 +5,15 @@
 //! The disk is a loop-mounted ext4 image, which only root can mount. Elsewhere than in CI the test says so and passes.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::app::Reference;
+use crate::support::disk::{Disk, can_mount, sh};
 use crate::support::eventually;
 use crate::support::process::{Process, command, free_port};
-
-/// An ext4 file system in a file.
-struct Disk {
-    image: PathBuf,
-    mounted: PathBuf,
-}
-
-impl Disk {
-    fn new(folder: &Path, name: &str) -> Self {
-        let image = folder.join(format!("{name}.img"));
-        std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
-        sh(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
-        Self::mount(image, folder.join(name))
-    }
-
-    fn mount(image: PathBuf, mounted: PathBuf) -> Self {
-        std::fs::create_dir_all(&mounted).unwrap();
-        sh(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted));
-        Self { image, mounted }
-    }
-
-    /// What would be left after the power failed at this moment, mounted as it would be at the next start.
-    fn after_power_cut(&self, folder: &Path, name: &str) -> Self {
-        let copy = folder.join(format!("{name}.img"));
-        std::fs::copy(&self.image, &copy).unwrap();
-        Self::mount(copy, folder.join(name))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.mounted).status();
-    }
-}
-
-fn sh(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    id.stdout == b"0\n"
-}
 
 /// How many references came twice and how many acknowledged updates were gone after a power cut.
 async fn repeated_and_lost(synchronous: &str, marks: bool) -> (usize, usize) {
@@ -119,9 +75,7 @@ async fn references(client: &Client, port: u16, amount: usize) -> Vec<Reference>
 
 #[tokio::test]
 async fn a_power_cut_loses_nothing_that_was_acknowledged_but_would_without_fsync() {
-    if !is_root() {
-        assert!(std::env::var_os("CI").is_none(), "this test mounts a file system: CI must run it as root");
-        println!("skipped: a_power_cut_loses_nothing… needs root to mount a file system");
+    if !can_mount() {
         return;
     }
     // The fsync alone is enough.

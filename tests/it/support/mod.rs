@@ -1,11 +1,15 @@
 //! What the tests share.
 
 pub(crate) mod app;
+pub(crate) mod disk;
+pub(crate) mod fleet;
+pub(crate) mod k6;
 pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod relying_party;
 pub(crate) mod site;
+pub(crate) mod told;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};

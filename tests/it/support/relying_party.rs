@@ -96,6 +96,15 @@ impl List {
         Ok(Self { claims: Value::Null, iat, bits, array: inflate(zlib)? })
     }
 
+    pub(crate) fn iat(&self) -> u64 {
+        self.claims["iat"].as_u64().unwrap()
+    }
+
+    /// The packed statuses.
+    pub(crate) fn array(&self) -> &[u8] {
+        &self.array
+    }
+
     /// The status at `idx`: least significant bits first.
     pub(crate) fn status(&self, idx: u64) -> u8 {
         let bit = idx * self.bits;

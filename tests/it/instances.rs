@@ -1,0 +1,236 @@
+//! Three instances on one Redis, and kill -9 of instances and of Redis under load by k6: no reference twice, no acknowledged
+//! update lost, no file that does not verify, and publishing that goes on. `STATUSLIST_TEST_KILLS` says how often each is
+//! killed.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+
+use crate::support::app::Reference;
+use crate::support::eventually;
+use crate::support::fleet::{Instance, Issuer, PUBLIC_URL, on_redis, publisher, shared, signer};
+use crate::support::k6::K6;
+use crate::support::process::pause;
+use crate::support::redis::RedisServer;
+use crate::support::relying_party::{List, jwks, published};
+use crate::support::told::Told;
+
+const INSTANCES: usize = 3;
+const CLIENTS: usize = 12;
+const BEAT: Duration = Duration::from_secs(1);
+/// For how long the right to publish outlives its holder.
+const LEASE: Duration = Duration::from_secs(12);
+
+/// Stops the reader when dropped, so that a failed test ends.
+#[derive(Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn kills_of_instances_and_of_redis_lose_nothing_repeat_nothing_and_stop_nobody() {
+    let kills = std::env::var_os("STATUSLIST_TEST_KILLS");
+    let kills: u64 = kills.map_or(20, |kills| kills.to_str().unwrap().parse().unwrap());
+    let begun = Instant::now();
+    let folder = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start();
+    let settings = settings(folder.path(), &redis);
+    let instances: Vec<_> =
+        (0..INSTANCES).map(|n| Instance::start(folder.path(), &n.to_string(), &settings)).collect();
+    let issuers: Vec<_> = instances.iter().map(Instance::issuer).collect();
+    for issuer in &issuers {
+        issuer.references("free", 1).await;
+        issuer.references("final", 1).await;
+    }
+    let urls: Vec<_> = instances.iter().map(Instance::url).collect();
+    let environment = [
+        ("INSTANCES", urls.join(" ")),
+        ("PUBLIC_URL", PUBLIC_URL.to_owned()),
+        ("CLIENTS", CLIENTS.to_string()),
+    ];
+    let load = K6::start("instances.js", folder.path(), &environment);
+    let stop = Stop::default();
+    let reader = tokio::task::spawn_blocking({
+        let (folder, stop) = (folder.path().to_owned(), Arc::clone(&stop.0));
+        move || read_site(&folder, &stop)
+    });
+    // Two killers that know nothing of each other, so that everything is cut in every state, starts included.
+    let of_instances = tokio::task::spawn_blocking(move || kill_instances(instances, kills));
+    let of_redis = tokio::task::spawn_blocking(move || kill_redis(redis, kills));
+    let killed = AtomicBool::new(false);
+    let killing = async {
+        let left = (of_instances.await.unwrap(), of_redis.await.unwrap());
+        killed.store(true, Ordering::SeqCst);
+        left
+    };
+    let ((mut instances, redis), slowest) = tokio::join!(killing, probe(folder.path(), &issuers, &killed));
+    instances.iter_mut().for_each(Instance::start_again);
+    assert!(slowest < LEASE + Duration::from_secs(5), "publishing stood still for {slowest:?}");
+
+    let taken_over = lose_the_publisher(folder.path(), &mut instances, &redis).await;
+    let told = Told::read(&load.stop());
+    instances.iter_mut().for_each(Instance::start_again);
+
+    let duplicates = told.duplicates();
+    let lost_from_files = told.lost_from_files(folder.path(), LEASE + Duration::from_secs(5)).await;
+    let lost = told.lost_from_store(&issuers).await;
+    drop(stop);
+    let tokens_read = reader.await.unwrap();
+    println!(
+        "{kills} kills of instances, {kills} of Redis: {} references of {} lists, {duplicates} duplicates; {} acknowledged \
+         updates of {} references, {lost} lost ({} of unknown fate); {tokens_read} tokens read; at most {slowest:?} from \
+         update to file, {taken_over:?} when the publisher was lost; fence {}; {:?} in all",
+        told.references.len(),
+        told.lists.len(),
+        told.updates,
+        told.acknowledged.len(),
+        told.unknown.len(),
+        publisher(&redis, "free").1,
+        begun.elapsed(),
+    );
+    assert_eq!((duplicates, lost, lost_from_files), (0, 0, 0));
+    assert!(told.references.len() > 2000 && told.updates > 1000 && tokens_read > 100, "too little was done");
+}
+
+fn settings(folder: &Path, redis: &RedisServer) -> String {
+    let signer = signer(folder);
+    let pool = format!(
+        "api-key: x, size: 1600, update-interval: {}s, open-lists: 2, prefetch: {{ capacity: 300 }}, {signer}",
+        BEAT.as_secs()
+    );
+    format!(
+        "{}{}status-list-pools: {{ free: {{ bits: 2, {pool} }}, final: {{ final-status: 1, {pool} }} }}",
+        on_redis(redis, "connections: 8"),
+        shared(folder),
+    )
+}
+
+/// A number below `below` that differs from one `n` to the next as if by chance, and not from run to run.
+fn varied(n: u64, below: u64) -> u64 {
+    let mixed = (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed ^ (mixed >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9) % below
+}
+
+fn kill_instances(mut instances: Vec<Instance>, kills: u64) -> Vec<Instance> {
+    for kill in 0..kills {
+        pause(Duration::from_millis(50 + varied(kill, 1100)));
+        let instance = &mut instances[usize::try_from(varied(kill + 1000, INSTANCES as u64)).unwrap()];
+        instance.kill();
+        // Now and then it is away for so long that another publishes meanwhile.
+        let away = if kill % 40 == 39 { LEASE + BEAT * 2 } else { Duration::ZERO };
+        pause(away + Duration::from_millis(varied(kill + 2000, 200)));
+        instances.iter_mut().for_each(Instance::start_again);
+    }
+    instances
+}
+
+fn kill_redis(mut redis: RedisServer, kills: u64) -> RedisServer {
+    for kill in 0..kills {
+        pause(Duration::from_millis(200 + varied(kill + 3000, 1100)));
+        redis.kill();
+        pause(Duration::from_millis(varied(kill + 4000, 200)));
+        redis.start_again();
+    }
+    redis
+}
+
+/// Changes one status again and again through any instance; answers the longest time from the acknowledgement to the file.
+async fn probe(folder: &Path, issuers: &[Issuer], stop: &AtomicBool) -> Duration {
+    let reference = issuers[0].references("free", 1).await.remove(0);
+    let mut slowest = Duration::ZERO;
+    for n in 1.. {
+        let value = u8::from(n % 2 == 1);
+        let mut turns = issuers.iter().cycle().skip(n % INSTANCES);
+        eventually("an acknowledgement", async || {
+            (turns.next()?.set(&reference, value).await? == StatusCode::NO_CONTENT).then_some(())
+        })
+        .await;
+        slowest = slowest.max(until_published(folder, &reference, value).await);
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    slowest
+}
+
+async fn until_published(folder: &Path, reference: &Reference, value: u8) -> Duration {
+    let begun = Instant::now();
+    eventually("an update to be published", async || {
+        (published(folder, &reference.uri).ok()?.status(reference.index) == value).then_some(())
+    })
+    .await;
+    begun.elapsed()
+}
+
+/// Kills the instance that publishes, for good; answers how long it took until another published an update.
+async fn lose_the_publisher(folder: &Path, instances: &mut [Instance], redis: &RedisServer) -> Duration {
+    let (holder, fence) = publisher(redis, "free");
+    let lost = instances.iter().position(|instance| instance.id() == holder).expect("an instance publishes");
+    let other = instances[(lost + 1) % INSTANCES].issuer();
+    let reference = other.references("free", 1).await.remove(0);
+    instances[lost].kill();
+    let begun = Instant::now();
+    eventually("an update", async || {
+        (other.set(&reference, 1).await? == StatusCode::NO_CONTENT).then_some(())
+    })
+    .await;
+    until_published(folder, &reference, 1).await;
+    let taken = begun.elapsed();
+    let (now_holder, now_fence) = publisher(redis, "free");
+    assert!(now_holder != holder && now_fence > fence, "{now_holder} {now_fence}");
+    assert!(taken < LEASE + Duration::from_secs(5), "nobody published for {taken:?}");
+    taken
+}
+
+/// Reads all files as nginx would, all the time: each must verify, none may be older than the one before it, and a final status
+/// stays. Answers how many different tokens there were.
+fn read_site(folder: &Path, stop: &AtomicBool) -> usize {
+    let mut latest: HashMap<PathBuf, (Vec<u8>, List)> = HashMap::new();
+    let mut tokens = 0;
+    while !stop.load(Ordering::SeqCst) {
+        for file in std::fs::read_dir(folder.join("public/lists")).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let Some((id, extension @ ("jwt" | "jwt.gz"))) = name.split_once('.') else { continue };
+            let bytes = std::fs::read(&path).unwrap();
+            if latest.get(&path).is_some_and(|(before, _)| *before == bytes) {
+                continue;
+            }
+            let token = if extension == "jwt" { bytes.clone() } else { inflated(&bytes) };
+            let token = String::from_utf8(token).unwrap();
+            let list = List::verify(&token, &format!("{PUBLIC_URL}/{id}"), &jwks(folder))
+                .unwrap_or_else(|error| panic!("{name} does not verify: {error}"));
+            if let Some((_, before)) = latest.get(&path) {
+                assert!(list.iat() > before.iat(), "iat of {name} from {} to {}", before.iat(), list.iat());
+                assert!(!is_final(&list) || keeps(before, &list), "{name} lost a final status");
+            }
+            latest.insert(path, (bytes, list));
+            tokens += 1;
+        }
+        pause(Duration::from_millis(10));
+    }
+    tokens
+}
+
+fn inflated(gzip: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(gzip), &mut bytes).unwrap();
+    bytes
+}
+
+fn is_final(list: &List) -> bool {
+    list.claims["status_list"]["aggregation_uri"] == format!("{PUBLIC_URL}/aggregation/final")
+}
+
+/// Whether every entry that was 1, the final status of lists with one bit, is so still.
+fn keeps(before: &List, now: &List) -> bool {
+    before.array().iter().zip(now.array()).all(|(before, now)| before & !now == 0)
+}

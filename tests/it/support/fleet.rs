@@ -1,0 +1,134 @@
+//! Several instances of the service on one Redis: real processes, each with a folder of its own, behind one `public-url`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use super::app::Reference;
+use super::eventually;
+use super::process::{PROGRAM, Process, command, free_port};
+use super::redis::RedisServer;
+
+/// Where all instances say that the lists are; nobody listens there.
+pub(crate) const PUBLIC_URL: &str = "http://status.example/lists";
+
+/// One instance, which can be killed and started again as the same one.
+pub(crate) struct Instance {
+    folder: PathBuf,
+    port: u16,
+    settings: String,
+    process: Option<Process>,
+}
+
+impl Instance {
+    /// The instance `name`, with everything that is its own in a folder of that name. `settings` say the rest.
+    pub(crate) fn start(folder: &Path, name: &str, settings: &str) -> Self {
+        let folder = folder.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut instance = Self { folder, port: free_port(), settings: settings.to_owned(), process: None };
+        instance.start_again();
+        instance
+    }
+
+    /// Starts it, unless it runs. One that ended by itself, because Redis went away while it started, is started again as well,
+    /// as whatever supervises it would.
+    pub(crate) fn start_again(&mut self) {
+        if self.process.as_mut().is_none_or(Process::has_ended) {
+            let mut command = command(&self.folder, self.port, &self.settings);
+            command.env("STATUSLIST__PUBLIC_URL", PUBLIC_URL);
+            self.process = Some(Process::start(command, &self.folder, self.port));
+        }
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// A client of this instance.
+    pub(crate) fn issuer(&self) -> Issuer {
+        let client = Client::builder().timeout(Duration::from_secs(15)).build().unwrap();
+        Issuer { client, url: self.url() }
+    }
+
+    /// Its name in the store.
+    pub(crate) fn id(&self) -> String {
+        let id = std::fs::read_to_string(self.folder.join("data/instance/id")).unwrap();
+        id.trim().to_owned()
+    }
+
+    /// Where its own files are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// A client of one instance, with the API key `x` that all pools of these tests have.
+#[derive(Clone)]
+pub(crate) struct Issuer {
+    client: Client,
+    url: String,
+}
+
+impl Issuer {
+    /// Asks until there are references.
+    pub(crate) async fn references(&self, pool: &str, amount: usize) -> Vec<Reference> {
+        eventually("references", async || {
+            let url = format!("{}/pools/{pool}/new-references?amount={amount}", self.url);
+            let answer = self.client.post(url).header("X-Api-Key", "x").send().await.ok()?;
+            let body: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+            serde_json::from_value(body["references"].clone()).ok()
+        })
+        .await
+    }
+
+    /// Sets a status; `None` if no answer came.
+    pub(crate) async fn set(&self, reference: &Reference, value: u8) -> Option<StatusCode> {
+        let body = json!({ "uri": reference.uri, "index": reference.index, "value": value }).to_string();
+        let request = self.client.patch(format!("{}/status-lists/update", self.url)).header("X-Api-Key", "x");
+        let answer = request.header("Content-Type", "application/json").body(body).send().await.ok()?;
+        Some(answer.status())
+    }
+
+    /// The status that the store has, if it has the list.
+    pub(crate) async fn stored(&self, pool: &str, reference: &Reference) -> Option<u64> {
+        let list = reference.uri.rsplit('/').next().unwrap();
+        let url = format!("{}/pools/{pool}/lists/{list}/statuses/{}", self.url, reference.index);
+        let answer = self.client.get(url).header("X-Api-Key", "x").send().await.unwrap();
+        assert!([StatusCode::OK, StatusCode::NOT_FOUND].contains(&answer.status()), "{answer:?}");
+        let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        body["value"].as_u64()
+    }
+}
+
+/// The settings that lead to `redis`; further keys of `redis:` can be given as the inside of a YAML flow mapping.
+pub(crate) fn on_redis(redis: &RedisServer, more: &str) -> String {
+    format!("storage-type: redis\nredis: {{ {}, {more} }}\n", redis.settings())
+}
+
+/// The settings by which instances share what they publish, below `folder`, and the key that signs it.
+pub(crate) fn shared(folder: &Path) -> String {
+    format!("storage-directory: {}\n", folder.join("public").display())
+}
+
+/// Makes a signing key and answers the `signer` of a pool that uses it.
+pub(crate) fn signer(folder: &Path) -> String {
+    let key = folder.join("signer.pem");
+    let made = std::process::Command::new(PROGRAM).arg("generate-key").arg(&key).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    format!("signer: {{ pem: {{ key: {} }} }}", key.display())
+}
+
+/// Which instance has the right to publish `pool`, and the number of that right.
+pub(crate) fn publisher(redis: &RedisServer, pool: &str) -> (String, u64) {
+    let key = format!("statuslist:{{{pool}}}");
+    (redis.cli(&["HGET", &key, "holder"]), redis.cli(&["HGET", &key, "fence"]).parse().unwrap())
+}
