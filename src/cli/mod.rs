@@ -98,7 +98,7 @@ impl Cli {
             Command::Publish(Publish { once: _ }) => publish_once(self.config.as_deref()),
             Command::CheckConfig => check_config(self.config.as_deref()),
             Command::GenerateKey(key) => generate_key(&key),
-            Command::Healthcheck => healthcheck::run(&load(self.config.as_deref())?.0),
+            Command::Healthcheck => Ok(healthcheck::run(&load(self.config.as_deref())?.0)),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
         }
