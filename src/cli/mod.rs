@@ -110,7 +110,7 @@ impl Cli {
             Command::Retire(retire) => retire.run(),
             Command::Seal(seal) => seal.run(&settings()?),
             Command::GenerateKey(key) => generate_key(&key),
-            Command::Healthcheck => healthcheck::run(&settings()?.load()?),
+            Command::Healthcheck => Ok(healthcheck::run(&settings()?.load()?)),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
         }
