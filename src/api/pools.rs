@@ -78,7 +78,7 @@ pub(super) async fn retire(
 
 /// Why references of a list may still be in credentials that are valid.
 fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp) -> Option<String> {
-    let Some(leased_at) = record.leased_at.map(Timestamp::from_millis) else { return None };
+    let leased_at = record.leased_at.map(Timestamp::from_millis)?;
     if record.retired {
         return None;
     }

@@ -54,9 +54,6 @@ impl Harness for SqliteHarness {
     }
 }
 
-#[path = "../../tests/it/support/redis.rs"]
-mod servers;
-
 /// The servers are shared by all tests, which have key prefixes of their own.
 static SERVER: LazyLock<servers::RedisServer> = LazyLock::new(servers::RedisServer::start);
 static SENTINELS: LazyLock<servers::Sentinels> =

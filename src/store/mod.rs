@@ -8,6 +8,9 @@
 mod contract;
 mod model;
 mod redis;
+#[cfg(test)]
+#[path = "../../tests/it/support/redis.rs"]
+mod servers;
 mod sqlite;
 
 pub use model::{

@@ -5,11 +5,7 @@ use crate::clock::Timestamp;
 use crate::config::{Config, StoreConfig};
 use crate::status_list::{Bits, Status, StatusSet};
 use crate::store::model::{InstanceId, StatusChange};
-
-#[path = "../../../tests/it/support/redis.rs"]
-mod servers;
-
-use servers::RedisServer;
+use crate::store::servers::RedisServer;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
