@@ -155,6 +155,15 @@ impl Drop for Nginx {
     }
 }
 
+/// Of the nginx that is tested: 1.22 is (1, 22).
+pub(crate) fn version() -> (u32, u32) {
+    let said =
+        Command::new(program()).arg("-v").output().expect("nginx is missing: run scripts/install-test-tools");
+    let said = String::from_utf8(said.stderr).unwrap();
+    let mut numbers = said.rsplit('/').next().unwrap().split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
 /// Debian puts it where the path of ordinary users does not lead.
 fn program() -> PathBuf {
     let sbin = Path::new("/usr/sbin/nginx");

@@ -1,0 +1,60 @@
+# Two images: the service, and nginx with the configuration of nginx/ over the files that the service publishes. Both run as
+# a user without rights, on a root that can be read-only. docker-compose.yml runs them together.
+#
+#   docker build --target statuslist -t statuslist .
+#   docker build --target nginx -t statuslist-nginx .
+
+FROM docker.io/library/rust:1-bookworm AS build
+WORKDIR /src
+# Dependencies first: they change rarely, and take most of the time. An empty program needs them all.
+COPY Cargo.toml Cargo.lock ./
+COPY benches benches
+# For builds without a network, with the registry's folder mounted: true.
+ARG CARGO_NET_OFFLINE=false
+RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+ && cargo build --release --locked --bin statuslist \
+ && rm -r src target/release/statuslist target/release/deps/*statuslist-*
+COPY config config
+COPY src src
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin statuslist
+
+
+FROM docker.io/library/debian:bookworm-slim AS statuslist
+# The folders of the volumes belong to the user, so that new volumes do.
+RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent statuslist \
+ && install -d -o statuslist -g statuslist /var/lib/statuslist /var/lib/statuslist/data /var/lib/statuslist/public/lists
+COPY --from=build /src/target/release/statuslist /usr/local/bin/statuslist
+USER 10001:10001
+WORKDIR /var/lib/statuslist
+# Only what a container has in common with every other; the rest is in docker-compose.yml.
+ENV STATUSLIST__SERVER__LISTEN=0.0.0.0:8090 \
+    STATUSLIST__LOG__FORMAT=json
+EXPOSE 8090
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["statuslist", "healthcheck"]
+# PID 1 handles SIGTERM itself: it finishes running requests and gives leased indices back.
+ENTRYPOINT ["statuslist"]
+CMD ["serve"]
+
+
+FROM docker.io/library/debian:bookworm-slim AS nginx
+# Debian's nginx: the version that the tests run with, and its security updates.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light && rm -rf /var/lib/apt/lists/*
+COPY nginx /etc/statuslist/nginx
+# A new volume takes its owner from the image that mounts it first, which may be this one: so the folder is the service's.
+# What a container has to have different: the service has a name, logs go to the container's output, and the write API must
+# be reachable from outside of the container. docker-compose.yml publishes it on the loopback only.
+RUN cd /etc/statuslist/nginx/conf.d && sed -i \
+      -e 's|server 127.0.0.1:8090;|server statuslist:8090;|' \
+      -e 's|listen 127.0.0.1:8091;|listen 8091;|' \
+      -e 's|/var/log/nginx/status_lists.log|/dev/stdout|' \
+      -e 's|/var/log/nginx/status_lists_api.log|/dev/stdout|' status_lists.conf \
+ && test "$(grep -c -e 'server statuslist:8090;' -e 'listen 8091;' -e 'access_log /dev/stdout' status_lists.conf)" = 4 \
+ && install -d -o 10001 -g 10001 /var/lib/statuslist/public/lists
+# The explorer page is served from the image, the lists from the volume.
+COPY public /var/lib/statuslist/public
+USER www-data:www-data
+EXPOSE 8080 8091
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080"]
+STOPSIGNAL SIGQUIT
+# What nginx writes besides logs goes to /tmp/, which can be a file system in memory.
+CMD ["nginx", "-p", "/tmp/", "-c", "/etc/statuslist/nginx/nginx.conf", "-g", "daemon off;"]
