@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::app::Reference;
 use super::eventually;
-use super::process::{PROGRAM, Process, command, free_port};
+use super::process::{PROGRAM, Process, command, free_port, log_path};
 use super::redis::RedisServer;
 
 /// Where all instances say that the lists are; nobody listens there.
@@ -71,6 +71,18 @@ impl Instance {
     }
 }
 
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(log_path(&self.folder)).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            let running = self.process.as_mut().is_some_and(|process| !process.has_ended());
+            eprintln!("{} (running: {running}):", self.folder.display());
+            lines[lines.len().saturating_sub(30)..].iter().for_each(|line| eprintln!("    {line}"));
+        }
+    }
+}
+
 /// A client of one instance, with the API key `x` that all pools of these tests have.
 #[derive(Clone)]
 pub(crate) struct Issuer {
@@ -81,13 +93,15 @@ pub(crate) struct Issuer {
 impl Issuer {
     /// Asks until there are references.
     pub(crate) async fn references(&self, pool: &str, amount: usize) -> Vec<Reference> {
-        eventually("references", async || {
-            let url = format!("{}/pools/{pool}/new-references?amount={amount}", self.url);
-            let answer = self.client.post(url).header("X-Api-Key", "x").send().await.ok()?;
-            let body: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
-            serde_json::from_value(body["references"].clone()).ok()
-        })
-        .await
+        eventually("references", async || self.try_references(pool, amount).await).await
+    }
+
+    /// Asks once.
+    pub(crate) async fn try_references(&self, pool: &str, amount: usize) -> Option<Vec<Reference>> {
+        let url = format!("{}/pools/{pool}/new-references?amount={amount}", self.url);
+        let answer = self.client.post(url).header("X-Api-Key", "x").send().await.ok()?;
+        let body: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+        serde_json::from_value(body["references"].clone()).ok()
     }
 
     /// Sets a status; `None` if no answer came.
@@ -114,7 +128,7 @@ pub(crate) fn on_redis(redis: &RedisServer, more: &str) -> String {
     format!("storage-type: redis\nredis: {{ {}, {more} }}\n", redis.settings())
 }
 
-/// The settings by which instances share what they publish, below `folder`, and the key that signs it.
+/// The settings by which instances publish into one folder, `public` below `folder`.
 pub(crate) fn shared(folder: &Path) -> String {
     format!("storage-directory: {}\n", folder.join("public").display())
 }
