@@ -15,4 +15,5 @@ mod power_cut;
 mod publish;
 mod restart;
 mod restore;
+mod sinks;
 mod support;

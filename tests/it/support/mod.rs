@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod relying_party;
+pub(crate) mod s3;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
