@@ -62,6 +62,7 @@ impl Lists {
             clock: clock.clone(),
             holder: holder(),
             role: PublishRole::Leader,
+            buckets: Vec::new(),
         };
         let metrics = Metrics::default().pool(&bench.pool.shape.id);
         let publisher = PoolPublisher::new(bench.pool.clone(), signer, metrics, parts);

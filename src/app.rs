@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result, anyhow, bail};
@@ -17,13 +18,16 @@ use crate::instance::Instance;
 use crate::keys;
 use crate::metrics::Metrics;
 use crate::pool::PoolId;
-use crate::publish::{NEXT_SECOND, Parts, PoolPublisher, Site, sweep};
+use crate::publish::{Bucket, NEXT_SECOND, Parts, PoolPublisher, Site, sweep};
 use crate::sign::{JwkSet, Signer};
 use crate::signals::Signals;
 use crate::site_server::SiteServer;
 use crate::stopper::{StopSwitch, Stopper, stopper};
 use crate::store::Store;
 use crate::update::Updater;
+
+/// How long publishing once waits for all uploads.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
 
 /// A service that is ready to run.
 pub struct App {
@@ -90,6 +94,8 @@ impl App {
             tracing::info!(leftovers, "removed files that a crash left behind");
         }
         refuse_forgotten_pools(&store, &config).await?;
+        let buckets = config.publish.sinks.iter().map(Bucket::open);
+        let buckets: Vec<_> = buckets.collect::<Result<_, _>>().context("cannot use publish.sinks")?;
         let metrics = Arc::new(Metrics::default());
         let key_directory = config.publish.key_directory.clone();
         let mut new_api_keys = BTreeMap::new();
@@ -111,6 +117,7 @@ impl App {
                 clock: clock.clone(),
                 holder: instance.id().clone(),
                 role: config.publish.role,
+                buckets: buckets.clone(),
             };
             let marks = instance.directory().join(format!("{id}.marks"));
             let marks = config.instance.marks.then(|| Marks::open(&marks)).transpose();
@@ -166,6 +173,9 @@ impl App {
                 // Lists that were signed within this second, by a service that has just stopped.
                 tokio::time::sleep(NEXT_SECOND).await;
             }
+            let (settled, owed) = pool.publisher.upload(&pool.signals, UPLOAD_PATIENCE).await;
+            published += settled;
+            failed += owed;
             pool.publisher.release().await;
         }
         Ok((published, failed))

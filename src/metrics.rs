@@ -23,6 +23,7 @@ pub struct Metrics {
     publish_failed: Family<Labels, Counter>,
     publish_refused: Family<Labels, Counter>,
     lists_behind: Family<Labels, Counter>,
+    sinks: Sinks,
     oldest_unpublished: Family<Labels, Gauge>,
     update_to_publish: Family<Labels, Histogram, fn() -> Histogram>,
 }
@@ -48,18 +49,45 @@ pub struct PoolMetrics {
     pub update_to_publish: Histogram,
     pool: PoolId,
     refused: Family<Labels, Counter>,
+    sinks: Sinks,
+}
+
+/// The metrics of one pool's uploads to one bucket.
+#[derive(Debug)]
+pub struct SinkMetrics {
+    /// Lists and documents uploaded.
+    pub uploaded: Counter,
+    /// Uploads that failed; tried again.
+    pub failed: Counter,
+    /// Age of the oldest upload that has not gone through yet, as the latest round left it.
+    pub oldest_owed: Gauge,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Sinks {
+    uploaded: Family<Labels, Counter>,
+    failed: Family<Labels, Counter>,
+    oldest_owed: Family<Labels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Labels {
     pool: String,
     check: Option<&'static str>,
+    sink: Option<String>,
+}
+
+impl Labels {
+    fn of(pool: &PoolId) -> Self {
+        Self { pool: pool.to_string(), check: None, sink: None }
+    }
 }
 
 impl EncodeLabelSet for Labels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
         [("pool", self.pool.as_str())].encode(encoder)?;
-        self.check.map_or(Ok(()), |check| [("check", check)].encode(encoder))
+        self.check.map_or(Ok(()), |check| [("check", check)].encode(&mut *encoder))?;
+        self.sink.as_deref().map_or(Ok(()), |sink| [("sink", sink)].encode(encoder))
     }
 }
 
@@ -84,6 +112,13 @@ impl Default for Metrics {
         let publish_refused = counter("publish_refused", "Publications that the gate refused, by check");
         let help = "Lists of which the store had lost leases: alarm on any increase";
         let lists_behind = counter("lists_behind", help);
+        let sinks = Sinks {
+            uploaded: counter("sink_uploaded", "Lists and documents uploaded to a bucket"),
+            failed: counter("sink_failed", "Uploads that failed and are tried again"),
+            oldest_owed: Family::default(),
+        };
+        let help = "Age of the oldest upload that has not gone through yet, at the latest round";
+        registry.register_with_unit("sink_oldest_owed", help, Unit::Seconds, sinks.oldest_owed.clone());
         let oldest_unpublished = Family::<Labels, Gauge>::default();
         let help = "Age of the oldest change that is not published yet, at the latest pass";
         registry.register_with_unit("oldest_unpublished", help, Unit::Seconds, oldest_unpublished.clone());
@@ -99,6 +134,7 @@ impl Default for Metrics {
             publish_failed,
             publish_refused,
             lists_behind,
+            sinks,
             oldest_unpublished,
             update_to_publish,
         }
@@ -108,7 +144,7 @@ impl Default for Metrics {
 impl Metrics {
     /// The handles of one pool.
     pub fn pool(&self, pool: &PoolId) -> Arc<PoolMetrics> {
-        let labels = Labels { pool: pool.to_string(), check: None };
+        let labels = Labels::of(pool);
         Arc::new(PoolMetrics {
             references_issued: self.references_issued.get_or_create_owned(&labels),
             buffer_underflows: self.buffer_underflows.get_or_create_owned(&labels),
@@ -120,6 +156,7 @@ impl Metrics {
             update_to_publish: self.update_to_publish.get_or_create_owned(&labels),
             pool: pool.clone(),
             refused: self.publish_refused.clone(),
+            sinks: self.sinks.clone(),
         })
     }
 
@@ -134,7 +171,17 @@ impl Metrics {
 impl PoolMetrics {
     /// The gate refused a publication for this reason.
     pub fn publish_refused(&self, check: &'static str) {
-        self.refused.get_or_create(&Labels { pool: self.pool.to_string(), check: Some(check) }).inc();
+        self.refused.get_or_create(&Labels { check: Some(check), ..Labels::of(&self.pool) }).inc();
+    }
+
+    /// The handles of this pool's uploads to one bucket.
+    pub fn sink(&self, sink: &str) -> SinkMetrics {
+        let labels = Labels { sink: Some(sink.to_owned()), ..Labels::of(&self.pool) };
+        SinkMetrics {
+            uploaded: self.sinks.uploaded.get_or_create_owned(&labels),
+            failed: self.sinks.failed.get_or_create_owned(&labels),
+            oldest_owed: self.sinks.oldest_owed.get_or_create_owned(&labels),
+        }
     }
 }
 
@@ -149,8 +196,11 @@ mod tests {
         pool.references_issued.inc_by(3);
         pool.publish_refused("final-status");
         pool.update_to_publish.observe(0.7);
+        pool.sink("s3://b/lists/").oldest_owed.set(7);
         let text = metrics.to_text();
         assert!(text.contains("statuslist_references_issued_total{pool=\"demo\"} 3"), "{text}");
+        let oldest = "statuslist_sink_oldest_owed_seconds{pool=\"demo\",sink=\"s3://b/lists/\"} 7";
+        assert!(text.contains(oldest), "{text}");
         assert!(
             text.contains("statuslist_publish_refused_total{pool=\"demo\",check=\"final-status\"} 1"),
             "{text}"

@@ -210,7 +210,7 @@ fn publish_once(settings: &Settings) -> Result<ExitCode> {
     bar.finish_and_clear();
     println!("published {published} lists");
     if failed > 0 {
-        bail!("{failed} lists could not be published; the log says why, their old tokens stay");
+        bail!("{failed} lists could not be published or uploaded; the log says why, their old tokens stay");
     }
     Ok(ExitCode::SUCCESS)
 }

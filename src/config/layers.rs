@@ -127,6 +127,11 @@ fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), Conf
 
 /// `api-key-file: /run/secrets/key` stands for `api-key` with the content of that file.
 fn read_secret_files(node: &mut Value, path: &str) -> Result<(), ConfigError> {
+    if let Value::Array(entries) = node {
+        let parent = path.trim_end_matches('.');
+        let mut entries = entries.iter_mut().enumerate();
+        return entries.try_for_each(|(n, entry)| read_secret_files(entry, &format!("{parent}[{n}].")));
+    }
     let Value::Object(map) = node else { return Ok(()) };
     for (key, value) in map.iter_mut() {
         read_secret_files(value, &format!("{path}{key}."))?;
@@ -158,7 +163,7 @@ fn read(tree: Value) -> Result<RawConfig, ConfigError> {
                 ConfigError::at(format!("{parent}{unknown}"), format!("there is no such setting{advice}"))
             }
             // What is wrong may be the secret itself, and messages end up in logs.
-            None if key.contains("api-key") || key.ends_with("password") => {
+            None if ["api-key", "password", "access-key"].iter().any(|secret| key.contains(secret)) => {
                 ConfigError::at(key, "must be a text; put it in quotes")
             }
             None => ConfigError::at(key, why),
@@ -262,6 +267,9 @@ mod tests {
         let error =
             merged("status-list-pools: { a: { api-key-file: /none } }", &[]).err().unwrap().to_string();
         assert!(error.contains("status-list-pools.a.api-key-file: cannot read /none"), "{error}");
+        let in_list = "publish: { sinks: [ { s3: { bucket: b, secret-access-key-file: /none } } ] }";
+        let error = merged(in_list, &[]).err().unwrap().to_string();
+        assert!(error.contains("publish.sinks[0].s3.secret-access-key-file: cannot read /none"), "{error}");
     }
 
     #[test]

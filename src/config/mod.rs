@@ -15,7 +15,7 @@ mod store;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use pools::{Formats, Lifetimes, OnUnderflow, PemFiles, PoolConfig, Precreation, Prefetch, SignerConfig};
-pub use publish::{PublishConfig, PublishRole};
+pub use publish::{PublishConfig, PublishRole, S3Config, S3Credentials};
 pub use server::{LogFormat, ServerConfig};
 pub use store::{Persistence, RedisAddress, RedisConfig, RedisTarget, StoreConfig, Synchronous};
 
@@ -119,6 +119,7 @@ impl Config {
             storage_directory: raw.storage_directory,
             key_directory: raw.key_directory,
             role: raw.publish.role.into(),
+            sinks: S3Config::check_all(raw.publish.sinks, &mut warnings)?,
         };
         let store = StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis, &mut warnings)?;
         let instance = InstanceConfig { directory: raw.instance_directory, marks: raw.high_water_marks };

@@ -1,9 +1,11 @@
-//! Where the publisher reads keys and writes files.
+//! Where the publisher reads keys, writes files, and uploads them to.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::raw::RawPublishRole;
+use secrecy::SecretString;
+
+use super::raw::{RawPublishRole, RawS3, RawSink};
 use super::{ConfigError, InstanceConfig, PoolConfig, StoreConfig};
 use crate::pool::PoolId;
 
@@ -16,6 +18,38 @@ pub struct PublishConfig {
     pub key_directory: PathBuf,
     /// This instance's part in the publishing.
     pub role: PublishRole,
+    /// Where the published files go besides.
+    pub sinks: Vec<S3Config>,
+}
+
+/// A bucket of an S3-compatible storage.
+#[derive(Clone, Debug)]
+pub struct S3Config {
+    /// Its name.
+    pub bucket: String,
+    /// What each key begins with; empty, or with `/` at its end.
+    pub prefix: String,
+    /// `None`: the environment's, or us-east-1.
+    pub region: Option<String>,
+    /// `None`: that of AWS.
+    pub endpoint: Option<String>,
+    /// `None`: those of the environment or of the machine's role.
+    pub credentials: Option<S3Credentials>,
+    /// Whether connections may be without TLS.
+    pub allow_http: bool,
+    /// `None`: as long as a beat.
+    pub cache_control: Option<String>,
+    /// Whether an object is replaced only if it is still the one that was looked at.
+    pub conditional_put: bool,
+}
+
+/// What requests are signed with.
+#[derive(Clone, Debug)]
+pub struct S3Credentials {
+    /// Says which key; not secret.
+    pub access_key_id: String,
+    /// Never shown.
+    pub secret_access_key: SecretString,
 }
 
 /// What an instance has to do with publishing, where several share a store.
@@ -79,9 +113,130 @@ impl From<RawPublishRole> for PublishRole {
     }
 }
 
+impl S3Config {
+    pub(super) fn check_all(raw: Vec<RawSink>, warnings: &mut Vec<String>) -> Result<Vec<Self>, ConfigError> {
+        let mut sinks: Vec<Self> = Vec::with_capacity(raw.len());
+        for (n, RawSink::S3(raw)) in raw.into_iter().enumerate() {
+            let key = format!("publish.sinks[{n}].s3");
+            let sink = Self::check(&key, raw)?;
+            let place = |sink: &Self| (sink.endpoint.clone(), sink.bucket.clone(), sink.prefix.clone());
+            if sinks.iter().any(|other| place(other) == place(&sink)) {
+                return Err(ConfigError::at(key, "is the same place as an earlier one; remove one of them"));
+            }
+            if !sink.conditional_put {
+                let risk = "two publishers at the same time can put an older list over a newer one";
+                warnings.push(format!("{key}.conditional-put is false: {risk}"));
+            }
+            sinks.push(sink);
+        }
+        Ok(sinks)
+    }
+
+    fn check(key: &str, raw: RawS3) -> Result<Self, ConfigError> {
+        let at = |name: &str, why: &str| ConfigError::at(format!("{key}.{name}"), why);
+        if raw.bucket.is_empty() || raw.bucket.contains('/') {
+            return Err(at(
+                "bucket",
+                "must be the name of a bucket, without a path; that goes into `prefix`",
+            ));
+        }
+        let segments = raw.prefix.strip_suffix('/').map(|prefix| prefix.split('/'));
+        let of_good_segments = segments.is_some_and(|mut segments| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+            segments.all(|segment| !["", ".", ".."].contains(&segment) && segment.bytes().all(allowed))
+        });
+        if !raw.prefix.is_empty() && !of_good_segments {
+            let why =
+                "must be empty or end with `/`, such as `lists/`, of letters, digits, `-`, `_`, `.` and `~`";
+            return Err(at("prefix", why));
+        }
+        match raw.endpoint.as_deref() {
+            Some(endpoint) if endpoint.starts_with("http://") && !raw.allow_http => {
+                return Err(at(
+                    "endpoint",
+                    "is without TLS; use https, or set allow-http to true in a network of your own",
+                ));
+            }
+            Some(endpoint) if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") => {
+                return Err(at("endpoint", "must begin with https:// (or http://, with allow-http)"));
+            }
+            _ => {}
+        }
+        let printable = |text: &String| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if !raw.cache_control.as_ref().is_none_or(printable) {
+            return Err(at("cache-control", "must be a header's value, such as `public, max-age=60`"));
+        }
+        let credentials = match (raw.access_key_id, raw.secret_access_key) {
+            (Some(access_key_id), Some(secret)) => {
+                Some(S3Credentials { access_key_id, secret_access_key: secret.into() })
+            }
+            (None, None) => None,
+            (Some(_), None) => return Err(at("secret-access-key", "is missing beside access-key-id")),
+            (None, Some(_)) => return Err(at("access-key-id", "is missing beside secret-access-key")),
+        };
+        Ok(Self {
+            bucket: raw.bucket,
+            prefix: raw.prefix,
+            region: raw.region,
+            endpoint: raw.endpoint,
+            credentials,
+            allow_http: raw.allow_http,
+            cache_control: raw.cache_control,
+            conditional_put: raw.conditional_put,
+        })
+    }
+}
+
 /// `path` from the current folder, without `.`; what does not exist yet cannot be resolved further.
 fn plain(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let absolute = absolute.canonicalize().unwrap_or(absolute);
     absolute.components().filter(|component| *component != Component::CurDir).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    fn load(s3: &str) -> Result<Config, String> {
+        let file = format!("publish: {{ sinks: [ {{ s3: {{ {s3} }} }} ] }}");
+        Config::load(Some(&file), std::iter::empty()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bucket_is_enough_and_a_wrong_setting_is_refused_by_name() {
+        let config = load("bucket: bbb").unwrap();
+        let sink = &config.publish.sinks[0];
+        assert_eq!((sink.bucket.as_str(), sink.prefix.as_str()), ("bbb", "lists/"));
+        assert!(sink.conditional_put && !sink.allow_http && sink.credentials.is_none());
+        for (s3, key, why) in [
+            ("prefix: lists/", "publish.sinks[0].s3", "missing field `bucket`"),
+            ("bucket: bbb/c", "publish.sinks[0].s3.bucket", "prefix"),
+            ("bucket: bbb, prefix: lists", "publish.sinks[0].s3.prefix", "end with `/`"),
+            ("bucket: bbb, prefix: a//", "publish.sinks[0].s3.prefix", "end with `/`"),
+            ("bucket: bbb, prefix: ../", "publish.sinks[0].s3.prefix", "end with `/`"),
+            ("bucket: bbb, endpoint: http://x", "publish.sinks[0].s3.endpoint", "allow-http"),
+            ("bucket: bbb, endpoint: x", "publish.sinks[0].s3.endpoint", "https://"),
+            ("bucket: bbb, access-key-id: a", "publish.sinks[0].s3.secret-access-key", "missing"),
+            ("bucket: bbb, secret-access-key: a", "publish.sinks[0].s3.access-key-id", "missing"),
+            ("bucket: bbb, cache-control: \"a\\nb\"", "publish.sinks[0].s3.cache-control", "header"),
+            ("bucket: bbb, buckets: c", "publish.sinks[0].s3.buckets", "did you mean `bucket`?"),
+        ] {
+            let error = load(s3).unwrap_err();
+            assert!(error.starts_with(key) && error.contains(why), "{s3}: {error}");
+        }
+        let twice = "publish: { sinks: [ { s3: { bucket: bbb } }, { s3: { bucket: bbb, region: x } } ] }";
+        let error = Config::load(Some(twice), std::iter::empty()).unwrap_err().to_string();
+        assert!(error.starts_with("publish.sinks[1].s3: is the same place"), "{error}");
+    }
+
+    #[test]
+    fn the_secret_is_never_shown() {
+        let config = load("bucket: bbb, access-key-id: id, secret-access-key: hidden").unwrap();
+        assert!(!format!("{config:?}").contains("hidden"));
+        let error = load("bucket: bbb, access-key-id: id, secret-access-key: 918273").unwrap_err();
+        assert!(error.contains("put it in quotes") && !error.contains("9182"), "{error}");
+        let warned = load("bucket: bbb, conditional-put: false").unwrap();
+        assert!(warned.warnings.iter().any(|warning| warning.contains("conditional-put")));
+    }
 }

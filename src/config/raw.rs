@@ -35,6 +35,44 @@ pub(super) struct RawConfig {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawPublish {
     pub(super) role: RawPublishRole,
+    pub(super) sinks: Vec<RawSink>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawSink {
+    S3(RawS3),
+}
+
+/// An entry of a list has no defaults to be laid over, so they stand here and, for people, in config/default.yaml.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawS3 {
+    pub(super) bucket: String,
+    #[serde(default = "lists")]
+    pub(super) prefix: String,
+    #[serde(default)]
+    pub(super) region: Option<String>,
+    #[serde(default)]
+    pub(super) endpoint: Option<String>,
+    #[serde(default)]
+    pub(super) access_key_id: Option<String>,
+    #[serde(default)]
+    pub(super) secret_access_key: Option<String>,
+    #[serde(default)]
+    pub(super) allow_http: bool,
+    #[serde(default)]
+    pub(super) cache_control: Option<String>,
+    #[serde(default = "yes")]
+    pub(super) conditional_put: bool,
+}
+
+fn lists() -> String {
+    "lists/".to_owned()
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Clone, Copy, Deserialize)]

@@ -65,6 +65,15 @@ impl PublisherLease {
         Ok(fence)
     }
 
+    /// Whether this instance has the right to publish at this moment, by what the store knows.
+    pub(super) async fn is_held(&self) -> Result<bool, StoreError> {
+        let fence = self.held().map(|(fence, _)| fence);
+        match fence {
+            Some(fence) => Ok(self.store.publisher(&self.pool).await?.fence == fence),
+            None => Ok(false),
+        }
+    }
+
     /// Lets another instance take over at once; at a stop.
     pub(super) async fn release(&self, now: Timestamp) {
         if self.held().take().is_some()

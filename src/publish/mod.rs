@@ -3,17 +3,23 @@
 //! `publish_pending` is one pass; `run` loops over it on the beat, `publish --once` and the tests call it directly. It knows
 //! nothing of HTTP and meets the API only in the store. Invariants: a file is replaced only by one that passed the gate; a
 //! list is settled only after its files are durable, so a crash at any point leaves it pending, never a change unpublished.
+//! Buckets get the same files a little later, see `sinks`.
 
+mod aggregation;
 mod gate;
 mod history;
 mod job;
 mod lease;
+mod pass;
 mod render;
 pub mod schedule;
+mod sinks;
 mod site;
 pub mod sweep;
 
 pub use gate::Refused;
+pub use pass::{Pass, PublishError};
+pub use sinks::Bucket;
 pub use site::{Prepared, Site, SiteError, SiteLock, Stamp, TokenFiles};
 
 use std::collections::HashSet;
@@ -21,22 +27,22 @@ use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{PoolConfig, PublishRole};
 use crate::metrics::PoolMetrics;
-use crate::sign::{SignError, Signer};
+use crate::sign::Signer;
 use crate::signals::Signals;
-use crate::status_list::{Aggregation, BaseUri, ListId};
-use crate::stopper::Stopper;
+use crate::status_list::{BaseUri, ListId};
+use crate::stopper::{Stopper, stopper};
 use crate::store::{Fence, InstanceId, Pending, Publication, Store, StoreError};
 use job::{Job, Ready};
 use lease::PublisherLease;
 use render::Template;
 use schedule::NotNow;
+use sinks::{Files, Sinks};
 
 /// Lists whose files share one fsync of the folder and one commit. Larger saves more of both; smaller makes the first of them
 /// count as published sooner, and bounds the memory.
@@ -69,51 +75,11 @@ pub struct PoolPublisher {
     signer: Signer,
     clock: Clock,
     metrics: Arc<PoolMetrics>,
-    lease: PublisherLease,
+    lease: Arc<PublisherLease>,
     /// The lease under which it was looked whether all files are there.
     swept: Mutex<Option<Fence>>,
+    sinks: Sinks,
     template: Template,
-}
-
-/// What one pass did.
-#[derive(Debug, Default)]
-pub struct Pass {
-    /// Lists that were signed and written.
-    pub published: Vec<ListId>,
-    /// Lists that wait for the next second of the clock.
-    pub waiting: usize,
-    /// Lists that stay as they were, and why; they are tried again.
-    pub failed: Vec<(ListId, PublishError)>,
-    /// Whether another instance publishes this pool.
-    pub not_ours: bool,
-    /// Why the pass ended early, if it did.
-    pub ended_by: Option<PublishError>,
-}
-
-/// Why a list was not published. Its old file stays, and it stays pending.
-#[derive(Debug, Error)]
-pub enum PublishError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The key failed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
-    /// A file could not be read or written.
-    #[error(transparent)]
-    Site(#[from] SiteError),
-    /// The gate refused it.
-    #[error("refused by the gate: {0}")]
-    Refused(#[from] Refused),
-    /// Another instance replaced the list's files in between.
-    #[error("another instance published the list in the meantime")]
-    Overtaken,
-    /// Not at this moment.
-    #[error(transparent)]
-    NotNow(#[from] NotNow),
-    /// A thread ended early; only at a stop.
-    #[error("interrupted: {0}")]
-    Interrupted(String),
 }
 
 /// The parts that a publisher works with.
@@ -131,14 +97,26 @@ pub struct Parts {
     pub holder: InstanceId,
     /// Our part in the publishing.
     pub role: PublishRole,
+    /// Where the files go besides.
+    pub buckets: Vec<Bucket>,
 }
 
 impl PoolPublisher {
     /// The publisher of `pool`.
     pub fn new(pool: PoolConfig, signer: Signer, metrics: Arc<PoolMetrics>, parts: Parts) -> Self {
-        let Parts { store, site, base, clock, holder, role } = parts;
+        let Parts { store, site, base, clock, holder, role, buckets } = parts;
         let id = pool.shape.id.clone();
-        let lease = PublisherLease::new(store.clone(), id, holder, role, pool.update_interval);
+        let lease = Arc::new(PublisherLease::new(store.clone(), id, holder, role, pool.update_interval));
+        let files = Files {
+            site: site.clone(),
+            base: base.clone(),
+            pool: pool.clone(),
+            key: signer.public_key().clone(),
+            lease: Arc::clone(&lease),
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let sinks = Sinks::new(&buckets, &files);
         let template = Template {
             issuer: pool.issuer.clone(),
             bits: pool.shape.capacity.bits(),
@@ -147,18 +125,30 @@ impl PoolPublisher {
                 .aggregation
                 .then(|| base.join_path(&format!("aggregation/{}", pool.shape.id))),
         };
-        Self { pool, store, site, base, signer, clock, metrics, lease, swept: Mutex::default(), template }
+        let swept = Mutex::default();
+        Self { pool, store, site, base, signer, clock, metrics, lease, swept, sinks, template }
     }
 
     /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop. What was acknowledged by then is
     /// published in a last pass.
-    pub async fn run(&self, signals: &Signals, stopper: &Stopper) {
+    pub async fn run(&self, signals: &Signals, stop: &Stopper) {
+        let (published, all_published) = stopper();
+        let publish = async {
+            self.publish_until(signals, stop).await;
+            published.stop();
+        };
+        tokio::join!(publish, self.sinks.run(&all_published));
+        self.release().await;
+    }
+
+    async fn publish_until(&self, signals: &Signals, stopper: &Stopper) {
         let mut beat = tokio::time::interval(self.pool.update_interval);
         // After a long pass the next one comes a whole beat later, so that two never fall into one second.
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting = false;
+        let mut uploaded = self.sinks.watch_paid();
         loop {
             let next = async {
                 tokio::select! {
@@ -167,6 +157,7 @@ impl PoolPublisher {
                     _ = beat.tick() => Wake::Beat,
                     () = tokio::time::sleep(NEXT_SECOND), if waiting => Wake::Beat,
                     () = signals.list_wanted.notified() => Wake::ListWanted,
+                    () = self.sinks.released(&mut uploaded) => Wake::ListWanted,
                 }
             };
             let Some(wake) = stopper.until(next).await else { break };
@@ -183,7 +174,14 @@ impl PoolPublisher {
             self.log(&pass, self.clock.now().since(begun));
         }
         self.publish_pending(signals, &|_, _| ()).await;
-        self.release().await;
+    }
+
+    /// Uploads everything that is owed; answers how many new lists could be settled by that, and how many uploads are left.
+    pub async fn upload(&self, signals: &Signals, patience: Duration) -> (usize, usize) {
+        self.sinks.flush(patience).await;
+        let settled = self.publish_new(signals, &|_, _| ()).await.published.len();
+        // The aggregation, if there are new lists.
+        (settled, self.sinks.flush(patience).await)
     }
 
     /// Lets another instance publish the pool at once.
@@ -219,6 +217,13 @@ impl PoolPublisher {
             }
         }
         self.write_aggregation().await;
+        match self.store.lists(&self.pool.shape.id).await {
+            Ok(lists) => {
+                let published = lists.iter().filter(|list| list.published.is_some());
+                self.sinks.compare(published.map(|list| list.id));
+            }
+            Err(error) => tracing::error!(pool = %self.pool.shape.id, %error, "cannot compare the buckets"),
+        }
     }
 
     /// One pass: everything that changed, is new, or is to be renewed before the next beat. `progress` hears how many of how many are done.
@@ -258,9 +263,12 @@ impl PoolPublisher {
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Pass {
         let mut pass = Pass::default();
-        let pending = match pending {
+        let mut pending = match pending {
             Ok(Some(pending)) => pending,
-            Ok(None) => return Pass { not_ours: true, ..pass },
+            Ok(None) => {
+                self.sinks.forget();
+                return Pass { not_ours: true, ..pass };
+            }
             Err(error) => {
                 tracing::error!(pool = %self.pool.shape.id, %error, "cannot ask the store what to publish");
                 self.metrics.publish_failed.inc();
@@ -268,33 +276,44 @@ impl PoolPublisher {
                 return pass;
             }
         };
+        let never_published = pending.iter().filter(|list| list.published.is_none());
+        let changed = never_published.chain(pending.iter().filter(|list| list.retired));
+        let new: HashSet<_> = changed.map(|list| list.list).collect();
+        let uploaded = self.sinks.release(&mut pending);
+        if !uploaded.is_empty()
+            && let Some(fence) = self.fence(&mut pass).await
+        {
+            self.settle(uploaded, fence, &mut pass).await;
+        }
         let mut done = 0;
         for chunk in pending.chunks(CHUNK) {
-            let fence = match self.lease.take(self.clock.now()).await {
-                Ok(Some(fence)) => fence,
-                Ok(None) => {
-                    pass.not_ours = true;
-                    return pass;
-                }
-                Err(error) => {
-                    tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish");
-                    self.metrics.publish_failed.inc();
-                    pass.ended_by = Some(error.into());
-                    return pass;
-                }
-            };
+            let Some(fence) = self.fence(&mut pass).await else { return pass };
             self.publish_chunk(chunk, fence, &mut pass).await;
             done += chunk.len();
             progress(done, pending.len());
         }
-        let never_published = pending.iter().filter(|list| list.published.is_none());
-        let changed = never_published.chain(pending.iter().filter(|list| list.retired));
-        let new: HashSet<_> = changed.map(|list| list.list).collect();
         if pass.published.iter().any(|list| new.contains(list)) {
             self.write_aggregation().await;
             signals.list_published();
         }
         pass
+    }
+
+    /// The number of our right to publish; `None`, with the reason noted in `pass`, if it is not ours.
+    async fn fence(&self, pass: &mut Pass) -> Option<Fence> {
+        match self.lease.take(self.clock.now()).await {
+            Ok(Some(fence)) => return Some(fence),
+            Ok(None) => {
+                self.sinks.forget();
+                pass.not_ours = true;
+            }
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish");
+                self.metrics.publish_failed.inc();
+                pass.ended_by = Some(error.into());
+            }
+        }
+        None
     }
 
     async fn publish_chunk(&self, chunk: &[Pending], fence: Fence, pass: &mut Pass) {
@@ -322,7 +341,7 @@ impl PoolPublisher {
             return;
         }
         match self.put_in_place(ready, fence).await {
-            Ok(put) => self.settle(put, fence, pass).await,
+            Ok(put) => self.settle(self.sinks.accept(put).await, fence, pass).await,
             Err(error) => {
                 tracing::error!(pool = %self.pool.shape.id, %error, "the lists are not published, or not for sure; trying again at the next beat");
                 self.metrics.publish_failed.inc();
@@ -403,33 +422,6 @@ impl PoolPublisher {
         if !pass.published.is_empty() {
             let (published, duration_ms) = (pass.published.len(), took.as_millis());
             tracing::info!(pool = %self.pool.shape.id, published, duration_ms, "published");
-        }
-    }
-
-    /// Writes which lists of the pool there are.
-    async fn write_aggregation(&self) {
-        let write = async {
-            if !self.pool.aggregation {
-                return self.site.remove_aggregation(&self.pool.shape.id).map_err(PublishError::from);
-            }
-            // Under the lock, so that no instance writes an older state over a newer one.
-            let lock = self.lock().await?;
-            let lists = self.store.lists(&self.pool.shape.id).await?;
-            let published = lists.iter().filter(|list| list.published.is_some() && !list.retired);
-            let mut status_lists: Vec<_> = published.map(|list| self.base.join(&list.id)).collect();
-            // In the order of their random names, which tells nothing of their age.
-            status_lists.sort_unstable();
-            let document = Aggregation { status_lists }.to_json();
-            let (site, pool) = (self.site.clone(), self.pool.shape.id.clone());
-            let write = move || {
-                let _until_written = lock;
-                site.write_aggregation(&pool, &document)
-            };
-            let written = tokio::task::spawn_blocking(write).await;
-            written.map_err(|error| PublishError::Interrupted(error.to_string()))?.map_err(PublishError::from)
-        };
-        if let Err(error) = write.await {
-            tracing::error!(pool = %self.pool.shape.id, %error, "cannot write the aggregation; it is written again with the next new list");
         }
     }
 

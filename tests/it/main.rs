@@ -22,4 +22,5 @@ mod publish_role;
 mod redis_down;
 mod restart;
 mod restore;
+mod sinks;
 mod support;

@@ -8,6 +8,7 @@ pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod relying_party;
+pub(crate) mod s3;
 pub(crate) mod site;
 pub(crate) mod told;
 pub(crate) mod wire;

@@ -1,0 +1,37 @@
+//! The Status List Aggregation of a pool: which lists of it there are.
+
+use super::{PoolPublisher, PublishError};
+use crate::publish::sinks::Name;
+use crate::status_list::Aggregation;
+
+impl PoolPublisher {
+    /// Writes which lists of the pool there are.
+    pub(super) async fn write_aggregation(&self) {
+        let write = async {
+            if !self.pool.aggregation {
+                return self.site.remove_aggregation(&self.pool.shape.id).map_err(PublishError::from);
+            }
+            // Under the lock, so that no instance writes an older state over a newer one.
+            let lock = self.lock().await?;
+            let lists = self.store.lists(&self.pool.shape.id).await?;
+            let published = lists.iter().filter(|list| list.published.is_some() && !list.retired);
+            let mut status_lists: Vec<_> = published.map(|list| self.base.join(&list.id)).collect();
+            // In the order of their random names, which tells nothing of their age.
+            status_lists.sort_unstable();
+            let document = Aggregation { status_lists }.to_json();
+            let (site, pool) = (self.site.clone(), self.pool.shape.id.clone());
+            let write = move || {
+                let _until_written = lock;
+                site.write_aggregation(&pool, &document)
+            };
+            let written = tokio::task::spawn_blocking(write).await;
+            written.map_err(|error| PublishError::Interrupted(error.to_string()))?.map_err(PublishError::from)
+        };
+        match write.await {
+            Ok(()) => self.sinks.owe([Name::Aggregation].into_iter()),
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "cannot write the aggregation; it is written again with the next new list");
+            }
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What one bucket still needs of one pool, and the rounds in which it gets it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::bucket::{Bucket, Content, Outcome, SinkError};
+use crate::clock::{Clock, Timestamp};
+use crate::config::PoolConfig;
+use crate::metrics::{PoolMetrics, SinkMetrics};
+use crate::publish::lease::PublisherLease;
+use crate::publish::site::Site;
+use crate::sign::PublicKey;
+use crate::status_list::{BaseUri, ListId, cwt, jwt};
+use crate::stopper::Stopper;
+
+/// Uploads at the same time. Higher: a bucket that comes back is current sooner, and more memory and connections.
+const CONCURRENT: usize = 16;
+/// How long a failed upload waits at first, and at most.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Something that is published for a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::publish) enum Name {
+    List(ListId),
+    Aggregation,
+    Keys,
+}
+
+/// Where a pool's published files are, and how they are judged.
+#[derive(Clone, Debug)]
+pub(in crate::publish) struct Files {
+    pub(in crate::publish) site: Site,
+    pub(in crate::publish) base: BaseUri,
+    pub(in crate::publish) pool: PoolConfig,
+    pub(in crate::publish) key: PublicKey,
+    pub(in crate::publish) lease: Arc<PublisherLease>,
+    pub(in crate::publish) clock: Clock,
+    pub(in crate::publish) metrics: Arc<PoolMetrics>,
+}
+
+/// Brings one pool's files to one bucket.
+#[derive(Debug)]
+pub(super) struct Uploader {
+    bucket: Bucket,
+    files: Files,
+    metrics: SinkMetrics,
+    state: Mutex<State>,
+    wake: Notify,
+    paid: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    owed: HashMap<Name, Owed>,
+    /// Grows with each wish, so that one that came during the upload is seen.
+    wishes: u64,
+    /// Rounds in a row in which nothing got through, and until when the bucket is left alone.
+    fruitless: u32,
+    resume: Option<Instant>,
+    /// Whether the failure has been logged.
+    failing: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    since: Timestamp,
+    wish: u64,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Uploader {
+    pub(super) fn new(bucket: Bucket, files: Files, paid: watch::Sender<u64>) -> Self {
+        let metrics = files.metrics.sink(&bucket.to_string());
+        Self { bucket, files, metrics, state: Mutex::default(), wake: Notify::new(), paid }
+    }
+
+    pub(super) fn owe(&self, names: impl Iterator<Item = Name>) {
+        let now = self.files.clock.now();
+        let mut state = self.state();
+        for name in names {
+            state.wishes += 1;
+            let wish = state.wishes;
+            let new = Owed { since: now, wish, failures: 0, not_before: None };
+            state.owed.entry(name).and_modify(|owed| owed.wish = wish).or_insert(new);
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn owes(&self, name: &Name) -> bool {
+        self.state().owed.contains_key(name)
+    }
+
+    pub(super) fn owed_count(&self) -> usize {
+        self.state().owed.len()
+    }
+
+    pub(super) fn doubt_everything(&self) {
+        self.bucket.doubt_everything();
+    }
+
+    pub(super) fn forget(&self) {
+        self.state().owed.clear();
+        self.metrics.oldest_owed.set(0);
+    }
+
+    /// Uploads what is owed, again and again, until asked to stop.
+    pub(super) async fn run(self: &Arc<Self>, stopper: &Stopper) {
+        let rounds = async {
+            loop {
+                match self.next_round() {
+                    Some(at) => tokio::select! {
+                        () = tokio::time::sleep_until(at) => {}
+                        () = self.wake.notified() => {}
+                    },
+                    None => self.wake.notified().await,
+                }
+                self.round(false).await;
+            }
+        };
+        let _: Option<()> = stopper.until(rounds).await;
+    }
+
+    /// When the next upload is due.
+    fn next_round(&self) -> Option<Instant> {
+        let state = self.state();
+        let earliest = state.owed.values().map(|owed| owed.not_before).min()?;
+        Some(earliest.max(state.resume).unwrap_or_else(Instant::now))
+    }
+
+    /// Uploads what is due; `all`: whatever is owed. Ends early when nothing gets through.
+    pub(super) async fn round(self: &Arc<Self>, all: bool) {
+        let mut due = self.due(all);
+        let mut uploads = JoinSet::new();
+        let (mut failed, mut succeeded) = (0, 0);
+        loop {
+            while uploads.len() < CONCURRENT
+                && (succeeded > 0 || failed < CONCURRENT)
+                && let Some((name, wish)) = due.pop()
+            {
+                let uploader = Arc::clone(self);
+                uploads.spawn(async move { (name, wish, uploader.upload(name).await) });
+            }
+            match uploads.join_next().await {
+                Some(Ok((name, wish, uploaded))) => match self.note(name, wish, uploaded) {
+                    true => succeeded += 1,
+                    false => failed += 1,
+                },
+                Some(Err(error)) => tracing::error!(%error, "an upload ended early"),
+                None => break,
+            }
+        }
+        self.note_round(succeeded, failed);
+    }
+
+    /// What is due, the most promising last.
+    fn due(&self, all: bool) -> Vec<(Name, u64)> {
+        let now = Instant::now();
+        let state = self.state();
+        if !all && state.resume.is_some_and(|resume| resume > now) {
+            return Vec::new();
+        }
+        let due = state.owed.iter().filter(|(_, owed)| all || owed.not_before.is_none_or(|at| at <= now));
+        let mut due: Vec<_> = due.map(|(name, owed)| (*name, *owed)).collect();
+        due.sort_by_key(|(_, owed)| std::cmp::Reverse((owed.failures, owed.since)));
+        due.into_iter().map(|(name, owed)| (name, owed.wish)).collect()
+    }
+
+    async fn upload(&self, name: Name) -> Result<Outcome, SinkError> {
+        let files = self.files.clone();
+        let cache_control = self.bucket.cache_control(files.pool.update_interval);
+        let read = tokio::task::spawn_blocking(move || files.objects(name, &cache_control)).await;
+        let objects = read.map_err(|error| SinkError::Files(error.to_string()))??;
+        let uri = match name {
+            Name::List(list) => Some(self.files.base.join(&list)),
+            Name::Aggregation | Name::Keys => None,
+        };
+        let issued_at = |token: &[u8]| issued_at(token, uri.as_deref()?, &self.files.key);
+        let mut outcome = Outcome::Unchanged;
+        for (name, wanted) in &objects {
+            if self.bucket.make_current(name, wanted.as_ref(), &issued_at, &self.files.lease).await?
+                == Outcome::Written
+            {
+                outcome = Outcome::Written;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Takes note of an upload; answers whether it went through.
+    fn note(&self, name: Name, wish: u64, uploaded: Result<Outcome, SinkError>) -> bool {
+        let (pool, bucket) = (&self.files.pool.shape.id, &self.bucket);
+        let mut state = self.state();
+        match uploaded {
+            Err(SinkError::NotOurs) => state.owed.clear(),
+            Err(error @ SinkError::Newer { .. }) => {
+                tracing::warn!(%pool, %bucket, %error, "not uploaded");
+                self.metrics.failed.inc();
+                state.pay(name, wish);
+            }
+            Err(error) => {
+                self.metrics.failed.inc();
+                if !std::mem::replace(&mut state.failing, true) {
+                    tracing::error!(%pool, %bucket, %error, "an upload failed; the local files are current, and it is tried again until it goes through");
+                } else {
+                    tracing::debug!(%pool, %bucket, %error, "an upload failed again");
+                }
+                if let Some(owed) = state.owed.get_mut(&name) {
+                    owed.not_before = Some(Instant::now() + pause(owed.failures));
+                    owed.failures = owed.failures.saturating_add(1);
+                }
+                return false;
+            }
+            Ok(outcome) => {
+                if outcome == Outcome::Written {
+                    self.metrics.uploaded.inc();
+                }
+                state.pay(name, wish);
+            }
+        }
+        drop(state);
+        self.paid.send_modify(|paid| *paid += 1);
+        true
+    }
+
+    fn note_round(&self, succeeded: usize, failed: usize) {
+        let (pool, bucket) = (&self.files.pool.shape.id, &self.bucket);
+        let mut state = self.state();
+        match succeeded {
+            0 if failed >= CONCURRENT => {
+                state.resume = Some(Instant::now() + pause(state.fruitless));
+                state.fruitless = state.fruitless.saturating_add(1);
+            }
+            0 => {}
+            _ => (state.resume, state.fruitless) = (None, 0),
+        }
+        if state.failing && succeeded > 0 && failed == 0 {
+            state.failing = false;
+            tracing::info!(%pool, %bucket, "uploads go through again");
+        }
+        let oldest = state.owed.values().map(|owed| owed.since).min();
+        let age = oldest.map_or(0, |oldest| self.files.clock.now().since(oldest).as_secs());
+        self.metrics.oldest_owed.set(i64::try_from(age).unwrap_or(i64::MAX));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The wish is fulfilled; a later one for the same file is not.
+    fn pay(&mut self, name: Name, wish: u64) {
+        if self.owed.get(&name).is_some_and(|owed| owed.wish == wish) {
+            self.owed.remove(&name);
+        }
+    }
+}
+
+impl Files {
+    /// The objects that `name` is to be in a bucket; `None` for one that is not to be there. A bucket does not negotiate, so what
+    /// verifiers ask for has a key of its own: the `uri` of a list gives its JWT, or its CWT if it has no other.
+    fn objects(&self, name: Name, cache_control: &str) -> Result<Vec<(String, Option<Content>)>, SinkError> {
+        let failed = |error: &dyn std::fmt::Display| SinkError::Files(error.to_string());
+        let content = |bytes, content_type, iat| {
+            Some(Content { bytes, content_type, cache_control: cache_control.to_owned(), iat })
+        };
+        let json = |bytes| content(bytes, "application/json", None);
+        let pool = &self.pool.shape.id;
+        Ok(match name {
+            Name::List(list) => {
+                let names = [list.to_string(), format!("{list}.jwt"), format!("{list}.cwt")];
+                if self.site.is_retired(&list) {
+                    return Ok(names.map(|name| (name, None)).to_vec());
+                }
+                let (uri, formats) = (self.base.join(&list), self.pool.formats);
+                let files = self.site.read(&list, formats).map_err(|error| failed(&error))?;
+                // Only what we signed: whoever can write into the folder must not get anything into the bucket.
+                let token = |bytes: Option<Vec<u8>>, content_type| {
+                    let bytes = bytes?;
+                    let iat = issued_at(&bytes, &uri, &self.key)?;
+                    content(bytes, content_type, Some(iat))
+                };
+                let jwt = token(files.jwt, "application/statuslist+jwt");
+                let cwt = token(files.cwt, "application/statuslist+cwt");
+                if jwt.is_some() != formats.jwt || cwt.is_some() != formats.cwt {
+                    // Files that are missing or damaged come back from the store, and are uploaded then.
+                    return Ok(Vec::new());
+                }
+                let at_uri = jwt.clone().or_else(|| cwt.clone());
+                names.into_iter().zip([at_uri, jwt, cwt]).collect()
+            }
+            Name::Aggregation => {
+                let path = self.site.folder().join("aggregation").join(format!("{pool}.json"));
+                let document = match self.pool.aggregation.then(|| std::fs::read(&path)) {
+                    None => None,
+                    Some(Ok(document)) => json(document),
+                    Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                    Some(Err(error)) => return Err(failed(&error)),
+                };
+                vec![
+                    (format!("aggregation/{pool}"), document.clone()),
+                    (format!("aggregation/{pool}.json"), document),
+                ]
+            }
+            Name::Keys => {
+                let document = self.site.read_jwks().map_err(|error| failed(&error))?;
+                document.map(|document| ("jwks.json".to_owned(), json(document))).into_iter().collect()
+            }
+        })
+    }
+}
+
+/// `iat` of a token of the list `uri`, in either format, if `key` signed it.
+fn issued_at(token: &[u8], uri: &str, key: &PublicKey) -> Option<u64> {
+    let jwt = || {
+        let token = jwt::decode(std::str::from_utf8(token).ok()?).ok()?;
+        key.verify(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
+    };
+    let cwt = || {
+        let token = cwt::decode(token).ok()?;
+        key.verify(&token.signing_input, &token.signature).then_some(token.claims)
+    };
+    jwt().or_else(cwt).filter(|claims| claims.sub == uri).map(|claims| claims.iat)
+}
+
+/// 1 s, 2 s, 4 s, … up to a minute.
+fn pause(failures: u32) -> Duration {
+    PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(PAUSE_MAX)
+}
