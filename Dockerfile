@@ -15,6 +15,7 @@ RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
  && cargo build --release --locked --bin statuslist \
  && rm -r src target/release/statuslist target/release/deps/*statuslist-*
 COPY config config
+COPY public public
 COPY src src
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin statuslist
 
