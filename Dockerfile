@@ -21,6 +21,8 @@ RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin statusl
 
 
 FROM docker.io/library/debian:bookworm-slim AS statuslist
+# For `statuslist check` and `retire`, and for Redis over TLS.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 # The folders of the volumes belong to the user, so that new volumes do.
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent statuslist \
  && install -d -o statuslist -g statuslist /var/lib/statuslist /var/lib/statuslist/data /var/lib/statuslist/public/lists
