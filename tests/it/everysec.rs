@@ -5,12 +5,11 @@
 //! The disk is a loop-mounted ext4 image, which only root can mount. Elsewhere than in CI the test says so and passes.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use statuslist::clock::Clock;
 
-use crate::support::disk::{Disk, can_mount, sh};
+use crate::support::disk::{Disk, can_mount};
 use crate::support::fleet::{Instance, PUBLIC_URL, on_redis};
 use crate::support::k6::K6;
 use crate::support::redis::RedisServer;
@@ -35,8 +34,7 @@ status-list-pools: {{ free: {{ bits: 2, {pool} }}, final: {{ final-status: 1, {p
 
     let mut redis = RedisServer::start_in(&disk.mounted, &options);
     let mut instances = start(folder.path(), &settings(&redis)).await;
-    // Everything so far reaches the disk; only what follows is at stake.
-    sh(&mut Command::new("sync"));
+    disk.sync();
     let load = K6::start("instances.js", folder.path(), &environment(&instances));
     late_in_a_second(Duration::from_secs(3)).await;
     redis.kill();

@@ -5,13 +5,12 @@
 //! The disk is a loop-mounted ext4 image, which only root can mount. Elsewhere than in CI the test says so and passes.
 
 use std::collections::HashSet;
-use std::process::Command;
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::app::Reference;
-use crate::support::disk::{Disk, can_mount, sh};
+use crate::support::disk::{Disk, can_mount};
 use crate::support::eventually;
 use crate::support::process::{Process, command, free_port};
 
@@ -28,8 +27,7 @@ high-water-marks: {marks}"
     let client = Client::new();
     let process = Process::start(command(&disk.mounted, port, &settings), &disk.mounted, port);
     let before = references(&client, port, 200).await;
-    // Everything so far reaches the disk; only what follows is at stake.
-    sh(&mut Command::new("sync"));
+    disk.sync();
     let mut told: Vec<_> = before;
     told.extend(references(&client, port, 300).await);
     for reference in &told {

@@ -23,6 +23,11 @@ impl Disk {
         Self { image, mounted }
     }
 
+    /// Makes everything so far durable. Only what follows is at stake then.
+    pub(crate) fn sync(&self) {
+        sh(Command::new("sync").arg("--file-system").arg(&self.mounted));
+    }
+
     /// What would be left after the power failed at this moment, mounted as it would be at the next start.
     pub(crate) fn after_power_cut(&self, folder: &Path, name: &str) -> Self {
         let copy = folder.join(format!("{name}.img"));
@@ -38,7 +43,7 @@ impl Drop for Disk {
 }
 
 /// Runs a command, which must succeed.
-pub(crate) fn sh(command: &mut Command) {
+fn sh(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
