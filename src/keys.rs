@@ -89,7 +89,8 @@ fn write_new(path: &Path, content: &str) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
+    // Of its own, because another instance may make the same file at the same moment.
+    temporary.push(format!(".{}.tmp", uuid::Uuid::new_v4()));
     let temporary = PathBuf::from(temporary);
     let write = || {
         let mut options = OpenOptions::new();

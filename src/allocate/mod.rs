@@ -13,6 +13,7 @@ pub use marks::{Marks, MarksError};
 pub use permutation::Permutation;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,7 +48,9 @@ pub struct Allocator {
     /// `None`: a store that lost data is not noticed. The negative control of the tests.
     marks: Option<Arc<Mutex<Marks>>>,
     buffer: Mutex<Buffer>,
-    /// Waiting requests hear of new references.
+    /// Whether the latest refill failed.
+    failing: AtomicBool,
+    /// Waiting requests hear of new references, and of a store that fails.
     refilled: Notify,
     /// The refilling task hears that few are left.
     wanted: Notify,
@@ -98,10 +101,16 @@ enum Refilled {
     AwaitsPublication,
 }
 
-/// Too few references are in memory, and the pool is set to say so at once.
+/// Why no references were handed out.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("no references are ready")]
-pub struct Underflow;
+pub enum NoReferences {
+    /// Too few are in memory, and the pool is set to say so at once.
+    #[error("no references are ready")]
+    Underflow,
+    /// Too few are in memory, and the store gives no more at present.
+    #[error("no references are ready, and the store is not available")]
+    Unavailable,
+}
 
 impl Allocator {
     /// An empty allocator of this instance; [`run`](Self::run) fills it.
@@ -125,14 +134,16 @@ impl Allocator {
             owner,
             marks: marks.map(|marks| Arc::new(Mutex::new(marks))),
             buffer: Mutex::default(),
+            failing: AtomicBool::new(false),
             refilled: Notify::new(),
             wanted: Notify::new(),
             metrics,
         }
     }
 
-    /// `amount` references. Waits for them if the pool is set to; dropping the future loses nothing.
-    pub async fn allocate(&self, amount: usize) -> Result<Vec<Allocated>, Underflow> {
+    /// `amount` references. Waits for them if the pool is set to, but not for a store that fails; dropping the future loses
+    /// nothing.
+    pub async fn allocate(&self, amount: usize) -> Result<Vec<Allocated>, NoReferences> {
         let mut taken = Taken { allocator: self, references: Vec::new() };
         loop {
             // Registered before looking, so that a refill in between is not missed.
@@ -157,8 +168,11 @@ impl Allocator {
                 return Ok(std::mem::take(&mut taken.references));
             }
             self.metrics.buffer_underflows.inc();
+            if self.failing.load(Ordering::Relaxed) {
+                return Err(NoReferences::Unavailable);
+            }
             if self.settings.on_underflow == OnUnderflow::Fail {
-                return Err(Underflow);
+                return Err(NoReferences::Underflow);
             }
             refilled.await;
         }
@@ -187,9 +201,12 @@ impl Allocator {
                 compared = Compared::Yes;
                 self.refill(store, signals, clock, patience).await
             };
-            let awaits = match refilled.await {
+            let refilled = refilled.await;
+            self.failing.store(refilled.is_err(), Ordering::Relaxed);
+            let awaits = match refilled {
                 Ok(refilled) => refilled == Refilled::AwaitsPublication,
                 Err(error) => {
+                    self.refilled.notify_waiters();
                     tracing::warn!(pool = %self.pool, %error, "cannot refill the references; trying again");
                     // What answers again may be another server, or the same one with older data.
                     if compared == Compared::Yes {

@@ -243,6 +243,8 @@ impl PoolPublisher {
             let due = self.store.due(pool, schedule::due_by(now, self.pool.update_interval)).await?;
             let dirty: HashSet<_> = pending.iter().map(|list| list.list).collect();
             pending.extend(due.into_iter().filter(|list| !dirty.contains(&list.list)));
+            // New lists first: references wait for them, maybe in another instance.
+            pending.sort_by_key(|list| list.published.is_some());
             Ok(Some(pending))
         };
         self.publish(pending.await, signals, progress).await

@@ -43,8 +43,13 @@ async fn a_revocation_is_visible_within_a_beat_and_nothing_else_changes() {
             references.iter().any(|r| r.uri == references[0].uri && r.index == idx && *r == references[0]);
         assert_eq!(list.status(idx), u8::from(revoked), "index {idx}");
     }
-    let stored = app.stored(&references[0]).await;
-    assert_eq!((&stored["value"], &stored["published"]), (&json!(1), &json!(true)), "{stored}");
+    // The file is there a moment before the store knows.
+    eventually("the store to know", async || {
+        let stored = app.stored(&references[0]).await;
+        assert_eq!(stored["value"], json!(1));
+        (stored["published"] == json!(true)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
