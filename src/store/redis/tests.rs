@@ -133,7 +133,7 @@ async fn a_server_that_forgot_the_scripts_or_comes_back_is_used_again() {
 async fn a_replica_that_does_not_confirm_leaves_the_write_unknown() {
     let server = RedisServer::start_with(&[("min-replicas-to-write", "1")]);
     let replica = RedisServer::replica_of(server.port, &[]);
-    let settings = format!("replicas: 1, timeouts: {{ replicas: 100ms }}, {}", server.settings());
+    let settings = format!("replicas: 1, timeouts: {{ replicas: 1s }}, {}", server.settings());
     let store = RedisStore::open(&config(&settings)).await.unwrap();
     let shape = shape(800, Bits::One);
     store.declare_pool(&shape).await.unwrap();
