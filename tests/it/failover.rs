@@ -63,6 +63,8 @@ async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>
             let references: Vec<Reference> = serde_json::from_value(body["references"].clone()).unwrap();
             told.references.lock().unwrap().extend(references.iter().cloned());
             mine.extend(references);
+        } else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let Some(reference) = mine.get(round * 31 % mine.len().max(1)).cloned() else { continue };
         let value = u8::from(!round.is_multiple_of(4));
@@ -96,6 +98,7 @@ async fn revoke(url: String, stop: Arc<AtomicBool>, lists: Arc<Mutex<HashSet<Str
         let request = http.post(format!("{url}/pools/f/new-references")).header("X-Api-Key", KEY);
         let answer = request.send().await.unwrap();
         if answer.status() != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         }
         let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
@@ -178,7 +181,7 @@ async fn fail_over(rounds: usize, replicas: u8, marks: bool) -> Outcome {
     let mut replica = RedisServer::replica_of(replication.port, &options);
     let settings = format!(
         "{{ storage-type: redis, high-water-marks: {marks},
-            redis: {{ host: 127.0.0.1, port: {}, replicas: {replicas}, timeouts: {{ replicas: 300ms, command: 2s }} }},
+            redis: {{ host: 127.0.0.1, port: {}, replicas: {replicas}, timeouts: {{ replicas: 1s, command: 3s }} }},
             {POOLS} }}",
         address.port
     );
@@ -253,7 +256,7 @@ async fn a_planned_failover_behind_an_address_is_followed_although_the_old_conne
 async fn sentinels_lead_the_service_to_the_new_master() {
     let mut sentinels = Sentinels::start(&[("min-replicas-to-write", "1"), ("min-replicas-max-lag", "2")]);
     let settings = format!(
-        "{{ storage-type: redis, redis: {{ {}, replicas: 1, timeouts: {{ replicas: 300ms, command: 2s }} }},
+        "{{ storage-type: redis, redis: {{ {}, replicas: 1, timeouts: {{ replicas: 1s, command: 3s }} }},
             {POOLS} }}",
         sentinels.settings()
     );
