@@ -16,7 +16,7 @@ use crate::support::relying_party::published;
 const NOTICE: u64 = COMMAND_TIMEOUT + SLACK;
 const COMMAND_TIMEOUT: u64 = 2000;
 /// What a busy machine may add to a time that is set.
-const SLACK: u64 = 1000;
+const SLACK: u64 = 3000;
 /// How long a refusal may take once it is known.
 const PROMPT: u64 = 2000;
 /// From the return of Redis until everything works.
