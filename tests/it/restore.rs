@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use statuslist::clock::Clock;
 
 use crate::support::app::{KEY, Reference, TestApp};
+use crate::support::process::pause;
 use crate::support::redis::RedisServer;
 
 /// References that are handed out after the restore.
@@ -49,6 +51,11 @@ async fn repeated(
 }
 
 fn copy_database(from: &Path, to: &Path) {
+    // The writing thread closes the database a moment after the service has stopped; then everything is in one file.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while from.join("statuslist.db-wal").exists() && Instant::now() < deadline {
+        pause(Duration::from_millis(10));
+    }
     for name in ["statuslist.db", "statuslist.db-wal", "statuslist.db-shm"] {
         let _ = fs::remove_file(to.join(name));
         if from.join(name).exists() {
