@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -111,7 +111,12 @@ async fn revoke(url: String, stop: Arc<AtomicBool>, lists: Arc<Mutex<HashSet<Str
 }
 
 /// Reads what is published: it always verifies, `iat` never goes back, and what was once revoked for good stays so.
-async fn read(folder: PathBuf, stop: Arc<AtomicBool>, lists: Arc<Mutex<HashSet<String>>>) -> usize {
+async fn read(
+    folder: PathBuf,
+    stop: Arc<AtomicBool>,
+    lists: Arc<Mutex<HashSet<String>>>,
+    seen_revoked: Arc<AtomicUsize>,
+) {
     let mut seen: HashMap<String, (u64, HashSet<u64>)> = HashMap::new();
     while !stop.load(Ordering::SeqCst) {
         for uri in lists.lock().unwrap().clone() {
@@ -124,9 +129,9 @@ async fn read(folder: PathBuf, stop: Arc<AtomicBool>, lists: Arc<Mutex<HashSet<S
             assert!(lost.is_empty(), "revocations were published and are gone: {lost:?}");
             *before = (iat, revoked);
         }
+        seen_revoked.store(seen.values().map(|(_, revoked)| revoked.len()).sum(), Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    seen.values().map(|(_, revoked)| revoked.len()).sum()
 }
 
 /// Runs `load` on `app` during `disturb`, then compares what was told with what the store has.
@@ -137,12 +142,18 @@ async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) 
         .collect();
     let lists = Arc::new(Mutex::new(HashSet::new()));
     let revoking = tokio::spawn(revoke(app.url.clone(), Arc::clone(&stop), Arc::clone(&lists)));
-    let reading = tokio::spawn(read(app.folder().to_owned(), Arc::clone(&stop), lists));
+    let revoked = Arc::new(AtomicUsize::new(0));
+    let reading = tokio::spawn(read(app.folder().to_owned(), Arc::clone(&stop), lists, Arc::clone(&revoked)));
     disturb().await;
+    let revoked_before = revoked.load(Ordering::SeqCst);
     // It recovers by itself.
     let before = told.acknowledged.lock().unwrap().len();
     eventually("updates after the last disturbance", async || {
         (told.acknowledged.lock().unwrap().len() > before + 20).then_some(())
+    })
+    .await;
+    eventually("revocations to be published after the last disturbance", async || {
+        (revoked.load(Ordering::SeqCst) > revoked_before).then_some(())
     })
     .await;
     stop.store(true, Ordering::SeqCst);
@@ -150,7 +161,7 @@ async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) 
         client.await.unwrap();
     }
     revoking.await.unwrap();
-    let revoked = reading.await.unwrap();
+    reading.await.unwrap();
     let Told { references, acknowledged, unknown, .. } = Arc::into_inner(told).unwrap();
     let references = references.into_inner().unwrap();
     let (acknowledged, unknown) = (acknowledged.into_inner().unwrap(), unknown.into_inner().unwrap());
@@ -167,7 +178,7 @@ async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) 
         updates: acknowledged.len(),
         repeated: references.len() - distinct.len(),
         lost,
-        revoked,
+        revoked: revoked.load(Ordering::SeqCst),
     }
 }
 
