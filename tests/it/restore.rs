@@ -51,16 +51,27 @@ async fn repeated(
 }
 
 fn copy_database(from: &Path, to: &Path) {
-    // The writing thread closes the database a moment after the service has stopped; then everything is in one file.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while from.join("statuslist.db-wal").exists() && Instant::now() < deadline {
-        pause(Duration::from_millis(10));
-    }
+    wait_until_closed(from);
+    wait_until_closed(to);
     for name in ["statuslist.db", "statuslist.db-wal", "statuslist.db-shm"] {
         let _ = fs::remove_file(to.join(name));
         if from.join(name).exists() {
             fs::copy(from.join(name), to.join(name)).unwrap();
         }
+    }
+}
+
+/// The writing thread closes the database a moment after the service has stopped, and removes its log by name.
+fn wait_until_closed(folder: &Path) {
+    let is_open = || {
+        let files = fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+        let mut files = files.filter_map(|file| fs::read_link(file.path()).ok());
+        files.any(|file| file.starts_with(folder) && file.to_string_lossy().contains("statuslist.db"))
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while is_open() {
+        assert!(Instant::now() < deadline, "the database stays open");
+        pause(Duration::from_millis(10));
     }
 }
 
