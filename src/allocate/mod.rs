@@ -13,7 +13,6 @@ pub use marks::{Marks, MarksError};
 pub use permutation::Permutation;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,9 +47,7 @@ pub struct Allocator {
     /// `None`: a store that lost data is not noticed. The negative control of the tests.
     marks: Option<Arc<Mutex<Marks>>>,
     buffer: Mutex<Buffer>,
-    /// Whether the latest refill failed.
-    failing: AtomicBool,
-    /// Waiting requests hear of new references, and of a store that fails.
+    /// Waiting requests hear of new references.
     refilled: Notify,
     /// The refilling task hears that few are left.
     wanted: Notify,
@@ -101,16 +98,10 @@ enum Refilled {
     AwaitsPublication,
 }
 
-/// Why no references were handed out.
+/// Too few references are in memory, and the pool is set to say so at once.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum NoReferences {
-    /// Too few are in memory, and the pool is set to say so at once.
-    #[error("no references are ready")]
-    Underflow,
-    /// Too few are in memory, and the store gives no more at present.
-    #[error("no references are ready, and the store is not available")]
-    Unavailable,
-}
+#[error("no references are ready")]
+pub struct Underflow;
 
 impl Allocator {
     /// An empty allocator of this instance; [`run`](Self::run) fills it.
@@ -134,16 +125,14 @@ impl Allocator {
             owner,
             marks: marks.map(|marks| Arc::new(Mutex::new(marks))),
             buffer: Mutex::default(),
-            failing: AtomicBool::new(false),
             refilled: Notify::new(),
             wanted: Notify::new(),
             metrics,
         }
     }
 
-    /// `amount` references. Waits for them if the pool is set to, but not for a store that fails; dropping the future loses
-    /// nothing.
-    pub async fn allocate(&self, amount: usize) -> Result<Vec<Allocated>, NoReferences> {
+    /// `amount` references. Waits for them if the pool is set to; dropping the future loses nothing.
+    pub async fn allocate(&self, amount: usize) -> Result<Vec<Allocated>, Underflow> {
         let mut taken = Taken { allocator: self, references: Vec::new() };
         loop {
             // Registered before looking, so that a refill in between is not missed.
@@ -168,11 +157,8 @@ impl Allocator {
                 return Ok(std::mem::take(&mut taken.references));
             }
             self.metrics.buffer_underflows.inc();
-            if self.failing.load(Ordering::Relaxed) {
-                return Err(NoReferences::Unavailable);
-            }
             if self.settings.on_underflow == OnUnderflow::Fail {
-                return Err(NoReferences::Underflow);
+                return Err(Underflow);
             }
             refilled.await;
         }
@@ -201,12 +187,9 @@ impl Allocator {
                 compared = Compared::Yes;
                 self.refill(store, signals, clock, patience).await
             };
-            let refilled = refilled.await;
-            self.failing.store(refilled.is_err(), Ordering::Relaxed);
-            let awaits = match refilled {
+            let awaits = match refilled.await {
                 Ok(refilled) => refilled == Refilled::AwaitsPublication,
                 Err(error) => {
-                    self.refilled.notify_waiters();
                     tracing::warn!(pool = %self.pool, %error, "cannot refill the references; trying again");
                     // What answers again may be another server, or the same one with older data.
                     if compared == Compared::Yes {

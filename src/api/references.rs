@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::auth::Caller;
 use super::problem::Problem;
 use super::{Api, PoolApi};
-use crate::allocate::{Allocated, NoReferences};
+use crate::allocate::Allocated;
 use crate::status_list::Reference;
 
 #[derive(Deserialize)]
@@ -86,10 +86,7 @@ async fn allocate(api: &Api, pool: &PoolApi, amount: u32) -> Result<Vec<Allocate
         return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
     }
     let allocated = api.within(pool.allocator.allocate(amount as usize)).await;
-    allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|why| match why {
-        NoReferences::Underflow => Problem::underflow(),
-        NoReferences::Unavailable => Problem::no_references_in_time(),
-    })
+    allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|_| Problem::underflow())
 }
 
 fn items(api: &Api, references: Vec<Allocated>) -> impl Iterator<Item = Item> {

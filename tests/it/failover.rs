@@ -25,6 +25,12 @@ const POOLS: &str = "status-list-pools: {
     p: { api-key: the key of this test, size: 20000, update-interval: 1s, prefetch: { capacity: 200 } },
     f: { api-key: the key of this test, size: 20000, update-interval: 1s, prefetch: { capacity: 20 }, final-status: 1 } }";
 
+/// Between two requests of a client: there are other tests on the machine.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// One failover test at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// What the clients were told.
 #[derive(Default)]
 struct Told {
@@ -55,6 +61,7 @@ async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>
     let mut round = client;
     while !stop.load(Ordering::SeqCst) {
         round += 1;
+        tokio::time::sleep(PAUSE).await;
         let request = http.post(format!("{url}/pools/p/new-references?amount={}", 1 + round % 9));
         if let Ok(answer) = request.header("X-Api-Key", KEY).send().await
             && answer.status() == StatusCode::OK
@@ -95,6 +102,7 @@ async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>
 async fn revoke(url: String, stop: Arc<AtomicBool>, lists: Arc<Mutex<HashSet<String>>>) {
     let http = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
     while !stop.load(Ordering::SeqCst) {
+        tokio::time::sleep(PAUSE).await;
         let request = http.post(format!("{url}/pools/f/new-references")).header("X-Api-Key", KEY);
         let answer = request.send().await.unwrap();
         if answer.status() != StatusCode::OK {
@@ -136,6 +144,7 @@ async fn read(
 
 /// Runs `load` on `app` during `disturb`, then compares what was told with what the store has.
 async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) -> Outcome {
+    let _alone = ALONE.lock().await;
     let (told, stop) = (Arc::new(Told { may_lose, ..Told::default() }), Arc::new(AtomicBool::new(false)));
     let clients: Vec<_> = (0..4)
         .map(|client| tokio::spawn(load(client, app.url.clone(), Arc::clone(&told), Arc::clone(&stop))))
