@@ -154,7 +154,8 @@ status-list-pools: {{ p: {{ api-key: x, size: 80000, update-interval: 1s, prefet
         let (given, refused): (Vec<_>, Vec<_>) =
             within(&answers, "allocate", from + 100..until).partition(|answer| answer.is_good());
         let references = given.len() * AMOUNT;
-        assert!((AMOUNT..=CAPACITY).contains(&references) && !refused.is_empty(), "{references} were given");
+        // How full the buffer was at that moment is not ours to say; that it gives no more than it holds is.
+        assert!(references <= CAPACITY && !refused.is_empty(), "{references} were given");
         measured.push(format!("{references} references from the buffer, then refusals after {slowest}"));
     }
     // What is acknowledged afterwards is published as before.
