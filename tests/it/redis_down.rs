@@ -93,7 +93,7 @@ async fn while_redis_is_gone_or_hangs_reads_go_on_and_writes_are_told_to_come_ag
     let mut redis = RedisServer::start();
     let settings = format!(
         "{}limits: {{ request-timeout: {REQUEST_TIMEOUT}ms }}
-status-list-pools: {{ p: {{ api-key: x, size: 80000, update-interval: 1s, prefetch: {{ capacity: {CAPACITY} }} }} }}",
+status-list-pools: {{ p: {{ api-key: x, size: 80000, update-interval: 1s, prefetch: {{ capacity: {CAPACITY}, threshold: {CAPACITY} }} }} }}",
         on_redis(&redis, &format!("timeouts: {{ command: {COMMAND_TIMEOUT}ms }}"))
     );
     let instance = Instance::start(folder.path(), "instance", &settings);
@@ -152,10 +152,13 @@ status-list-pools: {{ p: {{ api-key: x, size: 80000, update-interval: 1s, prefet
         let slowest = slowest(&answers, "allocate", from..until, Answer::is_good_or_refused);
         assert!(slowest < REQUEST_TIMEOUT + SLACK, "an allocation took {slowest} ms");
         let (given, refused): (Vec<_>, Vec<_>) =
-            within(&answers, "allocate", from + 100..until).partition(|answer| answer.is_good());
+            within(&answers, "allocate", from..until).partition(|answer| answer.is_good());
         let references = given.len() * AMOUNT;
-        // How full the buffer was at that moment is not ours to say; that it gives no more than it holds is.
-        assert!(references <= CAPACITY && !refused.is_empty(), "{references} were given");
+        // What began just before the end may have been refilled from a store that was still there, once.
+        assert!(
+            (AMOUNT..=2 * CAPACITY).contains(&references) && !refused.is_empty(),
+            "{references} were given"
+        );
         measured.push(format!("{references} references from the buffer, then refusals after {slowest}"));
     }
     // What is acknowledged afterwards is published as before.
