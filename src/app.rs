@@ -1,19 +1,19 @@
 //! The only file that knows every part: builds them, runs them, stops them in order.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::{App as ActixApp, HttpServer, web};
+use actix_web::web;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
 
 use crate::allocate::{Allocated, Allocator, Marks};
-use crate::api::{self, About, Api, PoolApi};
+use crate::api::{About, Api, PoolApi};
 use crate::clock::Clock;
 use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
+use crate::http::{self, Listeners};
 use crate::instance::Instance;
 use crate::keys;
 use crate::metrics::Metrics;
@@ -39,7 +39,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     site: Site,
     pools: Vec<PoolParts>,
-    listener: TcpListener,
+    listeners: Listeners,
     new_api_keys: BTreeMap<PoolId, String>,
 }
 
@@ -71,15 +71,14 @@ impl Handle {
 }
 
 impl App {
-    /// Opens the store, reads the keys and binds the address of the settings.
+    /// Opens the store, reads the keys and binds the addresses of the settings.
     pub async fn build(config: Config, clock: Clock) -> Result<Self> {
-        let listener = TcpListener::bind(config.server.listen)
-            .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
-        Self::build_on(listener, config, clock).await
+        Self::build_on(Listeners::bind(&config.server)?, config, clock).await
     }
 
-    /// As [`Self::build`], on an address that is bound already.
-    pub async fn build_on(listener: TcpListener, mut config: Config, clock: Clock) -> Result<Self> {
+    /// As [`Self::build`], on addresses that are bound already.
+    pub async fn build_on(listeners: impl Into<Listeners>, mut config: Config, clock: Clock) -> Result<Self> {
+        let listeners = listeners.into();
         for warning in &config.warnings {
             tracing::warn!("settings: {warning}");
         }
@@ -136,7 +135,7 @@ impl App {
             });
         }
         let app =
-            Self { config, clock, _instance: instance, store, metrics, site, pools, listener, new_api_keys };
+            Self { config, clock, _instance: instance, store, metrics, site, pools, listeners, new_api_keys };
         app.write_jwks().await?;
         Ok(app)
     }
@@ -231,10 +230,10 @@ impl App {
             Arc::clone(&self.metrics),
             self.clock.clone(),
         );
-        let server = self.server(web::Data::new(api))?;
-        let server_handle = server.handle();
-        let mut serving = JoinSet::new();
-        serving.spawn(server);
+        let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
+        let (servers, server_handles) =
+            http::servers(&self.listeners, &self.config.server, &web::Data::new(api), site.as_ref())?;
+        let mut serving: JoinSet<_> = servers.into_iter().collect();
         tracing::info!(listen = %self.config.server.listen, public_url = %self.config.public_url, "ready");
 
         // A part that ends before it is asked to has failed: better to be restarted than to go on without it.
@@ -251,7 +250,8 @@ impl App {
             Some(part) => tracing::error!(part, "a part of the service failed; stopping"),
             None => tracing::info!("stopping"),
         }
-        server_handle.stop(true).await;
+        let stops: JoinSet<_> = server_handles.into_iter().map(|server| server.stop(true)).collect();
+        stops.join_all().await;
         while let Some(served) = serving.join_next().await {
             served.context("the HTTP server ended early")?.context("the HTTP server failed")?;
         }
@@ -264,27 +264,6 @@ impl App {
             Some(part) => Err(anyhow!("{part} ended early; the log says why")),
             None => Ok(()),
         }
-    }
-
-    fn server(&self, api: web::Data<Api>) -> Result<actix_web::dev::Server> {
-        let listener = self.listener.try_clone().context("cannot use the bound address")?;
-        let server_config = &self.config.server;
-        let site = server_config.serve_status_lists.then(|| Arc::new(self.site_server()));
-        let server = HttpServer::new(move || {
-            ActixApp::new()
-                .configure(|config| api::configure(api.clone(), config))
-                .default_service(web::to(api::not_found))
-                // Last: without a path in `public-url` it takes every path that is left.
-                .configure(|config| site.iter().for_each(|site| site.configure(config)))
-        });
-        let server = server
-            .workers(server_config.workers)
-            .client_request_timeout(self.config.limits.request_timeout)
-            .shutdown_timeout(server_config.shutdown_grace.as_secs())
-            .disable_signals()
-            .listen(listener)
-            .context("cannot listen")?;
-        Ok(server.run())
     }
 
     fn site_server(&self) -> SiteServer {

@@ -40,6 +40,7 @@ pub mod site_server;
 // Running it all.
 pub mod app;
 pub mod cli;
+pub mod http;
 pub mod instance;
 pub mod keys;
 pub mod metrics;

@@ -124,8 +124,17 @@ impl Api {
     }
 }
 
+/// What of the API an address has, beside `/health`.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    /// What issuers call.
+    pub api: bool,
+    /// What those who run the service ask.
+    pub management: bool,
+}
+
 /// Mounts the routes. Must come before the site, which may answer for every other path.
-pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
+pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceConfig) {
     let limits = api.limits;
     let at = |path: &str, method: Method, handler: Route| {
         let allowed = method.clone();
@@ -137,24 +146,30 @@ pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
         .app_data(web::PayloadConfig::new(limits.body_bytes_max))
         .app_data(api)
         // In the order of their load: patterns are tried one after the other.
-        .service(web::resource("/health/live").get(health::live))
-        .service(at("/status-lists/update", Method::PATCH, web::to(statuses::update)))
-        .service(at("/pools/{pool}/new-references", Method::POST, web::to(references::new_references)))
-        .service(at("/status-lists/batch-update", Method::PATCH, web::to(statuses::batch_update)))
-        .service(at("/api/update-status", Method::POST, web::to(statuses::update)))
-        .service(at("/api/{pool}/new-reference", Method::POST, web::to(references::new_reference)))
-        .service(at(
-            "/api/{pool}/new-references/{n}",
-            Method::POST,
-            web::to(references::new_references_of_path),
-        ))
-        .service(at("/pools/{pool}", Method::GET, web::to(pools::pool)))
-        .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
-        .service(at("/pools/{pool}/lists/{id}", Method::DELETE, web::to(pools::retire)))
-        .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)))
-        .service(web::resource("/health/ready").get(health::ready))
-        .service(web::resource("/metrics").get(health::metrics))
-        .service(web::resource("/version").get(health::version));
+        .service(web::resource("/health/live").get(health::live));
+    if offer.api {
+        config
+            .service(at("/status-lists/update", Method::PATCH, web::to(statuses::update)))
+            .service(at("/pools/{pool}/new-references", Method::POST, web::to(references::new_references)))
+            .service(at("/status-lists/batch-update", Method::PATCH, web::to(statuses::batch_update)))
+            .service(at("/api/update-status", Method::POST, web::to(statuses::update)))
+            .service(at("/api/{pool}/new-reference", Method::POST, web::to(references::new_reference)))
+            .service(at(
+                "/api/{pool}/new-references/{n}",
+                Method::POST,
+                web::to(references::new_references_of_path),
+            ))
+            .service(at("/pools/{pool}", Method::GET, web::to(pools::pool)))
+            .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
+            .service(at("/pools/{pool}/lists/{id}", Method::DELETE, web::to(pools::retire)))
+            .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)));
+    }
+    config.service(web::resource("/health/ready").get(health::ready));
+    if offer.management {
+        config
+            .service(web::resource("/metrics").get(health::metrics))
+            .service(web::resource("/version").get(health::version));
+    }
 }
 
 /// What is answered where no route and no site is.

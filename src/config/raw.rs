@@ -87,6 +87,8 @@ pub(super) enum RawPublishRole {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawServer {
     pub(super) listen: SocketAddr,
+    pub(super) api_listen: Option<SocketAddr>,
+    pub(super) management_listen: Option<SocketAddr>,
     pub(super) workers: Option<usize>,
     pub(super) shutdown_grace: Setting,
 }

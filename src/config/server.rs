@@ -12,8 +12,12 @@ use crate::status_list::BaseUri;
 /// Where and how requests are answered.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Address of the write API, and of the lists when they are served here.
+    /// Address of the lists when they are served here, and of everything that has no address of its own.
     pub listen: SocketAddr,
+    /// Address of the write API and of what operators ask.
+    pub api_listen: Option<SocketAddr>,
+    /// Address of what operators ask.
+    pub management_listen: Option<SocketAddr>,
     /// Threads that answer requests.
     pub workers: usize,
     /// How long a running request may go on at a stop.
@@ -61,9 +65,19 @@ impl ServerConfig {
         if raw.workers == Some(0) {
             return Err(ConfigError::at("server.workers", "must be at least 1, or null for one a core"));
         }
+        let addresses = [Some(raw.listen), raw.api_listen, raw.management_listen];
+        for (place, key) in [(1, "server.api-listen"), (2, "server.management-listen")] {
+            if addresses[place].is_some_and(|address| address.port() != 0)
+                && addresses[..place].contains(&addresses[place])
+            {
+                return Err(ConfigError::at(key, "must be an address that nothing else listens on, or null"));
+            }
+        }
         let cores = || available_parallelism().map_or(1, NonZero::get);
         Ok(Self {
             listen: raw.listen,
+            api_listen: raw.api_listen,
+            management_listen: raw.management_listen,
             workers: raw.workers.unwrap_or_else(cores),
             shutdown_grace: raw.shutdown_grace.0,
             serve_status_lists,

@@ -1,0 +1,94 @@
+//! Which address answers what: the lists for the world, the write API for issuers, and what operators ask. All on one
+//! address, unless the settings give the write API or the operators one of their own; then no other has it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App as ActixApp, HttpServer, web};
+use anyhow::{Context, Result};
+
+use crate::api::{self, Api, Offer};
+use crate::config::ServerConfig;
+use crate::site_server::SiteServer;
+
+/// The bound addresses.
+pub struct Listeners {
+    public: TcpListener,
+    api: Option<TcpListener>,
+    management: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds the addresses of the settings.
+    pub fn bind(config: &ServerConfig) -> Result<Self> {
+        let bind = |address: SocketAddr, key: &str| {
+            TcpListener::bind(address).with_context(|| format!("cannot listen on {address} (server.{key})"))
+        };
+        Ok(Self {
+            public: bind(config.listen, "listen")?,
+            api: config.api_listen.map(|address| bind(address, "api-listen")).transpose()?,
+            management: config
+                .management_listen
+                .map(|address| bind(address, "management-listen"))
+                .transpose()?,
+        })
+    }
+}
+
+/// One address for everything.
+impl From<TcpListener> for Listeners {
+    fn from(public: TcpListener) -> Self {
+        Self { public, api: None, management: None }
+    }
+}
+
+/// The servers of all listeners, to be awaited, and the handles that stop them.
+pub(crate) fn servers(
+    listeners: &Listeners,
+    config: &ServerConfig,
+    api: &web::Data<Api>,
+    site: Option<&Arc<SiteServer>>,
+) -> Result<(Vec<Server>, Vec<ServerHandle>)> {
+    // Operators ask where the write API is, if not at an address of their own.
+    let (api_apart, management_apart) = (listeners.api.is_some(), listeners.management.is_some());
+    let public = Offer { api: !api_apart, management: !api_apart && !management_apart };
+    let mut servers = vec![server(&listeners.public, config, config.workers, api, public, site)?];
+    if let Some(listener) = &listeners.api {
+        let offer = Offer { api: true, management: !management_apart };
+        servers.push(server(listener, config, config.workers, api, offer, None)?);
+    }
+    if let Some(listener) = &listeners.management {
+        let offer = Offer { api: false, management: true };
+        servers.push(server(listener, config, 1, api, offer, None)?);
+    }
+    let handles = servers.iter().map(Server::handle).collect();
+    Ok((servers, handles))
+}
+
+fn server(
+    listener: &TcpListener,
+    config: &ServerConfig,
+    workers: usize,
+    api: &web::Data<Api>,
+    offer: Offer,
+    site: Option<&Arc<SiteServer>>,
+) -> Result<Server> {
+    let listener = listener.try_clone().context("cannot use the bound address")?;
+    let (request_timeout, api, site) = (api.limits.request_timeout, api.clone(), site.cloned());
+    let server = HttpServer::new(move || {
+        ActixApp::new()
+            .configure(|config| api::configure(api.clone(), offer, config))
+            .default_service(web::to(api::not_found))
+            // Last: without a path in `public-url` it takes every path that is left.
+            .configure(|config| site.iter().for_each(|site| site.configure(config)))
+    });
+    let server = server
+        .workers(workers)
+        .client_request_timeout(request_timeout)
+        .shutdown_timeout(config.shutdown_grace.as_secs())
+        .disable_signals()
+        .listen(listener)
+        .context("cannot listen")?;
+    Ok(server.run())
+}
