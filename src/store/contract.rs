@@ -422,8 +422,10 @@ async fn due_lists_are_those_to_be_renewed(harness: &impl Harness) {
     assert_eq!(due(0).await, 1, "a list that was never published is due at once");
     publish(&store, &pool, list, 0, 5000).await;
     assert_eq!((due(4999).await, due(5000).await), (0, 1));
+    assert_eq!(store.next_due(&pool).await.unwrap(), Some(Timestamp::from_secs(5000)));
     store.mark_due(vec![list]).await.unwrap();
     assert_eq!(due(0).await, 1);
+    assert_eq!(store.next_due(&pool).await.unwrap(), None, "it is published no more as it should be");
 }
 
 async fn changes_since_publication_explain_it(harness: &impl Harness) {

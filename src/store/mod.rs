@@ -136,6 +136,11 @@ impl Store {
         backend!(self, store => store.due(pool, t))
     }
 
+    /// When the next renewal of a published list of the pool is due; `None` while nothing is published.
+    pub async fn next_due(&self, pool: &PoolId) -> Result<Option<Timestamp>, StoreError> {
+        backend!(self, store => store.next_due(pool))
+    }
+
     /// The statuses of a list; its bytes are at least as new as its version, and as durable as what is acknowledged.
     pub async fn snapshot(&self, list: ListId) -> Result<Snapshot, StoreError> {
         backend!(self, store => store.snapshot(list))

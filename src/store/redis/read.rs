@@ -11,7 +11,8 @@ use crate::clock::Timestamp;
 use crate::pool::PoolId;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::model::{
-    Fence, InstanceId, ListRecord, OpenList, Pending, PoolUsage, PublisherState, Snapshot, StoreError,
+    Fence, InstanceId, ListRecord, OpenList, Pending, PoolUsage, Publication, PublisherState, Snapshot,
+    StoreError,
 };
 
 impl RedisStore {
@@ -31,6 +32,18 @@ impl RedisStore {
         let due: Vec<String> = self.read_one(range).await?;
         let due = due.iter().map(|list| Ok((parsed(list)?, None))).collect::<Result<_, StoreError>>()?;
         self.pending(pool, due).await
+    }
+
+    pub(in crate::store) async fn next_due(&self, pool: &PoolId) -> Result<Option<Timestamp>, StoreError> {
+        // Zero: never published, or wanted at once.
+        let first = cmd("ZRANGEBYSCORE")
+            .arg(self.0.keys.due(pool))
+            .arg("(0")
+            .arg(format!("({}", Publication::NEVER))
+            .arg(&["WITHSCORES", "LIMIT", "0", "1"])
+            .take();
+        let first: Vec<(String, u64)> = self.read_one(first).await?;
+        Ok(first.first().map(|(_, at)| Timestamp::from_secs(*at)))
     }
 
     pub(in crate::store) async fn snapshot(&self, list: ListId) -> Result<Snapshot, StoreError> {

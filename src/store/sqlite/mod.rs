@@ -207,6 +207,11 @@ impl SqliteStore {
         self.read(move |connection| read::due(connection, &pool, t)).await
     }
 
+    pub(super) async fn next_due(&self, pool: &PoolId) -> Result<Option<Timestamp>, StoreError> {
+        let pool = pool.clone();
+        self.read(move |connection| read::next_due(connection, &pool)).await
+    }
+
     pub(super) async fn snapshot(&self, list: ListId) -> Result<Snapshot, StoreError> {
         self.read(move |connection| read::snapshot(connection, list)?.ok_or(StoreError::NoSuchList(list)))
             .await

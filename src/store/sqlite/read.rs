@@ -70,6 +70,15 @@ pub(super) fn due(connection: &Connection, pool: &PoolId, t: Timestamp) -> Resul
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// When the next renewal of a published list is due.
+pub(super) fn next_due(connection: &Connection, pool: &PoolId) -> Result<Option<Timestamp>, StoreError> {
+    // Zero: never published, or wanted at once.
+    let sql = "SELECT min(resign_at) FROM list WHERE pool = (SELECT id FROM pool WHERE name = ?1) AND resign_at > 0 AND resign_at < ?2";
+    let mut query = connection.prepare_cached(sql)?;
+    let first: Option<u64> = query.query_row(params![pool.as_str(), Publication::NEVER], |row| row.get(0))?;
+    Ok(first.map(Timestamp::from_secs))
+}
+
 /// The statuses of a list as committed: its chunks, and over them what the journal has since they were folded.
 pub(super) fn snapshot(connection: &mut Connection, list: ListId) -> Result<Option<Snapshot>, StoreError> {
     let transaction = connection.transaction()?;
