@@ -4,6 +4,7 @@
 //! checks them inside its atomic step. Invariant: nobody is answered before the change is durable.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -94,7 +95,10 @@ async fn apply_batches(
             continue;
         }
         let sizes: Vec<_> = changes.iter().map(Vec::len).collect();
+        let begun = Instant::now();
         let applied = store.apply(&pool, changes, clock.now()).await;
+        metrics.store_commit.observe(begun.elapsed().as_secs_f64());
+        metrics.batch_size.observe(size as f64);
         drop(rooms);
         match applied {
             Ok(applied) => {

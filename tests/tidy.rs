@@ -27,7 +27,21 @@ const EDGES: &[(&str, &[&str])] = &[
         &["clock", "config", "metrics", "pool", "sign", "signals", "status_list", "stopper", "store"],
     ),
     // Knows nothing of signing or publishing: no request ever causes a signature.
-    ("api", &["allocate", "clock", "config", "issuer", "metrics", "pool", "status_list", "store", "update"]),
+    (
+        "api",
+        &[
+            "allocate",
+            "clock",
+            "config",
+            "issuer",
+            "metrics",
+            "pool",
+            "status_list",
+            "store",
+            "telemetry",
+            "update",
+        ],
+    ),
     ("site_server", &["pool", "sign", "status_list"]),
     ("check", &["sign", "status_list"]),
     ("keys", &["clock", "config", "issuer", "sign"]),

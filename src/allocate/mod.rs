@@ -148,6 +148,7 @@ impl Allocator {
                 }
                 buffer.len()
             };
+            self.metrics.references_ready.set(left as i64);
             let complete = taken.references.len() == amount;
             if left < self.settings.threshold || !complete {
                 self.wanted.notify_one();
@@ -289,7 +290,12 @@ impl Allocator {
         aws_lc_rs::rand::fill(&mut seed)
             .map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
         let mixed = buffer::mix(&blocks, self.list_entries, seed);
-        self.buffer().add(mixed, blocks);
+        let ready = {
+            let mut buffer = self.buffer();
+            buffer.add(mixed, blocks);
+            buffer.len()
+        };
+        self.metrics.references_ready.set(ready as i64);
         self.refilled.notify_waiters();
         failed.map_or(Ok(any), |error| Err(error.into()))
     }

@@ -5,6 +5,7 @@
 mod auth;
 mod body;
 mod health;
+mod observe;
 mod pools;
 mod problem;
 mod references;
@@ -15,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::{ResponseError, Route, web};
 
 use crate::allocate::Allocator;
@@ -136,11 +138,13 @@ pub struct Offer {
 /// Mounts the routes. Must come before the site, which may answer for every other path.
 pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceConfig) {
     let limits = api.limits;
-    let at = |path: &str, method: Method, handler: Route| {
-        let allowed = method.clone();
-        web::resource(path.to_owned())
+    let metrics = Arc::clone(&api.metrics);
+    let at = |path: &'static str, method: Method, handler: Route| {
+        let (allowed, metrics) = (method.clone(), metrics.route(path));
+        web::resource(path)
             .route(handler.method(method))
             .default_service(web::to(move || health::method_not_allowed(allowed.clone())))
+            .wrap(from_fn(move |request, next| observe::observe(metrics.clone(), request, next)))
     };
     config
         .app_data(web::PayloadConfig::new(limits.body_bytes_max))

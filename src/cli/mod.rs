@@ -152,7 +152,7 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 
 fn serve(settings: &Settings) -> Result<ExitCode> {
     let (config, built_in) = (settings.load()?, settings.file.is_none());
-    telemetry::start(config.log_format);
+    let _exporting = telemetry::start(&config.telemetry);
     actix_web::rt::System::new().block_on(async {
         let first_minute = built_in.then(|| first_minute::FirstMinute::new(&config)).flatten();
         let app = App::build(config, Clock::System).await.context("cannot start")?;
@@ -193,7 +193,7 @@ async fn wait_for_signal() {
 
 fn publish_once(settings: &Settings) -> Result<ExitCode> {
     let config = settings.load()?;
-    telemetry::start(config.log_format);
+    let _exporting = telemetry::start(&config.telemetry);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lists, {per_sec}, {eta} left")
         .context("the progress bar")?;
     let bar = ProgressBar::new(0).with_style(style);

@@ -11,13 +11,15 @@ mod publish;
 mod raw;
 mod server;
 mod store;
+mod telemetry;
 
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use pools::{Formats, Lifetimes, OnUnderflow, PemFiles, PoolConfig, Precreation, Prefetch, SignerConfig};
 pub use publish::{PublishConfig, PublishRole, S3Config, S3Credentials};
-pub use server::{LogFormat, ServerConfig};
+pub use server::ServerConfig;
 pub use store::{Persistence, RedisAddress, RedisConfig, RedisTarget, StoreConfig, Synchronous};
+pub use telemetry::{LogFormat, Telemetry};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -36,8 +38,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The most of everything a caller can ask for.
     pub limits: Limits,
-    /// How log lines look.
-    pub log_format: LogFormat,
+    /// What the service tells of itself.
+    pub telemetry: Telemetry,
     /// Where the truth is kept.
     pub store: StoreConfig,
     /// What this instance remembers outside the store.
@@ -138,7 +140,7 @@ impl Config {
             public_url,
             server,
             limits: Limits::check(raw.limits)?,
-            log_format: raw.log.format.into(),
+            telemetry: Telemetry::check(&raw.log, raw.tracing)?,
             store,
             instance,
             publish,

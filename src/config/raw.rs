@@ -21,6 +21,7 @@ pub(super) struct RawConfig {
     pub(super) server: RawServer,
     pub(super) limits: RawLimits,
     pub(super) log: RawLog,
+    pub(super) tracing: RawTracing,
     pub(super) storage_type: RawStorageType,
     pub(super) sqlite: RawSqlite,
     pub(super) redis: RawRedis,
@@ -107,6 +108,12 @@ pub(super) struct RawLimits {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawLog {
     pub(super) format: RawLogFormat,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawTracing {
+    pub(super) otlp_endpoint: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]

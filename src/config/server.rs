@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::ConfigError;
-use super::raw::{RawLogFormat, RawServer};
+use super::raw::RawServer;
 use crate::status_list::BaseUri;
 
 /// Where and how requests are answered.
@@ -24,24 +24,6 @@ pub struct ServerConfig {
     pub shutdown_grace: Duration,
     /// Whether lists are served here as well.
     pub serve_status_lists: bool,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
-}
-
-impl From<RawLogFormat> for LogFormat {
-    fn from(raw: RawLogFormat) -> Self {
-        match raw {
-            RawLogFormat::Human => Self::Human,
-            RawLogFormat::Json => Self::Json,
-        }
-    }
 }
 
 /// First segments of the API's own paths.

@@ -1,5 +1,7 @@
 //! Every metric: name, unit, meaning. Parts count through the handles; `/metrics` shows them all.
 
+mod http;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +13,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use http::RouteMetrics;
+
 use crate::pool::PoolId;
+use http::HttpMetrics;
 
 /// All metrics of the service.
 pub struct Metrics {
@@ -26,6 +31,12 @@ pub struct Metrics {
     sinks: Sinks,
     oldest_unpublished: Family<Labels, Gauge>,
     update_to_publish: Family<Labels, Histogram, fn() -> Histogram>,
+    batch_size: Family<Labels, Histogram, fn() -> Histogram>,
+    store_commit: Family<Labels, Histogram, fn() -> Histogram>,
+    signing: Family<Labels, Histogram, fn() -> Histogram>,
+    references_ready: Family<Labels, Gauge>,
+    tokens_valid_until: Family<Labels, Gauge>,
+    http: HttpMetrics,
 }
 
 /// The metrics of one pool.
@@ -47,6 +58,16 @@ pub struct PoolMetrics {
     pub oldest_unpublished: Gauge,
     /// Seconds from the first unpublished change of a list to its publication.
     pub update_to_publish: Histogram,
+    /// Entries of one durable batch of updates.
+    pub batch_size: Histogram,
+    /// Seconds that the store took for one batch.
+    pub store_commit: Histogram,
+    /// Seconds that one signature took.
+    pub signing: Histogram,
+    /// References in memory, as they were last taken or refilled.
+    pub references_ready: Gauge,
+    /// Seconds since 1970 before which no published token expires, as the latest pass found it.
+    pub tokens_valid_until: Gauge,
     pool: PoolId,
     refused: Family<Labels, Counter>,
     sinks: Sinks,
@@ -95,6 +116,21 @@ fn publish_buckets() -> Histogram {
     Histogram::new([0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0])
 }
 
+/// A request of its own, a full batch, and what a single large request makes of it.
+fn batch_buckets() -> Histogram {
+    Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 512.0, 1024.0, 10_000.0, 100_000.0])
+}
+
+/// From an fsync of a fast disk to the longest wait for a store.
+fn commit_buckets() -> Histogram {
+    Histogram::new([0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0])
+}
+
+/// From a key in memory to a hardware module over a network.
+fn signing_buckets() -> Histogram {
+    Histogram::new([0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 2.0])
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("statuslist");
@@ -125,6 +161,29 @@ impl Default for Metrics {
         let update_to_publish = Family::new_with_constructor(publish_buckets as fn() -> Histogram);
         let help = "From a list's first unpublished change to its publication";
         registry.register_with_unit("update_to_publish", help, Unit::Seconds, update_to_publish.clone());
+        let mut histogram = |name: &str, help: &str, unit: Option<Unit>, buckets: fn() -> Histogram| {
+            let family = Family::new_with_constructor(buckets);
+            match unit {
+                Some(unit) => registry.register_with_unit(name, help, unit, family.clone()),
+                None => registry.register(name, help, family.clone()),
+            }
+            family
+        };
+        let help = "Entries of one durable batch of updates";
+        let batch_size = histogram("batch_size", help, None, batch_buckets);
+        let help = "How long the store took for one batch of updates";
+        let store_commit = histogram("store_commit", help, Some(Unit::Seconds), commit_buckets);
+        let help = "How long one signature took";
+        let signing = histogram("signing", help, Some(Unit::Seconds), signing_buckets);
+        let references_ready = Family::<Labels, Gauge>::default();
+        let help = "References in memory, as they were last taken or refilled";
+        registry.register("references_ready", help, references_ready.clone());
+        let tokens_valid_until = Family::<Labels, Gauge>::default();
+        let help =
+            "Time before which no published token expires, at the latest pass: alarm when it comes near";
+        let name = "tokens_valid_until_timestamp";
+        registry.register_with_unit(name, help, Unit::Seconds, tokens_valid_until.clone());
+        let http = HttpMetrics::register(&mut registry);
         Self {
             registry,
             references_issued,
@@ -137,6 +196,12 @@ impl Default for Metrics {
             sinks,
             oldest_unpublished,
             update_to_publish,
+            batch_size,
+            store_commit,
+            signing,
+            references_ready,
+            tokens_valid_until,
+            http,
         }
     }
 }
@@ -154,10 +219,20 @@ impl Metrics {
             lists_behind: self.lists_behind.get_or_create_owned(&labels),
             oldest_unpublished: self.oldest_unpublished.get_or_create_owned(&labels),
             update_to_publish: self.update_to_publish.get_or_create_owned(&labels),
+            batch_size: self.batch_size.get_or_create_owned(&labels),
+            store_commit: self.store_commit.get_or_create_owned(&labels),
+            signing: self.signing.get_or_create_owned(&labels),
+            references_ready: self.references_ready.get_or_create_owned(&labels),
+            tokens_valid_until: self.tokens_valid_until.get_or_create_owned(&labels),
             pool: pool.clone(),
             refused: self.publish_refused.clone(),
             sinks: self.sinks.clone(),
         })
+    }
+
+    /// The handles of one route.
+    pub fn route(&self, route: &'static str) -> RouteMetrics {
+        self.http.route(route)
     }
 
     /// All of them, in the OpenMetrics text format.

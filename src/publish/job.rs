@@ -1,12 +1,14 @@
 //! One list on its way to its files: snapshot → `lst` → claims → signatures → gate → files.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::render::Template;
 use super::site::{Prepared, Site, SiteError, Stamp, TokenFiles};
 use super::{PublishError, Refused, gate, schedule};
 use crate::clock::Timestamp;
 use crate::config::PoolConfig;
+use crate::metrics::PoolMetrics;
 use crate::pool::PoolId;
 use crate::sign::Signer;
 use crate::status_list::raw::RawList;
@@ -20,6 +22,7 @@ pub(super) struct Job {
     pub(super) site: Site,
     pub(super) uri: String,
     pub(super) signer: Signer,
+    pub(super) metrics: Arc<PoolMetrics>,
     pub(super) pool: PoolConfig,
     pub(super) template: Template,
     pub(super) now: Timestamp,
@@ -139,8 +142,8 @@ impl Job {
             _ => lst::compress(snapshot.array.as_bytes()).into(),
         };
         let claims = self.template.claims(self.uri.clone(), lst, iat);
-        let jwt = self.pool.formats.jwt.then(|| self.signer.sign_jwt(&claims)).transpose()?;
-        let cwt = self.pool.formats.cwt.then(|| self.signer.sign_cwt(&claims)).transpose()?;
+        let jwt = self.pool.formats.jwt.then(|| self.timed(|| self.signer.sign_jwt(&claims))).transpose()?;
+        let cwt = self.pool.formats.cwt.then(|| self.timed(|| self.signer.sign_cwt(&claims))).transpose()?;
         let raw = RawList {
             bits: claims.bits,
             lst: Arc::clone(&claims.lst),
@@ -171,6 +174,13 @@ impl Job {
         let resign_at = schedule::resign_at(iat, &list, &self.pool.lifetimes);
         let publication = Publication { version: snapshot.version, iat, resign_at };
         Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })
+    }
+
+    fn timed<T>(&self, sign: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let signed = sign();
+        self.metrics.signing.observe(begun.elapsed().as_secs_f64());
+        signed
     }
 
     /// The claims of the published token, if there is one that this list's key signed. Whoever can write into the folder must

@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::{PoolConfig, PublishRole};
+use crate::config::{Lifetimes, PoolConfig, PublishRole};
 use crate::metrics::PoolMetrics;
 use crate::sign::Signer;
 use crate::signals::Signals;
@@ -243,6 +243,12 @@ impl PoolPublisher {
             let due = self.store.due(pool, schedule::due_by(now, self.pool.update_interval)).await?;
             let dirty: HashSet<_> = pending.iter().map(|list| list.list).collect();
             pending.extend(due.into_iter().filter(|list| !dirty.contains(&list.list)));
+            if let Some(renewal) = self.store.next_due(pool).await? {
+                // Never later than what is true: a list is renewed as long before its end at least.
+                let Lifetimes { list_lifetime, resign_after, .. } = self.pool.lifetimes;
+                let until = renewal.plus(list_lifetime - resign_after).secs();
+                self.metrics.tokens_valid_until.set(i64::try_from(until).unwrap_or(i64::MAX));
+            }
             // New lists first: references wait for them, maybe in another instance.
             pending.sort_by_key(|list| list.published.is_some());
             Ok(Some(pending))
@@ -434,6 +440,7 @@ impl PoolPublisher {
             site: self.site.clone(),
             uri: self.base.join(&pending.list),
             signer: self.signer.clone(),
+            metrics: Arc::clone(&self.metrics),
             pool: self.pool.clone(),
             template: self.template.clone(),
             now: self.clock.now(),

@@ -16,6 +16,7 @@ mod lifecycle;
 mod migrate;
 mod nginx;
 mod nginx_hammer;
+mod operations;
 mod power_cut;
 mod publish;
 mod publish_role;

@@ -1,0 +1,226 @@
+//! What operators rely on: which address answers what, the metrics, and the way from an answer to its log line.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::eventually;
+use crate::support::process::{Process, command, free_port, log_path};
+
+const KEY: &str = "the key of p";
+const ID: &str = "x-request-id";
+
+fn settings(more: &str) -> String {
+    format!(
+        "{more}\nstatus-list-pools: {{ p: {{ api-key: {KEY}, size: 800, update-interval: 1s, final-status: 1 }} }}"
+    )
+}
+
+async fn allocate(client: &Client, url: &str) -> reqwest::Response {
+    client.post(format!("{url}/pools/p/new-references")).header("X-Api-Key", KEY).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn what_has_an_address_of_its_own_is_nowhere_else() {
+    let (folder, client) = (tempfile::tempdir().unwrap(), Client::new());
+    let [public, api, management] = [free_port(), free_port(), free_port()];
+    let split = settings(&format!(
+        "server: {{ api-listen: \"127.0.0.1:{api}\", management-listen: \"127.0.0.1:{management}\" }}"
+    ));
+    let service = Process::start(command(folder.path(), public, &split), folder.path(), public);
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let uri = eventually("references", async || {
+        let answer = allocate(&client, &url(api)).await;
+        let body: Value = (answer.status() == StatusCode::OK).then_some(answer)?.json().await.unwrap();
+        Some(body["references"][0]["uri"].as_str().unwrap().to_owned())
+    });
+    let list = uri.await.rsplit_once('/').unwrap().1.to_owned();
+    let code = async |port: u16, path: &str| {
+        let answer =
+            client.get(format!("{}{path}", url(port))).header("X-Api-Key", KEY).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    for (path, at_public, at_api, at_management) in [
+        ("/health/live", 200, 200, 200),
+        ("/health/ready", 200, 200, 200),
+        ("/metrics", 404, 404, 200),
+        ("/version", 404, 404, 200),
+        ("/pools/p", 404, 200, 404),
+        ("/pools/p/lists", 404, 200, 404),
+        ("/status-lists/update", 404, 405, 404),
+        ("/lists/jwks.json", 200, 404, 404),
+        (&format!("/lists/{list}"), 200, 404, 404),
+    ] {
+        let got = (code(public, path).await, code(api, path).await, code(management, path).await);
+        assert_eq!(got, (at_public, at_api, at_management), "{path}");
+    }
+    for port in [public, management] {
+        assert_eq!(allocate(&client, &url(port)).await.status(), 404, "the right key at the wrong address");
+    }
+    drop(service);
+
+    // Without addresses of their own, all is in one place.
+    let folder = tempfile::tempdir().unwrap();
+    let service = Process::start(command(folder.path(), public, &settings("")), folder.path(), public);
+    for path in ["/metrics", "/version", "/pools/p", "/lists/jwks.json"] {
+        assert_eq!(code(public, path).await, 200, "{path}");
+    }
+    drop(service);
+
+    let twice = settings(&format!("server: {{ api-listen: \"127.0.0.1:{public}\" }}"));
+    let output = command(folder.path(), public, &twice).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && log.contains("server.api-listen"), "{log}");
+}
+
+/// Names of metric families, `_total` of counters included.
+fn families(metrics: &str) -> BTreeSet<String> {
+    let families = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let name = |line: &str| {
+        let (name, kind) = line.split_once(' ').unwrap();
+        format!("{name}{}", if kind == "counter" { "_total" } else { "" })
+    };
+    families.map(name).collect()
+}
+
+/// The first column of the table of metrics.
+fn documented() -> BTreeSet<String> {
+    let page = std::fs::read_to_string("docs/OPERATIONS.md").unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `statuslist_"));
+    let rows = rows.filter(|row| {
+        row.matches('|').count() == 3 && !row.contains("` grows") && !row.contains("comes near")
+    });
+    rows.map(|row| format!("statuslist_{}", row.split('`').next().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn every_metric_is_documented_and_every_documented_one_is_there() {
+    let (folder, client, port) = (tempfile::tempdir().unwrap(), Client::new(), free_port());
+    let service = Process::start(command(folder.path(), port, &settings("")), folder.path(), port);
+    let reference = eventually("references", async || {
+        let answer = allocate(&client, &service.url).await;
+        let body: Value = (answer.status() == StatusCode::OK).then_some(answer)?.json().await.unwrap();
+        Some(body["references"][0].clone())
+    });
+    let (uri, index) = {
+        let reference = reference.await;
+        (reference["uri"].clone(), reference["index"].clone())
+    };
+    let update = client.patch(format!("{}/status-lists/update", service.url)).header("X-Api-Key", KEY);
+    let update = update.json(&json!({ "uri": uri, "index": index, "value": 1 })).send().await.unwrap();
+    assert_eq!(update.status(), 204);
+    let read =
+        async || client.get(format!("{}/metrics", service.url)).send().await.unwrap().text().await.unwrap();
+    let metrics = eventually("the update to be published", async || {
+        Some(read().await)
+            .filter(|text| text.contains("statuslist_update_to_publish_seconds_count{pool=\"p\"} 1"))
+    });
+    let metrics = metrics.await;
+    assert_eq!(families(&metrics), documented());
+
+    let value = |series: &str| -> f64 {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("{series} ")));
+        line.unwrap_or_else(|| panic!("no {series} in {metrics}"))
+            .rsplit_once(' ')
+            .unwrap()
+            .1
+            .parse()
+            .unwrap()
+    };
+    let of_pool = |name: &str| value(&format!("statuslist_{name}{{pool=\"p\"}}"));
+    assert_eq!(of_pool("updates_total"), 1.0);
+    assert_eq!((of_pool("batch_size_sum"), of_pool("batch_size_count")), (1.0, 1.0));
+    assert!(of_pool("store_commit_seconds_sum") > 0.0 && of_pool("signing_seconds_sum") > 0.0);
+    assert!(of_pool("references_ready") > 0.0 && of_pool("references_issued_total") >= 1.0);
+    // The built-in lifetime is a day, and all lists are fresh.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let left = of_pool("tokens_valid_until_timestamp_seconds") - now;
+    assert!((3600.0 * 12.0..=3600.0 * 24.0 + 1.0).contains(&left), "{left}");
+    let updates = "statuslist_http_requests_total{route=\"/status-lists/update\",code=\"204\"}";
+    assert_eq!(value(updates), 1.0);
+    assert!(value("statuslist_http_request_seconds_count{route=\"/pools/{pool}/new-references\"}") >= 1.0);
+}
+
+/// The log's lines that tell of one request, as the JSON that they are.
+fn lines_of(folder: &Path, id: &str) -> Vec<Value> {
+    let log = std::fs::read_to_string(log_path(folder)).unwrap();
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("no JSON: {line}")));
+    lines.filter(|line| line["request.id"] == id).collect()
+}
+
+#[tokio::test]
+async fn an_answer_leads_to_its_log_line() {
+    let (folder, client, port) = (tempfile::tempdir().unwrap(), Client::new(), free_port());
+    let mut command = command(folder.path(), port, &settings("log: { format: json }"));
+    command.env("STATUSLIST_LOG", "statuslist=debug");
+    let service = Process::start(command, folder.path(), port);
+    let ask = async |theirs: Option<&str>| {
+        let mut request = client.get(format!("{}/pools/p", service.url)).header("X-Api-Key", "not the key");
+        if let Some(id) = theirs {
+            request = request.header(ID, id);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 401);
+        answer.headers()[ID].to_str().unwrap().to_owned()
+    };
+    assert_eq!(ask(Some("order-4711")).await, "order-4711");
+    let ours = ask(None).await;
+    assert_ne!(ask(Some("two words")).await, "two words");
+    for id in ["order-4711", &ours] {
+        let lines = eventually("the log line", async || {
+            Some(lines_of(folder.path(), id)).filter(|lines| !lines.is_empty())
+        });
+        let lines = lines.await;
+        assert_eq!(
+            (lines.len(), lines[0]["route"].as_str(), lines[0]["status"].as_u64()),
+            (1, Some("/pools/{pool}"), Some(401))
+        );
+    }
+    let log = std::fs::read_to_string(log_path(folder.path())).unwrap();
+    assert!(!log.contains("not the key"), "{log}");
+}
+
+/// A collector that keeps what it is sent.
+#[cfg(feature = "otlp")]
+#[tokio::test]
+async fn spans_go_to_the_collector_as_a_part_of_the_callers_trace() {
+    use std::io::{Read, Write};
+
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let (sender, received) = std::sync::mpsc::channel::<Vec<u8>>();
+    std::thread::spawn(move || {
+        for connection in collector.incoming() {
+            let mut connection = connection.unwrap();
+            connection.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+            let (mut all, mut part) = (Vec::new(), [0_u8; 4096]);
+            while let Ok(read @ 1..) = connection.read(&mut part) {
+                all.extend_from_slice(&part[..read]);
+            }
+            let _ = connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            if sender.send(all).is_err() {
+                break;
+            }
+        }
+    });
+    let (folder, client, port) = (tempfile::tempdir().unwrap(), Client::new(), free_port());
+    let settings = settings(&format!("tracing: {{ otlp-endpoint: \"{endpoint}\" }}"));
+    let mut command = command(folder.path(), port, &settings);
+    command.env("STATUSLIST_LOG", "statuslist=debug");
+    let service = Process::start(command, folder.path(), port);
+    let trace =
+        [0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36];
+    let id: String = trace.iter().map(|byte| format!("{byte:02x}")).collect();
+    let request = client.get(format!("{}/pools/p", service.url)).header("X-Api-Key", KEY);
+    request.header("traceparent", format!("00-{id}-00f067aa0ba902b7-01")).send().await.unwrap();
+    let has = |sent: &[u8], part: &[u8]| sent.windows(part.len()).any(|window| window == part);
+    eventually("the span", async || {
+        let sent = received.try_recv().ok()?;
+        (has(&sent, b"POST /v1/traces") && has(&sent, b"/pools/{pool}") && has(&sent, &trace)).then_some(())
+    })
+    .await;
+}
