@@ -285,4 +285,26 @@ mod tests {
             "{text}"
         );
     }
+
+    /// The page that operators read has exactly the metrics that there are.
+    #[test]
+    fn every_metric_is_in_the_operators_page_and_no_other() {
+        let metrics = Metrics::default();
+        let pool = metrics.pool(&"demo".parse().unwrap());
+        pool.publish_refused("newer");
+        pool.sink("s3://b/");
+        metrics.route("/version").answered(200, 0.001);
+        let text = metrics.to_text();
+        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| {
+            let (name, kind) = line.split_once(' ').unwrap();
+            format!("{name}{}", if kind == "counter" { "_total" } else { "" })
+        });
+        let page = std::fs::read_to_string("docs/OPERATIONS.md").unwrap();
+        let section = page.split("\n## ").find(|section| section.starts_with("Metrics")).unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let documented = rows.map(|row| row.split('`').next().unwrap().to_owned());
+        let [families, documented]: [std::collections::BTreeSet<_>; 2] =
+            [families.collect(), documented.collect()];
+        assert_eq!(families, documented);
+    }
 }

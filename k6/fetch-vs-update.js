@@ -1,0 +1,105 @@
+// Whether fetching and updating disturb each other, and how long updates take to be visible.
+//
+//   alone_fetch    fetches at a fixed rate, no updates: what to compare with
+//   fetch          the same rate, while updates ramp up
+//   alone_update   updates at a fixed rate, no fetches: what to compare with
+//   update         the same rate, while fetches ramp up
+//   freshness      in all phases: one client revokes, and looks until a fetch shows it
+//
+// A fixed rate, because clients that wait for slow answers would send less and hide them. Run it once for each `update-interval`
+// that is to be compared (-e BEAT=1, a pool with that beat). MORE (1.2) is how much slower the 99th percentile of fetches
+// may become; FETCHES and UPDATES are the fixed rates, MOST_FETCHES and MOST_UPDATES the ends of the ramps.
+import { sleep } from 'k6';
+import { Trend } from 'k6/metrics';
+import { batchUpdate, fetchList, isDone, isOk, pick, someReferences, update } from './lib/api.js';
+import { BEAT, TREND_STATS, duration } from './lib/settings.js';
+import { handleSummary as summary, table } from './lib/summary.js';
+import { statusAt, verified } from './lib/token.js';
+
+const number = (name, or) => Number(__ENV[name] || or);
+const FETCHES = number('FETCHES', 500);
+const UPDATES = number('UPDATES', 200);
+const MORE = number('MORE', 1.2);
+const PHASE = parseSeconds(duration('30s'));
+const FRESH_WITHIN = (BEAT + 1) * 1000;
+
+const freshness = new Trend('freshness', true);
+const at = (phase) => `${phase * (PHASE + 2)}s`;
+const steady = (exec, rate, phase) => ({
+  executor: 'constant-arrival-rate', exec, rate, timeUnit: '1s', duration: `${PHASE}s`, startTime: at(phase),
+  preAllocatedVUs: 50, maxVUs: 200, gracefulStop: '2s',
+});
+const ramp = (exec, rate, phase) => ({
+  executor: 'ramping-arrival-rate', exec, startRate: 0, timeUnit: '1s', startTime: at(phase), gracefulStop: '2s',
+  stages: [{ target: rate, duration: `${PHASE / 2}s` }, { target: rate, duration: `${PHASE / 2}s` }],
+  preAllocatedVUs: 50, maxVUs: 200,
+});
+const tagged = (scenario, phase) => ({ ...scenario, tags: { phase } });
+
+export const options = {
+  scenarios: {
+    alone_fetch: tagged(steady('fetch', FETCHES, 0), 'alone_fetch'),
+    fetch: tagged(steady('fetch', FETCHES, 1), 'fetch'),
+    ramping_updates: ramp('updates', number('MOST_UPDATES', 1000), 1),
+    alone_update: tagged(steady('updates', UPDATES, 2), 'alone_update'),
+    update: tagged(steady('updates', UPDATES, 3), 'update'),
+    ramping_fetches: ramp('fetch', number('MOST_FETCHES', 2000), 3),
+    freshness: {
+      executor: 'constant-vus', exec: 'fresh', vus: 2, duration: `${4 * (PHASE + 2)}s`, gracefulStop: `${2 * BEAT + 5}s`,
+      tags: { phase: 'freshness' },
+    },
+  },
+  thresholds: {
+    checks: ['rate==1'],
+    'http_req_duration{phase:alone_fetch}': ['p(99)<1000'],
+    'http_req_duration{phase:fetch}': ['p(99)<1000'],
+    'http_req_duration{phase:alone_update}': ['p(99)<1000'],
+    'http_req_duration{phase:update}': ['p(99)<1000'],
+    freshness: [`p(99)<=${FRESH_WITHIN}`],
+  },
+  summaryTrendStats: TREND_STATS,
+};
+
+export function setup() {
+  return { load: someReferences(1000), fresh: someReferences(1000) };
+}
+
+export const fetch = ({ load }) => isOk(fetchList(pick(load).uri));
+export const updates = ({ load }) => isDone(update(pick(load), 1));
+
+// Nobody else touches these, so that the change that is seen is the one that was made.
+export async function fresh({ fresh: references }) {
+  const reference = references[(__VU * 499 + __ITER) % references.length];
+  if (!isDone(batchUpdate([reference], 1))) return sleep(1);
+  const acknowledged = Date.now();
+  for (;;) {
+    const response = fetchList(reference.uri, { name: 'freshness' });
+    const seen = isOk(response) && statusAt(await verified(response.body, reference.uri), reference.index) === 1;
+    if (seen || Date.now() - acknowledged > 2 * FRESH_WITHIN) break;
+    sleep(0.05);
+  }
+  freshness.add(Date.now() - acknowledged);
+  // Not in step with the beat.
+  sleep(Math.random() * BEAT);
+}
+
+export function handleSummary(data) {
+  const p99 = (phase) => data.metrics[`http_req_duration{phase:${phase}}`].values['p(99)'];
+  const [alone, disturbed] = [p99('alone_fetch'), p99('fetch')];
+  const ratio = disturbed / alone;
+  data.interference = { fetch: ratio, update: p99('update') / p99('alone_update'), allowed: MORE };
+  const results = summary(data);
+  results.stdout = `${table(data)}
+
+99th percentile of fetches: ${alone.toFixed(2)} ms without updates, ${disturbed.toFixed(2)} ms while updates ramp: ${ratio.toFixed(2)} ×, ${
+    ratio <= MORE ? 'within' : 'ABOVE'} ${MORE}
+99th percentile of updates: ${p99('alone_update').toFixed(2)} ms without fetches, ${p99('update').toFixed(2)} ms while fetches ramp: ${
+    data.interference.update.toFixed(2)} ×
+`;
+  return results;
+}
+
+function parseSeconds(text) {
+  const [, amount, unit] = /^(\d+)(s|m|h)$/.exec(text);
+  return Number(amount) * { s: 1, m: 60, h: 3600 }[unit];
+}

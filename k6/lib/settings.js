@@ -1,0 +1,18 @@
+// What a run is about: from the environment (-e NAME=value), with defaults for a service on this machine.
+
+const env = (name, or) => (__ENV[name] === undefined || __ENV[name] === '' ? or : __ENV[name]);
+const withoutSlash = (url) => url.replace(/\/+$/, '');
+
+export const API = withoutSlash(env('API', 'http://localhost:8090'));
+export const SITE = withoutSlash(env('SITE', `${API}/lists`));
+export const POOL = env('POOL', 'demo');
+export const API_KEY = env('API_KEY', '');
+export const BEAT = Number(env('BEAT', '10'));
+export const SUMMARY = env('SUMMARY', '');
+
+export const vus = (or) => Number(env('VUS', or));
+export const duration = (or) => env('DURATION', or);
+export const rate = (or) => Number(env('RATE', or));
+
+// Of every table: what a mean hides is in the last columns.
+export const TREND_STATS = ['avg', 'p(50)', 'p(90)', 'p(95)', 'p(99)', 'p(99.9)', 'p(99.99)', 'max'];
