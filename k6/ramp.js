@@ -1,7 +1,7 @@
 // Users come, ten more each second up to a hundred, and do what there is to do: mostly fetching, some updating.
 import { sleep } from 'k6';
 import { fetchList, isDone, isOk, pick, someReferences, update } from './lib/api.js';
-import { TREND_STATS, duration, vus } from './lib/settings.js';
+import { P99, TREND_STATS, duration, vus } from './lib/settings.js';
 
 export { handleSummary } from './lib/summary.js';
 
@@ -20,8 +20,8 @@ export const options = {
   },
   thresholds: {
     checks: ['rate==1'],
-    'http_req_duration{name:fetch}': ['p(99)<1000'],
-    'http_req_duration{name:update}': ['p(99)<1000'],
+    'http_req_duration{name:fetch}': [`p(99)<${P99}`],
+    'http_req_duration{name:update}': [`p(99)<${P99}`],
   },
   summaryTrendStats: TREND_STATS,
 };

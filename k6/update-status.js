@@ -1,12 +1,12 @@
 // Issuers set statuses, one a request, as fast as they are acknowledged. Each change is durable before it is answered.
 import { isDone, pick, someReferences, update } from './lib/api.js';
-import { TREND_STATS, duration, vus } from './lib/settings.js';
+import { P99, TREND_STATS, duration, vus } from './lib/settings.js';
 
 export { handleSummary } from './lib/summary.js';
 
 export const options = {
   scenarios: { issuers: { executor: 'constant-vus', vus: vus(10), duration: duration('30s') } },
-  thresholds: { 'http_req_failed{name:update}': ['rate==0'], 'http_req_duration{name:update}': ['p(99)<1000'] },
+  thresholds: { 'http_req_failed{name:update}': ['rate==0'], 'http_req_duration{name:update}': [`p(99)<${P99}`] },
   summaryTrendStats: TREND_STATS,
 };
 

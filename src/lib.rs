@@ -44,5 +44,6 @@ pub mod http;
 pub mod instance;
 pub mod keys;
 pub mod metrics;
+pub mod plan;
 pub mod stopper;
 pub mod telemetry;

@@ -44,6 +44,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("site_server", &["pool", "sign", "status_list"]),
     ("check", &["sign", "status_list"]),
+    ("plan", &["sign", "status_list"]),
     ("keys", &["clock", "config", "issuer", "sign"]),
 ];
 /// The outermost parts, which may name everything.

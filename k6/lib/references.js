@@ -2,12 +2,12 @@
 import { check } from 'k6';
 import exec from 'k6/execution';
 import { newReferences } from './api.js';
-import { TREND_STATS, duration, rate, vus } from './settings.js';
+import { P99, TREND_STATS, duration, rate, vus } from './settings.js';
 
 const thresholds = {
   // With `on-underflow: fail` a pool may answer 429 to a few.
   'http_req_failed{name:new-references}': ['rate<0.01'],
-  'http_req_duration{name:new-references}': ['p(99)<1000'],
+  'http_req_duration{name:new-references}': [`p(99)<${P99}`],
 };
 
 export const atRate = (requestsPerSecond) => ({

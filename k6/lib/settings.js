@@ -8,6 +8,9 @@ export const SITE = withoutSlash(env('SITE', `${API}/lists`));
 export const POOL = env('POOL', 'demo');
 export const API_KEY = env('API_KEY', '');
 export const BEAT = Number(env('BEAT', '10'));
+// The limits of the thresholds: for answers in milliseconds, and until an update is visible in seconds.
+export const P99 = Number(env('P99', '1000'));
+export const FRESH_WITHIN = Number(env('FRESH_WITHIN', String(BEAT + 1)));
 export const SUMMARY = env('SUMMARY', '');
 
 export const vus = (or) => Number(env('VUS', or));

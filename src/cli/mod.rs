@@ -3,6 +3,7 @@
 mod check;
 mod first_minute;
 mod healthcheck;
+mod plan;
 mod retire;
 mod store;
 
@@ -53,6 +54,8 @@ enum Command {
     GenerateKey(GenerateKey),
     /// Look up one status as a Relying Party does: fetch, verify, judge. Exits with 0 valid, 1 not valid, 2 could not tell
     Check(check::Arguments),
+    /// Say what a deployment will need: lists, sizes, signatures, traffic, memory, staleness
+    Plan(plan::Arguments),
     /// Move all pools and lists from one store to another; no service may use either
     Migrate(store::Migrate),
     /// End a list whose credentials have all expired; asks the running service
@@ -113,6 +116,7 @@ impl Cli {
             Command::Healthcheck => Ok(healthcheck::run(&settings()?.load()?)),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
+            Command::Plan(arguments) => arguments.run(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod failover;
 mod instances;
 mod interop;
 mod lifecycle;
+mod load;
 mod migrate;
 mod nginx;
 mod nginx_hammer;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use super::process::PROGRAM;
 
@@ -71,6 +71,17 @@ impl Drop for K6 {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a whole script of `k6/` and answers what it came to; with a failed threshold its exit code is not zero.
+pub(crate) fn run(script: &Path, folder: &Path, environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(program());
+    command.args(["run", "--quiet", "--no-usage-report", "--no-color", "--address", ""]);
+    command.arg("--env").arg(format!("SUMMARY={}", folder.join("summary.json").display()));
+    for (name, value) in environment {
+        command.arg("--env").arg(format!("{name}={value}"));
+    }
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script)).stdin(Stdio::null()).output().unwrap()
 }
 
 /// Where `scripts/install-test-tools` puts it: beside this build.
