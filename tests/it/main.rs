@@ -18,6 +18,7 @@ mod migrate;
 mod nginx;
 mod nginx_hammer;
 mod operations;
+mod plan;
 mod power_cut;
 mod publish;
 mod publish_role;
