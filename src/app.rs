@@ -10,11 +10,13 @@ use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
 
+use crate::access::Access;
 use crate::allocate::{Allocated, Allocator, Marks};
 use crate::api::{self, About, Api, PoolApi};
 use crate::clock::Clock;
 use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
 use crate::instance::Instance;
+use crate::issuer::ApiKey;
 use crate::keys;
 use crate::metrics::Metrics;
 use crate::pool::PoolId;
@@ -103,7 +105,7 @@ impl App {
         for (id, pool) in &mut config.pools {
             if pool.api_keys.is_empty() {
                 let (hash, key) = keys::demo_api_key(pool, &key_directory)?;
-                pool.api_keys.push(hash);
+                pool.api_keys.push(ApiKey::unlimited(hash));
                 new_api_keys.extend(key.map(|key| (id.clone(), key)));
             }
             store.declare_pool(&pool.shape).await.context("the settings do not fit the store")?;
@@ -216,22 +218,27 @@ impl App {
             let (publisher, signals, stopper) =
                 (Arc::clone(&pool.publisher), Arc::clone(&pool.signals), background_stopper.clone());
             background.spawn(async move { publisher.run(&signals, &stopper).await });
-            let (allocator, api_keys) = (Arc::clone(&pool.allocator), pool.config.api_keys.clone());
+            let allocator = Arc::clone(&pool.allocator);
             let about = about(&pool.config, &pool.signer);
             pool_apis.insert(
                 id.clone(),
-                PoolApi { id, capacity: pool.config.shape.capacity, api_keys, allocator, updater, about },
+                PoolApi { id, capacity: pool.config.shape.capacity, allocator, updater, about },
             );
         }
         let api = Api::new(
             self.config.public_url.clone(),
             pool_apis,
+            self.access()?,
             self.store.clone(),
             self.config.limits,
             Arc::clone(&self.metrics),
             self.clock.clone(),
         );
-        let server = self.server(web::Data::new(api))?;
+        let api = web::Data::new(api);
+        let server = self.server(api.clone())?;
+        let access = Arc::clone(&api.access());
+        tokio::spawn(async move { access.prepare().await });
+        drop(api);
         let server_handle = server.handle();
         let mut serving = JoinSet::new();
         serving.spawn(server);
@@ -266,6 +273,19 @@ impl App {
         }
     }
 
+    /// Who may do what, as the settings say it.
+    fn access(&self) -> Result<Access> {
+        let keys_of = |pool: &PoolParts| {
+            let id = pool.config.shape.id.clone();
+            pool.config.api_keys.clone().into_iter().map(move |key| (id.clone(), key))
+        };
+        let keys = self.pools.iter().flat_map(keys_of).collect();
+        // Half of what a request may take, so that it can still be answered.
+        let patience = self.config.limits.request_timeout / 2;
+        Access::new(keys, self.config.access.clone(), patience, self.clock.clone(), None)
+            .context("cannot use the settings of access")
+    }
+
     fn server(&self, api: web::Data<Api>) -> Result<actix_web::dev::Server> {
         let listener = self.listener.try_clone().context("cannot use the bound address")?;
         let server_config = &self.config.server;
@@ -279,6 +299,8 @@ impl App {
         });
         let server = server
             .workers(server_config.workers)
+            // Each worker counts its own.
+            .max_connections(server_config.max_connections.div_ceil(server_config.workers))
             .client_request_timeout(self.config.limits.request_timeout)
             .shutdown_timeout(server_config.shutdown_grace.as_secs())
             .disable_signals()

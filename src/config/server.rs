@@ -18,6 +18,8 @@ pub struct ServerConfig {
     pub workers: usize,
     /// How long a running request may go on at a stop.
     pub shutdown_grace: Duration,
+    /// Connections that are open at a time; more wait to be accepted.
+    pub max_connections: usize,
     /// Whether lists are served here as well.
     pub serve_status_lists: bool,
 }
@@ -61,11 +63,15 @@ impl ServerConfig {
         if raw.workers == Some(0) {
             return Err(ConfigError::at("server.workers", "must be at least 1, or null for one a core"));
         }
+        if raw.max_connections == 0 {
+            return Err(ConfigError::at("server.max-connections", "must be at least 1"));
+        }
         let cores = || available_parallelism().map_or(1, NonZero::get);
         Ok(Self {
             listen: raw.listen,
             workers: raw.workers.unwrap_or_else(cores),
             shutdown_grace: raw.shutdown_grace.0,
+            max_connections: raw.max_connections,
             serve_status_lists,
         })
     }
