@@ -9,12 +9,14 @@ use actix_web::web;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
 
+use crate::access::Access;
 use crate::allocate::{Allocated, Allocator, Marks};
 use crate::api::{About, Api, PoolApi};
 use crate::clock::Clock;
 use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
 use crate::http::{self, Listeners};
 use crate::instance::Instance;
+use crate::issuer::ApiKey;
 use crate::keys;
 use crate::metrics::Metrics;
 use crate::pool::PoolId;
@@ -102,7 +104,7 @@ impl App {
         for (id, pool) in &mut config.pools {
             if pool.api_keys.is_empty() {
                 let (hash, key) = keys::demo_api_key(pool, &key_directory)?;
-                pool.api_keys.push(hash);
+                pool.api_keys.push(ApiKey::unlimited(hash));
                 new_api_keys.extend(key.map(|key| (id.clone(), key)));
             }
             store.declare_pool(&pool.shape).await.context("the settings do not fit the store")?;
@@ -215,24 +217,30 @@ impl App {
             let (publisher, signals, stopper) =
                 (Arc::clone(&pool.publisher), Arc::clone(&pool.signals), background_stopper.clone());
             background.spawn(async move { publisher.run(&signals, &stopper).await });
-            let (allocator, api_keys) = (Arc::clone(&pool.allocator), pool.config.api_keys.clone());
+            let allocator = Arc::clone(&pool.allocator);
             let about = about(&pool.config, &pool.signer);
             pool_apis.insert(
                 id.clone(),
-                PoolApi { id, capacity: pool.config.shape.capacity, api_keys, allocator, updater, about },
+                PoolApi { id, capacity: pool.config.shape.capacity, allocator, updater, about },
             );
         }
         let api = Api::new(
             self.config.public_url.clone(),
             pool_apis,
+            self.access()?,
             self.store.clone(),
             self.config.limits,
             Arc::clone(&self.metrics),
             self.clock.clone(),
         );
+        let api = web::Data::new(api);
         let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
         let (servers, server_handles) =
-            http::servers(&self.listeners, &self.config.server, &web::Data::new(api), site.as_ref())?;
+            http::servers(&self.listeners, &self.config.server, &api, site.as_ref())?;
+        let access = Arc::clone(&api.access());
+        tokio::spawn(async move { access.prepare().await });
+        // The servers hold the API from now on, and with it the updaters.
+        drop(api);
         let mut serving: JoinSet<_> = servers.into_iter().collect();
         tracing::info!(listen = %self.config.server.listen, public_url = %self.config.public_url, "ready");
 
@@ -264,6 +272,19 @@ impl App {
             Some(part) => Err(anyhow!("{part} ended early; the log says why")),
             None => Ok(()),
         }
+    }
+
+    /// Who may do what, as the settings say it.
+    fn access(&self) -> Result<Access> {
+        let keys_of = |pool: &PoolParts| {
+            let id = pool.config.shape.id.clone();
+            pool.config.api_keys.clone().into_iter().map(move |key| (id.clone(), key))
+        };
+        let keys = self.pools.iter().flat_map(keys_of).collect();
+        // Half of what a request may take, so that it can still be answered.
+        let patience = self.config.limits.request_timeout / 2;
+        Access::new(keys, self.config.access.clone(), patience, self.clock.clone(), None)
+            .context("cannot use the settings of access")
     }
 
     fn site_server(&self) -> SiteServer {

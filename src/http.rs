@@ -85,6 +85,8 @@ fn server(
     });
     let server = server
         .workers(workers)
+        // Each worker counts its own.
+        .max_connections(config.max_connections.div_ceil(workers))
         .client_request_timeout(request_timeout)
         .shutdown_timeout(config.shutdown_grace.as_secs())
         .disable_signals()

@@ -1,10 +1,96 @@
-//! Who may write, and to which pool: API keys, kept only as hashes.
+//! Issuers, as settings name them: their API keys, kept only as hashes, and what each key is good for.
 
 use std::fmt;
 
 use aws_lc_rs::digest;
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
+
+use crate::clock::Timestamp;
+
+/// Something that a caller can be allowed to do in a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Take references.
+    Allocate,
+    /// Update statuses and retire lists.
+    Update,
+    /// Look at the pool, its lists and their statuses.
+    Read,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 3] = [Self::Allocate, Self::Update, Self::Read];
+
+    /// As settings and tokens write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allocate => "allocate",
+            Self::Update => "update",
+            Self::Read => "read",
+        }
+    }
+
+    /// The scope of this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+/// A set of scopes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// Everything.
+    pub const ALL: Self = Self(0b111);
+
+    /// Whether `scope` is among them.
+    pub const fn contains(self, scope: Scope) -> bool {
+        self.0 & 1 << scope as u8 != 0
+    }
+
+    /// All that are in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |bits, scope| bits | 1 << scope as u8))
+    }
+}
+
+/// One API key of a pool, and what it is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// What is kept of the key itself.
+    pub hash: ApiKeyHash,
+    /// What logs and the audit trail call it.
+    pub name: String,
+    /// What its holder may do.
+    pub scopes: Scopes,
+    /// Before this it is as good as unknown.
+    pub not_before: Option<Timestamp>,
+    /// After this it is as good as unknown.
+    pub not_after: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// A key that may do everything, for ever, and is called after its hash.
+    pub fn unlimited(hash: ApiKeyHash) -> Self {
+        let name = hash.short_name();
+        Self { hash, name, scopes: Scopes::ALL, not_before: None, not_after: None }
+    }
+
+    /// Whether it is neither too early for it nor too late.
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.not_before.is_none_or(|begin| begin <= now) && self.not_after.is_none_or(|end| now <= end)
+    }
+}
 
 /// The SHA-256 of an API key. A fast hash will do: our keys are 256 random bits.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,8 +106,13 @@ impl ApiKeyHash {
 
     /// The hash of a key as an issuer presents it.
     pub fn of(key: &str) -> Self {
+        Self::of_bytes(key.as_bytes())
+    }
+
+    /// As [`Self::of`], of a key that may be no text.
+    pub fn of_bytes(key: &[u8]) -> Self {
         let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
+        hash.copy_from_slice(digest::digest(&digest::SHA256, key).as_ref());
         Self(hash)
     }
 
@@ -42,6 +133,11 @@ impl ApiKeyHash {
     /// What to write into the settings.
     pub fn to_setting(&self) -> String {
         self.0.iter().fold(Self::PREFIX.to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    }
+
+    /// What a key without a name is called: enough of the hash to find it in the settings, far too little to find the key.
+    pub fn short_name(&self) -> String {
+        self.0[..4].iter().fold("key:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
     }
 
     /// Whether both are of one key, in a time that tells nothing of them.
@@ -81,6 +177,26 @@ mod tests {
         {
             assert_eq!(ApiKeyHash::from_setting(wrong), Err(InvalidApiKeyHash), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_key_is_valid_from_its_begin_to_its_end() {
+        let at = Timestamp::from_secs;
+        let mut key = ApiKey::unlimited(ApiKeyHash::of("abc"));
+        assert_eq!(key.name, "key:ba7816bf");
+        assert!(key.is_valid_at(at(0)));
+        (key.not_before, key.not_after) = (Some(at(10)), Some(at(20)));
+        for (secs, valid) in [(9, false), (10, true), (20, true), (21, false)] {
+            assert_eq!(key.is_valid_at(at(secs)), valid, "{secs}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_a_set() {
+        let scopes: Scopes = [Scope::Allocate, Scope::Read].into_iter().collect();
+        assert!(scopes.contains(Scope::Allocate) && !scopes.contains(Scope::Update));
+        assert_eq!(scopes.union(Scopes::from_iter([Scope::Update])), Scopes::ALL);
+        assert_eq!(Scope::ALL.map(|scope| Scope::from_name(scope.name())), Scope::ALL.map(Some));
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod status_list;
 pub mod config;
 
 // From a request to the durable truth.
+pub mod access;
 pub mod allocate;
 pub mod api;
 pub mod store;

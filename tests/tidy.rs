@@ -12,12 +12,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("stopper", &[]),
     ("signals", &[]),
     ("instance", &["store"]),
-    ("issuer", &[]),
+    ("issuer", &["clock"]),
     ("pool", &["status_list"]),
     ("metrics", &["pool"]),
-    ("config", &["issuer", "pool", "status_list"]),
+    ("config", &["clock", "issuer", "pool", "status_list"]),
     ("sign", &["status_list"]),
     ("telemetry", &["config"]),
+    // Knows nothing of HTTP: `api` reads the headers.
+    ("access", &["clock", "config", "issuer", "pool"]),
     ("store", &["clock", "config", "pool", "status_list"]),
     ("allocate", &["clock", "config", "metrics", "pool", "signals", "status_list", "stopper", "store"]),
     ("update", &["clock", "metrics", "pool", "store"]),
@@ -30,6 +32,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "api",
         &[
+            "access",
             "allocate",
             "clock",
             "config",

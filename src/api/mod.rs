@@ -18,11 +18,12 @@ use std::time::Duration;
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{ResponseError, Route, web};
+use arc_swap::{ArcSwap, Guard};
 
+use crate::access::Access;
 use crate::allocate::Allocator;
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::issuer::ApiKeyHash;
 use crate::metrics::Metrics;
 use crate::pool::PoolId;
 use crate::status_list::{BaseUri, Capacity, ListId};
@@ -36,6 +37,8 @@ pub struct Api {
     pub base: BaseUri,
     /// The pools by name.
     pub pools: BTreeMap<PoolId, PoolApi>,
+    /// Who may do what; a reload of the settings replaces it whole.
+    access: ArcSwap<Access>,
     /// For what is only looked at.
     pub store: Store,
     /// The most of everything.
@@ -54,8 +57,6 @@ pub struct PoolApi {
     pub id: PoolId,
     /// Entries of each list, and bits per entry.
     pub capacity: Capacity,
-    /// Who may use it.
-    pub api_keys: Vec<ApiKeyHash>,
     /// Gives references.
     pub allocator: Arc<Allocator>,
     /// Takes updates.
@@ -91,12 +92,24 @@ impl Api {
     pub fn new(
         base: BaseUri,
         pools: BTreeMap<PoolId, PoolApi>,
+        access: Access,
         store: Store,
         limits: Limits,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
-        Self { base, pools, store, limits, metrics, clock, known: RwLock::default() }
+        let access = ArcSwap::from_pointee(access);
+        Self { base, pools, access, store, limits, metrics, clock, known: RwLock::default() }
+    }
+
+    /// Who may do what, as it is now.
+    pub fn access(&self) -> Guard<Arc<Access>> {
+        self.access.load()
+    }
+
+    /// From now on this says who may do what. Requests that were let in before go on.
+    pub fn replace_access(&self, access: Access) {
+        self.access.store(Arc::new(access));
     }
 
     /// What `waiting` comes to, if that does not take longer than a request may.

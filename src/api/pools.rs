@@ -10,6 +10,7 @@ use super::auth::Caller;
 use super::problem::Problem;
 use super::{Api, PoolApi};
 use crate::clock::Timestamp;
+use crate::issuer::Scope;
 use crate::store::{ListRecord, StoreError};
 
 /// `GET /pools/{pool}`: what issuers agree on, and how much is used.
@@ -18,7 +19,7 @@ pub(super) async fn pool(
     api: web::Data<Api>,
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let usage = ask(&api, pool, api.store.usage(&pool.id)).await?;
     let about = &pool.about;
     Ok(HttpResponse::Ok().json(json!({
@@ -41,7 +42,7 @@ pub(super) async fn lists(
     api: web::Data<Api>,
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let lists = ask(&api, pool, api.store.lists(&pool.id)).await?;
     let lists: Vec<_> = lists.iter().map(|list| describe(&api, list)).collect();
     Ok(HttpResponse::Ok().json(json!({ "lists": lists })))
@@ -60,7 +61,8 @@ pub(super) async fn retire(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (pool, id) = path.into_inner();
-    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let caller = Caller::of(&request, &api).await?;
+    let pool = caller.pool(&api, &pool, Scope::Update)?;
     let query = web::Query::<Retirement>::from_query(request.query_string())
         .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
@@ -72,7 +74,7 @@ pub(super) async fn retire(
         return Err(Problem::list_in_use(&list, &why));
     }
     ask(&api, pool, api.store.retire_list(list)).await?;
-    tracing::info!(pool = %pool.id, list.id = %list, force = query.force, "retired a list");
+    tracing::info!(pool = %pool.id, list.id = %list, caller = caller.name(), force = query.force, "retired a list");
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -102,7 +104,7 @@ pub(super) async fn status(
     path: web::Path<(String, String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (pool, id, idx) = path.into_inner();
-    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
     let idx: u64 = idx.parse().map_err(|_| Problem::bad_request("The index in the path is not a number"))?;
     let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);

@@ -4,12 +4,14 @@
 //! whether to try again, its cause goes to the log.
 
 use std::fmt;
+use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
+use crate::issuer::Scope;
 use crate::pool::PoolId;
 use crate::status_list::{BaseUri, ListId};
 use crate::store::{Refusal, StoreError};
@@ -25,15 +27,21 @@ pub(crate) struct Problem {
     code: &'static str,
     message: String,
     retry_after_secs: Option<u32>,
+    /// `WWW-Authenticate`, for those who came with a bearer token (RFC 6750).
+    challenge: Option<String>,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after_secs: None }
+        Self { status, code, message: message.into(), retry_after_secs: None, challenge: None }
     }
 
     fn retry(self, after_secs: u32) -> Self {
         Self { retry_after_secs: Some(after_secs), ..self }
+    }
+
+    fn challenge(self, challenge: String) -> Self {
+        Self { challenge: Some(challenge), ..self }
     }
 
     pub(super) fn missing_key() -> Self {
@@ -42,6 +50,34 @@ impl Problem {
 
     pub(super) fn invalid_key() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Invalid api key")
+    }
+
+    pub(super) fn invalid_token() -> Self {
+        let problem = Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Invalid bearer token");
+        problem.challenge("Bearer error=\"invalid_token\"".to_owned())
+    }
+
+    pub(super) fn no_client_certificate() -> Self {
+        let message = "A verified client certificate is needed; connect with yours";
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+    }
+
+    pub(super) fn key_lacks_scope(pool: &PoolId, scope: Scope) -> Self {
+        let message = format!("This api key lacks the scope `{}` in pool {pool}", scope.name());
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+    }
+
+    pub(super) fn token_lacks_scope(pool: &PoolId, scope: Scope) -> Self {
+        let needed = format!("{pool}:{}", scope.name());
+        let message = format!("This token lacks the scope `{needed}`");
+        let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{needed}\"");
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message).challenge(challenge)
+    }
+
+    pub(super) fn too_many_requests(retry_after: Duration) -> Self {
+        let message = "Too many requests; wait as long as Retry-After says";
+        let secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_REACHED", message).retry(secs)
     }
 
     pub(super) fn no_such_pool(pool: &str) -> Self {
@@ -193,6 +229,9 @@ impl ResponseError for Problem {
         response.insert_header((CONTENT_TYPE, MEDIA_TYPE));
         if let Some(secs) = self.retry_after_secs {
             response.insert_header((RETRY_AFTER, secs));
+        }
+        if let Some(challenge) = &self.challenge {
+            response.insert_header((WWW_AUTHENTICATE, challenge.as_str()));
         }
         let body = Body { code: self.code, message: &self.message };
         response.body(serde_json::to_vec(&body).expect("two texts are always JSON"))

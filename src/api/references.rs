@@ -8,6 +8,7 @@ use super::auth::Caller;
 use super::problem::Problem;
 use super::{Api, PoolApi};
 use crate::allocate::Allocated;
+use crate::issuer::Scope;
 use crate::status_list::Reference;
 
 #[derive(Deserialize)]
@@ -41,7 +42,7 @@ pub(super) async fn new_references(
     api: web::Data<Api>,
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
     let query = web::Query::<Query>::from_query(request.query_string())
         .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
     let references = allocate(&api, pool, query.amount).await?;
@@ -60,7 +61,7 @@ pub(super) async fn new_reference(
     api: web::Data<Api>,
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
     let references = allocate(&api, pool, 1).await?;
     Ok(HttpResponse::Ok().json(items(&api, references).next()))
 }
@@ -72,7 +73,7 @@ pub(super) async fn new_references_of_path(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (pool, amount) = path.into_inner();
-    let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
+    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
     let amount =
         amount.parse().map_err(|_| Problem::bad_request("The amount in the path is not a number"))?;
     let references = allocate(&api, pool, amount).await?;

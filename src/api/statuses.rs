@@ -7,6 +7,7 @@ use super::auth::Caller;
 use super::body;
 use super::problem::Problem;
 use super::{Api, PoolApi};
+use crate::issuer::Scope;
 use crate::status_list::{ListId, Status};
 use crate::store::StatusChange;
 
@@ -66,11 +67,11 @@ pub(super) async fn update(
     payload: web::Payload,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
-    let caller = Caller::of(&request, &api)?;
+    let caller = Caller::of(&request, &api).await?;
     let update: Update = read(&request, payload, &api).await?;
     let (list, pool) = api.find(&update.uri).await?;
     let change = StatusChange { list, idx: update.index, value: update.value.number() };
-    apply(&api, caller.may_use(pool)?, vec![change]).await
+    apply(&api, caller.may_use(pool, Scope::Update)?, vec![change]).await
 }
 
 /// `PATCH /status-lists/batch-update`: all or nothing, in one pool.
@@ -79,7 +80,7 @@ pub(super) async fn batch_update(
     payload: web::Payload,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
-    let caller = Caller::of(&request, &api)?;
+    let caller = Caller::of(&request, &api).await?;
     let batch: BatchUpdate = read(&request, payload, &api).await?;
     let (targets, max) = (&batch.status_list_references, api.limits.batch_max);
     if targets.is_empty() || targets.len() > max {
@@ -96,7 +97,7 @@ pub(super) async fn batch_update(
             Some((_, list)) => list,
             None => {
                 let (list, pool) = api.find(&target.uri).await?;
-                let pool = caller.may_use(pool)?;
+                let pool = caller.may_use(pool, Scope::Update)?;
                 if only_pool.is_some_and(|only| only.id != pool.id) {
                     return Err(Problem::bad_request(
                         "One batch-update is for lists of one pool; split the request",

@@ -13,7 +13,7 @@ const POOLS: &str = "status-list-pools";
 pub(super) const TEMPLATE_POOL: &str = "demo";
 
 /// Settings that are texts whatever they look like.
-const TEXTS: [&str; 4] = ["api-key", "password", "kid", "issuer"];
+const TEXTS: [&str; 5] = ["api-key", "audience", "password", "kid", "issuer"];
 
 /// The merged settings, and what the operator should know about them.
 pub(super) struct Layers {
@@ -163,12 +163,19 @@ fn read(tree: Value) -> Result<RawConfig, ConfigError> {
                 ConfigError::at(format!("{parent}{unknown}"), format!("there is no such setting{advice}"))
             }
             // What is wrong may be the secret itself, and messages end up in logs.
-            None if ["api-key", "password", "access-key"].iter().any(|secret| key.contains(secret)) => {
-                ConfigError::at(key, "must be a text; put it in quotes")
-            }
+            None if holds_a_secret(&key) => ConfigError::at(key, "must be a text; put it in quotes"),
             None => ConfigError::at(key, why),
         }
     })
+}
+
+fn holds_a_secret(key: &str) -> bool {
+    // What stands beside an API key is none.
+    let harmless = ["name", "scopes", "not-before", "not-after"];
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let within_api_key = key.contains("api-keys[");
+    ["api-key", "password", "access-key"].iter().any(|secret| key.contains(secret))
+        && !(within_api_key && harmless.contains(&last.split('[').next().unwrap_or(last)))
 }
 
 /// Takes serde's "unknown field `a`, expected one of `b`, `c`" apart. The test below pins its form.

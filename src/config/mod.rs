@@ -3,20 +3,27 @@
 //! `layers` merges defaults, file and environment; `raw` is their form as text; the rest are the checked sections. Every
 //! error names its key, what is wrong, and what to change.
 
+mod access;
+mod api_keys;
 mod duration;
 mod layers;
 mod limits;
+mod network;
 mod pools;
 mod publish;
+mod rate;
 mod raw;
 mod server;
 mod store;
 mod telemetry;
 
+pub use access::{AccessConfig, ClientCertificate, JwksSource, OauthConfig, Rates};
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
+pub use network::Network;
 pub use pools::{Formats, Lifetimes, OnUnderflow, PemFiles, PoolConfig, Precreation, Prefetch, SignerConfig};
 pub use publish::{PublishConfig, PublishRole, S3Config, S3Credentials};
+pub use rate::Rate;
 pub use server::ServerConfig;
 pub use store::{Persistence, RedisAddress, RedisConfig, RedisTarget, StoreConfig, Synchronous};
 pub use telemetry::{LogFormat, Telemetry};
@@ -40,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// What the service tells of itself.
     pub telemetry: Telemetry,
+    /// Who is let in, apart from the pools' API keys.
+    pub access: AccessConfig,
     /// Where the truth is kept.
     pub store: StoreConfig,
     /// What this instance remembers outside the store.
@@ -129,6 +138,7 @@ impl Config {
             let lost = "a store that lost data hands out references twice, unnoticed";
             warnings.push(format!("high-water-marks is false: {lost}; set it to true"));
         }
+        let access = AccessConfig::check(raw.oauth, &raw.server, &raw.limits)?;
         let server = ServerConfig::check(raw.server, raw.serve_status_lists)?;
         server.check_paths(&public_url)?;
         publish.keep_secret(&store, &instance, &pools)?;
@@ -141,6 +151,7 @@ impl Config {
             server,
             limits: Limits::check(raw.limits)?,
             telemetry: Telemetry::check(&raw.log, raw.tracing)?,
+            access,
             store,
             instance,
             publish,

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::raw::{RawFormat, RawOnUnderflow, RawPool, RawSigner};
-use super::{ConfigError, show_duration};
-use crate::issuer::ApiKeyHash;
+use super::{ConfigError, api_keys, show_duration};
+use crate::issuer::ApiKey;
 use crate::pool::PoolShape;
 use crate::status_list::{BaseUri, Bits, Capacity, StatusSet};
 
@@ -24,7 +24,7 @@ pub struct PoolConfig {
     /// What its lists look like, for ever.
     pub shape: PoolShape,
     /// Who may write. Empty only for the built-in pool before its first start.
-    pub api_keys: Vec<ApiKeyHash>,
+    pub api_keys: Vec<ApiKey>,
     /// The tokens' `iss`.
     pub issuer: Option<String>,
     /// Which files a publication has.
@@ -130,7 +130,7 @@ impl PoolConfig {
     pub(super) fn check(
         name: &str,
         public_url: &BaseUri,
-        raw: RawPool,
+        mut raw: RawPool,
         keyless_allowed: bool,
         warnings: &mut Vec<String>,
     ) -> Result<Self, ConfigError> {
@@ -192,7 +192,8 @@ impl PoolConfig {
                 key("ttl")
             ));
         }
-        let api_keys = api_keys(&raw, &key, keyless_allowed, warnings)?;
+        let given = (raw.api_key.take(), std::mem::take(&mut raw.api_keys));
+        let api_keys = api_keys::check(given, &key, keyless_allowed, warnings)?;
         Ok(Self {
             api_keys,
             prefetch: Prefetch::check(&raw, capacity).map_err(|(setting, why)| refuse(setting, &why))?,
@@ -320,35 +321,4 @@ impl SignerConfig {
             jwk_in_header: raw.header.jwk,
         })
     }
-}
-
-fn api_keys(
-    raw: &RawPool,
-    key: &dyn Fn(&str) -> String,
-    keyless_allowed: bool,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<ApiKeyHash>, ConfigError> {
-    if raw.api_key.is_some() && !raw.api_keys.is_empty() {
-        return Err(ConfigError::at(key("api-key"), "set `api-key` or `api-keys`, not both"));
-    }
-    let given: Vec<_> = raw.api_key.iter().chain(&raw.api_keys).collect();
-    if given.is_empty() && !keyless_allowed {
-        let why = "nobody could write to this pool; make a key with `statuslist hash-key --generate` and put its hash here";
-        return Err(ConfigError::at(key("api-keys"), why));
-    }
-    given
-        .into_iter()
-        .map(|setting| match ApiKeyHash::from_setting(setting) {
-            Ok(Some(hash)) => Ok(hash),
-            Ok(None) if setting.is_empty() => Err(ConfigError::at(key("api-keys"), "an API key is empty")),
-            Ok(None) => {
-                warnings.push(format!(
-                    "{}: an API key stands in plain text; put its hash there (`statuslist hash-key`)",
-                    key("api-keys")
-                ));
-                Ok(ApiKeyHash::of(setting))
-            }
-            Err(why) => Err(ConfigError::at(key("api-keys"), why.to_string())),
-        })
-        .collect()
 }

@@ -6,7 +6,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::access::{RawClientCertificate, RawOauth};
+use super::api_keys::RawApiKey;
 use super::duration::Setting;
+use super::network::Network;
+use super::rate::Rate;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -20,6 +24,7 @@ pub(super) struct RawConfig {
     pub(super) publish: RawPublish,
     pub(super) server: RawServer,
     pub(super) limits: RawLimits,
+    pub(super) oauth: Option<RawOauth>,
     pub(super) log: RawLog,
     pub(super) tracing: RawTracing,
     pub(super) storage_type: RawStorageType,
@@ -92,6 +97,9 @@ pub(super) struct RawServer {
     pub(super) management_listen: Option<SocketAddr>,
     pub(super) workers: Option<usize>,
     pub(super) shutdown_grace: Setting,
+    pub(super) max_connections: usize,
+    pub(super) trusted_proxies: Vec<Network>,
+    pub(super) client_certificate: Option<RawClientCertificate>,
 }
 
 #[derive(Deserialize)]
@@ -102,6 +110,9 @@ pub(super) struct RawLimits {
     pub(super) batch: usize,
     pub(super) body_bytes: usize,
     pub(super) queue: usize,
+    pub(super) requests_per_key: Option<Rate>,
+    pub(super) requests_per_address: Option<Rate>,
+    pub(super) failures_per_address: Option<Rate>,
 }
 
 #[derive(Deserialize)]
@@ -212,7 +223,7 @@ pub(super) struct RawPersistenceMap {
 pub(super) struct RawPool {
     #[serde(default)]
     pub(super) api_key: Option<String>,
-    pub(super) api_keys: Vec<String>,
+    pub(super) api_keys: Vec<RawApiKey>,
     pub(super) issuer: Option<String>,
     pub(super) size: u64,
     pub(super) bits: u64,

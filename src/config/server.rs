@@ -22,6 +22,8 @@ pub struct ServerConfig {
     pub workers: usize,
     /// How long a running request may go on at a stop.
     pub shutdown_grace: Duration,
+    /// Connections that are open at a time; more wait to be accepted.
+    pub max_connections: usize,
     /// Whether lists are served here as well.
     pub serve_status_lists: bool,
 }
@@ -47,6 +49,9 @@ impl ServerConfig {
         if raw.workers == Some(0) {
             return Err(ConfigError::at("server.workers", "must be at least 1, or null for one a core"));
         }
+        if raw.max_connections == 0 {
+            return Err(ConfigError::at("server.max-connections", "must be at least 1"));
+        }
         let addresses = [Some(raw.listen), raw.api_listen, raw.management_listen];
         for (place, key) in [(1, "server.api-listen"), (2, "server.management-listen")] {
             if addresses[place].is_some_and(|address| address.port() != 0)
@@ -62,6 +67,7 @@ impl ServerConfig {
             management_listen: raw.management_listen,
             workers: raw.workers.unwrap_or_else(cores),
             shutdown_grace: raw.shutdown_grace.0,
+            max_connections: raw.max_connections,
             serve_status_lists,
         })
     }

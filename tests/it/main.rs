@@ -4,6 +4,7 @@
 
 mod allocate;
 mod api;
+mod auth;
 mod cli;
 mod crash;
 mod disk_full;

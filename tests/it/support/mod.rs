@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod app;
+pub(crate) mod authority;
 pub(crate) mod disk;
 pub(crate) mod fleet;
 pub(crate) mod k6;

@@ -1,0 +1,176 @@
+//! Bearer tokens: JWT access tokens of an authorization server (RFC 9068), and what their `scope` allows.
+//!
+//! The algorithm is never the token's choice: it must be in the settings and fit the key that `kid` names. Signature,
+//! `iss` and `aud` are checked by `jsonwebtoken`; the times here, with the clock that everything else has.
+
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::jwks::KeySet;
+use super::{AccessError, Caller};
+use crate::clock::Clock;
+use crate::config::OauthConfig;
+use crate::issuer::{Scope, Scopes};
+use crate::pool::PoolId;
+
+/// More than any token needs, and little work to refuse.
+const TOKEN_BYTES_MAX: usize = 8192;
+/// The longest name of a client in logs and in the audit trail.
+const NAME_CHARS_MAX: usize = 64;
+/// RFC 9068, "Header": what keeps an ID token, or any other JWT of the same server, from being taken for one.
+const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
+
+/// Verifies tokens.
+pub(super) struct Tokens {
+    settings: OauthConfig,
+    keys: KeySet,
+    clock: Clock,
+}
+
+/// What is wrong with a token; for the log only, and never with a part of the token in it.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(super) enum TokenRefused {
+    #[error("it has more than {TOKEN_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("it is no JWT, or its `alg` is unknown")]
+    Malformed,
+    #[error("its `typ` is not at+jwt")]
+    Type,
+    #[error("its `crit` demands what is not understood")]
+    Critical,
+    #[error("its `alg` is not in oauth.algorithms")]
+    Algorithm,
+    #[error("it has no `kid`")]
+    NoKid,
+    #[error("its `kid` is not in the key set, or not for its `alg`")]
+    UnknownKey,
+    #[error("signature, `iss` or `aud`: {0}")]
+    Jwt(String),
+    #[error("it has expired")]
+    Expired,
+    #[error("it is not valid yet")]
+    NotYetValid,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    exp: f64,
+    #[serde(default)]
+    nbf: Option<f64>,
+    #[serde(default)]
+    scope: String,
+    #[serde(default)]
+    client_id: Option<String>,
+    #[serde(default)]
+    sub: Option<String>,
+    /// A single one: `jsonwebtoken` would also take a list.
+    #[serde(rename = "iss")]
+    _iss: String,
+}
+
+impl Tokens {
+    pub(super) fn new(settings: &OauthConfig, patience: Duration, clock: Clock) -> Result<Self, AccessError> {
+        let keys = KeySet::open(&settings.jwks, patience, clock.clone())?;
+        Ok(Self { settings: settings.clone(), keys, clock })
+    }
+
+    pub(super) async fn prepare(&self) {
+        self.keys.prepare().await;
+    }
+
+    /// Who holds this token.
+    pub(super) async fn verify(&self, token: &str) -> Result<Caller, TokenRefused> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenRefused::TooLong);
+        }
+        let header = decode_header(token).map_err(|_| TokenRefused::Malformed)?;
+        let typ = header.typ.as_deref().unwrap_or_default();
+        if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) {
+            return Err(TokenRefused::Type);
+        }
+        if header.crit.is_some() {
+            return Err(TokenRefused::Critical);
+        }
+        if !self.settings.algorithms.contains(&header.alg) {
+            return Err(TokenRefused::Algorithm);
+        }
+        let kid = header.kid.ok_or(TokenRefused::NoKid)?;
+        let key = self.keys.find(&kid, header.alg).await.ok_or(TokenRefused::UnknownKey)?;
+        let claims = decode::<Claims>(token, &key, &self.validation(header.alg));
+        let claims = claims.map_err(|why| TokenRefused::Jwt(why.to_string()))?.claims;
+        self.check_times(&claims)?;
+        Ok(Caller { name: name(&claims).into(), rights: rights(&claims.scope), with_token: true })
+    }
+
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.set_required_spec_claims(&["iss", "aud", "exp"]);
+        validation.set_issuer(&[&self.settings.issuer]);
+        validation.set_audience(&[&self.settings.audience]);
+        // Both are checked below, with our clock.
+        (validation.validate_exp, validation.validate_nbf) = (false, false);
+        validation
+    }
+
+    fn check_times(&self, claims: &Claims) -> Result<(), TokenRefused> {
+        let (now, leeway) = (self.clock.now().secs() as f64, self.settings.leeway.as_secs_f64());
+        if claims.exp + leeway <= now {
+            return Err(TokenRefused::Expired);
+        }
+        if claims.nbf.is_some_and(|nbf| nbf > now + leeway) {
+            return Err(TokenRefused::NotYetValid);
+        }
+        Ok(())
+    }
+}
+
+fn name(claims: &Claims) -> String {
+    let client = claims.client_id.as_deref().or(claims.sub.as_deref()).unwrap_or("unnamed");
+    let shown = client.chars().take(NAME_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c });
+    format!("jwt:{}", shown.collect::<String>())
+}
+
+/// `demo:allocate other:read`, words of other services left out.
+fn rights(scope: &str) -> Vec<(PoolId, Scopes)> {
+    let right = |word: &str| {
+        let (pool, scope) = word.split_once(':')?;
+        Some((pool.parse().ok()?, [Scope::from_name(scope)?].into_iter().collect()))
+    };
+    scope.split(' ').filter_map(right).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scope_words_name_pool_and_scope() {
+        let caller = Caller {
+            name: "jwt:a".into(),
+            rights: rights("openid demo:allocate demo:read other:update demo:write demo: :read a:b:c"),
+            with_token: true,
+        };
+        let may = |scope, pool: &str| caller.may(scope, &pool.parse().unwrap()).is_ok();
+        assert_eq!(caller.rights.len(), 3);
+        assert!(may(Scope::Allocate, "demo") && may(Scope::Read, "demo") && may(Scope::Update, "other"));
+        assert!(!may(Scope::Update, "demo") && !may(Scope::Read, "other") && !may(Scope::Read, "third"));
+    }
+
+    #[test]
+    fn names_are_short_and_harmless() {
+        let claims = |client: &str| Claims {
+            exp: 0.0,
+            nbf: None,
+            scope: String::new(),
+            client_id: Some(client.to_owned()),
+            sub: Some("s".to_owned()),
+            _iss: String::new(),
+        };
+        assert_eq!(name(&claims("issuer-1")), "jwt:issuer-1");
+        assert_eq!(name(&claims("a\nb")), "jwt:a?b");
+        assert_eq!(name(&claims(&"x".repeat(1000))).len(), 4 + NAME_CHARS_MAX);
+    }
+}
