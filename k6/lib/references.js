@@ -2,7 +2,7 @@
 import { check } from 'k6';
 import exec from 'k6/execution';
 import { newReferences } from './api.js';
-import { P99, TREND_STATS, duration, rate, vus } from './settings.js';
+import { DROPPED, P99, TREND_STATS, duration, rate, vus } from './settings.js';
 
 const thresholds = {
   // With `on-underflow: fail` a pool may answer 429 to a few.
@@ -21,7 +21,7 @@ export const atRate = (requestsPerSecond) => ({
       maxVUs: vus(10) * 10,
     },
   },
-  thresholds: { ...thresholds, dropped_iterations: ['rate<1'] },
+  thresholds: { ...thresholds, dropped_iterations: [`rate<=${rate(requestsPerSecond) * DROPPED}`] },
   summaryTrendStats: TREND_STATS,
 });
 

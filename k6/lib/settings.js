@@ -11,6 +11,8 @@ export const BEAT = Number(env('BEAT', '10'));
 // The limits of the thresholds: for answers in milliseconds, and until an update is visible in seconds.
 export const P99 = Number(env('P99', '1000'));
 export const FRESH_WITHIN = Number(env('FRESH_WITHIN', String(BEAT + 1)));
+// The share of requests of a fixed rate that may be left out because the machine that runs k6 does not come to them.
+export const DROPPED = Number(env('DROPPED', '0.01'));
 export const SUMMARY = env('SUMMARY', '');
 
 export const vus = (or) => Number(env('VUS', or));

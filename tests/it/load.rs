@@ -37,7 +37,7 @@ impl Deployment {
     fn run(&self, script: &str, key: &str, more: &[(&str, &str)]) -> Output {
         let site = format!("http://{}/lists", self.nginx.public);
         let settings = [("API", self.service.url.as_str()), ("SITE", &site), ("API_KEY", key), ("BEAT", "1")];
-        let wide = [("P99", "10000"), ("FRESH_WITHIN", "20")];
+        let wide = [("P99", "10000"), ("FRESH_WITHIN", "20"), ("DROPPED", "1")];
         let environment: Vec<_> = settings.iter().chain(&wide).chain(more).copied().collect();
         k6::run(&Path::new("k6").join(script), self.folder.path(), &environment)
     }

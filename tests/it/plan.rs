@@ -66,7 +66,7 @@ async fn redis_needs_what_was_planned() {
         line.trim().parse().unwrap()
     };
     let before = used();
-    fill(&format!("{}\n{POOL}", redis.settings())).await;
+    fill(&format!("storage-type: redis\nredis: {{ {} }}\n{POOL}", redis.settings())).await;
     let (needed, planned) = (used() - before, planned("redis_bytes"));
     assert!((0.7..=1.15).contains(&(needed / planned)), "needed {needed}, planned {planned}");
 }
