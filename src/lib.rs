@@ -25,6 +25,7 @@ pub mod config;
 // From a request to the durable truth.
 pub mod allocate;
 pub mod api;
+pub mod audit;
 pub mod store;
 pub mod update;
 

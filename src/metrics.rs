@@ -16,6 +16,8 @@ use crate::pool::PoolId;
 /// All metrics of the service.
 pub struct Metrics {
     registry: Registry,
+    /// Those of the audit trail.
+    pub audit: AuditMetrics,
     references_issued: Family<Labels, Counter>,
     buffer_underflows: Family<Labels, Counter>,
     updates: Family<Labels, Counter>,
@@ -26,6 +28,15 @@ pub struct Metrics {
     sinks: Sinks,
     oldest_unpublished: Family<Labels, Gauge>,
     update_to_publish: Family<Labels, Histogram, fn() -> Histogram>,
+}
+
+/// The metrics of the audit trail.
+#[derive(Clone, Debug, Default)]
+pub struct AuditMetrics {
+    /// Lines that are durable.
+    pub lines: Counter,
+    /// Writes of one or more lines that failed.
+    pub failed: Counter,
 }
 
 /// The metrics of one pool.
@@ -119,6 +130,10 @@ impl Default for Metrics {
         };
         let help = "Age of the oldest upload that has not gone through yet, at the latest round";
         registry.register_with_unit("sink_oldest_owed", help, Unit::Seconds, sinks.oldest_owed.clone());
+        let audit = AuditMetrics::default();
+        registry.register("audit_lines", "Lines of the audit trail that are durable", audit.lines.clone());
+        let help = "Writes of the audit trail that failed, so that requests were answered 503: alarm on any increase";
+        registry.register("audit_failed", help, audit.failed.clone());
         let oldest_unpublished = Family::<Labels, Gauge>::default();
         let help = "Age of the oldest change that is not published yet, at the latest pass";
         registry.register_with_unit("oldest_unpublished", help, Unit::Seconds, oldest_unpublished.clone());
@@ -127,6 +142,7 @@ impl Default for Metrics {
         registry.register_with_unit("update_to_publish", help, Unit::Seconds, update_to_publish.clone());
         Self {
             registry,
+            audit,
             references_issued,
             buffer_underflows,
             updates,

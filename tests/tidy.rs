@@ -21,13 +21,28 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["clock", "config", "pool", "status_list"]),
     ("allocate", &["clock", "config", "metrics", "pool", "signals", "status_list", "stopper", "store"]),
     ("update", &["clock", "metrics", "pool", "store"]),
+    ("audit", &["clock", "config", "metrics", "pool", "status_list"]),
     // Knows nothing of HTTP, and nothing of the API.
     (
         "publish",
         &["clock", "config", "metrics", "pool", "sign", "signals", "status_list", "stopper", "store"],
     ),
     // Knows nothing of signing or publishing: no request ever causes a signature.
-    ("api", &["allocate", "clock", "config", "issuer", "metrics", "pool", "status_list", "store", "update"]),
+    (
+        "api",
+        &[
+            "allocate",
+            "audit",
+            "clock",
+            "config",
+            "issuer",
+            "metrics",
+            "pool",
+            "status_list",
+            "store",
+            "update",
+        ],
+    ),
     ("site_server", &["pool", "sign", "status_list"]),
     ("check", &["sign", "status_list"]),
     ("keys", &["clock", "config", "issuer", "sign"]),

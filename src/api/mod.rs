@@ -9,15 +9,18 @@ mod pools;
 mod problem;
 mod references;
 mod statuses;
+mod trail;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix_web::http::Method;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{ResponseError, Route, web};
 
 use crate::allocate::Allocator;
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::issuer::ApiKeyHash;
@@ -42,6 +45,9 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
+    /// Where it is told who asked for what.
+    pub audit: Audit,
+    refusals: trail::Refusals,
     /// Which pool a list belongs to: that never changes.
     known: RwLock<HashMap<ListId, PoolId>>,
 }
@@ -93,8 +99,10 @@ impl Api {
         limits: Limits,
         metrics: Arc<Metrics>,
         clock: Clock,
+        audit: Audit,
     ) -> Self {
-        Self { base, pools, store, limits, metrics, clock, known: RwLock::default() }
+        let (refusals, known) = Default::default();
+        Self { base, pools, store, limits, metrics, clock, audit, refusals, known }
     }
 
     /// What `waiting` comes to, if that does not take longer than a request may.
@@ -126,12 +134,13 @@ impl Api {
 
 /// Mounts the routes. Must come before the site, which may answer for every other path.
 pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
-    let limits = api.limits;
+    let (limits, audited) = (api.limits, api.audit.is_on());
     let at = |path: &str, method: Method, handler: Route| {
         let allowed = method.clone();
         web::resource(path.to_owned())
             .route(handler.method(method))
             .default_service(web::to(move || health::method_not_allowed(allowed.clone())))
+            .wrap(Condition::new(audited, from_fn(trail::refusals)))
     };
     config
         .app_data(web::PayloadConfig::new(limits.body_bytes_max))

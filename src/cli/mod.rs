@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod check;
 mod first_minute;
 mod healthcheck;
@@ -59,6 +60,8 @@ enum Command {
     Retire(retire::Retire),
     /// End the allocation from all lists that a pool has now, for example after the store was restored by hand
     Seal(store::Seal),
+    /// Look after the audit trail
+    Audit(audit::Arguments),
     /// Ask the running service of these settings whether it is alive. Exits with 0 if it is, with 1 if not
     Healthcheck,
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
@@ -113,6 +116,7 @@ impl Cli {
             Command::Healthcheck => Ok(healthcheck::run(&settings()?.load()?)),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
+            Command::Audit(arguments) => arguments.run(),
         }
     }
 }

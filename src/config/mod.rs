@@ -3,6 +3,7 @@
 //! `layers` merges defaults, file and environment; `raw` is their form as text; the rest are the checked sections. Every
 //! error names its key, what is wrong, and what to change.
 
+mod audit;
 mod duration;
 mod layers;
 mod limits;
@@ -12,6 +13,7 @@ mod raw;
 mod server;
 mod store;
 
+pub use audit::AuditConfig;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use pools::{Formats, Lifetimes, OnUnderflow, PemFiles, PoolConfig, Precreation, Prefetch, SignerConfig};
@@ -38,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// The audit trail, if there is one.
+    pub audit: Option<AuditConfig>,
     /// Where the truth is kept.
     pub store: StoreConfig,
     /// What this instance remembers outside the store.
@@ -139,6 +143,7 @@ impl Config {
             server,
             limits: Limits::check(raw.limits)?,
             log_format: raw.log.format.into(),
+            audit: AuditConfig::check(raw.audit, &publish)?,
             store,
             instance,
             publish,

@@ -21,6 +21,7 @@ pub(super) struct RawConfig {
     pub(super) server: RawServer,
     pub(super) limits: RawLimits,
     pub(super) log: RawLog,
+    pub(super) audit: RawAudit,
     pub(super) storage_type: RawStorageType,
     pub(super) sqlite: RawSqlite,
     pub(super) redis: RawRedis,
@@ -105,6 +106,14 @@ pub(super) struct RawLimits {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawLog {
     pub(super) format: RawLogFormat,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawAudit {
+    pub(super) path: Option<PathBuf>,
+    pub(super) rotate_bytes: u64,
+    pub(super) rotate_daily: bool,
 }
 
 #[derive(Clone, Copy, Deserialize)]

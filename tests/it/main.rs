@@ -4,6 +4,7 @@
 
 mod allocate;
 mod api;
+mod audit;
 mod cli;
 mod crash;
 mod disk_full;
