@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod client;
 mod first_minute;
 mod healthcheck;
 mod retire;
@@ -52,6 +53,12 @@ enum Command {
     CheckConfig,
     /// Make a signing key (PKCS#8 PEM) in a new file
     GenerateKey(GenerateKey),
+    /// Take references of a pool for new credentials; asks the running service
+    Allocate(client::Allocate),
+    /// Set one status, or a batch of them; asks the running service
+    Set(client::Set),
+    /// Show the facts of a service, a pool or a reference; asks the running service
+    Info(client::Info),
     /// Look up one status as a Relying Party does: fetch, verify, judge. Exits with 0 valid, 1 not valid, 2 could not tell
     Check(check::Arguments),
     /// Move all pools and lists from one store to another; no service may use either
@@ -117,6 +124,9 @@ impl Cli {
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
             Command::Audit(arguments) => arguments.run(),
+            Command::Allocate(allocate) => allocate.run(),
+            Command::Set(set) => set.run(),
+            Command::Info(info) => info.run(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod allocate;
 mod api;
 mod audit;
 mod cli;
+mod client;
 mod crash;
 mod disk_full;
 mod everysec;
