@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::access::Access;
 use crate::allocate::{Allocated, Allocator, Marks};
 use crate::api::{About, Api, PoolApi};
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
 use crate::http::{self, Listeners};
@@ -39,6 +40,7 @@ pub struct App {
     _instance: Instance,
     store: Store,
     metrics: Arc<Metrics>,
+    audit: Audit,
     site: Site,
     pools: Vec<PoolParts>,
     listeners: Listeners,
@@ -98,6 +100,8 @@ impl App {
         let buckets = config.publish.sinks.iter().map(Bucket::open);
         let buckets: Vec<_> = buckets.collect::<Result<_, _>>().context("cannot use publish.sinks")?;
         let metrics = Arc::new(Metrics::default());
+        let audit = Audit::open(config.audit.as_ref(), clock.clone(), metrics.audit.clone());
+        let audit = audit.context("cannot continue the audit trail")?;
         let key_directory = config.publish.key_directory.clone();
         let mut new_api_keys = BTreeMap::new();
         let mut pools = Vec::with_capacity(config.pools.len());
@@ -136,8 +140,18 @@ impl App {
                 signer,
             });
         }
-        let app =
-            Self { config, clock, _instance: instance, store, metrics, site, pools, listeners, new_api_keys };
+        let app = Self {
+            config,
+            clock,
+            _instance: instance,
+            store,
+            metrics,
+            audit,
+            site,
+            pools,
+            listeners,
+            new_api_keys,
+        };
         app.write_jwks().await?;
         Ok(app)
     }
@@ -232,6 +246,7 @@ impl App {
             self.config.limits,
             Arc::clone(&self.metrics),
             self.clock.clone(),
+            self.audit.clone(),
         );
         let api = web::Data::new(api);
         let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
@@ -250,6 +265,7 @@ impl App {
                 _ = background.join_next() => "publishing or allocation",
                 _ = writers.join_next() => "updating",
                 () = self.store.ended() => "the store",
+                () = self.audit.ended() => "the audit trail",
                 _ = serving.join_next() => "the HTTP server",
             }
         });

@@ -26,6 +26,7 @@ pub mod config;
 pub mod access;
 pub mod allocate;
 pub mod api;
+pub mod audit;
 pub mod store;
 pub mod update;
 

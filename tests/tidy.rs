@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["clock", "config", "pool", "status_list"]),
     ("allocate", &["clock", "config", "metrics", "pool", "signals", "status_list", "stopper", "store"]),
     ("update", &["clock", "metrics", "pool", "store"]),
+    ("audit", &["clock", "config", "metrics", "pool", "status_list"]),
     // Knows nothing of HTTP, and nothing of the API.
     (
         "publish",
@@ -34,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "access",
             "allocate",
+            "audit",
             "clock",
             "config",
             "issuer",

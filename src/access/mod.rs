@@ -225,7 +225,7 @@ impl Limits {
 
 impl Caller {
     /// What logs and the audit trail call them: the name of their key or `key:<8 digits of its hash>`, or `jwt:<client>`.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
@@ -281,7 +281,7 @@ mod tests {
         let (access, clock) = access(POOLS);
         let (a, b): (PoolId, PoolId) = ("a".parse().unwrap(), "b".parse().unwrap());
         let both = with_key(&access, "both", "").await.unwrap();
-        assert_eq!(both.name(), "one");
+        assert_eq!(&**both.name(), "one");
         assert_eq!(both.may(Scope::Read, &a), Ok(()));
         assert_eq!(both.may(Scope::Update, &a), Ok(()), "two entries of one key add up");
         assert_eq!(both.may(Scope::Allocate, &a), Err(Denied::LacksScope));

@@ -1,5 +1,8 @@
 //! Who calls: reads what a request presents, and turns refusals into answers. Who may do what is decided in `access/`.
 
+use std::sync::Arc;
+
+use actix_web::HttpMessage;
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderName};
 
@@ -13,6 +16,9 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const BEARER: &str = "Bearer ";
 
+/// What logs and the audit trail call whoever was let in; an extension of the request.
+pub(super) struct CallerName(pub(super) Arc<str>);
+
 /// A caller who may do something in at least one pool.
 pub(super) struct Caller(access::Caller);
 
@@ -21,6 +27,9 @@ impl Caller {
     pub(super) async fn of(request: &HttpRequest, api: &Api) -> Result<Self, Problem> {
         let access = api.access();
         let caller = access.admit(&presented(request, &access)).await;
+        let caller = caller.inspect(|caller| {
+            request.extensions_mut().insert(CallerName(Arc::clone(caller.name())));
+        });
         caller.map(Self).map_err(|refused| match refused {
             Refused::Missing => Problem::missing_key(),
             Refused::InvalidKey => Problem::invalid_key(),

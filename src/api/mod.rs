@@ -10,18 +10,20 @@ mod pools;
 mod problem;
 mod references;
 mod statuses;
+mod trail;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{ResponseError, Route, web};
 use arc_swap::{ArcSwap, Guard};
 
 use crate::access::Access;
 use crate::allocate::Allocator;
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::metrics::Metrics;
@@ -47,6 +49,9 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
+    /// Where it is told who asked for what.
+    pub audit: Audit,
+    refusals: trail::Refusals,
     /// Which pool a list belongs to: that never changes.
     known: RwLock<HashMap<ListId, PoolId>>,
 }
@@ -97,9 +102,11 @@ impl Api {
         limits: Limits,
         metrics: Arc<Metrics>,
         clock: Clock,
+        audit: Audit,
     ) -> Self {
-        let access = ArcSwap::from_pointee(access);
-        Self { base, pools, access, store, limits, metrics, clock, known: RwLock::default() }
+        let (access, refusals, known) =
+            (ArcSwap::from_pointee(access), Default::default(), Default::default());
+        Self { base, pools, access, store, limits, metrics, clock, audit, refusals, known }
     }
 
     /// Who may do what, as it is now.
@@ -150,13 +157,15 @@ pub struct Offer {
 
 /// Mounts the routes. Must come before the site, which may answer for every other path.
 pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceConfig) {
-    let limits = api.limits;
+    let (limits, audited) = (api.limits, api.audit.is_on());
     let metrics = Arc::clone(&api.metrics);
     let at = |path: &'static str, method: Method, handler: Route| {
         let (allowed, metrics) = (method.clone(), metrics.route(path));
         web::resource(path)
             .route(handler.method(method))
             .default_service(web::to(move || health::method_not_allowed(allowed.clone())))
+            .wrap(Condition::new(audited, from_fn(trail::refusals)))
+            // Outermost, because it gives the request its id.
             .wrap(from_fn(move |request, next| observe::observe(metrics.clone(), request, next)))
     };
     config

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::auth::Caller;
 use super::problem::Problem;
-use super::{Api, PoolApi};
+use super::{Api, PoolApi, trail};
 use crate::clock::Timestamp;
 use crate::issuer::Scope;
 use crate::store::{ListRecord, StoreError};
@@ -73,7 +73,8 @@ pub(super) async fn retire(
     {
         return Err(Problem::list_in_use(&list, &why));
     }
-    ask(&api, pool, api.store.retire_list(list)).await?;
+    let changing = trail::retiring(&request, &api, pool, list, query.force).await?;
+    changing.ended(&api, ask(&api, pool, api.store.retire_list(list)).await).await?;
     tracing::info!(pool = %pool.id, list.id = %list, caller = caller.name(), force = query.force, "retired a list");
     Ok(HttpResponse::NoContent().finish())
 }

@@ -44,6 +44,16 @@ impl Problem {
         Self { challenge: Some(challenge), ..self }
     }
 
+    /// What programs tell errors apart by.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Whether it is the service's, so that the outcome of what was asked for may be unknown.
+    pub(super) fn is_of_the_server(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     pub(super) fn missing_key() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Missing api key")
     }
@@ -147,6 +157,11 @@ impl Problem {
 
     pub(super) fn unavailable() -> Self {
         let message = "The store is not available; whether a change was made is unknown, repeat the request";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(2)
+    }
+
+    pub(super) fn unaudited(what_happened: &str) -> Self {
+        let message = format!("The audit trail cannot be written; {what_happened}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(2)
     }
 

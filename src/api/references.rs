@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::auth::Caller;
 use super::problem::Problem;
-use super::{Api, PoolApi};
+use super::{Api, PoolApi, trail};
 use crate::allocate::Allocated;
 use crate::issuer::Scope;
 use crate::status_list::Reference;
@@ -45,7 +45,7 @@ pub(super) async fn new_references(
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
     let query = web::Query::<Query>::from_query(request.query_string())
         .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
-    let references = allocate(&api, pool, query.amount).await?;
+    let references = allocate(&request, &api, pool, query.amount).await?;
     let item = |reference: Allocated| {
         let uri = api.base.join(&reference.list);
         let status =
@@ -62,7 +62,7 @@ pub(super) async fn new_reference(
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
-    let references = allocate(&api, pool, 1).await?;
+    let references = allocate(&request, &api, pool, 1).await?;
     Ok(HttpResponse::Ok().json(items(&api, references).next()))
 }
 
@@ -76,18 +76,26 @@ pub(super) async fn new_references_of_path(
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
     let amount =
         amount.parse().map_err(|_| Problem::bad_request("The amount in the path is not a number"))?;
-    let references = allocate(&api, pool, amount).await?;
+    let references = allocate(&request, &api, pool, amount).await?;
     Ok(HttpResponse::Ok().json(References { references: items(&api, references).collect() }))
 }
 
-async fn allocate(api: &Api, pool: &PoolApi, amount: u32) -> Result<Vec<Allocated>, Problem> {
+async fn allocate(
+    request: &HttpRequest,
+    api: &Api,
+    pool: &PoolApi,
+    amount: u32,
+) -> Result<Vec<Allocated>, Problem> {
     // Where a pool does not wait, more than the buffer holds would be refused for ever.
     let max = pool.about.amount_max.min(api.limits.amount_max);
     if !(1..=max).contains(&amount) {
         return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
     }
     let allocated = api.within(pool.allocator.allocate(amount as usize)).await;
-    allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|_| Problem::underflow())
+    let allocated =
+        allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|_| Problem::underflow())?;
+    trail::allocated(request, api, pool, amount).await?;
+    Ok(allocated)
 }
 
 fn items(api: &Api, references: Vec<Allocated>) -> impl Iterator<Item = Item> {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::auth::Caller;
 use super::body;
 use super::problem::Problem;
-use super::{Api, PoolApi};
+use super::{Api, PoolApi, trail};
 use crate::issuer::Scope;
 use crate::status_list::{ListId, Status};
 use crate::store::StatusChange;
@@ -71,7 +71,7 @@ pub(super) async fn update(
     let update: Update = read(&request, payload, &api).await?;
     let (list, pool) = api.find(&update.uri).await?;
     let change = StatusChange { list, idx: update.index, value: update.value.number() };
-    apply(&api, caller.may_use(pool, Scope::Update)?, vec![change]).await
+    apply(&request, &api, caller.may_use(pool, Scope::Update)?, vec![change]).await
 }
 
 /// `PATCH /status-lists/batch-update`: all or nothing, in one pool.
@@ -111,7 +111,7 @@ pub(super) async fn batch_update(
         changes.push(StatusChange { list, idx: target.index, value });
     }
     let pool = only_pool.expect("a batch has at least one entry, whose pool was found");
-    apply(&api, pool, changes).await
+    apply(&request, &api, pool, changes).await
 }
 
 async fn read<T: serde::de::DeserializeOwned>(
@@ -123,9 +123,15 @@ async fn read<T: serde::de::DeserializeOwned>(
     body::json(request, &mut payload, api).await
 }
 
-async fn apply(api: &Api, pool: &PoolApi, changes: Vec<StatusChange>) -> Result<HttpResponse, Problem> {
-    match api.within(pool.updater.update(changes)).await.ok_or_else(Problem::timed_out)? {
-        Ok(()) => Ok(HttpResponse::NoContent().finish()),
-        Err(error) => Err(Problem::from_update(error, &api.base)),
-    }
+async fn apply(
+    request: &HttpRequest,
+    api: &Api,
+    pool: &PoolApi,
+    changes: Vec<StatusChange>,
+) -> Result<HttpResponse, Problem> {
+    let changing = trail::updating(request, api, pool, &changes).await?;
+    let applied = api.within(pool.updater.update(changes)).await.ok_or_else(Problem::timed_out);
+    let applied = applied.and_then(|applied| applied.map_err(|error| Problem::from_update(error, &api.base)));
+    changing.ended(api, applied).await?;
+    Ok(HttpResponse::NoContent().finish())
 }

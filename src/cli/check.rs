@@ -61,7 +61,7 @@ impl Arguments {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     crate::config::parse_duration(text)
         .ok_or_else(|| "a duration has a unit, such as 90s, 1h or PT1H".to_owned())
 }

@@ -1,6 +1,8 @@
 //! The command line.
 
+mod audit;
 mod check;
+mod client;
 mod first_minute;
 mod healthcheck;
 mod plan;
@@ -52,6 +54,12 @@ enum Command {
     CheckConfig,
     /// Make a signing key (PKCS#8 PEM) in a new file
     GenerateKey(GenerateKey),
+    /// Take references of a pool for new credentials; asks the running service
+    Allocate(client::Allocate),
+    /// Set one status, or a batch of them; asks the running service
+    Set(client::Set),
+    /// Show the facts of a service, a pool or a reference; asks the running service
+    Info(client::Info),
     /// Look up one status as a Relying Party does: fetch, verify, judge. Exits with 0 valid, 1 not valid, 2 could not tell
     Check(check::Arguments),
     /// Say what a deployment will need: lists, sizes, signatures, traffic, memory, staleness
@@ -62,6 +70,8 @@ enum Command {
     Retire(retire::Retire),
     /// End the allocation from all lists that a pool has now, for example after the store was restored by hand
     Seal(store::Seal),
+    /// Look after the audit trail
+    Audit(audit::Arguments),
     /// Ask the running service of these settings whether it is alive. Exits with 0 if it is, with 1 if not
     Healthcheck,
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
@@ -117,6 +127,10 @@ impl Cli {
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
             Command::Plan(arguments) => arguments.run(),
+            Command::Audit(arguments) => arguments.run(),
+            Command::Allocate(allocate) => allocate.run(),
+            Command::Set(set) => set.run(),
+            Command::Info(info) => info.run(),
         }
     }
 }

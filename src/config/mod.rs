@@ -5,6 +5,7 @@
 
 mod access;
 mod api_keys;
+mod audit;
 mod duration;
 mod layers;
 mod limits;
@@ -18,6 +19,7 @@ mod store;
 mod telemetry;
 
 pub use access::{AccessConfig, ClientCertificate, JwksSource, OauthConfig, Rates};
+pub use audit::AuditConfig;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use network::Network;
@@ -47,6 +49,8 @@ pub struct Config {
     pub limits: Limits,
     /// What the service tells of itself.
     pub telemetry: Telemetry,
+    /// The audit trail, if there is one.
+    pub audit: Option<AuditConfig>,
     /// Who is let in, apart from the pools' API keys.
     pub access: AccessConfig,
     /// Where the truth is kept.
@@ -151,6 +155,7 @@ impl Config {
             server,
             limits: Limits::check(raw.limits)?,
             telemetry: Telemetry::check(&raw.log, raw.tracing)?,
+            audit: AuditConfig::check(raw.audit, &publish)?,
             access,
             store,
             instance,

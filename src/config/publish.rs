@@ -64,6 +64,14 @@ pub enum PublishRole {
 }
 
 impl PublishConfig {
+    /// Whether the file of this path would lie where the world reads.
+    pub(super) fn world_can_read(&self, path: &Path) -> bool {
+        // The file need not exist yet, but its folder may, and may be a link.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let public = plain(&self.storage_directory);
+        plain(path).starts_with(&public) || plain(folder).starts_with(&public)
+    }
+
     /// Nothing secret may lie where the world reads.
     pub(super) fn keep_secret(
         &self,

@@ -27,6 +27,7 @@ pub(super) struct RawConfig {
     pub(super) oauth: Option<RawOauth>,
     pub(super) log: RawLog,
     pub(super) tracing: RawTracing,
+    pub(super) audit: RawAudit,
     pub(super) storage_type: RawStorageType,
     pub(super) sqlite: RawSqlite,
     pub(super) redis: RawRedis,
@@ -125,6 +126,14 @@ pub(super) struct RawLog {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawTracing {
     pub(super) otlp_endpoint: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawAudit {
+    pub(super) path: Option<PathBuf>,
+    pub(super) rotate_bytes: u64,
+    pub(super) rotate_daily: bool,
 }
 
 #[derive(Clone, Copy, Deserialize)]

@@ -21,6 +21,8 @@ use http::HttpMetrics;
 /// All metrics of the service.
 pub struct Metrics {
     registry: Registry,
+    /// Those of the audit trail.
+    pub audit: AuditMetrics,
     references_issued: Family<Labels, Counter>,
     buffer_underflows: Family<Labels, Counter>,
     updates: Family<Labels, Counter>,
@@ -37,6 +39,15 @@ pub struct Metrics {
     references_ready: Family<Labels, Gauge>,
     tokens_valid_until: Family<Labels, Gauge>,
     http: HttpMetrics,
+}
+
+/// The metrics of the audit trail.
+#[derive(Clone, Debug, Default)]
+pub struct AuditMetrics {
+    /// Lines that are durable.
+    pub lines: Counter,
+    /// Writes of one or more lines that failed.
+    pub failed: Counter,
 }
 
 /// The metrics of one pool.
@@ -155,6 +166,10 @@ impl Default for Metrics {
         };
         let help = "Age of the oldest upload that has not gone through yet, at the latest round";
         registry.register_with_unit("sink_oldest_owed", help, Unit::Seconds, sinks.oldest_owed.clone());
+        let audit = AuditMetrics::default();
+        registry.register("audit_lines", "Lines of the audit trail that are durable", audit.lines.clone());
+        let help = "Writes of the audit trail that failed, so that requests were answered 503: alarm on any increase";
+        registry.register("audit_failed", help, audit.failed.clone());
         let oldest_unpublished = Family::<Labels, Gauge>::default();
         let help = "Age of the oldest change that is not published yet, at the latest pass";
         registry.register_with_unit("oldest_unpublished", help, Unit::Seconds, oldest_unpublished.clone());
@@ -186,6 +201,7 @@ impl Default for Metrics {
         let http = HttpMetrics::register(&mut registry);
         Self {
             registry,
+            audit,
             references_issued,
             buffer_underflows,
             updates,

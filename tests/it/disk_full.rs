@@ -77,7 +77,7 @@ async fn a_full_disk_refuses_writes_keeps_files_and_recovers() {
 }
 
 /// Runs `inner` where `disk` is an empty file system of four megabytes.
-fn on_small_disk(inner: &Command, disk: &Path) -> Command {
+pub(crate) fn on_small_disk(inner: &Command, disk: &Path) -> Command {
     let mut outer = Command::new("unshare");
     let mount = r#"mount -t tmpfs -o size=4m tmpfs "$0" && exec "$@""#;
     outer
@@ -93,7 +93,7 @@ fn on_small_disk(inner: &Command, disk: &Path) -> Command {
 }
 
 /// Takes all the room there is.
-fn fill(filler: &Path) {
+pub(crate) fn fill(filler: &Path) {
     use std::io::Write;
     let mut file = std::fs::File::options().create(true).append(true).open(filler).unwrap();
     for bytes in [65536, 4096, 256, 1] {

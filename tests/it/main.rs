@@ -4,8 +4,10 @@
 
 mod allocate;
 mod api;
+mod audit;
 mod auth;
 mod cli;
+mod client;
 mod crash;
 mod disk_full;
 mod everysec;

@@ -1,0 +1,255 @@
+//! What one line of the trail tells. Its place in the chain and its time are given by the writer.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use serde::Serialize;
+
+use super::chain::hex;
+use crate::pool::PoolId;
+use crate::status_list::ListId;
+
+/// Batches up to this size name their targets; larger ones are told by their hash alone.
+const TARGETS_MAX: usize = 100;
+
+/// One line, without its place in the chain.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    caller: Option<Caller>,
+    #[serde(flatten)]
+    action: Action,
+    /// How many lines of refusals were left out before this one, because there were too many of them.
+    #[serde(rename = "left-out", skip_serializing_if = "is_zero")]
+    pub(super) left_out: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Who asked.
+#[derive(Clone, Debug, Serialize)]
+pub struct Caller {
+    /// The request's id, as the log has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// A name that is not secret; none for those whose authentication failed.
+    #[serde(rename = "caller", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// What was asked for, or what became of it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "action", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Action {
+    /// References were handed out. Never which.
+    Allocate {
+        /// Of this pool.
+        pool: PoolName,
+        /// So many.
+        amount: u32,
+    },
+    /// One status is about to be changed.
+    Update {
+        /// In this pool.
+        pool: PoolName,
+        /// In this list.
+        list: String,
+        /// At this index.
+        index: u64,
+        /// To this value.
+        value: u64,
+    },
+    /// Several statuses are about to be changed, all or none.
+    BatchUpdate {
+        /// In this pool.
+        pool: PoolName,
+        /// So many.
+        count: usize,
+        /// To these values.
+        values: Vec<u64>,
+        /// SHA-256 over a line `<list> <index> <value>` for each, sorted as text.
+        targets_sha256: String,
+        /// List, index and value of each, unless there are too many.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        targets: Option<Vec<(String, u64, u64)>>,
+    },
+    /// A list is about to be retired.
+    Retire {
+        /// Of this pool.
+        pool: PoolName,
+        /// This one.
+        list: String,
+        /// Even though references of it may still be valid.
+        force: bool,
+    },
+    /// What became of an earlier line.
+    Outcome {
+        /// Its number.
+        of: u64,
+        /// What became of it.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+    /// A request that was refused because of who sent it.
+    Refused(Refusal),
+    /// The first line of a file.
+    Opened {
+        /// The program's version.
+        version: &'static str,
+        /// The file that it continues.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        continues: Option<String>,
+    },
+    /// The end of the file was not whole after a crash, and was moved to another one. Nobody was told that it was written.
+    Recovered {
+        /// So many bytes.
+        torn_bytes: usize,
+        /// Their SHA-256.
+        torn_sha256: String,
+        /// Where they are now.
+        torn_file: String,
+    },
+}
+
+/// What became of a change.
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It was made.
+    Done,
+    /// It was not made.
+    Refused {
+        /// The error code that the client was told.
+        code: String,
+    },
+    /// It may have been made or not: the store failed, or the client went away.
+    Unknown,
+}
+
+/// A request that was refused because of who sent it.
+#[derive(Debug, Serialize)]
+pub struct Refusal {
+    /// Its method.
+    pub method: String,
+    /// The route it took, with names instead of values.
+    pub route: String,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// The error code of the answer.
+    pub code: String,
+    /// The address at the other end of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// The name of a pool.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct PoolName(String);
+
+impl From<&PoolId> for PoolName {
+    fn from(pool: &PoolId) -> Self {
+        Self(pool.as_str().to_owned())
+    }
+}
+
+/// One changed status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// In this list.
+    pub list: ListId,
+    /// At this index.
+    pub index: u64,
+    /// To this value.
+    pub value: u64,
+}
+
+impl Action {
+    /// The action that makes these changes.
+    pub fn update(pool: &PoolId, changes: impl ExactSizeIterator<Item = Change>) -> Self {
+        let pool = PoolName::from(pool);
+        let mut targets: Vec<_> =
+            changes.map(|change| (change.list.to_string(), change.index, change.value)).collect();
+        if let [(list, index, value)] = targets.as_mut_slice() {
+            return Self::Update { pool, list: std::mem::take(list), index: *index, value: *value };
+        }
+        let mut values: Vec<_> = targets.iter().map(|(_, _, value)| *value).collect();
+        values.sort_unstable();
+        values.dedup();
+        let mut lines: Vec<_> =
+            targets.iter().map(|(list, index, value)| format!("{list} {index} {value}\n")).collect();
+        lines.sort_unstable();
+        let mut hash = Context::new(&SHA256);
+        lines.iter().for_each(|line| hash.update(line.as_bytes()));
+        let count = targets.len();
+        let targets_sha256 = hex(hash.finish().as_ref());
+        let targets = (count <= TARGETS_MAX).then_some(targets);
+        Self::BatchUpdate { pool, count, values, targets_sha256, targets }
+    }
+}
+
+impl Line {
+    /// A line of what `caller` asked for.
+    pub fn new(caller: Caller, action: Action) -> Self {
+        Self { caller: Some(caller), action, left_out: 0 }
+    }
+
+    /// The outcome of the line `of`.
+    pub(super) fn outcome(of: u64, outcome: Outcome) -> Self {
+        Self::of_the_trail(Action::Outcome { of, outcome })
+    }
+
+    /// A line that nobody asked for.
+    pub(super) fn of_the_trail(action: Action) -> Self {
+        Self { caller: None, action, left_out: 0 }
+    }
+
+    /// Says that `count` lines like this one came before it and were left out.
+    pub fn after(mut self, count: u64) -> Self {
+        self.left_out = count;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller() -> Caller {
+        Caller { request: None, name: Some("key:0123abcd".to_owned()) }
+    }
+
+    #[test]
+    fn a_line_tells_who_and_what() {
+        let (pool, list) = ("p".parse().unwrap(), ListId::random());
+        let change = Change { list, index: 5, value: 1 };
+        let line = Line::new(caller(), Action::update(&pool, [change].into_iter()));
+        let expected = format!(
+            r#"{{"caller":"key:0123abcd","action":"update","pool":"p","list":"{list}","index":5,"value":1}}"#
+        );
+        assert_eq!(serde_json::to_string(&line).unwrap(), expected);
+        let refused = Outcome::Refused { code: "FORBIDDEN".to_owned() };
+        let line = serde_json::to_string(&Line::outcome(7, refused)).unwrap();
+        assert_eq!(line, r#"{"action":"outcome","of":7,"outcome":"refused","code":"FORBIDDEN"}"#);
+    }
+
+    #[test]
+    fn the_hash_of_a_batch_does_not_depend_on_its_order_but_on_everything_else() {
+        let (pool, list) = ("p".parse().unwrap(), ListId::random());
+        let change = |index, value| Change { list, index, value };
+        let hash = |changes: Vec<Change>| match Action::update(&pool, changes.into_iter()) {
+            Action::BatchUpdate { targets_sha256, targets, count, .. } => {
+                assert_eq!(targets.is_some(), count <= TARGETS_MAX);
+                targets_sha256
+            }
+            other => panic!("{other:?}"),
+        };
+        let sorted: Vec<_> = (0..200).map(|index| change(index, 1)).collect();
+        let reversed: Vec<_> = sorted.iter().rev().copied().collect();
+        assert_eq!(hash(sorted.clone()), hash(reversed));
+        let mut other = sorted.clone();
+        other[7].value = 0;
+        assert_ne!(hash(sorted), hash(other));
+        assert_ne!(hash(vec![change(1, 1), change(2, 1)]), hash(vec![change(1, 1), change(3, 1)]));
+    }
+}

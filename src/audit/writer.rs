@@ -1,0 +1,321 @@
+//! The one thread that writes the trail: while some lines are being fsynced, the next ones gather and share the next fsync.
+//!
+//! What is durable ends at `good`; whatever lies behind it after a failure is worth nothing, was told to nobody, and is
+//! written over. The file is never shortened below that, and only this thread writes it (`<path>.lock`).
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use super::chain::{Follower, Hash, Place, hash_of, hex, lines, without_end};
+use super::{Action, AuditError, Broken, Line, NotWritten};
+use crate::clock::{Clock, Timestamp};
+use crate::config::AuditConfig;
+use crate::metrics::AuditMetrics;
+
+/// The most lines of one fsync.
+const BATCH_MAX: usize = 1024;
+/// Who may read the trail: it tells what every caller did.
+const MODE: u32 = 0o600;
+const DAY_SECS: u64 = 24 * 60 * 60;
+
+/// A line to be written, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) line: Line,
+    pub(super) answer: Option<oneshot::Sender<Result<u64, NotWritten>>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    config: AuditConfig,
+    clock: Clock,
+    metrics: AuditMetrics,
+    /// The system lets go of it when the process ends, however it ends.
+    _lock: File,
+    file: File,
+    /// Where what is durable ends.
+    good: u64,
+    /// Whether something that is worth nothing lies behind that.
+    untidy: bool,
+    end: End,
+    /// The day of the file's first line, in days since 1970.
+    day: u64,
+    failing: bool,
+}
+
+/// The end of the chain: what the next line is linked to.
+#[derive(Clone, Debug)]
+struct End {
+    seq: u64,
+    hash: Hash,
+}
+
+#[derive(Serialize)]
+struct Linked<'a> {
+    #[serde(flatten)]
+    place: Place,
+    #[serde(flatten)]
+    line: &'a Line,
+}
+
+impl End {
+    /// Nothing is before the first line: it is linked to a random number, so that no two chains can be taken for one.
+    fn genesis() -> Self {
+        let mut random = [0; 32];
+        aws_lc_rs::rand::fill(&mut random)
+            .expect("the system's random numbers never run out once it has started");
+        Self { seq: 0, hash: hex(&random) }
+    }
+
+    fn append(&mut self, line: &Line, now: Timestamp, text: &mut Vec<u8>) {
+        let begin = text.len();
+        let place = Place { seq: self.seq + 1, prev: self.hash.clone(), time: rfc3339(now) };
+        serde_json::to_writer(&mut *text, &Linked { place, line }).expect("a line is texts and numbers");
+        *self = Self { seq: self.seq + 1, hash: hash_of(&text[begin..]) };
+        text.push(b'\n');
+    }
+}
+
+impl Writer {
+    /// Continues the trail of these settings, or begins it.
+    pub(super) fn open(config: AuditConfig, clock: Clock, metrics: AuditMetrics) -> Result<Self, AuditError> {
+        let path = &config.path;
+        let unusable = |source| AuditError::Unusable { path: path.clone(), source };
+        fs::create_dir_all(folder_of(path)).map_err(unusable)?;
+        let lock = options().truncate(false).open(beside(path, ".lock")).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(AuditError::InUse(path.clone())),
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        // A crash in `turn_over` left the next file under its temporary name, whole if the old one was moved already.
+        let temporary = beside(path, ".tmp");
+        let unfinished =
+            if path.exists() { fs::remove_file(&temporary) } else { fs::rename(&temporary, path) };
+        unfinished.or_else(fine_if_missing).map_err(unusable)?;
+
+        let (follower, good) = follow(path)?;
+        let file = options().truncate(false).open(path).map_err(unusable)?;
+        file.set_permissions(Permissions::from_mode(MODE)).map_err(unusable)?;
+        let end = follower.latest.map(|(place, hash)| End { seq: place.seq, hash });
+        let begun = end.is_some();
+        let mut writer = Self {
+            day: follower.first.map_or_else(|| day_of(clock.now()), |first| day_of(parsed(&first.time))),
+            end: end.unwrap_or_else(End::genesis),
+            metrics,
+            _lock: lock,
+            untidy: false,
+            good,
+            file,
+            failing: false,
+            config: config.clone(),
+            clock,
+        };
+        if !begun {
+            let opened = Action::Opened { version: env!("CARGO_PKG_VERSION"), continues: None };
+            writer.set_torn_aside(good).map_err(unusable)?;
+            writer.append(&[&Line::of_the_trail(opened)]).map_err(unusable)?;
+        } else if let Some(recovered) = writer.set_torn_aside(good).map_err(unusable)? {
+            writer.append(&[&Line::of_the_trail(recovered)]).map_err(unusable)?;
+        }
+        sync_folder(path).map_err(unusable)?;
+        Ok(writer)
+    }
+
+    /// Writes what is asked for until nobody can ask any more.
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut batch = Vec::new();
+        while jobs.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+            let lines: Vec<_> = batch.iter().map(|job| &job.line).collect();
+            let first = self.write(&lines);
+            self.tell(first.as_ref().err(), lines.len());
+            for (number, job) in (0..).zip(batch.drain(..)) {
+                let answer = first.as_ref().map(|first| first + number).map_err(|_| NotWritten);
+                // Whoever does not wait any more was told that the outcome is unknown.
+                let _ = job.answer.map(|waiting| waiting.send(answer));
+            }
+        }
+    }
+
+    /// Counts, and logs a failure once, not for each of the many that follow.
+    fn tell(&mut self, failure: Option<&io::Error>, lines: usize) {
+        let path = self.config.path.display();
+        match failure {
+            None => {
+                self.metrics.lines.inc_by(lines as u64);
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(%path, "the audit trail is written again");
+                }
+            }
+            Some(error) => {
+                self.metrics.failed.inc();
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(%path, %error, "the audit trail cannot be written; changes and references answer 503 until it can");
+                }
+            }
+        }
+    }
+
+    /// Writes these lines, durably, and answers the number of the first.
+    fn write(&mut self, lines: &[&Line]) -> io::Result<u64> {
+        if !self.is_in_place()? {
+            tracing::warn!(path = %self.config.path.display(), "the audit trail was moved away; a new file continues it");
+            self.turn_over(None)?;
+        } else if self.is_due() {
+            let name = rfc3339(self.clock.now()).replace(':', "-");
+            self.turn_over(Some(beside(&self.config.path, &format!(".{name}"))))?;
+        }
+        self.append(lines)
+    }
+
+    fn append(&mut self, lines: &[&Line]) -> io::Result<u64> {
+        let (mut end, mut text) = (self.end.clone(), Vec::new());
+        let now = self.clock.now();
+        lines.iter().for_each(|line| end.append(line, now, &mut text));
+        if self.untidy {
+            self.file.set_len(self.good)?;
+        }
+        self.untidy = true;
+        self.file.write_all_at(&text, self.good).and_then(|()| self.file.sync_data()).inspect_err(|_| {
+            // Now, so that a crash leaves no line of what was refused; before the next line at the latest.
+            let _ = self.file.set_len(self.good);
+        })?;
+        self.untidy = false;
+        self.good += text.len() as u64;
+        let first = self.end.seq + 1;
+        self.end = end;
+        Ok(first)
+    }
+
+    /// Whether the file that is written is still the one at its path.
+    fn is_in_place(&self) -> io::Result<bool> {
+        let there = match fs::metadata(&self.config.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            there => there?,
+        };
+        let ours = self.file.metadata()?;
+        match (there.dev(), there.ino()) == (ours.dev(), ours.ino()) {
+            true => Ok(true),
+            false => Err(io::Error::other("another file was put in its place; move that away")),
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let another_day = self.config.rotate_daily && day_of(self.clock.now()) != self.day;
+        self.good >= self.config.rotate_bytes || another_day
+    }
+
+    /// Goes on in a new file, whose first line is linked to the last one of the old file. That gets the name `old`; `None`
+    /// when somebody moved it already.
+    fn turn_over(&mut self, old: Option<PathBuf>) -> io::Result<()> {
+        let (path, temporary) = (&self.config.path, beside(&self.config.path, ".tmp"));
+        if old.as_ref().is_some_and(|old| old.exists()) {
+            return Err(io::Error::other("the name for the old file is taken"));
+        }
+        let continues = old.as_ref().and_then(|old| old.file_name());
+        let continues = continues.map(|name| name.to_string_lossy().into_owned());
+        let opened = Action::Opened { version: env!("CARGO_PKG_VERSION"), continues };
+        let (mut end, mut text) = (self.end.clone(), Vec::new());
+        let now = self.clock.now();
+        end.append(&Line::of_the_trail(opened), now, &mut text);
+        let file = options().truncate(true).open(&temporary)?;
+        file.write_all_at(&text, 0)?;
+        file.sync_all()?;
+        if let Some(old) = old {
+            if self.untidy {
+                self.file.set_len(self.good)?;
+                self.file.sync_all()?;
+            }
+            fs::rename(path, old)?;
+        }
+        fs::rename(&temporary, path)?;
+        (self.file, self.good, self.untidy, self.end, self.day) =
+            (file, text.len() as u64, false, end, day_of(now));
+        sync_folder(&self.config.path)
+    }
+
+    /// Moves what lies behind `good` into a file of its own, and says so.
+    fn set_torn_aside(&self, good: u64) -> io::Result<Option<Action>> {
+        let length = self.file.metadata()?.len();
+        if length <= good {
+            return Ok(None);
+        }
+        let mut torn = vec![0; usize::try_from(length - good).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut torn, good)?;
+        let aside = beside(&self.config.path, &format!(".torn-{}", self.clock.now().millis()));
+        let file = OpenOptions::new().create_new(true).write(true).mode(MODE).open(&aside)?;
+        file.write_all_at(&torn, 0)?;
+        file.sync_all()?;
+        sync_folder(&aside)?;
+        self.file.set_len(good)?;
+        let torn_file = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        tracing::warn!(bytes = torn.len(), file = %aside.display(), "a crash cut the audit trail's last line short; moved it aside");
+        Ok(Some(Action::Recovered { torn_bytes: torn.len(), torn_sha256: hash_of(&torn), torn_file }))
+    }
+}
+
+/// Follows the chain in this file as far as it is whole, and answers where that ends. Only what a crash can leave may come
+/// behind: a last line without its end, or zeros.
+fn follow(path: &Path) -> Result<(Follower, u64), AuditError> {
+    let unusable = |source| AuditError::Unusable { path: path.to_owned(), source };
+    let (mut follower, mut good) = (Follower::default(), 0);
+    let lines = match lines(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((follower, good)),
+        lines => lines.map_err(unusable)?,
+    };
+    for (number, line) in (1..).zip(lines) {
+        let line = line.map_err(unusable)?;
+        if line.last() != Some(&b'\n') || line.contains(&0) {
+            break;
+        }
+        follower
+            .take(without_end(&line))
+            .map_err(|why| AuditError::Tampered(Broken { path: path.to_owned(), line: number, why }))?;
+        good += line.len() as u64;
+    }
+    Ok((follower, good))
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).read(true).write(true).mode(MODE);
+    options
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    name.into()
+}
+
+fn fine_if_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn rfc3339(time: Timestamp) -> String {
+    let millis = i64::try_from(time.millis()).unwrap_or(i64::MAX);
+    format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap_or_default())
+}
+
+fn parsed(time: &str) -> Timestamp {
+    let time: jiff::Timestamp = time.parse().unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(time.as_millisecond()).unwrap_or_default())
+}
+
+fn day_of(time: Timestamp) -> u64 {
+    time.secs() / DAY_SECS
+}

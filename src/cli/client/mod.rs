@@ -1,0 +1,261 @@
+//! The commands that ask a running service: what they share. Where it is, who asks, how often, and what a refusal means.
+//!
+//! Everything that is sent may be repeated without harm: updates are idempotent, and allocations carry an `Idempotency-Key`.
+//! So a request whose outcome is unknown is repeated, as long as the service has answered before.
+
+mod allocate;
+mod batch;
+mod info;
+mod set;
+
+pub(super) use allocate::Allocate;
+pub(super) use info::Info;
+pub(super) use set::Set;
+
+use std::cell::Cell;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, anyhow};
+use clap::{Args, ValueEnum};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Exit code when the service, or the input, says no. 2 is a failure: nobody answered, or not in time.
+const REFUSED: u8 = 1;
+/// What `--help` of each command ends with.
+pub(super) const EXIT_CODES: &str =
+    "Exits with 0 if it was done, 1 if it was refused, 2 if it failed or its outcome is not known.";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Before a request is repeated whose answer says nothing of when.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Where the service is, and who asks it.
+#[derive(Debug, Args)]
+pub(super) struct Connection {
+    /// Where the service is
+    #[arg(long, env = "STATUSLIST_URL", default_value = "http://localhost:8090")]
+    url: String,
+    /// An API key of the pool; better in the environment, where others do not see it
+    #[arg(long, env = "STATUSLIST_API_KEY", hide_env_values = true, value_name = "KEY")]
+    api_key: Option<SecretString>,
+    /// A file with an API key of the pool
+    #[arg(long, env = "STATUSLIST_API_KEY_FILE", value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// A bearer token, used instead of an API key if there is one
+    #[arg(long, env = "STATUSLIST_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<SecretString>,
+    /// How long a request is repeated while the service is busy or being restarted
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::check::duration)]
+    patience: Duration,
+}
+
+/// How the answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Columns for people; on a terminal this is the default
+    Table,
+    /// One JSON object a line, for programs
+    Json,
+}
+
+/// A running service.
+pub(super) struct Service {
+    client: Client,
+    url: String,
+    headers: HeaderMap,
+    patience: Duration,
+    /// Whether it has ever answered: then it is worth waiting for.
+    reached: Cell<bool>,
+}
+
+/// Why something was not done.
+pub(super) enum Failure {
+    /// The service says no; it would say so again.
+    Refused(Refusal),
+    /// Nobody answered, or not in time.
+    Failed(Error),
+}
+
+/// A no of the service.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) code: String,
+    /// With what to do about it.
+    pub(super) message: String,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(Error::new(error).context("cannot print"))
+    }
+}
+
+impl Format {
+    /// The one that was asked for, or what fits the output.
+    fn or_by_output(asked: Option<Self>) -> Self {
+        let by_output = || if std::io::stdout().is_terminal() { Self::Table } else { Self::Json };
+        asked.unwrap_or_else(by_output)
+    }
+}
+
+/// Runs a command to its end, and makes an exit code of it.
+pub(super) fn run(doing: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.context("cannot start a runtime")?.block_on(doing) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Failure::Refused(refusal)) => {
+            eprintln!("refused: {}", refusal.message);
+            Ok(ExitCode::from(REFUSED))
+        }
+        Err(Failure::Failed(error)) => Err(error),
+    }
+}
+
+impl Connection {
+    /// The service at the other end. Nothing is sent yet.
+    pub(super) fn open(&self) -> Result<Service> {
+        let client = Client::builder()
+            .user_agent(concat!("statuslist/", env!("CARGO_PKG_VERSION")))
+            // A key must not follow a redirection to somebody else.
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .build();
+        let mut headers = HeaderMap::new();
+        if let Some((name, value)) = self.credentials()? {
+            let value = HeaderValue::from_str(value.expose_secret());
+            let mut value =
+                value.map_err(|_| anyhow!("the API key or token has characters that no header can have"))?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        Ok(Service {
+            client: client.context("cannot make an HTTP client")?,
+            url: self.url.trim_end_matches('/').to_owned(),
+            headers,
+            patience: self.patience,
+            reached: Cell::new(false),
+        })
+    }
+
+    fn credentials(&self) -> Result<Option<(HeaderName, SecretString)>> {
+        const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+        if let Some(token) = &self.token {
+            return Ok(Some((AUTHORIZATION, format!("Bearer {}", token.expose_secret().trim()).into())));
+        }
+        if let Some(key) = &self.api_key {
+            return Ok(Some((API_KEY, key.clone())));
+        }
+        let Some(file) = &self.api_key_file else { return Ok(None) };
+        let key = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the API key in {}", file.display()))?;
+        Ok(Some((API_KEY, key.trim().into())))
+    }
+}
+
+impl Service {
+    /// What the service answers, `Null` if it says nothing but yes. Repeated while it is busy, being restarted, or its answer
+    /// got lost.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        with: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Value, Failure> {
+        let begun = Instant::now();
+        loop {
+            let request = self.client.request(method.clone(), format!("{}{path}", self.url));
+            let answer = match with(request.headers(self.headers.clone())).send().await {
+                Ok(answer) => self.read(answer).await?,
+                Err(error) if self.reached.get() && !error.is_builder() => Err((PAUSE, Error::new(error))),
+                Err(error) => {
+                    let advice = format!(
+                        "cannot reach a service at {}; is it running? --url or STATUSLIST_URL says where it is",
+                        self.url
+                    );
+                    return Err(Failure::Failed(Error::new(error).context(advice)));
+                }
+            };
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err((pause, why)) if begun.elapsed() + pause > self.patience => {
+                    let patience = crate::config::show_duration(self.patience);
+                    let context = format!(
+                        "the service did not do it within {patience} (--patience); whether it was done is not known, run it again"
+                    );
+                    return Err(Failure::Failed(why.context(context)));
+                }
+                Err((pause, _)) => tokio::time::sleep(pause).await,
+            }
+        }
+    }
+
+    /// The inner error says when to try again, and why.
+    async fn read(&self, answer: Response) -> Result<Result<Value, (Duration, Error)>, Failure> {
+        self.reached.set(true);
+        let status = answer.status();
+        let pause = answer.headers().get(RETRY_AFTER).and_then(|secs| secs.to_str().ok()?.parse().ok());
+        let pause = pause.map_or(PAUSE, Duration::from_secs);
+        let text = match answer.text().await {
+            Ok(text) => text,
+            Err(error) => return Ok(Err((pause, Error::new(error)))),
+        };
+        if status == StatusCode::NO_CONTENT {
+            return Ok(Ok(Value::Null));
+        }
+        let not_the_api =
+            || anyhow!("{} answered {status}, but not as the write API does; is --url right?", self.url);
+        if status.is_success() {
+            return serde_json::from_str(&text).map(Ok).map_err(|_| Failure::Failed(not_the_api()));
+        }
+        #[derive(Deserialize)]
+        struct Problem {
+            code: String,
+            message: String,
+        }
+        let problem = serde_json::from_str::<Problem>(&text);
+        match (status, problem) {
+            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, problem) => {
+                let message = problem
+                    .map_or_else(|_| format!("the service answered {status}"), |problem| problem.message);
+                Ok(Err((pause, Error::msg(message))))
+            }
+            (_, Ok(Problem { code, message })) if status.is_client_error() => {
+                let message = message + self.advice(status, &code);
+                Err(Failure::Refused(Refusal { status: status.as_u16(), code, message }))
+            }
+            (_, Ok(problem)) => Err(Failure::Failed(Error::msg(problem.message))),
+            (_, Err(_)) => Err(Failure::Failed(not_the_api())),
+        }
+    }
+
+    fn advice(&self, status: StatusCode, code: &str) -> &'static str {
+        match (status, code) {
+            (StatusCode::UNAUTHORIZED, _) if self.headers.is_empty() => {
+                "; set STATUSLIST_API_KEY, STATUSLIST_API_KEY_FILE or STATUSLIST_TOKEN"
+            }
+            (StatusCode::UNAUTHORIZED, _) => "; the key or token must be one of this pool",
+            (_, "NO_SUCH_POOL") => "; the service's settings name its pools under status-list-pools",
+            _ => "",
+        }
+    }
+}
+
+/// The id of the list at the end of a `uri`.
+pub(super) fn list_id(uri: &str) -> &str {
+    uri.rsplit('/').next().unwrap_or(uri)
+}

@@ -1,0 +1,306 @@
+//! The audit trail of the running service: complete, whole, silent about who holds what, and never left out.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use statuslist::clock::Clock;
+
+use crate::disk_full::{fill, on_small_disk};
+use crate::support::app::{KEY, Reference, TestApp};
+use crate::support::eventually;
+use crate::support::process::{PROGRAM, Process, command, free_port, log_path};
+
+/// All files of the trail at `path`, the current one and the older ones.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let entries = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let is_of_trail = |file: &PathBuf| {
+        let file = file.file_name().unwrap().to_str().unwrap();
+        file.starts_with(name) && ![".lock", ".tmp"].iter().any(|ending| file.ends_with(ending))
+    };
+    entries.filter(|file| is_of_trail(file) && !file.to_str().unwrap().contains(".torn-")).collect()
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text: String = files(path).iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.sort_by_key(|line| line["seq"].as_u64().unwrap());
+    lines
+}
+
+/// Exit code and output of `statuslist audit verify`.
+fn verify(files: &[PathBuf], arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new(PROGRAM);
+    let output = command.args(["audit", "verify"]).args(files).args(arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    (output.status.code().unwrap(), text)
+}
+
+fn start(pool: &str) -> (TestApp, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let settings = format!(
+        "audit: {{ path: {} }}\nstatus-list-pools: {{ p: {{ api-key: {KEY}, update-interval: 1s, {pool} }}, q: {{ api-key: other }} }}",
+        path.display()
+    );
+    (TestApp::start_with(folder, &settings, Clock::System), path)
+}
+
+#[tokio::test]
+async fn the_trail_tells_who_did_what_and_never_who_got_which_reference() {
+    let (app, path) = start("size: 8000, final-status: 1");
+    let given = app.references(150).await;
+    assert_eq!(app.update(&given[0], json!(1)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(app.update(&given[0], json!(0)).await.0, StatusCode::FORBIDDEN);
+    let batch = |of: &[Reference]| {
+        let targets: Vec<_> =
+            of.iter().map(|reference| json!({ "uri": reference.uri, "index": reference.index })).collect();
+        json!({ "statusListReferences": targets, "value": 1 })
+    };
+    for of in [&given[1..3], &given[3..140]] {
+        let (status, body) = app.send(Method::PATCH, "/status-lists/batch-update", Some(batch(of))).await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "{body}");
+    }
+    let list = given[0].uri.rsplit('/').next().unwrap();
+    let (status, _) = app.send(Method::DELETE, &format!("/pools/p/lists/{list}?force=true"), None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+
+    let lines = lines(&path);
+    let of = |action: &str| -> Vec<_> { lines.iter().filter(|line| line["action"] == action).collect() };
+    let outcome = |line: &Value| {
+        let mut ends = of("outcome").into_iter().filter(|end| end["of"] == line["seq"]);
+        let outcome = ends.next().unwrap()["outcome"].clone();
+        assert!(ends.next().is_none());
+        outcome
+    };
+    let [allocated] = of("allocate")[..] else { panic!("{lines:#?}") };
+    assert_eq!((&allocated["pool"], &allocated["amount"]), (&json!("p"), &json!(150)));
+    let caller = allocated["caller"].as_str().unwrap();
+    assert!(caller.starts_with("key:") && caller.len() == 12, "{caller}");
+    let [made, refused] = of("update")[..] else { panic!("{lines:#?}") };
+    assert_eq!(
+        (&made["list"], &made["index"], &made["value"]),
+        (&json!(list), &json!(given[0].index), &json!(1))
+    );
+    assert_eq!((outcome(made), outcome(refused)), (json!("done"), json!("refused")));
+    let [named, hashed] = of("batch-update")[..] else { panic!("{lines:#?}") };
+    assert_eq!((&named["count"], named["targets"].as_array().unwrap().len()), (&json!(2), 2));
+    assert_eq!((&hashed["count"], hashed.get("targets")), (&json!(137), None));
+    assert_eq!(hashed["targets-sha256"].as_str().unwrap().len(), 64);
+    let [retired] = of("retire")[..] else { panic!("{lines:#?}") };
+    assert_eq!((&retired["list"], outcome(retired)), (&json!(list), json!("done")));
+
+    // What was only allocated is nowhere in the trail, nor is a key.
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains(KEY));
+    let told: HashSet<_> = of("update")
+        .iter()
+        .map(|line| (line["list"].clone(), line["index"].clone()))
+        .chain(
+            named["targets"].as_array().unwrap().iter().map(|target| (target[0].clone(), target[1].clone())),
+        )
+        .collect();
+    let (uri, index) = (&given[145].uri, given[145].index);
+    assert!(!told.contains(&(json!(uri.rsplit('/').next().unwrap()), json!(index))));
+    assert_eq!(told.len(), 3, "one that was updated, two of a batch, and nothing else");
+
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let (code, text) = verify(&files(&path), &[]);
+    assert!(code == 0 && text.contains("whole: lines 1 to"), "{text}");
+    let metrics = app.client.get(format!("{}/metrics", app.url)).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("statuslist_audit_failed_total 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn failed_authentications_are_told_but_cannot_fill_the_disk() {
+    const ATTEMPTS: u64 = 400;
+    let (app, path) = start("size: 800");
+    for _ in 0..ATTEMPTS {
+        let request = app.client.post(format!("{}/pools/p/new-references", app.url));
+        let answer = request.header("X-Api-Key", "guessed").send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    }
+    // The key of another pool is refused as well.
+    let reference = app.references(1).await.remove(0);
+    let body = json!({ "uri": reference.uri, "index": reference.index, "value": 1 }).to_string();
+    let request = app.client.patch(format!("{}/status-lists/update", app.url)).header("X-Api-Key", "other");
+    let answer = request.header("Content-Type", "application/json").body(body).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    app.client.get(format!("{}/pools/p", app.url)).send().await.unwrap();
+    let told = eventually("the latest refusal", async || {
+        let told: Vec<_> = lines(&path).into_iter().filter(|line| line["action"] == "refused").collect();
+        (told.last()?["method"] == "GET").then_some(told)
+    })
+    .await;
+    let first = &told[0];
+    assert_eq!((&first["status"], &first["code"]), (&json!(401), &json!("UNAUTHORIZED")));
+    assert_eq!(
+        (&first["route"], &first["from"]),
+        (&json!("/pools/{pool}/new-references"), &json!("127.0.0.1"))
+    );
+    assert!(first.get("caller").is_none(), "{first}");
+    assert!((100..250).contains(&told.len()), "{} lines", told.len());
+    let left_out: u64 = told.iter().filter_map(|line| line["left-out"].as_u64()).sum();
+    assert_eq!(told.len() as u64 + left_out, ATTEMPTS + 2, "each is told or counted");
+}
+
+#[tokio::test]
+async fn a_full_disk_of_the_trail_stops_changes_before_they_are_made() {
+    const SETTINGS: &str = "
+audit: { path: disk/audit.jsonl }
+status-list-pools: { p: { api-key: x, size: 80000, update-interval: 1s } }";
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let port = free_port();
+    let inner = command(folder.path(), port, SETTINGS);
+    let process = Process::start(on_small_disk(&inner, &disk), folder.path(), port);
+    let seen =
+        Path::new("/proc").join(process.id().to_string()).join("root").join(disk.strip_prefix("/").unwrap());
+    let (http, base) = (Client::new(), process.url.clone());
+    let given = eventually("first references", async || allocate(&http, &base, 2).await).await;
+    assert_eq!(update(&http, &base, &given[0], 1).await, Some(StatusCode::NO_CONTENT));
+
+    let filler = seen.join("filler");
+    eventually("updates to be refused", async || {
+        fill(&filler);
+        (update(&http, &base, &given[0], 1).await == Some(StatusCode::SERVICE_UNAVAILABLE)).then_some(())
+    })
+    .await;
+    assert_eq!(update(&http, &base, &given[1], 1).await, Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(stored(&http, &base, &given[1]).await, 0, "what could not be told was not done");
+    assert!(allocate(&http, &base, 1).await.is_none(), "nor is anything handed out");
+
+    std::fs::remove_file(&filler).unwrap();
+    eventually("updates to go on", async || {
+        (update(&http, &base, &given[1], 1).await == Some(StatusCode::NO_CONTENT)).then_some(())
+    })
+    .await;
+    assert_eq!(stored(&http, &base, &given[1]).await, 1);
+    let (code, text) = verify(&[seen.join("audit.jsonl")], &[]);
+    assert_eq!(code, 0, "{text}");
+    let log = std::fs::read_to_string(log_path(folder.path())).unwrap();
+    assert!(log.contains("audit trail cannot be written") && log.contains("written again"), "{log}");
+}
+
+/// What a client was told was done, and what it was not told of.
+#[derive(Default)]
+struct Told {
+    allocated: u64,
+    updates: HashMap<(String, u64, u64), u64>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_under_load_leave_a_line_for_everything_that_was_acknowledged() {
+    const KILLS: u64 = 12;
+    const SETTINGS: &str = "
+audit: { path: audit.jsonl, rotate-bytes: 20000 }
+status-list-pools: { p: { api-key: x, size: 20000, update-interval: 1s } }";
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::new(Mutex::new(Told::default()));
+    let mut process = Some(Process::start(command(folder.path(), port, SETTINGS), folder.path(), port));
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let (stop, told) = (Arc::clone(&stop), Arc::clone(&told));
+            tokio::spawn(async move { load(client, port, &told, &stop).await })
+        })
+        .collect();
+    for kill in 0..KILLS {
+        tokio::time::sleep(Duration::from_millis(150 + (kill * 37) % 200)).await;
+        process.take().unwrap().kill();
+        let path = folder.path().to_owned();
+        let again = move || Process::start(command(&path, port, SETTINGS), &path, port);
+        process = Some(tokio::task::spawn_blocking(again).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await.unwrap();
+    }
+    drop(process);
+
+    let path = folder.path().join("audit.jsonl");
+    let (code, text) = verify(&files(&path), &[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(files(&path).len() > 2, "files were rotated under the kills");
+    let lines = lines(&path);
+    let done: HashSet<_> = lines
+        .iter()
+        .filter(|line| line["outcome"] == "done")
+        .map(|line| line["of"].as_u64().unwrap())
+        .collect();
+    let mut missing = Arc::into_inner(told).unwrap().into_inner().unwrap();
+    assert!(missing.updates.len() > 200, "{} updates were acknowledged", missing.updates.len());
+    let acknowledged = missing.updates.len();
+    for line in lines
+        .iter()
+        .filter(|line| line["action"] == "update" && done.contains(&line["seq"].as_u64().unwrap()))
+    {
+        let list = line["list"].as_str().unwrap().to_owned();
+        missing.updates.remove(&(list, line["index"].as_u64().unwrap(), line["value"].as_u64().unwrap()));
+    }
+    assert!(missing.updates.is_empty(), "acknowledged without a line: {:?}", missing.updates);
+    let amounts: u64 = lines.iter().filter_map(|line| line["amount"].as_u64()).sum();
+    assert!(amounts >= missing.allocated, "{amounts} told, {} handed out", missing.allocated);
+
+    // The control: the same comparison notices one line less, and so does the chain.
+    let (whole, hash) = (text, std::fs::read_to_string(&path).unwrap());
+    let last = whole.lines().last().unwrap().rsplit(' ').next().unwrap();
+    assert_eq!(verify(&files(&path), &["--anchor", last]).0, 0);
+    let shorter: String = hash.split_inclusive('\n').take(hash.lines().count() - 1).collect();
+    std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), shorter.as_bytes()).unwrap();
+    let (code, text) = verify(&files(&path), &["--anchor", last]);
+    assert!(code == 1 && text.contains("cut off"), "{text}");
+    println!("{KILLS} kills, {acknowledged} acknowledged updates, {} lines", lines.len());
+}
+
+/// Sets each reference once, and notes what was acknowledged.
+async fn load(client: u64, port: u16, told: &Mutex<Told>, stop: &AtomicBool) {
+    let http = Client::builder().timeout(Duration::from_secs(3)).build().unwrap();
+    let base = format!("http://127.0.0.1:{port}");
+    while !stop.load(Ordering::SeqCst) {
+        let Some(given) = allocate(&http, &base, 5 + client).await else {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            continue;
+        };
+        told.lock().unwrap().allocated += given.len() as u64;
+        for reference in given {
+            if update(&http, &base, &reference, 1).await == Some(StatusCode::NO_CONTENT) {
+                let list = reference.uri.rsplit('/').next().unwrap().to_owned();
+                told.lock().unwrap().updates.insert((list, reference.index, 1), 1);
+            }
+        }
+    }
+}
+
+async fn allocate(http: &Client, base: &str, amount: u64) -> Option<Vec<Reference>> {
+    let request =
+        http.post(format!("{base}/pools/p/new-references?amount={amount}")).header("X-Api-Key", "x");
+    let answer = request.send().await.ok().filter(|answer| answer.status() == StatusCode::OK)?;
+    let body: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+    serde_json::from_value(body["references"].clone()).ok()
+}
+
+async fn update(http: &Client, base: &str, reference: &Reference, value: u64) -> Option<StatusCode> {
+    let body = json!({ "uri": reference.uri, "index": reference.index, "value": value }).to_string();
+    let request = http.patch(format!("{base}/status-lists/update")).header("X-Api-Key", "x");
+    let answer = request.header("Content-Type", "application/json").body(body).send().await;
+    Some(answer.ok()?.status())
+}
+
+async fn stored(http: &Client, base: &str, reference: &Reference) -> Value {
+    let list = reference.uri.rsplit('/').next().unwrap();
+    let request = http.get(format!("{base}/pools/p/lists/{list}/statuses/{}", reference.index));
+    let body = request.header("X-Api-Key", "x").send().await.unwrap().text().await.unwrap();
+    serde_json::from_str::<Value>(&body).unwrap()["value"].clone()
+}
