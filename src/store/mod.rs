@@ -8,16 +8,18 @@
 mod contract;
 mod model;
 mod redis;
+mod remembered;
 #[cfg(test)]
 #[path = "../../tests/it/support/redis.rs"]
 mod servers;
 mod sqlite;
 
 pub use model::{
-    Block, Fence, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Pending, PoolUsage, Publication,
+    Block, Fence, Given, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Pending, PoolUsage, Publication,
     PublisherState, Refusal, Snapshot, StatusChange, StoreError,
 };
 pub use redis::RedisStore;
+pub use remembered::{Answered, Digest, Remembered};
 pub use sqlite::SqliteStore;
 
 use std::time::Duration;
@@ -124,6 +126,29 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
         backend!(self, store => store.apply(pool, requests, now))
+    }
+
+    /// Remembers an answer under `key` for `keep`, unless one is remembered already. Answered after it is durable. The
+    /// references must be the caller's own: if it fails, whether they will be answered to a retry is unknown.
+    pub async fn remember(
+        &self,
+        pool: &PoolId,
+        key: Digest,
+        answer: Answered,
+        now: Timestamp,
+        keep: Duration,
+    ) -> Result<Remembered, StoreError> {
+        backend!(self, store => store.remember(pool, key, answer, now, keep))
+    }
+
+    /// What is remembered under `key`. A store that went back in time may have forgotten it.
+    pub async fn remembered(
+        &self,
+        pool: &PoolId,
+        key: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Answered>, StoreError> {
+        backend!(self, store => store.remembered(pool, key, now))
     }
 
     /// Lists with unpublished changes, those waiting longest first.

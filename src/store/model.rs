@@ -139,6 +139,15 @@ pub struct Block {
     pub lease: u64,
 }
 
+/// A reference that was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Given {
+    /// The list.
+    pub list: ListId,
+    /// Its `idx`.
+    pub idx: u32,
+}
+
 /// A list that still gives references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenList {

@@ -10,6 +10,7 @@ mod keys;
 mod link;
 mod pools;
 mod read;
+mod remember;
 mod reply;
 mod scripts;
 #[cfg(test)]

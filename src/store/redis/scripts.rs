@@ -31,6 +31,7 @@ scripts! {
     MARK_DUE = "mark_due.lua";
     OPEN_LIST = "open_list.lua";
     RELEASE_PUBLISHER = "release_publisher.lua";
+    REMEMBER = "remember.lua";
     RETIRE_LIST = "retire_list.lua";
     RETURN_TAIL = "return_tail.lua";
     SEAL_LIST = "seal_list.lua";

@@ -6,6 +6,7 @@
 mod commit;
 mod hot;
 mod read;
+mod remember;
 mod schema;
 mod transfer;
 mod write;
@@ -23,6 +24,7 @@ use super::model::{
     Block, Fence, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Pending, PoolUsage, Publication,
     PublisherState, Snapshot, StatusChange, StoreError,
 };
+use super::remembered::{Answered, Digest, Remembered};
 use crate::clock::Timestamp;
 use crate::config::Synchronous;
 use crate::pool::{PoolId, PoolShape};
@@ -131,6 +133,26 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
         self.write(move |writer| writer.apply(&requests, now)).await
+    }
+
+    pub(super) async fn remember(
+        &self,
+        _pool: &PoolId,
+        key: Digest,
+        answer: Answered,
+        now: Timestamp,
+        keep: Duration,
+    ) -> Result<Remembered, StoreError> {
+        self.write(move |writer| writer.remember(&key, &answer, now, keep)).await
+    }
+
+    pub(super) async fn remembered(
+        &self,
+        _pool: &PoolId,
+        key: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Answered>, StoreError> {
+        self.read(move |connection| remember::remembered(connection, &key, now)).await
     }
 
     pub(super) async fn settle(
