@@ -164,6 +164,12 @@ impl Allocator {
         }
     }
 
+    /// Takes back what [`allocate`](Self::allocate) gave and nobody has seen. The metric goes on counting it as handed out.
+    pub fn give_back(&self, unseen: Vec<Allocated>) {
+        self.buffer().put_back(unseen);
+        self.refilled.notify_waiters();
+    }
+
     /// How many references are in memory.
     pub fn ready(&self) -> usize {
         self.buffer().len()

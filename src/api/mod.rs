@@ -5,6 +5,7 @@
 mod auth;
 mod body;
 mod health;
+mod idempotency;
 mod pools;
 mod problem;
 mod references;

@@ -80,6 +80,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", why)
     }
 
+    pub(super) fn idempotency_key_reused() -> Self {
+        let message = "This Idempotency-Key was used for another request; give each request a key of its own";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", message)
+    }
+
     pub(super) fn unsupported_media_type() -> Self {
         let message = "The body must be application/json";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
