@@ -11,7 +11,7 @@ use crate::pool::PoolId;
 use crate::sign::Signer;
 use crate::status_list::raw::RawList;
 use crate::status_list::{Claims, ListId, Status, cwt, jwt, lst};
-use crate::store::{Pending, Publication, Snapshot, StatusChange, Store, StoreError};
+use crate::store::{Changes, Pending, Publication, Snapshot, StatusChange, Store, StoreError};
 
 /// One list on its way to its files.
 pub(super) struct Job {
@@ -77,7 +77,7 @@ impl Ready {
 struct Wanted {
     seen: Stamp,
     snapshot: Snapshot,
-    changes: Option<Vec<(u32, Status)>>,
+    changes: Option<Changes>,
 }
 
 impl Job {
@@ -161,7 +161,7 @@ impl Job {
                 previous_is_latest,
                 final_status: self.pool.shape.final_status,
                 array: &snapshot.array,
-                changes: changes.as_deref(),
+                changes: changes.as_ref(),
             },
         )?;
         let mut files = self.site.prepare(&list, &files, iat)?;

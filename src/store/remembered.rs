@@ -85,10 +85,8 @@ mod tests {
 
     #[test]
     fn damaged_bytes_are_errors() {
-        let answered = Answered {
-            request: [7; 32],
-            references: vec![Given { list: ListId::random(), idx: 3 }],
-        };
+        let answered =
+            Answered { request: [7; 32], references: vec![Given { list: ListId::random(), idx: 3 }] };
         let bytes = answered.to_bytes();
         for end in 0..bytes.len() {
             let cut = Answered::from_bytes(&bytes[..end]);

@@ -6,6 +6,7 @@
 //! replicas have it. A command without an answer is *unknown*: every step may be repeated.
 
 mod checks;
+mod fill;
 mod keys;
 mod link;
 mod pools;

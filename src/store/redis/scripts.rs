@@ -25,6 +25,7 @@ macro_rules! scripts {
 scripts! {
     APPLY = "apply.lua";
     DECLARE_POOL = "declare_pool.lua";
+    FILL_LIST = "fill_list.lua";
     IMPORT_LIST = "import_list.lua";
     LEASE_BLOCK = "lease_block.lua";
     LEASE_PUBLISHER = "lease_publisher.lua";

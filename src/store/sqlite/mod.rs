@@ -4,6 +4,7 @@
 //! `synchronous=FULL`) before they are answered. Reads go through a connection of their own and see what is committed.
 
 mod commit;
+mod fill;
 mod hot;
 mod read;
 mod remember;
@@ -21,8 +22,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::Applied;
 use super::model::{
-    Block, Fence, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Pending, PoolUsage, Publication,
-    PublisherState, Snapshot, StatusChange, StoreError,
+    Block, Changes, Fence, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Order, Pending, PoolUsage,
+    Publication, PublisherState, Snapshot, StatusChange, StoreError,
 };
 use super::remembered::{Answered, Digest, Remembered};
 use crate::clock::Timestamp;
@@ -135,6 +136,19 @@ impl SqliteStore {
         self.write(move |writer| writer.apply(&requests, now)).await
     }
 
+    pub(super) async fn order_of(&self, list: ListId) -> Result<Option<Order>, StoreError> {
+        self.read(move |connection| read::order_of(connection, list)).await
+    }
+
+    pub(super) async fn fill_list(
+        &self,
+        list: ListId,
+        value: u64,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError> {
+        self.write(move |writer| writer.fill_list(list, value, now)).await
+    }
+
     pub(super) async fn remember(
         &self,
         _pool: &PoolId,
@@ -243,7 +257,7 @@ impl SqliteStore {
         &self,
         list: ListId,
         version: u64,
-    ) -> Result<Option<Vec<(u32, Status)>>, StoreError> {
+    ) -> Result<Option<Changes>, StoreError> {
         self.read(move |connection| read::changes_since_publication(connection, list, version).map(Some))
             .await
     }

@@ -7,3 +7,5 @@ CREATE TABLE answer (
 ) STRICT;
 
 CREATE INDEX answer_until ON answer (until);
+
+-- `journal.idx` is -1 from here on where every entry of the list was set, by one row.
