@@ -10,7 +10,7 @@ use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
 
-use crate::allocate::{Allocated, Allocator, Marks};
+use crate::allocate::{Allocated, Allocator, HandedOut, Marks};
 use crate::api::{self, About, Api, PoolApi};
 use crate::clock::Clock;
 use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
@@ -218,9 +218,11 @@ impl App {
             background.spawn(async move { publisher.run(&signals, &stopper).await });
             let (allocator, api_keys) = (Arc::clone(&pool.allocator), pool.config.api_keys.clone());
             let about = about(&pool.config, &pool.signer);
+            let capacity = pool.config.shape.capacity;
+            let handed_out = pool.config.reject_unallocated.then(HandedOut::default);
             pool_apis.insert(
                 id.clone(),
-                PoolApi { id, capacity: pool.config.shape.capacity, api_keys, allocator, updater, about },
+                PoolApi { id, capacity, api_keys, allocator, handed_out, updater, about },
             );
         }
         let api = Api::new(

@@ -4,6 +4,7 @@
 
 mod auth;
 mod body;
+mod bulk;
 mod health;
 mod idempotency;
 mod pools;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use actix_web::http::Method;
 use actix_web::{ResponseError, Route, web};
 
-use crate::allocate::Allocator;
+use crate::allocate::{Allocator, HandedOut};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::issuer::ApiKeyHash;
@@ -57,6 +58,8 @@ pub struct PoolApi {
     pub api_keys: Vec<ApiKeyHash>,
     /// Gives references.
     pub allocator: Arc<Allocator>,
+    /// Where updates of what was never handed out are refused: what was.
+    pub handed_out: Option<HandedOut>,
     /// Takes updates.
     pub updater: Updater,
     /// What `GET /pools/{pool}` tells.
@@ -128,12 +131,15 @@ impl Api {
 /// Mounts the routes. Must come before the site, which may answer for every other path.
 pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
     let limits = api.limits;
-    let at = |path: &str, method: Method, handler: Route| {
-        let allowed = method.clone();
-        web::resource(path.to_owned())
-            .route(handler.method(method))
-            .default_service(web::to(move || health::method_not_allowed(allowed.clone())))
+    let at_each = |path: &str, routes: Vec<(Method, Route)>| {
+        let allowed = routes.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ");
+        let resource = web::resource(path.to_owned())
+            .default_service(web::to(move || health::method_not_allowed(allowed.clone())));
+        routes
+            .into_iter()
+            .fold(resource, |resource, (method, handler)| resource.route(handler.method(method)))
     };
+    let at = |path: &str, method: Method, handler: Route| at_each(path, vec![(method, handler)]);
     config
         .app_data(web::PayloadConfig::new(limits.body_bytes_max))
         .app_data(api)
@@ -151,7 +157,10 @@ pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
         ))
         .service(at("/pools/{pool}", Method::GET, web::to(pools::pool)))
         .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
-        .service(at("/pools/{pool}/lists/{id}", Method::DELETE, web::to(pools::retire)))
+        .service(at_each(
+            "/pools/{pool}/lists/{id}",
+            vec![(Method::DELETE, web::to(pools::retire)), (Method::PATCH, web::to(bulk::fill))],
+        ))
         .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)))
         .service(web::resource("/health/ready").get(health::ready))
         .service(web::resource("/metrics").get(health::metrics))

@@ -4,12 +4,14 @@
 
 mod allocate;
 mod api;
+mod bulk;
 mod cli;
 mod crash;
 mod disk_full;
 mod everysec;
 mod explorer;
 mod failover;
+mod idempotency;
 mod instances;
 mod interop;
 mod lifecycle;
