@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
 
 use crate::access::Access;
-use crate::allocate::{Allocated, Allocator, Marks};
+use crate::allocate::{Allocated, Allocator, HandedOut, Marks};
 use crate::api::{About, Api, PoolApi};
 use crate::audit::Audit;
 use crate::clock::Clock;
@@ -233,10 +233,9 @@ impl App {
             background.spawn(async move { publisher.run(&signals, &stopper).await });
             let allocator = Arc::clone(&pool.allocator);
             let about = about(&pool.config, &pool.signer);
-            pool_apis.insert(
-                id.clone(),
-                PoolApi { id, capacity: pool.config.shape.capacity, allocator, updater, about },
-            );
+            let capacity = pool.config.shape.capacity;
+            let handed_out = pool.config.reject_unallocated.then(HandedOut::default);
+            pool_apis.insert(id.clone(), PoolApi { id, capacity, allocator, handed_out, updater, about });
         }
         let api = Api::new(
             self.config.public_url.clone(),

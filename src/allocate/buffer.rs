@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::permutation::Permutation;
 use crate::status_list::ListId;
-use crate::store::Block;
+use crate::store::{Block, Given};
 
 /// A reference nobody has yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +15,12 @@ pub struct Allocated {
     position: u32,
     /// Its `idx`.
     pub idx: u32,
+}
+
+impl From<&Allocated> for Given {
+    fn from(allocated: &Allocated) -> Self {
+        Self { list: allocated.list, idx: allocated.idx }
+    }
 }
 
 /// Lists whose latest lease is remembered before those with nothing left are forgotten.
@@ -57,9 +63,9 @@ impl Buffer {
         self.ready.drain(..n.min(self.ready.len())).collect()
     }
 
-    /// Puts back what was taken last and not handed out.
+    /// Puts back what was taken and not handed out, but for lists that were forgotten meanwhile.
     pub(super) fn put_back(&mut self, taken: Vec<Allocated>) {
-        for reference in taken.into_iter().rev() {
+        for reference in taken.into_iter().rev().filter(|taken| self.latest.contains_key(&taken.list)) {
             self.ready.push_front(reference);
         }
     }
@@ -170,6 +176,19 @@ mod tests {
         buffer.take(5);
         fill(&mut buffer, vec![block(list, 60..70)], 100, [3; 16]);
         assert_eq!(buffer.drain_tails(), [(block(list, 60..70), 60)], "another instance leased in between");
+    }
+
+    #[test]
+    fn what_was_taken_of_a_forgotten_list_does_not_come_back() {
+        let (kept, forgotten) = (ListId::random(), ListId::random());
+        let mut buffer = Buffer::default();
+        fill(&mut buffer, vec![block(kept, 0..10), block(forgotten, 0..10)], 100, [1; 16]);
+        let taken = buffer.take(20);
+        buffer.forget(&forgotten);
+        buffer.put_back(taken);
+        let left = buffer.take(20);
+        assert_eq!(left.iter().filter(|reference| reference.list == kept).count(), 10);
+        assert_eq!(left.len(), 10);
     }
 
     #[test]

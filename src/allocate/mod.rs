@@ -5,10 +5,12 @@
 //! Invariant: a reference leaves this folder at most once, and only after its list's `uri` answers.
 
 mod buffer;
+mod handed_out;
 mod marks;
 mod permutation;
 
 pub use buffer::Allocated;
+pub use handed_out::HandedOut;
 pub use marks::{Marks, MarksError};
 pub use permutation::Permutation;
 
@@ -163,6 +165,17 @@ impl Allocator {
             }
             refilled.await;
         }
+    }
+
+    /// Takes back what [`allocate`](Self::allocate) gave and nobody has seen. The metric goes on counting it as handed out.
+    pub fn give_back(&self, unseen: Vec<Allocated>) {
+        self.buffer().put_back(unseen);
+        self.refilled.notify_waiters();
+    }
+
+    /// Hands out no more of a list that was sealed. Other instances notice it by themselves, a moment later.
+    pub fn forget(&self, list: &ListId) {
+        self.buffer().forget(list);
     }
 
     /// How many references are in memory.
@@ -351,13 +364,13 @@ impl Allocator {
         }
     }
 
-    /// Drops references of lists, other than those that are known to be open, that were retired or lost since they were leased.
+    /// Drops references of lists, other than those that are known to be open, that were sealed or lost since they were leased.
     async fn look_after_buffered(&self, store: &Store, open: &[OpenList]) -> Result<(), StoreError> {
         let mut others = self.buffer().lists();
         others.retain(|list| open.iter().all(|open| open.id != *list));
         for list in others {
             match store.list(list).await? {
-                Some(record) if record.retired => self.buffer().forget(&list),
+                Some(record) if record.sealed => self.buffer().forget(&list),
                 Some(_) => {}
                 None => self.give_up(store, list, self.mark_of(&list), None).await?,
             }

@@ -41,6 +41,27 @@ impl Permutation {
         }
     }
 
+    /// The position at which `index` comes; `index` must be below the size.
+    pub fn position(&self, index: u32) -> u32 {
+        assert!(index < self.size, "indices are below the size of the list");
+        let mut at = u64::from(index);
+        loop {
+            at = self.unshuffle(at);
+            // The same walk, backwards: it passes only what the other way was too large.
+            if at < u64::from(self.size) {
+                return at as u32;
+            }
+        }
+    }
+
+    fn unshuffle(&self, at: u64) -> u64 {
+        let (mut left, mut right) = (at / self.side, at % self.side);
+        for round in (0..ROUNDS).rev() {
+            (left, right) = ((right + self.side - self.round(round, left)) % self.side, left);
+        }
+        left * self.side + right
+    }
+
     fn shuffle(&self, at: u64) -> u64 {
         let (mut left, mut right) = (at / self.side, at % self.side);
         for round in 0..ROUNDS {
@@ -59,6 +80,8 @@ impl Permutation {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn key(n: u8) -> [u8; 16] {
@@ -88,6 +111,26 @@ mod tests {
             for position in 0..size {
                 let index = order.index(position) as usize;
                 assert!(!std::mem::replace(&mut seen[index], true), "index {index} of {size} came twice");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn position_is_the_inverse_of_index(bytes: [u8; 16], size in 1..=u32::MAX, at: u32) {
+            let order = Permutation::new(bytes, size);
+            let at = at % size;
+            prop_assert_eq!(order.position(order.index(at)), at);
+            prop_assert_eq!(order.index(order.position(at)), at);
+        }
+    }
+
+    #[test]
+    fn position_is_the_inverse_of_index_in_small_lists() {
+        for size in [1, 2, 3, 7, 8, 9, 15, 16, 17, 128, 1000] {
+            let order = Permutation::new(key(3), size);
+            for position in 0..size {
+                assert_eq!(order.position(order.index(position)), position, "of {size}");
             }
         }
     }

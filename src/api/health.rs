@@ -1,6 +1,5 @@
 //! Liveness, readiness, metrics and version: what those who run the service ask.
 
-use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{HttpResponse, Responder, ResponseError, web};
 use serde_json::json;
@@ -31,10 +30,10 @@ pub(super) async fn version() -> impl Responder {
     HttpResponse::Ok().json(json!({ "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// What another method gets on a path that knows only `allowed`.
-pub(super) async fn method_not_allowed(allowed: Method) -> impl Responder {
+/// What another method gets on a path that knows only `allowed`, one or several of them.
+pub(super) async fn method_not_allowed(allowed: String) -> impl Responder {
     let mut response = Problem::method_not_allowed(&allowed).error_response();
-    let allowed = HeaderValue::from_str(allowed.as_str()).expect("a method is a token");
+    let allowed = HeaderValue::from_str(&allowed).expect("methods are tokens");
     response.headers_mut().insert(ALLOW, allowed);
     response
 }

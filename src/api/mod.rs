@@ -4,7 +4,9 @@
 
 mod auth;
 mod body;
+mod bulk;
 mod health;
+mod idempotency;
 mod observe;
 mod pools;
 mod problem;
@@ -22,7 +24,7 @@ use actix_web::{ResponseError, Route, web};
 use arc_swap::{ArcSwap, Guard};
 
 use crate::access::Access;
-use crate::allocate::Allocator;
+use crate::allocate::{Allocator, HandedOut};
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -64,6 +66,8 @@ pub struct PoolApi {
     pub capacity: Capacity,
     /// Gives references.
     pub allocator: Arc<Allocator>,
+    /// Where updates of what was never handed out are refused: what was.
+    pub handed_out: Option<HandedOut>,
     /// Takes updates.
     pub updater: Updater,
     /// What `GET /pools/{pool}` tells.
@@ -159,15 +163,19 @@ pub struct Offer {
 pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceConfig) {
     let (limits, audited) = (api.limits, api.audit.is_on());
     let metrics = Arc::clone(&api.metrics);
-    let at = |path: &'static str, method: Method, handler: Route| {
-        let (allowed, metrics) = (method.clone(), metrics.route(path));
-        web::resource(path)
-            .route(handler.method(method))
-            .default_service(web::to(move || health::method_not_allowed(allowed.clone())))
+    let at_each = |path: &'static str, routes: Vec<(Method, Route)>| {
+        let metrics = metrics.route(path);
+        let allowed = routes.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ");
+        let resource =
+            web::resource(path).default_service(web::to(move || health::method_not_allowed(allowed.clone())));
+        routes
+            .into_iter()
+            .fold(resource, |resource, (method, handler)| resource.route(handler.method(method)))
             .wrap(Condition::new(audited, from_fn(trail::refusals)))
             // Outermost, because it gives the request its id.
             .wrap(from_fn(move |request, next| observe::observe(metrics.clone(), request, next)))
     };
+    let at = |path: &'static str, method: Method, handler: Route| at_each(path, vec![(method, handler)]);
     config
         .app_data(web::PayloadConfig::new(limits.body_bytes_max))
         .app_data(api)
@@ -187,7 +195,10 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
             ))
             .service(at("/pools/{pool}", Method::GET, web::to(pools::pool)))
             .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
-            .service(at("/pools/{pool}/lists/{id}", Method::DELETE, web::to(pools::retire)))
+            .service(at_each(
+                "/pools/{pool}/lists/{id}",
+                vec![(Method::DELETE, web::to(pools::retire)), (Method::PATCH, web::to(bulk::fill))],
+            ))
             .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)));
     }
     config.service(web::resource("/health/ready").get(health::ready));

@@ -125,7 +125,7 @@ pub(super) async fn status(
 }
 
 /// What the store answers, in time.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     api: &Api,
     pool: &PoolApi,
     answer: impl Future<Output = Result<T, StoreError>>,

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -122,8 +122,26 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "INDEX_OUT_OF_BOUNDS", message)
     }
 
+    pub(super) fn not_allocated(uri: &str, index: u32) -> Self {
+        let message = format!("Index not allocated (uri={uri}, index={index}): it was never handed out");
+        Self::new(StatusCode::BAD_REQUEST, "INDEX_NOT_ALLOCATED", message)
+    }
+
     pub(super) fn bad_request(why: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", why)
+    }
+
+    pub(super) fn contradiction(uri: &str, index: u64) -> Self {
+        let message = format!(
+            "Two values for one entry (uri={}, index={index}); leave one of them out",
+            shortened(uri)
+        );
+        Self::bad_request(message)
+    }
+
+    pub(super) fn idempotency_key_reused() -> Self {
+        let message = "This Idempotency-Key was used for another request; give each request a key of its own";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", message)
     }
 
     pub(super) fn unsupported_media_type() -> Self {
@@ -140,7 +158,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing here")
     }
 
-    pub(super) fn method_not_allowed(allowed: &Method) -> Self {
+    pub(super) fn method_not_allowed(allowed: &str) -> Self {
         let message = format!("This path knows only {allowed}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
     }

@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::auth::Caller;
+use super::idempotency::Key;
 use super::problem::Problem;
 use super::{Api, PoolApi, trail};
-use crate::allocate::Allocated;
 use crate::issuer::Scope;
 use crate::status_list::Reference;
+use crate::store::Given;
 
 #[derive(Deserialize)]
 pub(super) struct Query {
@@ -45,8 +46,8 @@ pub(super) async fn new_references(
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
     let query = web::Query::<Query>::from_query(request.query_string())
         .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
-    let references = allocate(&request, &api, pool, query.amount).await?;
-    let item = |reference: Allocated| {
+    let references = allocate(&request, &api, pool, query.amount, query.claims).await?;
+    let item = |reference: Given| {
         let uri = api.base.join(&reference.list);
         let status =
             query.claims.then(|| Reference { uri: uri.clone(), idx: reference.idx.into() }.to_json());
@@ -62,7 +63,7 @@ pub(super) async fn new_reference(
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
-    let references = allocate(&request, &api, pool, 1).await?;
+    let references = allocate(&request, &api, pool, 1, false).await?;
     Ok(HttpResponse::Ok().json(items(&api, references).next()))
 }
 
@@ -76,7 +77,7 @@ pub(super) async fn new_references_of_path(
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
     let amount =
         amount.parse().map_err(|_| Problem::bad_request("The amount in the path is not a number"))?;
-    let references = allocate(&request, &api, pool, amount).await?;
+    let references = allocate(&request, &api, pool, amount, false).await?;
     Ok(HttpResponse::Ok().json(References { references: items(&api, references).collect() }))
 }
 
@@ -85,20 +86,27 @@ async fn allocate(
     api: &Api,
     pool: &PoolApi,
     amount: u32,
-) -> Result<Vec<Allocated>, Problem> {
+    claims: bool,
+) -> Result<Vec<Given>, Problem> {
     // Where a pool does not wait, more than the buffer holds would be refused for ever.
     let max = pool.about.amount_max.min(api.limits.amount_max);
     if !(1..=max).contains(&amount) {
         return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
     }
-    let allocated = api.within(pool.allocator.allocate(amount as usize)).await;
-    let allocated =
-        allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|_| Problem::underflow())?;
-    trail::allocated(request, api, pool, amount).await?;
-    Ok(allocated)
+    let taken = async {
+        let allocated = api.within(pool.allocator.allocate(amount as usize)).await;
+        let allocated =
+            allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|_| Problem::underflow())?;
+        trail::allocated(request, api, pool, amount).await?;
+        Ok(allocated)
+    };
+    match Key::of(request, &pool.id)? {
+        Some(key) => key.answer(api, pool, &format!("amount={amount}&claims={claims}"), taken).await,
+        None => Ok(taken.await?.iter().map(Given::from).collect()),
+    }
 }
 
-fn items(api: &Api, references: Vec<Allocated>) -> impl Iterator<Item = Item> {
+fn items(api: &Api, references: Vec<Given>) -> impl Iterator<Item = Item> {
     references.into_iter().map(|reference| Item {
         uri: api.base.join(&reference.list),
         index: reference.idx,

@@ -66,6 +66,17 @@ pub(super) async fn updating(
     begin(request, api, || Action::update(&pool.id, changes.iter().map(change))).await
 }
 
+/// Tells that every status of this list is about to be changed. Without that it must not be.
+pub(super) async fn filling(
+    request: &HttpRequest,
+    api: &Api,
+    pool: &PoolApi,
+    list: ListId,
+    value: u64,
+) -> Result<Changing, Problem> {
+    begin(request, api, || Action::Fill { pool: (&pool.id).into(), list: list.to_string(), value }).await
+}
+
 /// Tells that this list is about to be retired. Without that it must not be.
 pub(super) async fn retiring(
     request: &HttpRequest,

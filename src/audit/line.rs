@@ -73,6 +73,15 @@ pub enum Action {
         #[serde(skip_serializing_if = "Option::is_none")]
         targets: Option<Vec<(String, u64, u64)>>,
     },
+    /// Every status of a list is about to be changed.
+    Fill {
+        /// In this pool.
+        pool: PoolName,
+        /// Of this list.
+        list: String,
+        /// To this value.
+        value: u64,
+    },
     /// A list is about to be retired.
     Retire {
         /// Of this pool.

@@ -69,7 +69,8 @@ impl Migrate {
     }
 }
 
-/// Copies all pools and lists, and compares what arrived with what was sent.
+/// Copies all pools and lists, and compares what arrived with what was sent. What was answered under Idempotency-Keys stays
+/// behind: it lasts a day, and a retry whose key is forgotten is given new references, never repeated ones.
 async fn migrate(from: &Store, to: &Store, now: Timestamp) -> Result<(usize, u64)> {
     if let Some((pool, lists)) = to.pools().await?.into_iter().find(|(_, lists)| *lists > 0) {
         bail!(

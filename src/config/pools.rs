@@ -37,6 +37,8 @@ pub struct PoolConfig {
     pub precreation: Precreation,
     /// References kept ready.
     pub prefetch: Prefetch,
+    /// Whether updates of entries that were never handed out are refused.
+    pub reject_unallocated: bool,
     /// The beat: how long an acknowledged update may wait for its publication.
     pub update_interval: Duration,
     /// The tokens' times.
@@ -213,6 +215,7 @@ impl PoolConfig {
                 lists: raw.precreation.lists,
                 check_delay: raw.precreation.check_delay.0,
             },
+            reject_unallocated: raw.reject_unallocated,
             update_interval: raw.update_interval.0,
             lifetimes,
             reference_lifetime: raw.reference_lifetime.map(|lifetime| lifetime.0),

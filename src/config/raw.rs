@@ -244,6 +244,7 @@ pub(super) struct RawPool {
     pub(super) open_lists: usize,
     pub(super) precreation: RawPrecreation,
     pub(super) prefetch: RawPrefetch,
+    pub(super) reject_unallocated: bool,
     pub(super) update_interval: Setting,
     pub(super) list_lifetime: Setting,
     pub(super) reference_lifetime: Option<Setting>,

@@ -10,6 +10,7 @@ use super::site::{TokenFiles, gunzip};
 use crate::sign::PublicKey;
 use crate::status_list::raw::RawList;
 use crate::status_list::{Capacity, Claims, Index, InvalidClaims, Status, StatusArray, cwt, jwt, lst};
+use crate::store::Changes;
 
 /// What a token must be to pass.
 pub(super) struct Expected<'a> {
@@ -31,8 +32,8 @@ pub(super) struct Expected<'a> {
     pub(super) final_status: Option<Status>,
     /// What the store has: the new token must hold exactly this.
     pub(super) array: &'a StatusArray,
-    /// What was changed since the previous publication, oldest first, where a journal is kept.
-    pub(super) changes: Option<&'a [(u32, Status)]>,
+    /// What was changed since the previous publication, where a journal is kept.
+    pub(super) changes: Option<&'a Changes>,
 }
 
 /// Which check a publication failed.
@@ -194,13 +195,23 @@ fn array_of(claims: &Claims, capacity: Capacity) -> Result<StatusArray, Refused>
 fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Refused> {
     // The latest wish for each entry.
     let asked: Option<HashMap<u32, Status>> =
-        expected.changes.map(|changes| changes.iter().copied().collect());
+        expected.changes.map(|changes| changes.entries.iter().copied().collect());
+    let every = expected.changes.and_then(|changes| changes.every);
     for (&idx, &asked) in asked.iter().flatten() {
         let index: Index =
             expected.capacity.index(idx.into()).map_err(|error| Refused::Array(error.to_string()))?;
         let found = array.get(index);
         if found != asked {
             return Err(Refused::Missing { idx, found, asked });
+        }
+    }
+    if let Some(every) = every {
+        let filled = StatusArray::filled(expected.capacity, every);
+        let mut others = filled.changes(array).map(|(index, _, found)| (index.get(), found));
+        if let Some((idx, found)) =
+            others.find(|(idx, _)| !asked.as_ref().is_some_and(|asked| asked.contains_key(idx)))
+        {
+            return Err(Refused::Missing { idx, found, asked: every });
         }
     }
     let Some(previous) = expected.previous else { return Ok(()) };
@@ -212,6 +223,10 @@ fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Ref
         if !lost.is_empty() {
             return Err(Refused::FinalStatus { lost, status });
         }
+    }
+    if every.is_some() {
+        // It explains whatever else changed.
+        return Ok(());
     }
     for (index, old, new) in previous.changes(array) {
         let idx = index.get();
@@ -266,6 +281,15 @@ mod tests {
         old: &Claims,
         new: &Claims,
         changes: &[(u32, Status)],
+        adjust: impl FnOnce(&mut Expected<'_>, &mut TokenFiles),
+    ) -> Result<(), Refused> {
+        outcome_after(old, new, &Changes { every: None, entries: changes.to_vec() }, adjust)
+    }
+
+    fn outcome_after(
+        old: &Claims,
+        new: &Claims,
+        changes: &Changes,
         adjust: impl FnOnce(&mut Expected<'_>, &mut TokenFiles),
     ) -> Result<(), Refused> {
         let signer = signer();
@@ -406,6 +430,26 @@ mod tests {
             "passed",
             "no journal"
         );
+    }
+
+    #[test]
+    fn a_change_of_every_entry_explains_all_and_demands_all() {
+        let some = |value: u8| (0..800).map(move |idx| (idx, value)).collect::<Vec<_>>();
+        let every = |after: &[(u32, Status)], new: &[(u32, u8)]| {
+            let changes = Changes { every: Some(Status::INVALID), entries: after.to_vec() };
+            let (old, new) = (claims(&[(3, 1), (4, 2)], 1000), claims(new, 2000));
+            outcome_after(&old, &new, &changes, |_, _| ())
+                .map_or_else(|refused| refused.check(), |()| "passed")
+        };
+        assert_eq!(every(&[], &some(1)), "passed");
+        let mut other = some(1);
+        other[9].1 = 2;
+        assert_eq!(every(&[], &other), "missing", "an entry that is not as all were asked to be");
+        assert_eq!(every(&[(9, Status::SUSPENDED)], &other), "passed", "unless it was asked for later");
+        assert_eq!(every(&[(9, Status::SUSPENDED)], &some(1)), "missing");
+        other[3].1 = 0;
+        let lost = [(9, Status::SUSPENDED), (3, Status::VALID)];
+        assert_eq!(every(&lost, &other), "final-status", "nothing explains that");
     }
 
     #[test]

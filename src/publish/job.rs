@@ -13,7 +13,7 @@ use crate::pool::PoolId;
 use crate::sign::Signer;
 use crate::status_list::raw::RawList;
 use crate::status_list::{Claims, ListId, Status, cwt, jwt, lst};
-use crate::store::{Pending, Publication, Snapshot, StatusChange, Store, StoreError};
+use crate::store::{Changes, Pending, Publication, Snapshot, StatusChange, Store, StoreError};
 
 /// One list on its way to its files.
 pub(super) struct Job {
@@ -80,7 +80,7 @@ impl Ready {
 struct Wanted {
     seen: Stamp,
     snapshot: Snapshot,
-    changes: Option<Vec<(u32, Status)>>,
+    changes: Option<Changes>,
 }
 
 impl Job {
@@ -164,7 +164,7 @@ impl Job {
                 previous_is_latest,
                 final_status: self.pool.shape.final_status,
                 array: &snapshot.array,
-                changes: changes.as_deref(),
+                changes: changes.as_ref(),
             },
         )?;
         let mut files = self.site.prepare(&list, &files, iat)?;

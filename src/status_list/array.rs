@@ -69,6 +69,17 @@ impl StatusArray {
         self.place(index).0
     }
 
+    /// The first index that has this status.
+    pub fn find(&self, status: Status) -> Option<Index> {
+        let per_byte = u64::from(self.capacity.bits().entries_per_byte());
+        let (bits, mask) = (u32::from(self.capacity.bits().get()), self.capacity.bits().status_max());
+        let has = |byte: u8| (0..8 / bits).any(|entry| byte >> (entry * bits) & mask == status.value());
+        let bytes: [bool; 256] = std::array::from_fn(|byte| has(byte as u8));
+        let byte = self.bytes.iter().position(|byte| bytes[usize::from(*byte)])? as u64;
+        let mut entries = (byte * per_byte..).map_while(|entry| self.capacity.index(entry).ok());
+        entries.find(|index| self.get(*index) == status)
+    }
+
     /// Every index at which `newer` has another status, with the old and the new one. Both must have one capacity.
     pub fn changes<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = (Index, Status, Status)> + 'a {
         const STRIDE: usize = 4096;
@@ -192,6 +203,11 @@ mod tests {
             let changed: Vec<_> = before.changes(&array).map(|(index, _, new)| (index.get() as usize, new.value())).collect();
             let expected: Vec<_> = model.iter().copied().enumerate().filter(|(_, value)| *value != 0).collect();
             prop_assert_eq!(changed, expected);
+            for value in 0..=capacity.bits().status_max() {
+                let first = model.iter().position(|held| *held == value);
+                let found = array.find(Status::new(value)).map(|index| index.get() as usize);
+                prop_assert_eq!(found, first);
+            }
             for (value, count) in array.counts().into_iter().enumerate() {
                 prop_assert_eq!(count as usize, model.iter().filter(|held| usize::from(**held) == value).count());
             }

@@ -29,7 +29,10 @@ macro_rules! suite {
                 due_lists_are_those_to_be_renewed, changes_since_publication_explain_it, everything_survives_a_restart,
                 unknown_lists_and_pools_are_errors, usage_adds_up, lists_give_references_through_one_instance,
                 a_store_that_lost_leases_gives_nothing, single_statuses_are_those_of_the_snapshot,
-                large_batches_are_one_step, retired_lists_take_nothing_and_are_due_once
+                large_batches_are_one_step, retired_lists_take_nothing_and_are_due_once,
+                an_answer_is_remembered_once_and_for_a_while, concurrent_answers_under_one_key_are_one,
+                filled_lists_have_one_status_and_later_changes, filling_is_refused_as_a_whole_and_changes_nothing,
+                filled_lists_give_no_more_references_unless_as_by_default
             }
         }
     };
@@ -437,7 +440,8 @@ async fn changes_since_publication_explain_it(harness: &impl Harness) {
     apply_one(&store, vec![change(list, 3, 0)]).await.unwrap();
     apply_one(&store, vec![change(list, 4, 1)]).await.unwrap();
     let Some(changes) = store.changes_since_publication(list, 3).await.unwrap() else { return };
-    assert_eq!(changes, [(2, Status::INVALID), (3, Status::INVALID), (3, Status::VALID)]);
+    assert_eq!(changes.every, None);
+    assert_eq!(changes.entries, [(2, Status::INVALID), (3, Status::INVALID), (3, Status::VALID)]);
 }
 
 async fn everything_survives_a_restart(harness: &impl Harness) {
@@ -569,4 +573,157 @@ async fn retired_lists_take_nothing_and_are_due_once(harness: &impl Harness) {
     assert!(store.due(&given.id, Timestamp::from_secs(1 << 40)).await.unwrap().is_empty());
     assert!(store.list(list).await.unwrap().unwrap().retired);
     assert!(matches!(store.retire_list(ListId::random()).await, Err(StoreError::NoSuchList(_))));
+}
+
+fn answered(request: u8, references: &[(ListId, u32)]) -> Answered {
+    let references = references.iter().map(|&(list, idx)| Given { list, idx }).collect();
+    Answered { request: [request; 32], references }
+}
+
+async fn an_answer_is_remembered_once_and_for_a_while(harness: &impl Harness) {
+    let given = shape("a", 800, Bits::One);
+    let (store, list) = store_with_list(harness, &given).await;
+    let key = [1; 32];
+    assert_eq!(store.remembered(&given.id, key, NOW).await.unwrap(), None);
+    let first = answered(1, &[(list, 7), (ListId::random(), 799), (list, 0)]);
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!(store.remember(&given.id, key, first.clone(), NOW, day).await.unwrap(), Remembered::Now);
+    let second = answered(2, &[(list, 8)]);
+    let before = store.remember(&given.id, key, second.clone(), NOW, day).await.unwrap();
+    assert_eq!(before, Remembered::Before(first.clone()), "the first answer stands");
+    drop(store);
+    let store = harness.open().await;
+    store.declare_pool(&given).await.unwrap();
+    assert_eq!(store.remembered(&given.id, key, NOW).await.unwrap(), Some(first), "after a restart as well");
+
+    // Redis counts by its own clock, SQLite by the caller's.
+    let (short, brief) = ([2; 32], Duration::from_millis(500));
+    assert_eq!(store.remember(&given.id, short, second, NOW, brief).await.unwrap(), Remembered::Now);
+    tokio::time::sleep(brief + Duration::from_millis(200)).await;
+    let later = NOW.plus(brief);
+    assert_eq!(store.remembered(&given.id, short, later).await.unwrap(), None);
+    let third = answered(3, &[(list, 9)]);
+    let again = store.remember(&given.id, short, third.clone(), later, day).await.unwrap();
+    assert_eq!(again, Remembered::Now);
+    assert_eq!(store.remembered(&given.id, short, later).await.unwrap(), Some(third));
+}
+
+async fn concurrent_answers_under_one_key_are_one(harness: &impl Harness) {
+    let given = shape("a", 800, Bits::One);
+    let (store, list) = store_with_list(harness, &given).await;
+    let answers = (0..20).map(|idx| {
+        let (store, pool) = (store.clone(), given.id.clone());
+        tokio::spawn(async move {
+            let answer = answered(1, &[(list, idx)]);
+            match store.remember(&pool, [9; 32], answer.clone(), NOW, TERM).await.unwrap() {
+                Remembered::Now => (answer, true),
+                Remembered::Before(before) => (before, false),
+            }
+        })
+    });
+    let (mut distinct, mut first) = (HashSet::new(), 0);
+    for answer in answers.collect::<Vec<_>>() {
+        let (answer, now) = answer.await.unwrap();
+        distinct.extend(answer.references);
+        first += u32::from(now);
+    }
+    assert_eq!((distinct.len(), first), (1, 1), "one of them is remembered, and told to all");
+}
+
+async fn filled_lists_have_one_status_and_later_changes(harness: &impl Harness) {
+    for bits in [Bits::One, Bits::Two, Bits::Eight] {
+        let default = Status::new(bits.status_max() & 2);
+        let given = PoolShape { default_status: default, ..shape(&format!("p{bits}"), 80_000, bits) };
+        let (store, list) = store_with_list(harness, &given).await;
+        let set = async |idx, value| {
+            store
+                .apply(&given.id, vec![vec![change(list, idx, value)]], NOW)
+                .await
+                .unwrap()
+                .remove(0)
+                .unwrap();
+        };
+        set(7, 0).await;
+        publish(&store, &given.id, list, 1, 0).await;
+        set(8, 0).await;
+        store.fill_list(list, 1, NOW.plus(TERM)).await.unwrap().unwrap();
+        let dirty = store.dirty(&given.id).await.unwrap();
+        assert_eq!(dirty[0].since, Some(NOW.millis()), "dirty since the first change");
+        assert_eq!(store.snapshot(list).await.unwrap().array.counts()[1], 80_000, "{bits} bits");
+        set(70_000, 0).await;
+        let check = async |store: &Store, when: &str| {
+            let snapshot = store.snapshot(list).await.unwrap();
+            assert_eq!(snapshot.version, 4);
+            assert_eq!(
+                (snapshot.array.counts()[0], snapshot.array.counts()[1]),
+                (1, 79_999),
+                "{bits} bits, {when}"
+            );
+            assert_eq!((value(store, list, 70_000).await, value(store, list, 8).await), (0, 1), "{when}");
+        };
+        check(&store, "at once").await;
+        if let Some(changes) = store.changes_since_publication(list, 4).await.unwrap() {
+            assert_eq!(changes.every, Some(Status::INVALID));
+            assert_eq!(
+                changes.entries,
+                [(70_000, Status::VALID)],
+                "what was before does not matter any more"
+            );
+        }
+        drop(store);
+        let store = harness.open().await;
+        store.declare_pool(&given).await.unwrap();
+        check(&store, "after a restart").await;
+        publish(&store, &given.id, list, 4, 0).await;
+        assert!(store.dirty(&given.id).await.unwrap().is_empty());
+        check(&store, "once published").await;
+        drop(store);
+        let store = harness.open().await;
+        store.declare_pool(&given).await.unwrap();
+        check(&store, "from what was published").await;
+    }
+}
+
+async fn filling_is_refused_as_a_whole_and_changes_nothing(harness: &impl Harness) {
+    let given = PoolShape { final_status: Some(Status::INVALID), ..shape("a", 800, Bits::Two) };
+    let (store, list) = store_with_list(harness, &given).await;
+    let fill = async |list, value| store.fill_list(list, value, NOW).await.unwrap();
+    let nowhere = ListId::random();
+    assert_eq!(fill(nowhere, 1).await, Err(Refusal::NoSuchList { list: nowhere }));
+    let why = StatusRefused::Undeclared { value: 3 };
+    assert_eq!(fill(list, 3).await, Err(Refusal::ValueRefused { list, idx: 0, value: 3, why }));
+    apply_one(&store, vec![change(list, 5, 2), change(list, 701, 1), change(list, 702, 1)]).await.unwrap();
+    let before = store.list(list).await.unwrap();
+    for value in [0, 2] {
+        let refusal = Refusal::FinalStatus { list, idx: 701, status: Status::INVALID };
+        assert_eq!(fill(list, value).await, Err(refusal));
+    }
+    assert_eq!(store.list(list).await.unwrap(), before, "no version, nothing sealed");
+    assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [797, 2, 1, 0]);
+    fill(list, 1).await.unwrap();
+    assert_eq!(
+        store.snapshot(list).await.unwrap().array.counts(),
+        [0, 800, 0, 0],
+        "those that had it keep it"
+    );
+    assert!(apply_one(&store, vec![change(list, 5, 0)]).await.is_err(), "and all have it for ever");
+    store.retire_list(list).await.unwrap();
+    assert_eq!(fill(list, 1).await, Err(Refusal::Retired { list }));
+}
+
+async fn filled_lists_give_no_more_references_unless_as_by_default(harness: &impl Harness) {
+    let given = shape("a", 96, Bits::One);
+    let (store, list) = store_with_list(harness, &given).await;
+    let block = lease(&store, list, 10).await.unwrap();
+    store.fill_list(list, 0, NOW).await.unwrap().unwrap();
+    assert!(!store.list(list).await.unwrap().unwrap().sealed);
+    assert_eq!(lease(&store, list, 10).await.unwrap().positions, 10..20, "as new lists are");
+    store.fill_list(list, 1, NOW).await.unwrap().unwrap();
+    store.fill_list(list, 1, NOW).await.unwrap().unwrap();
+    let record = store.list(list).await.unwrap().unwrap();
+    assert_eq!((record.sealed, record.open, record.leased), (true, false, 20));
+    assert_eq!(lease(&store, list, 10).await, None, "they would be invalid from the start");
+    assert!(!store.return_tail(&block, 5).await.unwrap());
+    assert!(store.open_lists(&given.id, &ours()).await.unwrap().is_empty());
+    assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 1, leased: 20, free: 0 });
 }

@@ -8,16 +8,18 @@
 mod contract;
 mod model;
 mod redis;
+mod remembered;
 #[cfg(test)]
 #[path = "../../tests/it/support/redis.rs"]
 mod servers;
 mod sqlite;
 
 pub use model::{
-    Block, Fence, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Pending, PoolUsage, Publication,
-    PublisherState, Refusal, Snapshot, StatusChange, StoreError,
+    Block, Changes, Fence, Given, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
+    PoolUsage, Publication, PublisherState, Refusal, Snapshot, StatusChange, StoreError,
 };
 pub use redis::RedisStore;
+pub use remembered::{Answered, Digest, Remembered};
 pub use sqlite::SqliteStore;
 
 use std::time::Duration;
@@ -126,6 +128,41 @@ impl Store {
         backend!(self, store => store.apply(pool, requests, now))
     }
 
+    /// How far a list is leased, and in which order; `None` once it is sealed, because its order is forgotten then.
+    pub async fn order_of(&self, list: ListId) -> Result<Option<Order>, StoreError> {
+        backend!(self, store => store.order_of(list))
+    }
+
+    /// Sets every entry of a list in one atomic durable step, whose cost follows the bytes of the list. Refused if an entry
+    /// would leave its final status. Unless it is the default status, the list is sealed with it: a reference that was handed
+    /// out afterwards would have that status from the start.
+    pub async fn fill_list(&self, list: ListId, value: u64, now: Timestamp) -> Result<Applied, StoreError> {
+        backend!(self, store => store.fill_list(list, value, now))
+    }
+
+    /// Remembers an answer under `key` for `keep`, unless one is remembered already. Answered after it is durable. The
+    /// references must be the caller's own: if it fails, whether they will be answered to a retry is unknown.
+    pub async fn remember(
+        &self,
+        pool: &PoolId,
+        key: Digest,
+        answer: Answered,
+        now: Timestamp,
+        keep: Duration,
+    ) -> Result<Remembered, StoreError> {
+        backend!(self, store => store.remember(pool, key, answer, now, keep))
+    }
+
+    /// What is remembered under `key`. A store that went back in time may have forgotten it.
+    pub async fn remembered(
+        &self,
+        pool: &PoolId,
+        key: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Answered>, StoreError> {
+        backend!(self, store => store.remembered(pool, key, now))
+    }
+
     /// Lists with unpublished changes, those waiting longest first.
     pub async fn dirty(&self, pool: &PoolId) -> Result<Vec<Pending>, StoreError> {
         backend!(self, store => store.dirty(pool))
@@ -151,12 +188,12 @@ impl Store {
         backend!(self, store => store.status(list, index))
     }
 
-    /// What was changed since the list's latest publication, up to `version`, oldest first; `None` where no journal is kept.
+    /// What was changed since the list's latest publication, up to `version`; `None` where no journal is kept.
     pub async fn changes_since_publication(
         &self,
         list: ListId,
         version: u64,
-    ) -> Result<Option<Vec<(u32, Status)>>, StoreError> {
+    ) -> Result<Option<Changes>, StoreError> {
         backend!(self, store => store.changes_since_publication(list, version))
     }
 

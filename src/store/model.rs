@@ -139,6 +139,24 @@ pub struct Block {
     pub lease: u64,
 }
 
+/// The order in which a list gives its indices, and how far it has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// The permutation key.
+    pub key: [u8; 16],
+    /// Positions below it are leased.
+    pub leased: u32,
+}
+
+/// A reference that was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Given {
+    /// The list.
+    pub list: ListId,
+    /// Its `idx`.
+    pub idx: u32,
+}
+
 /// A list that still gives references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenList {
@@ -167,6 +185,8 @@ pub struct ListRecord {
     pub leased_at: Option<u64>,
     /// Whether it still gives references.
     pub open: bool,
+    /// Whether it gives no more references although it may not be full; its permutation key is deleted.
+    pub sealed: bool,
     /// Whether it is published no more: its tokens are replaced by the mark of a list that is gone.
     pub retired: bool,
     /// Grows by one with each applied batch that touches the list.
@@ -211,6 +231,15 @@ pub struct Snapshot {
     pub version: u64,
     /// The statuses.
     pub array: StatusArray,
+}
+
+/// What was asked for since a list's latest publication.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The status that every entry was set to, if that was asked for.
+    pub every: Option<Status>,
+    /// What was asked for after that, oldest first.
+    pub entries: Vec<(u32, Status)>,
 }
 
 /// The right to publish a pool, until it expires. A later holder has a higher number.

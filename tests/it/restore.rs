@@ -50,7 +50,7 @@ async fn repeated(
     repeated
 }
 
-fn copy_database(from: &Path, to: &Path) {
+pub(crate) fn copy_database(from: &Path, to: &Path) {
     wait_until_closed(from);
     wait_until_closed(to);
     for name in ["statuslist.db", "statuslist.db-wal", "statuslist.db-shm"] {

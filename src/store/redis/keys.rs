@@ -4,6 +4,7 @@
 use crate::pool::PoolId;
 use crate::status_list::ListId;
 use crate::store::model::InstanceId;
+use crate::store::remembered::Digest;
 
 /// Names keys under one prefix.
 #[derive(Clone, Debug)]
@@ -59,6 +60,12 @@ impl Keys {
     /// String: a list's packed statuses, relative to the pool's default status.
     pub(super) fn bytes(&self, pool: &PoolId, list: &ListId) -> String {
         self.of(pool, &format!("bytes:{list}"))
+    }
+
+    /// String, for a day: what was answered under the Idempotency-Key of this hash.
+    pub(super) fn answer(&self, pool: &PoolId, key: &Digest) -> String {
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.of(pool, &format!("answer:{hex}"))
     }
 
     fn of(&self, pool: &PoolId, what: &str) -> String {

@@ -6,10 +6,12 @@
 //! replicas have it. A command without an answer is *unknown*: every step may be repeated.
 
 mod checks;
+mod fill;
 mod keys;
 mod link;
 mod pools;
 mod read;
+mod remember;
 mod reply;
 mod scripts;
 #[cfg(test)]

@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use crate::pool::PoolId;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::model::{
-    Fence, InstanceId, ListRecord, OpenList, Pending, PoolUsage, Publication, PublisherState, Snapshot,
-    StoreError,
+    Changes, Fence, InstanceId, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState,
+    Snapshot, StoreError,
 };
 
 impl RedisStore {
@@ -97,8 +97,17 @@ impl RedisStore {
         &self,
         _list: ListId,
         _version: u64,
-    ) -> Result<Option<Vec<(u32, Status)>>, StoreError> {
+    ) -> Result<Option<Changes>, StoreError> {
         Ok(None)
+    }
+
+    pub(in crate::store) async fn order_of(&self, list: ListId) -> Result<Option<Order>, StoreError> {
+        let Some(pool) = self.find_pool(list).await? else { return Ok(None) };
+        let get = cmd("HMGET").arg(self.0.keys.list(&pool, &list)).arg("key").arg("leased").take();
+        let (key, leased): (Option<Vec<u8>>, Option<u32>) = self.read_one(get).await?;
+        let (Some(key), Some(leased)) = (key, leased) else { return Ok(None) };
+        let key = key.try_into().map_err(|_| damaged("a permutation key is not 16 bytes long"))?;
+        Ok(Some(Order { key, leased }))
     }
 
     pub(in crate::store) async fn publisher(&self, pool: &PoolId) -> Result<PublisherState, StoreError> {

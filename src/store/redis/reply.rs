@@ -10,8 +10,19 @@ use crate::status_list::ListId;
 use crate::store::model::{ListRecord, Publication, StoreError};
 
 /// The fields of a list that make its record.
-pub(super) const RECORD: [&str; 10] =
-    ["owner", "lease", "leased", "open", "version", "published", "iat", "resign-at", "leased-at", "retired"];
+pub(super) const RECORD: [&str; 11] = [
+    "owner",
+    "lease",
+    "leased",
+    "open",
+    "version",
+    "published",
+    "iat",
+    "resign-at",
+    "leased-at",
+    "retired",
+    "key",
+];
 
 /// The record of a list; `None` if there is no such list.
 pub(super) fn record(
@@ -37,6 +48,7 @@ pub(super) fn record(
         published,
         leased_at: part(fields, 8)?,
         retired: part::<Option<bool>>(fields, 9)?.unwrap_or_default(),
+        sealed: part::<Option<Vec<u8>>>(fields, 10)?.is_none(),
     }))
 }
 

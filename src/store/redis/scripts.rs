@@ -25,12 +25,14 @@ macro_rules! scripts {
 scripts! {
     APPLY = "apply.lua";
     DECLARE_POOL = "declare_pool.lua";
+    FILL_LIST = "fill_list.lua";
     IMPORT_LIST = "import_list.lua";
     LEASE_BLOCK = "lease_block.lua";
     LEASE_PUBLISHER = "lease_publisher.lua";
     MARK_DUE = "mark_due.lua";
     OPEN_LIST = "open_list.lua";
     RELEASE_PUBLISHER = "release_publisher.lua";
+    REMEMBER = "remember.lua";
     RETIRE_LIST = "retire_list.lua";
     RETURN_TAIL = "return_tail.lua";
     SEAL_LIST = "seal_list.lua";

@@ -266,7 +266,7 @@ impl RedisStore {
     }
 
     /// The pool of a list, and the instance that gives its references; neither ever changes.
-    async fn owner_of(&self, list: ListId) -> Result<Option<(PoolId, InstanceId)>, StoreError> {
+    pub(super) async fn owner_of(&self, list: ListId) -> Result<Option<(PoolId, InstanceId)>, StoreError> {
         Ok(self.list(list).await?.map(|record| (record.pool, record.owner)))
     }
 }

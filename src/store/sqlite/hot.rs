@@ -52,6 +52,17 @@ impl HotList {
         self.array.set(index, status)
     }
 
+    /// Sets every status.
+    pub(super) fn fill(&mut self, status: Status) {
+        self.array = StatusArray::filled(self.array.capacity(), status);
+        self.unfolded = all_chunks(&self.array);
+    }
+
+    /// The first entry that has this status.
+    pub(super) fn find(&self, status: Status) -> Option<Index> {
+        self.array.find(status)
+    }
+
     /// The chunks that differ from their rows, each with its number.
     pub(super) fn unfolded(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let bytes = self.array.as_bytes();
@@ -137,12 +148,20 @@ fn unfolded_chunks(
     let sql = "SELECT DISTINCT journal.idx FROM journal JOIN list ON list.id = journal.list
                WHERE journal.list = ?1 AND journal.seq > list.folded";
     let mut query = connection.prepare_cached(sql)?;
-    let indices = query.query_map([id], |row| row.get::<_, u64>(0))?;
+    let indices = query.query_map([id], |row| row.get::<_, i64>(0))?;
     let mut chunks = BTreeSet::new();
     for idx in indices {
-        if let Ok(index) = array.capacity().index(idx?) {
+        let idx = idx?;
+        if idx == read::EVERY {
+            return Ok(all_chunks(array));
+        }
+        if let Some(index) = u64::try_from(idx).ok().and_then(|idx| array.capacity().index(idx).ok()) {
             chunks.insert(array.byte_of(index) / CHUNK_BYTES);
         }
     }
     Ok(chunks)
+}
+
+fn all_chunks(array: &StatusArray) -> BTreeSet<usize> {
+    (0..array.as_bytes().len().div_ceil(CHUNK_BYTES)).collect()
 }

@@ -4,8 +4,10 @@
 //! `synchronous=FULL`) before they are answered. Reads go through a connection of their own and see what is committed.
 
 mod commit;
+mod fill;
 mod hot;
 mod read;
+mod remember;
 mod schema;
 mod transfer;
 mod write;
@@ -20,9 +22,10 @@ use tokio::sync::{oneshot, watch};
 
 use super::Applied;
 use super::model::{
-    Block, Fence, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Pending, PoolUsage, Publication,
-    PublisherState, Snapshot, StatusChange, StoreError,
+    Block, Changes, Fence, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Order, Pending, PoolUsage,
+    Publication, PublisherState, Snapshot, StatusChange, StoreError,
 };
+use super::remembered::{Answered, Digest, Remembered};
 use crate::clock::Timestamp;
 use crate::config::Synchronous;
 use crate::pool::{PoolId, PoolShape};
@@ -133,6 +136,39 @@ impl SqliteStore {
         self.write(move |writer| writer.apply(&requests, now)).await
     }
 
+    pub(super) async fn order_of(&self, list: ListId) -> Result<Option<Order>, StoreError> {
+        self.read(move |connection| read::order_of(connection, list)).await
+    }
+
+    pub(super) async fn fill_list(
+        &self,
+        list: ListId,
+        value: u64,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError> {
+        self.write(move |writer| writer.fill_list(list, value, now)).await
+    }
+
+    pub(super) async fn remember(
+        &self,
+        _pool: &PoolId,
+        key: Digest,
+        answer: Answered,
+        now: Timestamp,
+        keep: Duration,
+    ) -> Result<Remembered, StoreError> {
+        self.write(move |writer| writer.remember(&key, &answer, now, keep)).await
+    }
+
+    pub(super) async fn remembered(
+        &self,
+        _pool: &PoolId,
+        key: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Answered>, StoreError> {
+        self.read(move |connection| remember::remembered(connection, &key, now)).await
+    }
+
     pub(super) async fn settle(
         &self,
         list: ListId,
@@ -226,7 +262,7 @@ impl SqliteStore {
         &self,
         list: ListId,
         version: u64,
-    ) -> Result<Option<Vec<(u32, Status)>>, StoreError> {
+    ) -> Result<Option<Changes>, StoreError> {
         self.read(move |connection| read::changes_since_publication(connection, list, version).map(Some))
             .await
     }

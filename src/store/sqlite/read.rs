@@ -10,9 +10,12 @@ use crate::clock::Timestamp;
 use crate::pool::PoolId;
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray};
 use crate::store::model::{
-    Fence, InstanceId, ListRecord, OpenList, Pending, PoolUsage, Publication, PublisherState, Snapshot,
-    StoreError,
+    Changes, Fence, InstanceId, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState,
+    Snapshot, StoreError,
 };
+
+/// `journal.idx` of a change of every entry.
+pub(super) const EVERY: i64 = -1;
 
 /// A value in the database that this program never writes.
 fn damaged(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
@@ -129,8 +132,14 @@ pub(super) fn snapshot_in(connection: &Connection, list: ListId) -> Result<Optio
         .prepare_cached("SELECT idx, value FROM journal WHERE list = ?1 AND seq > ?2 ORDER BY seq")?;
     let mut rows = journal.query([id, folded])?;
     while let Some(row) = rows.next()? {
-        let index = capacity.index(row.get(0)?).map_err(|error| damaged(0, error))?;
-        array.set(index, Status::new(row.get(1)?));
+        let status = Status::new(row.get(1)?);
+        match row.get(0)? {
+            EVERY => array = StatusArray::filled(capacity, status),
+            idx => {
+                let idx = u64::try_from(idx).map_err(|error| damaged(0, error))?;
+                array.set(capacity.index(idx).map_err(|error| damaged(0, error))?, status);
+            }
+        }
     }
     Ok(Some(Stored { id, journaled, retired, snapshot: Snapshot { version, array } }))
 }
@@ -139,18 +148,26 @@ pub(super) fn changes_since_publication(
     connection: &Connection,
     list: ListId,
     version: u64,
-) -> Result<Vec<(u32, Status)>, StoreError> {
+) -> Result<Changes, StoreError> {
     let sql = "SELECT journal.idx, journal.value FROM list JOIN journal ON journal.list = list.id AND journal.seq > list.published_seq
                WHERE list.uuid = ?1 AND journal.version <= ?2 ORDER BY journal.seq";
     let mut query = connection.prepare_cached(sql)?;
-    let rows = query
-        .query_map(params![list.to_string(), version], |row| Ok((row.get(0)?, Status::new(row.get(1)?))))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut rows = query.query(params![list.to_string(), version])?;
+    let mut changes = Changes::default();
+    while let Some(row) = rows.next()? {
+        let status = Status::new(row.get(1)?);
+        match row.get(0)? {
+            EVERY => changes = Changes { every: Some(status), entries: Vec::new() },
+            idx => changes.entries.push((u32::try_from(idx).map_err(|error| damaged(0, error))?, status)),
+        }
+    }
+    Ok(changes)
 }
 
 const RECORD: &str =
     "SELECT list.uuid, pool.name, list.leased, list.leases, list.owner, list.open, list.version,
-                             list.published_version, list.published_iat, list.resign_at, list.leased_at, list.retired
+                             list.published_version, list.published_iat, list.resign_at, list.leased_at, list.retired,
+                             list.permutation_key IS NULL
                       FROM list JOIN pool ON pool.id = list.pool";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
@@ -165,7 +182,16 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
         published: publication(row, 7)?,
         leased_at: row.get(10)?,
         retired: row.get(11)?,
+        sealed: row.get(12)?,
     })
+}
+
+pub(super) fn order_of(connection: &Connection, list: ListId) -> Result<Option<Order>, StoreError> {
+    let sql = "SELECT permutation_key, leased FROM list WHERE uuid = ?1 AND permutation_key IS NOT NULL";
+    let mut query = connection.prepare_cached(sql)?;
+    let order =
+        query.query_row([list.to_string()], |row| Ok(Order { key: row.get(0)?, leased: row.get(1)? }));
+    Ok(order.optional()?)
 }
 
 pub(super) fn list(connection: &Connection, list: ListId) -> Result<Option<ListRecord>, StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::hot::HotLists;
+use super::hot::{HotList, HotLists};
 use crate::clock::Timestamp;
 use crate::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
@@ -28,6 +28,18 @@ impl Writer {
     /// For steps in other files.
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// A list in memory, and the connection; for steps in other files.
+    pub(super) fn load(&mut self, list: ListId) -> Result<(&Connection, Option<&mut HotList>), StoreError> {
+        let Self { connection, pools, hot } = self;
+        let loaded = hot.load(connection, list, |id| shape_of(connection, pools, id))?;
+        Ok((connection, loaded))
+    }
+
+    /// Drops a list from memory, so that it is read again.
+    pub(super) fn forget(&mut self, list: ListId) {
+        self.hot.forget(list);
     }
 
     /// Begins a transaction and takes the write lock at once, so that nothing read in it can be out of date when it writes.

@@ -1,0 +1,53 @@
+-- Sets every entry of a list.
+-- KEYS  1 pool  2 open  3 list  4 dirty  5 bytes
+-- ARGV  1 list id  2 now (ms)  3 bits per entry  4 bytes of an array  5 one byte of the new array
+--       6 a status that no entry may leave ('': none, or it is the new one)  7 whether the list is sealed with it (0, 1)
+--       Statuses and bytes are relative to the pool's default status.
+-- Reply what became of it, and of which entry: {0} set, {1} no such list, {2} the list was retired,
+--       {3, index} the final status would be left
+
+local version, retired, open, leased = unpack(redis.call('HMGET', KEYS[3], 'version', 'retired', 'open', 'leased'))
+if not version then
+  return {1}
+end
+if retired == '1' then
+  return {2}
+end
+
+if ARGV[6] ~= '' then
+  local final, width = tonumber(ARGV[6]), 2 ^ tonumber(ARGV[3])
+  local per_byte = 8 / tonumber(ARGV[3])
+  -- For each byte the number of its first entry with the final status.
+  local first = {}
+  for byte = 0, 255 do
+    local rest = byte
+    for entry = 0, per_byte - 1 do
+      if rest % width == final then
+        first[byte] = entry
+        break
+      end
+      rest = math.floor(rest / width)
+    end
+  end
+  local bytes = redis.call('GET', KEYS[5]) or ''
+  for at = 1, #bytes do
+    local entry = first[string.byte(bytes, at)]
+    if entry then
+      return {3, (at - 1) * per_byte + entry}
+    end
+  end
+end
+
+redis.call('SET', KEYS[5], string.rep(ARGV[5], tonumber(ARGV[4])))
+redis.call('HINCRBY', KEYS[3], 'version', 1)
+redis.call('ZADD', KEYS[4], 'NX', ARGV[2], ARGV[1])
+if ARGV[7] == '1' then
+  if open == '1' then
+    local size = redis.call('HGET', KEYS[1], 'size')
+    redis.call('HINCRBY', KEYS[1], 'free', tonumber(leased) - tonumber(size))
+  end
+  redis.call('HSET', KEYS[3], 'open', 0)
+  redis.call('HDEL', KEYS[3], 'key')
+  redis.call('ZREM', KEYS[2], ARGV[1])
+end
+return {0}

@@ -1,0 +1,52 @@
+//! Answers that are remembered for retries: one key each, which Redis forgets by itself.
+
+use std::time::Duration;
+
+use deadpool_redis::redis::cmd;
+
+use super::RedisStore;
+use super::reply::part;
+use super::scripts::{self, Call};
+use crate::clock::Timestamp;
+use crate::pool::PoolId;
+use crate::store::model::StoreError;
+use crate::store::remembered::{Answered, Digest, Remembered};
+
+impl RedisStore {
+    pub(in crate::store) async fn remember(
+        &self,
+        pool: &PoolId,
+        key: Digest,
+        answer: Answered,
+        now: Timestamp,
+        keep: Duration,
+    ) -> Result<Remembered, StoreError> {
+        let call = Call::new(&scripts::REMEMBER, &[self.0.keys.answer(pool, &key)])
+            .arg(answer.to_bytes())
+            .arg(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
+        if self.write(&call).await? {
+            return Ok(Remembered::Now);
+        }
+        let before = self.remembered(pool, key, now).await?;
+        before.map(Remembered::Before).ok_or_else(|| {
+            StoreError::Unavailable("an earlier answer was forgotten at this moment; ask again".to_owned())
+        })
+    }
+
+    pub(in crate::store) async fn remembered(
+        &self,
+        pool: &PoolId,
+        key: Digest,
+        _now: Timestamp,
+    ) -> Result<Option<Answered>, StoreError> {
+        let get = cmd("GET").arg(self.0.keys.answer(pool, &key)).take();
+        if self.read_one::<Option<Vec<u8>>>(get.clone()).await?.is_none() {
+            return Ok(None);
+        }
+        // Whoever wrote it may never have heard of its replicas: it is not answered before they have it.
+        let count = cmd("HINCRBY").arg(self.0.keys.pool(pool)).arg("repeats").arg(1).take();
+        let answers = self.0.link.read_confirmed(count, vec![get]).await?;
+        let bytes: Option<Vec<u8>> = part(&answers, 0)?;
+        bytes.map(|bytes| Answered::from_bytes(&bytes)).transpose()
+    }
+}

@@ -1,0 +1,243 @@
+//! `Idempotency-Key`: whatever fails in between, a key has one answer, and no two keys share a reference.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
+use statuslist::clock::Clock;
+
+use crate::restore::copy_database;
+use crate::support::app::{KEY, Reference, TestApp};
+use crate::support::eventually;
+use crate::support::process::{Process, command, free_port};
+use crate::support::redis::RedisServer;
+
+/// Asks for references under a key; `None` if no answer came.
+async fn ask(client: &Client, url: &str, path: &str, key: &str) -> Option<(StatusCode, Value)> {
+    let request = client.post(format!("{url}{path}")).header("X-Api-Key", KEY).header("Idempotency-Key", key);
+    let response = request.send().await.ok()?;
+    let status = response.status();
+    Some((status, serde_json::from_str(&response.text().await.ok()?).ok()?))
+}
+
+fn references(body: &Value) -> Vec<Reference> {
+    serde_json::from_value(body["references"].clone()).unwrap_or_else(|_| panic!("no references: {body}"))
+}
+
+/// The references under a key, from a service that answers.
+async fn given(app: &TestApp, amount: usize, key: &str) -> Vec<Reference> {
+    let path = format!("/pools/p/new-references?amount={amount}");
+    let (status, body) = ask(&app.client, &app.url, &path, key).await.unwrap();
+    assert_eq!(status, StatusCode::OK, "{body}");
+    references(&body)
+}
+
+async fn ready(app: &TestApp) -> u64 {
+    app.send(Method::GET, "/pools/p", None).await.1["references"]["ready"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_retry_is_answered_the_same_on_every_path_and_takes_nothing() {
+    let pool = "size: 8000, precreation: { check-delay: 1h }, prefetch: { capacity: 500, threshold: 1 }";
+    let app = TestApp::start(pool);
+    // From then on nothing is leased until the buffer is empty.
+    eventually("all lists to be published and the buffer to be full", async || {
+        let lists = app.send(Method::GET, "/pools/p/lists", None).await.1;
+        let published = lists["lists"].as_array()?.iter().filter(|list| !list["publishedVersion"].is_null());
+        (published.count() == 3 && ready(&app).await == 500).then_some(())
+    })
+    .await;
+    let first = given(&app, 20, "a").await;
+    assert_eq!(first.iter().collect::<HashSet<_>>().len(), 20);
+    let left = ready(&app).await;
+    assert_eq!(given(&app, 20, "a").await, first);
+    assert_eq!(ready(&app).await, left, "nothing was taken");
+    assert_ne!(given(&app, 20, "b").await, first, "the control: another key");
+    assert_eq!(ready(&app).await, left - 20);
+
+    let older = ask(&app.client, &app.url, "/api/p/new-references/20", "a").await.unwrap();
+    assert_eq!(references(&older.1), first, "the older path asks for the same");
+    let one = ask(&app.client, &app.url, "/api/p/new-reference", "one").await.unwrap();
+    assert_eq!(one.0, StatusCode::OK);
+    assert_eq!(ask(&app.client, &app.url, "/api/p/new-reference", "one").await.unwrap(), one);
+    let claims = "/pools/p/new-references?amount=3&claims=true";
+    let with_claims = ask(&app.client, &app.url, claims, "claims").await.unwrap();
+    assert!(with_claims.1["references"][0]["status"].is_object(), "{with_claims:?}");
+    assert_eq!(ask(&app.client, &app.url, claims, "claims").await.unwrap(), with_claims);
+}
+
+#[tokio::test]
+async fn a_key_of_another_request_or_of_no_form_is_refused() {
+    let app = TestApp::start("size: 8000");
+    given(&app, 2, "a").await;
+    for path in ["/pools/p/new-references?amount=3", "/pools/p/new-references?amount=2&claims=true"] {
+        let (status, problem) = ask(&app.client, &app.url, path, "a").await.unwrap();
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(problem["code"], "IDEMPOTENCY_KEY_REUSED", "{problem}");
+    }
+    let longest = "x".repeat(255);
+    given(&app, 1, &longest).await;
+    for key in ["", "two words", &"x".repeat(256), "é"] {
+        for path in ["/pools/p/new-references", "/api/p/new-reference", "/api/p/new-references/1"] {
+            let (status, problem) = ask(&app.client, &app.url, path, key).await.unwrap();
+            assert_eq!((status, problem["code"].as_str()), (StatusCode::BAD_REQUEST, Some("BAD_REQUEST")));
+            assert!(problem["message"].as_str().unwrap().contains("1 to 255 visible ASCII"), "{problem}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_a_day_and_not_before() {
+    let clock = Clock::set_to(Clock::System.now());
+    let app = TestApp::start_in(tempfile::tempdir().unwrap(), "size: 8000", clock.clone());
+    let first = given(&app, 5, "a").await;
+    clock.advance(Duration::from_secs(24 * 3600 - 1));
+    assert_eq!(given(&app, 5, "a").await, first);
+    clock.advance(Duration::from_secs(2));
+    let later = given(&app, 5, "a").await;
+    assert!(later.iter().all(|reference| !first.contains(reference)), "new ones, none twice");
+    assert_eq!(given(&app, 5, "a").await, later);
+}
+
+#[tokio::test]
+async fn concurrent_requests_with_one_key_get_the_same_references() {
+    let app = TestApp::start("size: 8000, prefetch: { capacity: 2000 }");
+    let mut told: HashSet<Reference> = HashSet::new();
+    for key in 0..10 {
+        let requests = (0..20).map(|_| {
+            let (client, url) = (app.client.clone(), app.url.clone());
+            tokio::spawn(async move {
+                let path = "/pools/p/new-references?amount=7";
+                ask(&client, &url, path, &format!("key-{key}")).await.unwrap()
+            })
+        });
+        let mut answers = Vec::new();
+        for request in requests.collect::<Vec<_>>() {
+            let (status, body) = request.await.unwrap();
+            assert_eq!(status, StatusCode::OK, "{body}");
+            answers.push(references(&body));
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "one key, one answer");
+        // What the slower ones took went back to be handed out to others.
+        for reference in answers.swap_remove(0).into_iter().chain(app.references(50).await) {
+            assert!(told.insert(reference), "a reference was handed out twice");
+        }
+    }
+    let used = app.send(Method::GET, "/pools/p", None).await.1["references"]["used"].as_u64().unwrap();
+    assert!(used < 570 + 2 * 2000 + 1000, "{used} were leased: what was taken in vain is lost");
+}
+
+/// Kills the service again and again under requests that are repeated with their keys until they are answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_has_one_answer_whatever_is_killed() {
+    const SETTINGS: &str = "
+status-list-pools:
+  p: { api-key: the key of this test, size: 20000, update-interval: 1s, prefetch: { capacity: 500 } }";
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let mut process = Some(Process::start(command(folder.path(), port, SETTINGS), folder.path(), port));
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let clients = (0..4).map(|client| {
+        let (url, stop) = (url.clone(), std::sync::Arc::clone(&stop));
+        tokio::spawn(async move {
+            let http = Client::builder().timeout(Duration::from_secs(15)).build().unwrap();
+            let (mut answers, mut retried) = (HashMap::new(), 0);
+            for request in 0.. {
+                if stop.load(std::sync::atomic::Ordering::SeqCst) {
+                    break;
+                }
+                let key = format!("{client}-{request}");
+                let answer = loop {
+                    match ask(&http, &url, "/pools/p/new-references?amount=5", &key).await {
+                        Some((StatusCode::OK, body)) => break references(&body),
+                        _ => retried += 1,
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                };
+                answers.insert(key, answer);
+            }
+            (answers, retried)
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    for kill in 0..15 {
+        tokio::time::sleep(Duration::from_millis(60 + kill * 37 % 300)).await;
+        process.take().unwrap().kill();
+        let path = folder.path().to_owned();
+        let again = move || Process::start(command(&path, port, SETTINGS), &path, port);
+        process = Some(tokio::task::spawn_blocking(again).await.unwrap());
+    }
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    let (mut all, mut retried) = (HashMap::new(), 0);
+    for client in clients {
+        let (answers, again) = client.await.unwrap();
+        all.extend(answers);
+        retried += again;
+    }
+    assert!(all.len() > 100 && retried > 0, "{} answers, {retried} retries", all.len());
+    let distinct: HashSet<_> = all.values().flatten().collect();
+    assert_eq!(distinct.len(), 5 * all.len(), "a reference was handed out under two keys");
+    let http = Client::new();
+    for (key, answer) in &all {
+        let again = ask(&http, &url, "/pools/p/new-references?amount=5", key).await.unwrap();
+        assert_eq!(&references(&again.1), answer, "after all those kills, {key} is answered as before");
+    }
+    println!("{} keys, {retried} requests without an answer", all.len());
+}
+
+#[tokio::test]
+async fn a_restored_store_that_forgot_a_key_gives_new_references_and_repeats_none() {
+    let settings = format!(
+        "status-list-pools: {{ p: {{ api-key: {KEY}, size: 8000, update-interval: 1s, prefetch: {{ capacity: 200 }} }} }}"
+    );
+    let start = |folder| TestApp::start_at(folder, "http://status.example", &settings, Clock::System);
+    let app = start(tempfile::tempdir().unwrap());
+    let mut told: HashSet<Reference> = app.references(100).await.into_iter().collect();
+    let known = given(&app, 10, "before-the-backup").await;
+    told.extend(known.iter().cloned());
+    let folder = app.stop();
+    let copy = tempfile::tempdir().unwrap();
+    copy_database(folder.path(), copy.path());
+
+    let app = start(folder);
+    told.extend(app.references(300).await);
+    told.extend(given(&app, 10, "after-the-backup").await);
+    let folder = app.stop();
+    copy_database(copy.path(), folder.path());
+
+    let app = start(folder);
+    assert_eq!(given(&app, 10, "before-the-backup").await, known, "still its answer");
+    let anew = given(&app, 10, "after-the-backup").await;
+    assert!(anew.iter().all(|reference| !told.contains(reference)), "forgotten, so new ones");
+    assert_eq!(given(&app, 10, "after-the-backup").await, anew);
+}
+
+#[tokio::test]
+async fn references_of_an_unknown_outcome_are_kept_for_the_retry() {
+    let server = RedisServer::start_with(&[("min-replicas-to-write", "1")]);
+    let replica = RedisServer::replica_of(server.port, &[]);
+    let redis = format!("replicas: 1, timeouts: {{ replicas: 1s }}, {}", server.settings());
+    let settings = format!(
+        "{{ storage-type: redis, redis: {{ {redis} }}, status-list-pools: {{ p: {{ api-key: {KEY}, size: 8000, update-interval: 1s, prefetch: {{ capacity: 500 }} }} }} }}"
+    );
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    let mut told: HashSet<Reference> = app.references(1).await.into_iter().collect();
+    replica.freeze(true);
+    let path = "/pools/p/new-references?amount=10";
+    let (status, problem) = ask(&app.client, &app.url, path, "a").await.unwrap();
+    assert_eq!((status, problem["code"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("UNAVAILABLE")));
+    replica.freeze(false);
+    // Everything that was in memory, and more: had the ten gone back, they would be among them.
+    for _ in 0..6 {
+        told.extend(app.references(100).await);
+    }
+    let answer = eventually("the store to answer again", async || {
+        let (status, body) = ask(&app.client, &app.url, path, "a").await?;
+        (status == StatusCode::OK).then(|| references(&body))
+    })
+    .await;
+    assert!(answer.iter().all(|reference| !told.contains(reference)), "they are nobody else's");
+    assert_eq!(given(&app, 10, "a").await, answer);
+}
