@@ -14,6 +14,7 @@ use crate::allocate::{Allocated, Allocator, Marks};
 use crate::api::{self, About, Api, PoolApi};
 use crate::clock::Clock;
 use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
+use crate::docs::Docs;
 use crate::instance::Instance;
 use crate::keys;
 use crate::metrics::Metrics;
@@ -270,9 +271,11 @@ impl App {
         let listener = self.listener.try_clone().context("cannot use the bound address")?;
         let server_config = &self.config.server;
         let site = server_config.serve_status_lists.then(|| Arc::new(self.site_server()));
+        let docs = Docs::new(site.as_ref().map(|_| self.config.public_url.path()));
         let server = HttpServer::new(move || {
             ActixApp::new()
                 .configure(|config| api::configure(api.clone(), config))
+                .configure(|config| docs.configure(config))
                 .default_service(web::to(api::not_found))
                 // Last: without a path in `public-url` it takes every path that is left.
                 .configure(|config| site.iter().for_each(|site| site.configure(config)))

@@ -40,6 +40,7 @@ pub mod site_server;
 // Running it all.
 pub mod app;
 pub mod cli;
+pub mod docs;
 pub mod instance;
 pub mod keys;
 pub mod metrics;

@@ -5,6 +5,7 @@
 mod auth;
 mod body;
 mod health;
+mod openapi;
 mod pools;
 mod problem;
 mod references;
@@ -26,6 +27,7 @@ use crate::pool::PoolId;
 use crate::status_list::{BaseUri, Capacity, ListId};
 use crate::store::Store;
 use crate::update::Updater;
+pub use openapi::openapi;
 use problem::Problem;
 
 /// All that handlers need.
@@ -137,11 +139,11 @@ pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
         .app_data(web::PayloadConfig::new(limits.body_bytes_max))
         .app_data(api)
         // In the order of their load: patterns are tried one after the other.
-        .service(web::resource("/health/live").get(health::live))
+        .service(at("/health/live", Method::GET, web::to(health::live)))
         .service(at("/status-lists/update", Method::PATCH, web::to(statuses::update)))
         .service(at("/pools/{pool}/new-references", Method::POST, web::to(references::new_references)))
         .service(at("/status-lists/batch-update", Method::PATCH, web::to(statuses::batch_update)))
-        .service(at("/api/update-status", Method::POST, web::to(statuses::update)))
+        .service(at("/api/update-status", Method::POST, web::to(statuses::older_update)))
         .service(at("/api/{pool}/new-reference", Method::POST, web::to(references::new_reference)))
         .service(at(
             "/api/{pool}/new-references/{n}",
@@ -152,9 +154,14 @@ pub fn configure(api: web::Data<Api>, config: &mut web::ServiceConfig) {
         .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
         .service(at("/pools/{pool}/lists/{id}", Method::DELETE, web::to(pools::retire)))
         .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)))
-        .service(web::resource("/health/ready").get(health::ready))
-        .service(web::resource("/metrics").get(health::metrics))
-        .service(web::resource("/version").get(health::version));
+        .service(at("/health/ready", Method::GET, web::to(health::ready)))
+        .service(at("/metrics", Method::GET, web::to(health::metrics)))
+        .service(at("/version", Method::GET, web::to(health::version)));
+}
+
+/// What another method gets where there is only something to read.
+pub async fn only_get() -> impl actix_web::Responder {
+    health::method_not_allowed(Method::GET).await
 }
 
 /// What is answered where no route and no site is.

@@ -2,45 +2,65 @@
 
 use actix_web::{HttpRequest, HttpResponse, dev, web};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::body;
+use super::openapi::{
+    BadRequest, Forbidden, ListRetired, PayloadTooLarge, RequestTimeout, Unauthorized, Unavailable,
+    UnsupportedMediaType,
+};
 use super::problem::Problem;
 use super::{Api, PoolApi};
 use crate::status_list::{ListId, Status};
 use crate::store::StatusChange;
 
-#[derive(Deserialize)]
+/// One reference and its new status.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Update {
+    /// The list, as it was handed out.
+    #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d")]
     uri: String,
+    /// The entry in it.
+    #[schema(example = 4711)]
     index: u64,
     value: Value,
 }
 
-#[derive(Deserialize)]
+/// Several references of one pool and their new status.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct BatchUpdate {
+    /// At least one, and at most what the settings allow.
+    #[schema(min_items = 1)]
     status_list_references: Vec<Target>,
     value: Value,
 }
 
-#[derive(Deserialize)]
+/// One reference.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Target {
+    /// The list, as it was handed out.
+    #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d")]
     uri: String,
+    /// The entry in it.
+    #[schema(example = 4711)]
     index: u64,
 }
 
 /// A status as clients write it: its number, or its registered name.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Status, example = "invalid")]
 #[serde(untagged, expecting = "`value` must be a number from 0, or \"valid\", \"invalid\" or \"suspended\"")]
 enum Value {
     Number(u64),
     Name(Name),
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[schema(as = StatusName)]
 #[serde(rename_all = "lowercase")]
 enum Name {
     Valid,
@@ -60,7 +80,27 @@ impl Value {
     }
 }
 
-/// `PATCH /status-lists/update`
+/// Set one status
+///
+/// `PATCH /status-lists/update`: durable when it is answered, and published on the next beat of the pool.
+#[utoipa::path(
+    patch,
+    path = "/status-lists/update",
+    tag = "statuses",
+    security(("api-key" = []), ("bearer" = [])),
+    request_body = Update,
+    responses(
+        (status = 204, description = "The status is set"),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 408, response = RequestTimeout),
+        (status = 410, response = ListRetired),
+        (status = 413, response = PayloadTooLarge),
+        (status = 415, response = UnsupportedMediaType),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn update(
     request: HttpRequest,
     payload: web::Payload,
@@ -73,7 +113,27 @@ pub(super) async fn update(
     apply(&api, caller.may_use(pool)?, vec![change]).await
 }
 
+/// Set several statuses
+///
 /// `PATCH /status-lists/batch-update`: all or nothing, in one pool.
+#[utoipa::path(
+    patch,
+    path = "/status-lists/batch-update",
+    tag = "statuses",
+    security(("api-key" = []), ("bearer" = [])),
+    request_body = BatchUpdate,
+    responses(
+        (status = 204, description = "All of them are set"),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 408, response = RequestTimeout),
+        (status = 410, response = ListRetired),
+        (status = 413, response = PayloadTooLarge),
+        (status = 415, response = UnsupportedMediaType),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn batch_update(
     request: HttpRequest,
     payload: web::Payload,
@@ -111,6 +171,35 @@ pub(super) async fn batch_update(
     }
     let pool = only_pool.expect("a batch has at least one entry, whose pool was found");
     apply(&api, pool, changes).await
+}
+
+/// Set one status
+///
+/// `POST /api/update-status`
+#[utoipa::path(
+    post,
+    path = "/api/update-status",
+    tag = "older paths",
+    security(("api-key" = []), ("bearer" = [])),
+    request_body = Update,
+    responses(
+        (status = 204, description = "The status is set"),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 408, response = RequestTimeout),
+        (status = 410, response = ListRetired),
+        (status = 413, response = PayloadTooLarge),
+        (status = 415, response = UnsupportedMediaType),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn older_update(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    update(request, payload, api).await
 }
 
 async fn read<T: serde::de::DeserializeOwned>(

@@ -7,6 +7,7 @@ mod api;
 mod cli;
 mod crash;
 mod disk_full;
+mod docs;
 mod everysec;
 mod explorer;
 mod failover;
