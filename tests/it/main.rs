@@ -23,5 +23,6 @@ mod publish_role;
 mod redis_down;
 mod restart;
 mod restore;
+mod schemathesis;
 mod sinks;
 mod support;
