@@ -46,3 +46,8 @@ pub mod keys;
 pub mod metrics;
 pub mod stopper;
 pub mod telemetry;
+
+// For `fuzz/`; no part of what users of the library get.
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -168,3 +168,13 @@ pub async fn only_get() -> impl actix_web::Responder {
 pub async fn not_found() -> impl actix_web::Responder {
     Problem::not_found().error_response()
 }
+
+/// What [`crate::fuzzing::body`] asks: these bytes as each body and each query.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_any(bytes: &[u8]) {
+    statuses::read_any(bytes);
+    if let Ok(query) = std::str::from_utf8(bytes) {
+        let _ = web::Query::<references::Query>::from_query(query);
+        let _ = web::Query::<pools::Retirement>::from_query(query);
+    }
+}

@@ -217,3 +217,22 @@ async fn apply(api: &Api, pool: &PoolApi, changes: Vec<StatusChange>) -> Result<
         Err(error) => Err(Problem::from_update(error, &api.base)),
     }
 }
+
+/// These bytes as each body, up to the list that they name.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_any(bytes: &[u8]) {
+    let base: crate::status_list::BaseUri = "https://example.com/lists".parse().expect("a URL");
+    let list = |uri: &str| base.list_id(uri).map(|list| assert_eq!(base.join(&list), uri));
+    match body::parse::<Update>(bytes) {
+        Ok(update) => {
+            let _ = (list(&update.uri), update.index, update.value.number());
+        }
+        Err(problem) => assert!(problem.to_string().len() < 1000, "an answer grows with its question"),
+    }
+    if let Ok(batch) = body::parse::<BatchUpdate>(bytes) {
+        let _ = batch.value.number();
+        batch.status_list_references.iter().for_each(|target| {
+            let _ = (list(&target.uri), target.index);
+        });
+    }
+}

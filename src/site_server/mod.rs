@@ -317,6 +317,21 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// What [`crate::fuzzing::accept`] asks: the formats these lines of `Accept` want, and whether the lines of `Accept-Encoding` that
+/// follow an empty one want gzip.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn negotiated(bytes: &[u8]) -> (Vec<&'static str>, bool) {
+    let mut parts = bytes.split(|byte| *byte == b'\n').collect::<Vec<_>>();
+    let end = parts.iter().position(|line| line.is_empty()).unwrap_or(parts.len());
+    let coding = parts.split_off(end);
+    let lines =
+        |parts: &[&[u8]]| parts.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    let (accept, coding): (Vec<_>, Vec<_>) = (lines(&parts), lines(&coding));
+    let _ = negotiate::raw_format(accept.iter());
+    let formats = negotiate::formats(accept.iter()).map(Format::media_type).collect();
+    (formats, negotiate::wants_gzip(coding.iter()))
+}
+
 impl From<Unserviceable> for Problem {
     fn from(_: Unserviceable) -> Self {
         Self::Unavailable
