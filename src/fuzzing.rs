@@ -16,8 +16,11 @@ const NOW: u64 = 1_686_920_170;
 const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"12",
     "x":"I3HWm_0Ds1dPMI-IWmf4mBmH-YaeAVbPVu7vB27CxXo","y":"6N_d5Elj9bs1htgV3okJKIdbHEpkgTmAluYKJemzn1M"}]}"#;
 
+/// What must come back, whatever it is given.
+pub type Target = fn(&[u8]);
+
 /// Every target by name, as in `fuzz/fuzz_targets` and `fuzz/corpus`.
-pub const TARGETS: &[(&str, fn(&[u8]))] =
+pub const TARGETS: &[(&str, Target)] =
     &[("accept", accept), ("body", body), ("config", config), ("list", list), ("token", token)];
 
 /// The text of a settings file.
@@ -139,8 +142,9 @@ mod tests {
             let seeds = corpus(name);
             assert!(!seeds.is_empty(), "fuzz/corpus/{name} is empty");
             seeds.iter().for_each(|seed| target(seed));
-            // The same cases each time: what fails here fails for everybody.
-            let runs = Runs { cases: CASES, failure_persistence: None, ..Runs::default() };
+            // The same cases each time: what fails here fails for everybody. PROPTEST_CASES asks for more.
+            let usual = Runs::default();
+            let runs = Runs { cases: usual.cases.max(CASES), failure_persistence: None, ..usual };
             let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
             let run = TestRunner::new_with_rng(runs, rng).run(&mutated(seeds), |bytes| {
                 target(&bytes);

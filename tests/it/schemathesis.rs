@@ -19,7 +19,7 @@ const EXCLUDED_CHECKS: &str = "positive_data_acceptance";
 const SETTINGS: &str =
     "[checks.not_a_server_error]\nexpected-statuses = ['2xx', '3xx', '4xx', '501', '503']\n";
 /// Requests of each operation in the phase that makes them at random.
-const CASES: &str = "150";
+const CASES: &str = "100";
 const SEED: &str = "20261122";
 
 fn program() -> PathBuf {
@@ -78,11 +78,15 @@ async fn description(app: &TestApp) -> Value {
 /// Lets Schemathesis loose on `app` with this description.
 async fn run(app: &TestApp, description: &Value, more: &[&str]) -> Output {
     let folder = app.folder().to_owned();
-    let file = folder.join("described.json");
-    std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), description.to_string().as_bytes())
-        .unwrap();
+    for (name, content) in
+        [("described.json", description.to_string().as_str()), ("schemathesis.toml", SETTINGS)]
+    {
+        std::io::Write::write_all(&mut std::fs::File::create(folder.join(name)).unwrap(), content.as_bytes())
+            .unwrap();
+    }
     let mut command = Command::new(program());
-    command.current_dir(folder).args(["--no-color", "run"]).arg(file).args(["--url", &app.url]);
+    // Its settings are read from the folder in which it runs.
+    command.current_dir(folder).args(["--no-color", "run", "described.json", "--url", &app.url]);
     command.args(["--header", &format!("X-Api-Key:{KEY}"), "--phases", "examples,coverage,fuzzing"]);
     command.args(["--checks", "all", "--exclude-checks", EXCLUDED_CHECKS, "--continue-on-failure"]);
     command.args(["--max-examples", CASES, "--seed", SEED, "--generation-database", "none", "--no-shrink"]);
