@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::api::{self, Api, Offer};
 use crate::config::ServerConfig;
+use crate::docs::Docs;
 use crate::site_server::SiteServer;
 
 /// The bound addresses.
@@ -76,9 +77,11 @@ fn server(
 ) -> Result<Server> {
     let listener = listener.try_clone().context("cannot use the bound address")?;
     let (request_timeout, api, site) = (api.limits.request_timeout, api.clone(), site.cloned());
+    let docs = offer.api.then(|| Docs::new(site.as_ref().map(|site| site.base())));
     let server = HttpServer::new(move || {
         ActixApp::new()
             .configure(|config| api::configure(api.clone(), offer, config))
+            .configure(|config| docs.iter().for_each(|docs| docs.configure(config)))
             .default_service(web::to(api::not_found))
             // Last: without a path in `public-url` it takes every path that is left.
             .configure(|config| site.iter().for_each(|site| site.configure(config)))

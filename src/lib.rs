@@ -42,6 +42,7 @@ pub mod site_server;
 // Running it all.
 pub mod app;
 pub mod cli;
+pub mod docs;
 pub mod http;
 pub mod instance;
 pub mod keys;
@@ -49,3 +50,8 @@ pub mod metrics;
 pub mod plan;
 pub mod stopper;
 pub mod telemetry;
+
+// For `fuzz/`; no part of what users of the library get.
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -25,6 +25,11 @@ pub(super) async fn json<T: DeserializeOwned>(
         actix_web::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => Problem::bad_request("The body could not be read to its end"),
     })?;
-    serde_json::from_slice(&body)
+    parse(&body)
+}
+
+/// These bytes as `T`.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("The body is not what is expected: {error}")))
 }

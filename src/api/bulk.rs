@@ -5,8 +5,13 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::auth::Caller;
+use super::openapi::{
+    BadRequest, Forbidden, ListRetired, NotFound, PayloadTooLarge, RequestTimeout, Unauthorized, Unavailable,
+    UnsupportedMediaType,
+};
 use super::pools::ask;
 use super::problem::Problem;
 use super::statuses::{Value, read};
@@ -15,14 +20,40 @@ use crate::issuer::Scope;
 use crate::store::Refusal;
 use crate::update::UpdateError;
 
-#[derive(Deserialize)]
+/// One status for every entry.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Fill {
     value: Value,
 }
 
+/// Set every status of a list
+///
 /// `PATCH /pools/{pool}/lists/{id}`: sets every entry, those that nobody has as well, or none. Unless that is the default
 /// status, the list gives no more references.
+#[utoipa::path(
+    patch,
+    path = "/pools/{pool}/lists/{id}",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    params(
+        ("pool" = String, Path, example = "demo", description = "The pool's name"),
+        ("id" = String, Path, description = "The list's id: the last part of its `uri`"),
+    ),
+    request_body = Fill,
+    responses(
+        (status = 204, description = "Every entry is set"),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 404, response = NotFound),
+        (status = 408, response = RequestTimeout),
+        (status = 410, response = ListRetired),
+        (status = 413, response = PayloadTooLarge),
+        (status = 415, response = UnsupportedMediaType),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn fill(
     request: HttpRequest,
     payload: web::Payload,

@@ -2,32 +2,63 @@
 
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{HttpResponse, Responder, ResponseError, web};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Api;
 use super::problem::Problem;
 
-/// `GET /health/live`: the process answers.
-pub(super) async fn live() -> impl Responder {
-    HttpResponse::Ok().json(json!({ "status": "UP" }))
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// Always `UP`.
+    status: &'static str,
 }
 
+const UP: Health = Health { status: "UP" };
+
+#[derive(Serialize, ToSchema)]
+struct Version {
+    version: &'static str,
+}
+
+/// Ask whether the process answers
+///
+/// `GET /health/live`
+#[utoipa::path(get, path = "/health/live", tag = "operation", responses((status = 200, description = "It does", body = Health)))]
+pub(super) async fn live() -> impl Responder {
+    HttpResponse::Ok().json(UP)
+}
+
+/// Ask whether requests may be sent here
+///
 /// `GET /health/ready`: requests may be sent here. It stays so while the store is down: then reads go on, writes get 503, and
 /// sending them to another instance would change nothing.
+#[utoipa::path(get, path = "/health/ready", tag = "operation", responses((status = 200, description = "They may", body = Health)))]
 pub(super) async fn ready() -> impl Responder {
-    HttpResponse::Ok().json(json!({ "status": "UP" }))
+    HttpResponse::Ok().json(UP)
 }
 
+/// Read the metrics
+///
 /// `GET /metrics`
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operation",
+    responses((status = 200, description = "OpenMetrics", body = String, content_type = METRICS))
+)]
 pub(super) async fn metrics(api: web::Data<Api>) -> impl Responder {
-    HttpResponse::Ok()
-        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        .body(api.metrics.to_text())
+    HttpResponse::Ok().content_type(METRICS).body(api.metrics.to_text())
 }
 
+/// Ask for the program's version
+///
 /// `GET /version`
+#[utoipa::path(get, path = "/version", tag = "operation", responses((status = 200, description = "It", body = Version)))]
 pub(super) async fn version() -> impl Responder {
-    HttpResponse::Ok().json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+    HttpResponse::Ok().json(Version { version: env!("CARGO_PKG_VERSION") })
 }
 
 /// What another method gets on a path that knows only `allowed`, one or several of them.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use aws_lc_rs::digest;
+use utoipa::IntoParams;
 
 use super::pools::ask;
 use super::problem::Problem;
@@ -20,6 +21,16 @@ const HEADER: &str = "Idempotency-Key";
 const LENGTH_MAX: usize = 255;
 /// For how long a retry is answered the same.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// The header, as the description of the API has it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "only described: a header that comes twice must be seen")]
+pub(super) struct IdempotencyKey {
+    /// A name for this request, a random UUID for example: repeated with it within a day, it is answered the same references.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    key: Option<String>,
+}
 
 /// What names a request, whoever sends it: the pool and the key that the client chose.
 pub(super) struct Key(Digest);

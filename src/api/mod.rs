@@ -8,6 +8,7 @@ mod bulk;
 mod health;
 mod idempotency;
 mod observe;
+mod openapi;
 mod pools;
 mod problem;
 mod references;
@@ -33,6 +34,7 @@ use crate::pool::PoolId;
 use crate::status_list::{BaseUri, Capacity, ListId};
 use crate::store::Store;
 use crate::update::Updater;
+pub use openapi::openapi;
 use problem::Problem;
 
 /// All that handlers need.
@@ -180,13 +182,18 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
         .app_data(web::PayloadConfig::new(limits.body_bytes_max))
         .app_data(api)
         // In the order of their load: patterns are tried one after the other.
-        .service(web::resource("/health/live").get(health::live));
+        // Without notes: many ask, and often.
+        .service(
+            web::resource("/health/live")
+                .get(health::live)
+                .default_service(web::to(|| health::method_not_allowed("GET".to_owned()))),
+        );
     if offer.api {
         config
             .service(at("/status-lists/update", Method::PATCH, web::to(statuses::update)))
             .service(at("/pools/{pool}/new-references", Method::POST, web::to(references::new_references)))
             .service(at("/status-lists/batch-update", Method::PATCH, web::to(statuses::batch_update)))
-            .service(at("/api/update-status", Method::POST, web::to(statuses::update)))
+            .service(at("/api/update-status", Method::POST, web::to(statuses::older_update)))
             .service(at("/api/{pool}/new-reference", Method::POST, web::to(references::new_reference)))
             .service(at(
                 "/api/{pool}/new-references/{n}",
@@ -201,15 +208,32 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
             ))
             .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)));
     }
-    config.service(web::resource("/health/ready").get(health::ready));
+    config.service(at("/health/ready", Method::GET, web::to(health::ready)));
     if offer.management {
-        config
-            .service(web::resource("/metrics").get(health::metrics))
-            .service(web::resource("/version").get(health::version));
+        config.service(at("/metrics", Method::GET, web::to(health::metrics))).service(at(
+            "/version",
+            Method::GET,
+            web::to(health::version),
+        ));
     }
+}
+
+/// What another method gets where there is only something to read.
+pub async fn only_get() -> impl actix_web::Responder {
+    health::method_not_allowed("GET".to_owned()).await
 }
 
 /// What is answered where no route and no site is.
 pub async fn not_found() -> impl actix_web::Responder {
     Problem::not_found().error_response()
+}
+
+/// What [`crate::fuzzing::body`] asks: these bytes as each body and each query.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_any(bytes: &[u8]) {
+    statuses::read_any(bytes);
+    if let Ok(query) = std::str::from_utf8(bytes) {
+        let _ = web::Query::<references::Query>::from_query(query);
+        let _ = web::Query::<pools::Retirement>::from_query(query);
+    }
 }

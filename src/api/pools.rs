@@ -3,17 +3,113 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
+use super::openapi::{BadRequest, ListInUse, NotFound, Unauthorized, Unavailable};
 use super::problem::Problem;
 use super::{Api, PoolApi, trail};
 use crate::clock::Timestamp;
 use crate::issuer::Scope;
 use crate::store::{ListRecord, StoreError};
 
+/// What issuers agree on, and how much is used.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pool)]
+#[serde(rename_all = "camelCase")]
+struct PoolAnswer<'a> {
+    pool: &'a str,
+    /// Bits of an entry.
+    bits: u8,
+    /// Entries of a list.
+    size: u32,
+    /// For how many seconds a token may be kept.
+    ttl: u64,
+    /// For how many seconds a token is valid.
+    list_lifetime: u64,
+    /// The beat, in seconds: how long a change takes at most until it is published.
+    update_interval: u64,
+    /// In which formats tokens are published.
+    #[schema(value_type = Vec<String>, example = json!(["jwt", "cwt"]))]
+    formats: &'a [&'static str],
+    /// `kid` of the key that signs.
+    key_id: &'a str,
+    /// How many lists there are.
+    lists: u64,
+    references: Usage,
+}
+
+/// How many references a pool has.
+#[derive(Serialize, ToSchema)]
+struct Usage {
+    /// Handed out, or leased in order to be.
+    used: u64,
+    /// Left in the lists that give references.
+    free: u64,
+    /// In memory, to be handed out at once.
+    ready: usize,
+}
+
+/// All lists of a pool.
+#[derive(Serialize, ToSchema)]
+struct Lists {
+    lists: Vec<List>,
+}
+
+/// One list.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    #[schema(format = "uuid")]
+    id: String,
+    uri: String,
+    /// References handed out, or leased in order to be.
+    used: u32,
+    /// Whether it gives references.
+    open: bool,
+    /// Whether it is published no more.
+    retired: bool,
+    /// How often it was changed.
+    version: u64,
+    /// The version that is published; null before the first publication.
+    published_version: Option<u64>,
+    /// `iat` of the published token, in seconds since 1970.
+    published_at: Option<u64>,
+}
+
+/// The stored value of one entry, and whether it is out yet.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stored)]
+#[serde(rename_all = "camelCase")]
+struct StatusAnswer {
+    uri: String,
+    index: u64,
+    value: u8,
+    /// The version of the list in which the value was set.
+    version: u64,
+    /// The version that is published; null before the first publication.
+    published_version: Option<u64>,
+    /// Whether what is published has this value.
+    published: bool,
+}
+
+/// Look at a pool
+///
 /// `GET /pools/{pool}`: what issuers agree on, and how much is used.
+#[utoipa::path(
+    get,
+    path = "/pools/{pool}",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    params(("pool" = String, Path, example = "demo", description = "The pool's name")),
+    responses(
+        (status = 200, description = "The pool", body = PoolAnswer),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn pool(
     request: HttpRequest,
     api: web::Data<Api>,
@@ -22,21 +118,36 @@ pub(super) async fn pool(
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let usage = ask(&api, pool, api.store.usage(&pool.id)).await?;
     let about = &pool.about;
-    Ok(HttpResponse::Ok().json(json!({
-        "pool": pool.id.as_str(),
-        "bits": about.bits,
-        "size": about.size,
-        "ttl": about.ttl_secs,
-        "listLifetime": about.list_lifetime_secs,
-        "updateInterval": about.update_interval_secs,
-        "formats": about.formats,
-        "keyId": about.key_id,
-        "lists": usage.lists,
-        "references": { "used": usage.leased, "free": usage.free, "ready": pool.allocator.ready() },
-    })))
+    Ok(HttpResponse::Ok().json(PoolAnswer {
+        pool: pool.id.as_str(),
+        bits: about.bits,
+        size: about.size,
+        ttl: about.ttl_secs,
+        list_lifetime: about.list_lifetime_secs,
+        update_interval: about.update_interval_secs,
+        formats: &about.formats,
+        key_id: &about.key_id,
+        lists: usage.lists,
+        references: Usage { used: usage.leased, free: usage.free, ready: pool.allocator.ready() },
+    }))
 }
 
+/// Look at all lists of a pool
+///
 /// `GET /pools/{pool}/lists`
+#[utoipa::path(
+    get,
+    path = "/pools/{pool}/lists",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    params(("pool" = String, Path, example = "demo", description = "The pool's name")),
+    responses(
+        (status = 200, description = "Its lists", body = Lists),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn lists(
     request: HttpRequest,
     api: web::Data<Api>,
@@ -44,17 +155,40 @@ pub(super) async fn lists(
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let lists = ask(&api, pool, api.store.lists(&pool.id)).await?;
-    let lists: Vec<_> = lists.iter().map(|list| describe(&api, list)).collect();
-    Ok(HttpResponse::Ok().json(json!({ "lists": lists })))
+    let lists = lists.iter().map(|list| describe(&api, list)).collect();
+    Ok(HttpResponse::Ok().json(Lists { lists }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Retirement {
+    /// Whether to retire it although credentials with references of it may still be valid.
     #[serde(default)]
     force: bool,
 }
 
+/// Retire a list
+///
 /// `DELETE /pools/{pool}/lists/{id}[?force=true]`: at the next beat its tokens are removed, and its `uri` answers 410.
+#[utoipa::path(
+    delete,
+    path = "/pools/{pool}/lists/{id}",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    params(
+        ("pool" = String, Path, example = "demo", description = "The pool's name"),
+        ("id" = String, Path, format = "uuid", example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list: the last segment of its `uri`"),
+        Retirement,
+    ),
+    responses(
+        (status = 204, description = "The list is retired"),
+        (status = 400, response = BadRequest),
+        (status = 409, response = ListInUse),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn retire(
     request: HttpRequest,
     api: web::Data<Api>,
@@ -98,7 +232,27 @@ fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp)
         .then(|| format!("its references may be valid for {} more seconds", until.since(now).as_secs() + 1))
 }
 
+/// Look at one status
+///
 /// `GET /pools/{pool}/lists/{id}/statuses/{idx}`: the stored value, and whether it is out yet.
+#[utoipa::path(
+    get,
+    path = "/pools/{pool}/lists/{id}/statuses/{idx}",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    params(
+        ("pool" = String, Path, example = "demo", description = "The pool's name"),
+        ("id" = String, Path, format = "uuid", example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list: the last segment of its `uri`"),
+        ("idx" = u64, Path, example = 4711, description = "The entry in it"),
+    ),
+    responses(
+        (status = 200, description = "What the store has", body = StatusAnswer),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn status(
     request: HttpRequest,
     api: web::Data<Api>,
@@ -114,14 +268,14 @@ pub(super) async fn status(
     let index = index.map_err(|_| Problem::index_out_of_bounds(&api.base.join(&list), idx))?;
     let (value, version) = ask(&api, pool, api.store.status(list, index)).await?;
     let published = record.published.map(|published| published.version);
-    Ok(HttpResponse::Ok().json(json!({
-        "uri": api.base.join(&list),
-        "index": idx,
-        "value": value.value(),
-        "version": version,
-        "publishedVersion": published,
-        "published": published.is_some_and(|published| published >= version),
-    })))
+    Ok(HttpResponse::Ok().json(StatusAnswer {
+        uri: api.base.join(&list),
+        index: idx,
+        value: value.value(),
+        version,
+        published_version: published,
+        published: published.is_some_and(|published| published >= version),
+    }))
 }
 
 /// What the store answers, in time.
@@ -134,15 +288,15 @@ pub(super) async fn ask<T>(
     answer.map_err(|error| Problem::from_store(&error, &pool.id))
 }
 
-fn describe(api: &Api, list: &ListRecord) -> Value {
-    json!({
-        "id": list.id.to_string(),
-        "uri": api.base.join(&list.id),
-        "used": list.leased,
-        "open": list.open,
-        "retired": list.retired,
-        "version": list.version,
-        "publishedVersion": list.published.map(|published| published.version),
-        "publishedAt": list.published.map(|published| published.iat),
-    })
+fn describe(api: &Api, list: &ListRecord) -> List {
+    List {
+        id: list.id.to_string(),
+        uri: api.base.join(&list.id),
+        used: list.leased,
+        open: list.open,
+        retired: list.retired,
+        version: list.version,
+        published_version: list.published.map(|published| published.version),
+        published_at: list.published.map(|published| published.iat),
+    }
 }

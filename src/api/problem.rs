@@ -127,8 +127,9 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "INDEX_NOT_ALLOCATED", message)
     }
 
-    pub(super) fn bad_request(why: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", why)
+    /// `why` may quote what the client sent, which may be as long as a body.
+    pub(super) fn bad_request(why: impl AsRef<str>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", shortened(why.as_ref()))
     }
 
     pub(super) fn contradiction(uri: &str, index: u64) -> Self {

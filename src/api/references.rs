@@ -3,19 +3,25 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
-use super::idempotency::Key;
+use super::idempotency::{IdempotencyKey, Key};
+use super::openapi::{BadRequest, KeyReused, NotFound, RateLimitReached, Unauthorized, Unavailable};
 use super::problem::Problem;
 use super::{Api, PoolApi, trail};
 use crate::issuer::Scope;
 use crate::status_list::Reference;
 use crate::store::Given;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Query {
+    /// How many references; the settings and the size of the pool's buffer set the limit.
     #[serde(default = "one")]
+    #[param(minimum = 1, default = 1)]
     amount: u32,
+    /// Whether each comes with its `status` claim, to be put into a credential as it is.
     #[serde(default)]
     claims: bool,
 }
@@ -24,20 +30,47 @@ const fn one() -> u32 {
     1
 }
 
-#[derive(Serialize)]
+/// References that nobody else was or will be given.
+#[derive(Serialize, ToSchema)]
 struct References {
     references: Vec<Item>,
 }
 
-#[derive(Serialize)]
+/// Where the status of one credential is found.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reference)]
 struct Item {
+    /// The list.
+    #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d", format = "uri")]
     uri: String,
+    /// The entry in it.
     index: u32,
+    /// The `status` claim of the credential, if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, required = false)]
     status: Option<Value>,
 }
 
-/// `POST /pools/{pool}/new-references?amount=N[&claims=true]`
+/// Take new references
+///
+/// `POST /pools/{pool}/new-references?amount=N[&claims=true]`: references that nobody else was or will be given, each for one
+/// credential. What was taken and not used stays unused.
+#[utoipa::path(
+    post,
+    path = "/pools/{pool}/new-references",
+    tag = "references",
+    security(("api-key" = []), ("bearer" = [])),
+    params(("pool" = String, Path, example = "demo", description = "The pool's name"), Query, IdempotencyKey),
+    responses(
+        (status = 200, description = "The references", body = References),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 422, response = KeyReused),
+        (status = 429, response = RateLimitReached),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn new_references(
     request: HttpRequest,
     api: web::Data<Api>,
@@ -56,7 +89,25 @@ pub(super) async fn new_references(
     Ok(HttpResponse::Ok().json(References { references: references.into_iter().map(item).collect() }))
 }
 
+/// Take one new reference
+///
 /// `POST /api/{pool}/new-reference`
+#[utoipa::path(
+    post,
+    path = "/api/{pool}/new-reference",
+    tag = "older paths",
+    security(("api-key" = []), ("bearer" = [])),
+    params(("pool" = String, Path, example = "demo", description = "The pool's name"), IdempotencyKey),
+    responses(
+        (status = 200, description = "The reference", body = Item),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 422, response = KeyReused),
+        (status = 429, response = RateLimitReached),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn new_reference(
     request: HttpRequest,
     api: web::Data<Api>,
@@ -67,7 +118,29 @@ pub(super) async fn new_reference(
     Ok(HttpResponse::Ok().json(items(&api, references).next()))
 }
 
+/// Take new references
+///
 /// `POST /api/{pool}/new-references/{n}`
+#[utoipa::path(
+    post,
+    path = "/api/{pool}/new-references/{n}",
+    tag = "older paths",
+    security(("api-key" = []), ("bearer" = [])),
+    params(
+        ("pool" = String, Path, example = "demo", description = "The pool's name"),
+        ("n" = u32, Path, example = 10, description = "How many references", minimum = 1),
+        IdempotencyKey,
+    ),
+    responses(
+        (status = 200, description = "The references", body = References),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 422, response = KeyReused),
+        (status = 429, response = RateLimitReached),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn new_references_of_path(
     request: HttpRequest,
     api: web::Data<Api>,

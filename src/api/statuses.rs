@@ -4,9 +4,14 @@ use std::collections::HashMap;
 
 use actix_web::{HttpRequest, HttpResponse, dev, web};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::body;
+use super::openapi::{
+    BadRequest, Forbidden, ListRetired, PayloadTooLarge, RateLimitReached, RequestTimeout, Unauthorized,
+    Unavailable, UnsupportedMediaType,
+};
 use super::pools::ask;
 use super::problem::Problem;
 use super::{Api, PoolApi, trail};
@@ -14,38 +19,55 @@ use crate::issuer::Scope;
 use crate::status_list::{ListId, Status};
 use crate::store::StatusChange;
 
-#[derive(Deserialize)]
+/// One reference and its new status.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Update {
+    /// The list, as it was handed out.
+    #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d")]
     uri: String,
+    /// The entry in it.
+    #[schema(example = 4711)]
     index: u64,
     value: Value,
 }
 
-#[derive(Deserialize)]
+/// Several references of one pool and their new status.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct BatchUpdate {
+    /// With one `value` for all of them: at least one, and at most what the settings allow.
+    #[schema(min_items = 1)]
     status_list_references: Option<Vec<Target>>,
     value: Option<Value>,
+    /// Instead of both, with a value for each.
+    #[schema(min_items = 1)]
     updates: Option<Vec<Update>>,
 }
 
-#[derive(Deserialize)]
+/// One reference.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Target {
+    /// The list, as it was handed out.
+    #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d")]
     uri: String,
+    /// The entry in it.
+    #[schema(example = 4711)]
     index: u64,
 }
 
 /// A status as clients write it: its number, or its registered name.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[schema(as = Status, example = "invalid")]
 #[serde(untagged, expecting = "`value` must be a number from 0, or \"valid\", \"invalid\" or \"suspended\"")]
 pub(super) enum Value {
     Number(u64),
     Name(Name),
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[schema(as = StatusName)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Name {
     Valid,
@@ -81,7 +103,27 @@ impl Value {
     }
 }
 
-/// `PATCH /status-lists/update`
+/// Set one status
+///
+/// `PATCH /status-lists/update`: durable when it is answered, and published on the next beat of the pool.
+#[utoipa::path(
+    patch,
+    path = "/status-lists/update",
+    tag = "statuses",
+    security(("api-key" = []), ("bearer" = [])),
+    request_body = Update,
+    responses(
+        (status = 204, description = "The status is set"),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 408, response = RequestTimeout),
+        (status = 410, response = ListRetired),
+        (status = 413, response = PayloadTooLarge),
+        (status = 415, response = UnsupportedMediaType),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn update(
     request: HttpRequest,
     payload: web::Payload,
@@ -94,7 +136,27 @@ pub(super) async fn update(
     apply(&request, &api, caller.may_use(pool, Scope::Update)?, vec![change]).await
 }
 
+/// Set several statuses
+///
 /// `PATCH /status-lists/batch-update`: all or nothing, in one pool.
+#[utoipa::path(
+    patch,
+    path = "/status-lists/batch-update",
+    tag = "statuses",
+    security(("api-key" = []), ("bearer" = [])),
+    request_body = BatchUpdate,
+    responses(
+        (status = 204, description = "All of them are set"),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 408, response = RequestTimeout),
+        (status = 410, response = ListRetired),
+        (status = 413, response = PayloadTooLarge),
+        (status = 415, response = UnsupportedMediaType),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub(super) async fn batch_update(
     request: HttpRequest,
     payload: web::Payload,
@@ -139,6 +201,36 @@ pub(super) async fn batch_update(
     apply(&request, &api, pool, changes).await
 }
 
+/// Set one status
+///
+/// `POST /api/update-status`
+#[utoipa::path(
+    post,
+    path = "/api/update-status",
+    tag = "older paths",
+    security(("api-key" = []), ("bearer" = [])),
+    request_body = Update,
+    responses(
+        (status = 204, description = "The status is set"),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 408, response = RequestTimeout),
+        (status = 410, response = ListRetired),
+        (status = 413, response = PayloadTooLarge),
+        (status = 415, response = UnsupportedMediaType),
+        (status = 429, response = RateLimitReached),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn older_update(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    update(request, payload, api).await
+}
+
 pub(super) async fn read<T: serde::de::DeserializeOwned>(
     request: &HttpRequest,
     payload: web::Payload,
@@ -168,4 +260,22 @@ async fn apply(
     let applied = applied.and_then(|applied| applied.map_err(|error| Problem::from_update(error, &api.base)));
     changing.ended(api, applied).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// These bytes as each body, up to the list that they name.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_any(bytes: &[u8]) {
+    let base: crate::status_list::BaseUri = "https://example.com/lists".parse().expect("a URL");
+    let list = |uri: &str| base.list_id(uri).map(|list| assert_eq!(base.join(&list), uri));
+    match body::parse::<Update>(bytes) {
+        Ok(update) => {
+            let _ = (list(&update.uri), update.index, update.value.number());
+        }
+        Err(problem) => assert!(problem.to_string().len() < 1000, "an answer grows with its question"),
+    }
+    if let Ok((_, updates)) = body::parse::<BatchUpdate>(bytes).and_then(BatchUpdate::changes) {
+        updates.iter().for_each(|update| {
+            let _ = (list(&update.uri), update.index, update.value.number());
+        });
+    }
 }

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod first_minute;
 mod healthcheck;
+mod openapi;
 mod plan;
 mod retire;
 mod store;
@@ -74,6 +75,8 @@ enum Command {
     Audit(audit::Arguments),
     /// Ask the running service of these settings whether it is alive. Exits with 0 if it is, with 1 if not
     Healthcheck,
+    /// Print the OpenAPI description of the service
+    Openapi,
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
     HashKey(HashKey),
 }
@@ -124,6 +127,7 @@ impl Cli {
             Command::Seal(seal) => seal.run(&settings()?),
             Command::GenerateKey(key) => generate_key(&key),
             Command::Healthcheck => Ok(healthcheck::run(&settings()?.load()?)),
+            Command::Openapi => openapi::run(),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
             Command::Plan(arguments) => arguments.run(),

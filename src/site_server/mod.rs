@@ -10,6 +10,7 @@
 mod cache;
 mod history;
 mod negotiate;
+mod openapi;
 mod page;
 mod problem;
 
@@ -29,6 +30,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use self::cache::{Cache, Content, Document, File, Unserviceable};
 use self::negotiate::Format;
+pub use self::openapi::openapi;
 use self::problem::{Excerpt, Problem};
 use crate::status_list::{Aggregation, ListId};
 
@@ -66,6 +68,11 @@ impl SiteServer {
     /// Holds at most `bytes` of files in memory. Files of more than half of it are read anew for every request.
     pub fn with_cache_bytes_max(self, bytes: u64) -> Self {
         Self { cache: self.cache.resized(bytes), ..self }
+    }
+
+    /// The path below which the lists are.
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// Mounts the page and the site. Everything else must be registered before: with an empty base this takes every path left.
@@ -108,6 +115,36 @@ impl SiteServer {
     }
 }
 
+/// Fetch a Status List Token
+///
+/// Signed lists are public: no key is needed, and scripts of any page may read them. Send the `ETag` of what you have as
+/// `If-None-Match`, and keep an answer no longer than `Cache-Control` and the token's `ttl` say.
+#[utoipa::path(
+    get,
+    path = "/{list}",
+    tag = "lists",
+    params(
+        ("list" = String, Path, format = "uuid", example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list"),
+        ("time" = Option<u64>, Query, description = "The token that was valid at this time, in seconds since 1970; for pools that keep a history"),
+        ("Accept" = Option<String>, Header, example = "application/statuslist+jwt", description = "`application/statuslist+jwt` or `application/statuslist+cwt`"),
+    ),
+    responses(
+        (status = 200, description = "The token, or the list without a signature if only that was asked for", content(
+            (String = "application/statuslist+jwt"),
+            (String = "application/statuslist+cwt"),
+            (String = "application/statuslist+json"),
+            (String = "application/statuslist+cbor"),
+        )),
+        (status = 304, description = "What the client has is current"),
+        (status = 400, description = "`time` is no time", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such list, or no token of it for that time", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 406, description = "The list is not published in a format that is accepted", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 410, description = "The list is retired: all credentials that refer to it have expired", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 501, description = "No history is kept: leave out `time`", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "There is no token that has not expired", body = openapi::Problem, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "After how many seconds to ask again"))),
+    )
+)]
 async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let id = request.match_info().query("list");
     let no_such_list = || Problem::NoSuchList(Excerpt::of(id));
@@ -147,6 +184,20 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
     Ok(answer.to(&request))
 }
 
+/// Fetch the addresses of all lists of a pool
+#[utoipa::path(
+    get,
+    path = "/aggregation/{pool}",
+    tag = "lists",
+    params(("pool" = String, Path, example = "demo", description = "The pool's name")),
+    responses(
+        (status = 200, description = "The Status List Aggregation", body = openapi::Lists),
+        (status = 304, description = "What the client has is current"),
+        (status = 404, description = "There is no such pool", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The file cannot be read", body = openapi::Problem, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "After how many seconds to ask again"))),
+    )
+)]
 async fn aggregation(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let id = request.match_info().query("pool");
     let no_such_pool = || Problem::NoSuchPool(Excerpt::of(id));
@@ -155,6 +206,19 @@ async fn aggregation(site: Data<SiteServer>, request: HttpRequest) -> Result<Htt
     Ok(site.json(&document).to(&request))
 }
 
+/// Fetch the keys that sign
+#[utoipa::path(
+    get,
+    path = "/jwks.json",
+    tag = "lists",
+    responses(
+        (status = 200, description = "A JWK Set (RFC 7517): the keys that sign, and those whose tokens are still valid", body = openapi::Keys),
+        (status = 304, description = "What the client has is current"),
+        (status = 404, description = "Nothing is published yet", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The file cannot be read", body = openapi::Problem, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "After how many seconds to ask again"))),
+    )
+)]
 async fn jwks(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let document = site.cache.read(&File::Jwks).await?.ok_or(Problem::NoSuchPath)?;
     Ok(site.json(&document).to(&request))
@@ -256,6 +320,21 @@ impl<'a> Answer<'a> {
         let since = IfModifiedSince::parse(request).map(|IfModifiedSince(date)| SystemTime::from(date));
         since.is_ok_and(|since| self.document.modified <= since)
     }
+}
+
+/// What [`crate::fuzzing::accept`] asks: the formats these lines of `Accept` want, and whether the lines of `Accept-Encoding` that
+/// follow an empty one want gzip.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn negotiated(bytes: &[u8]) -> (Vec<&'static str>, bool) {
+    let mut parts = bytes.split(|byte| *byte == b'\n').collect::<Vec<_>>();
+    let end = parts.iter().position(|line| line.is_empty()).unwrap_or(parts.len());
+    let coding = parts.split_off(end);
+    let lines =
+        |parts: &[&[u8]]| parts.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    let (accept, coding): (Vec<_>, Vec<_>) = (lines(&parts), lines(&coding));
+    let _ = negotiate::raw_format(accept.iter());
+    let formats = negotiate::formats(accept.iter()).map(Format::media_type).collect();
+    (formats, negotiate::wants_gzip(coding.iter()))
 }
 
 impl From<Unserviceable> for Problem {

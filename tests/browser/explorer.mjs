@@ -1,11 +1,12 @@
-// The scenes that tests/it/explorer.rs sets: each opens the page in Chromium and says what must be seen.
+// The scenes that tests/it/explorer.rs and tests/it/docs.rs set: each opens the page in Chromium and says what must be seen.
 import assert from 'node:assert/strict';
 import { launch } from './browser.mjs';
+import { docs } from './docs.mjs';
 import { million } from './million.mjs';
 import { statuses } from './statuses.mjs';
 import { untrustworthy } from './untrustworthy.mjs';
 
-const play = { statuses, million, untrustworthy }[process.argv[2]];
+const play = { statuses, million, untrustworthy, docs }[process.argv[2]];
 assert(play, `no scene ${process.argv[2]}`);
 const browser = await launch();
 try {

@@ -14,7 +14,7 @@ use crate::support::process::{PROGRAM, free_port};
 use crate::support::relying_party::published;
 
 /// Plays one scene of `tests/browser/explorer.mjs`.
-async fn play(name: &'static str, scene: Value) {
+pub(crate) async fn play(name: &'static str, scene: Value) {
     let run = move || {
         Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/run"))
             .arg(name)

@@ -1,0 +1,13 @@
+//! `statuslist openapi`: the OpenAPI description of the service, as it is kept in `docs/openapi.json`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::docs;
+
+pub(super) fn run() -> Result<ExitCode> {
+    std::io::stdout().write_all(docs::copy().as_bytes()).context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
