@@ -1,13 +1,16 @@
-//! The only file that knows every part: builds them, runs them, stops them in order.
+//! The only part that knows every other: builds them, runs them, stops them in order.
+
+mod running;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result, anyhow, bail};
+use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 
 use crate::allocate::{Allocated, Allocator, Marks};
@@ -18,13 +21,16 @@ use crate::instance::Instance;
 use crate::keys;
 use crate::metrics::Metrics;
 use crate::pool::PoolId;
-use crate::publish::{Bucket, NEXT_SECOND, Parts, PoolPublisher, Site, sweep};
-use crate::sign::{JwkSet, Signer};
+use crate::publish::{Bucket, KeySet, NEXT_SECOND, Parts, PoolKeys, PoolPublisher, Site, sweep};
+use crate::reload::{Reload, Source};
+use crate::sign::KeyRing;
 use crate::signals::Signals;
+use crate::signing_keys::PoolSigners;
 use crate::site_server::SiteServer;
 use crate::stopper::{StopSwitch, Stopper, stopper};
 use crate::store::Store;
 use crate::update::Updater;
+use running::{Running, RunningPool, set_times};
 
 /// How long publishing once waits for all uploads.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
@@ -39,13 +45,16 @@ pub struct App {
     metrics: Arc<Metrics>,
     site: Site,
     pools: Vec<PoolParts>,
+    key_set: Arc<KeySet>,
     listener: TcpListener,
     new_api_keys: BTreeMap<PoolId, String>,
+    /// Where changed settings come from; `None`: they need a restart.
+    source: Option<Source>,
 }
 
 struct PoolParts {
     config: PoolConfig,
-    signer: Signer,
+    keys: Arc<KeyRing>,
     signals: Arc<Signals>,
     allocator: Arc<Allocator>,
     publisher: Arc<PoolPublisher>,
@@ -107,8 +116,9 @@ impl App {
                 new_api_keys.extend(key.map(|key| (id.clone(), key)));
             }
             store.declare_pool(&pool.shape).await.context("the settings do not fit the store")?;
-            let signer =
-                keys::signer(pool, &key_directory, clock.now()).with_context(|| format!("pool {id}"))?;
+            let signers = PoolSigners::read(pool, &key_directory).with_context(|| format!("pool {id}"))?;
+            signers.warn_of_certificates(pool, clock.now());
+            let keys = Arc::new(KeyRing::new(signers.current, signers.next));
             let pool_metrics = metrics.pool(id);
             let parts = Parts {
                 store: store.clone(),
@@ -130,15 +140,38 @@ impl App {
                     marks,
                     Arc::clone(&pool_metrics),
                 )),
-                publisher: Arc::new(PoolPublisher::new(pool.clone(), signer.clone(), pool_metrics, parts)),
+                publisher: Arc::new(PoolPublisher::new(pool.clone(), Arc::clone(&keys), pool_metrics, parts)),
                 config: pool.clone(),
-                signer,
+                keys,
             });
         }
-        let app =
-            Self { config, clock, _instance: instance, store, metrics, site, pools, listener, new_api_keys };
-        app.write_jwks().await?;
-        Ok(app)
+        let of_pool = |pool: &PoolParts| PoolKeys {
+            id: pool.config.shape.id.clone(),
+            ring: Arc::clone(&pool.keys),
+            publisher: Arc::clone(&pool.publisher),
+        };
+        let all_keys = pools.iter().map(of_pool).collect();
+        let key_set = Arc::new(KeySet::new(site.clone(), clock.clone(), Arc::clone(&metrics), all_keys));
+        set_times(&config, &key_set, None);
+        key_set.publish_first().await.context("cannot publish the public keys")?;
+        Ok(Self {
+            config,
+            clock,
+            _instance: instance,
+            store,
+            metrics,
+            site,
+            pools,
+            key_set,
+            listener,
+            new_api_keys,
+            source: None,
+        })
+    }
+
+    /// The service takes changed settings and keys from there while it runs.
+    pub fn reloading(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// API keys that were made at this start; they are told nowhere else.
@@ -217,7 +250,8 @@ impl App {
                 (Arc::clone(&pool.publisher), Arc::clone(&pool.signals), background_stopper.clone());
             background.spawn(async move { publisher.run(&signals, &stopper).await });
             let (allocator, api_keys) = (Arc::clone(&pool.allocator), pool.config.api_keys.clone());
-            let about = about(&pool.config, &pool.signer);
+            let api_keys = ArcSwap::from_pointee(api_keys);
+            let about = ArcSwap::from_pointee(about(&pool.config, &pool.keys));
             pool_apis.insert(
                 id.clone(),
                 PoolApi { id, capacity: pool.config.shape.capacity, api_keys, allocator, updater, about },
@@ -231,7 +265,21 @@ impl App {
             Arc::clone(&self.metrics),
             self.clock.clone(),
         );
-        let server = self.server(web::Data::new(api))?;
+        let api = web::Data::new(api);
+        let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
+        let (key_set, stopper) = (Arc::clone(&self.key_set), background_stopper.clone());
+        background.spawn(async move { key_set.run(&stopper).await });
+        let running = Arc::new(self.running(api.clone(), site.clone()));
+        if let Some(source) = &self.source {
+            let take = Arc::clone(&running);
+            let take = Arc::new(move |config| take.take(config));
+            let reload = Reload::new(source.clone(), &self.config, take, self.metrics.reloads.clone());
+            let stopper = background_stopper.clone();
+            background.spawn(async move { reload.run(&stopper).await });
+        }
+        let stopper = background_stopper.clone();
+        background.spawn(async move { running.watch_certificates(&stopper).await });
+        let server = self.server(api, site)?;
         let server_handle = server.handle();
         let mut serving = JoinSet::new();
         serving.spawn(server);
@@ -266,10 +314,27 @@ impl App {
         }
     }
 
-    fn server(&self, api: web::Data<Api>) -> Result<actix_web::dev::Server> {
+    /// What of it can change from now on.
+    fn running(&self, api: web::Data<Api>, site: Option<Arc<SiteServer>>) -> Running {
+        set_times(&self.config, &self.key_set, site.as_deref());
+        let of_pool = |pool: &PoolParts| RunningPool {
+            allocator: Arc::clone(&pool.allocator),
+            publisher: Arc::clone(&pool.publisher),
+            ring: Arc::clone(&pool.keys),
+        };
+        Running {
+            clock: self.clock.clone(),
+            current: Mutex::new(self.config.clone()),
+            pools: self.pools.iter().map(of_pool).collect(),
+            key_set: Arc::clone(&self.key_set),
+            api,
+            site,
+        }
+    }
+
+    fn server(&self, api: web::Data<Api>, site: Option<Arc<SiteServer>>) -> Result<actix_web::dev::Server> {
         let listener = self.listener.try_clone().context("cannot use the bound address")?;
         let server_config = &self.config.server;
-        let site = server_config.serve_status_lists.then(|| Arc::new(self.site_server()));
         let server = HttpServer::new(move || {
             ActixApp::new()
                 .configure(|config| api::configure(api.clone(), config))
@@ -295,24 +360,6 @@ impl App {
         let now = Arc::new(move || clock.now().secs());
         SiteServer::new(self.site.folder().to_owned(), self.config.public_url.path(), max_age, now)
     }
-
-    /// Publishes the keys of all pools, and those of earlier starts until every token that they signed has expired.
-    async fn write_jwks(&self) -> Result<()> {
-        // Instances that share the folder must not lose each other's keys.
-        let _lock = self.site.lock("jwks").await.context("cannot lock the published keys")?;
-        let lifetimes = self.pools.iter().map(|pool| pool.config.lifetimes.list_lifetime);
-        let now = self.clock.now();
-        let keep_until = now.plus(lifetimes.max().unwrap_or_default()).secs();
-        let published = self.site.read_jwks().context("cannot read the published keys")?;
-        let published: JwkSet =
-            published.and_then(|set| serde_json::from_slice(&set).ok()).unwrap_or_default();
-        let current = self.pools.iter().map(|pool| pool.signer.jwk()).collect();
-        let keys = JwkSet::successor(current, published, now.secs(), keep_until).map_err(|kid| {
-            anyhow!("two pools sign with different keys of the same id `{kid}`; give one of them another `signer.kid`")
-        })?;
-        let document = serde_json::to_vec(&keys).context("public keys are always JSON")?;
-        self.site.write_jwks(&document).context("cannot publish the public keys")
-    }
 }
 
 /// A pool that is in the store but not in the settings would stop being renewed, and every credential of it would fail.
@@ -328,7 +375,8 @@ async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn about(pool: &PoolConfig, signer: &Signer) -> About {
+fn about(pool: &PoolConfig, keys: &Arc<KeyRing>) -> About {
+    let keys = Arc::clone(keys);
     let Formats { jwt, cwt, json, cbor } = pool.formats;
     let formats = [("jwt", jwt), ("cwt", cwt), ("json", json), ("cbor", cbor)];
     About {
@@ -339,7 +387,7 @@ fn about(pool: &PoolConfig, signer: &Signer) -> About {
         list_lifetime_secs: pool.lifetimes.list_lifetime.as_secs(),
         update_interval_secs: pool.update_interval.as_secs(),
         formats: formats.into_iter().filter_map(|(name, on)| on.then_some(name)).collect(),
-        key_id: signer.kid().to_owned(),
+        key_id: Arc::new(move || keys.signer().kid().to_owned()),
         amount_max: match pool.prefetch.on_underflow {
             OnUnderflow::Delay => u32::MAX,
             OnUnderflow::Fail => pool.prefetch.capacity,

@@ -43,5 +43,7 @@ pub mod cli;
 pub mod instance;
 pub mod keys;
 pub mod metrics;
+pub mod reload;
+pub mod signing_keys;
 pub mod stopper;
 pub mod telemetry;

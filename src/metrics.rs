@@ -26,6 +26,32 @@ pub struct Metrics {
     sinks: Sinks,
     oldest_unpublished: Family<Labels, Gauge>,
     update_to_publish: Family<Labels, Histogram, fn() -> Histogram>,
+    certificate_not_after: Family<Labels, Gauge>,
+    /// What became of changed settings and keys.
+    pub reloads: ReloadMetrics,
+}
+
+/// The metrics of reloading.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadMetrics {
+    total: Family<[(&'static str, &'static str); 1], Counter>,
+    stale: Gauge,
+}
+
+impl ReloadMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let reloads = Self::default();
+        registry.register("reloads", "Changed settings or keys, by result", reloads.total.clone());
+        let help = "1 while the files say something else than what is used, because it was refused";
+        registry.register("settings_stale", help, reloads.stale.clone());
+        reloads
+    }
+
+    /// Changed settings or keys were taken, or refused.
+    pub fn note(&self, taken: bool) {
+        self.total.get_or_create_owned(&[("result", if taken { "ok" } else { "refused" })]).inc();
+        self.stale.set(i64::from(!taken));
+    }
 }
 
 /// The metrics of one pool.
@@ -125,6 +151,15 @@ impl Default for Metrics {
         let update_to_publish = Family::new_with_constructor(publish_buckets as fn() -> Histogram);
         let help = "From a list's first unpublished change to its publication";
         registry.register_with_unit("update_to_publish", help, Unit::Seconds, update_to_publish.clone());
+        let certificate_not_after = Family::<Labels, Gauge>::default();
+        let help = "When the certificate of the signing key ends, in seconds since 1970";
+        registry.register_with_unit(
+            "certificate_not_after",
+            help,
+            Unit::Seconds,
+            certificate_not_after.clone(),
+        );
+        let reloads = ReloadMetrics::register(&mut registry);
         Self {
             registry,
             references_issued,
@@ -137,6 +172,8 @@ impl Default for Metrics {
             sinks,
             oldest_unpublished,
             update_to_publish,
+            certificate_not_after,
+            reloads,
         }
     }
 }
@@ -158,6 +195,15 @@ impl Metrics {
             refused: self.publish_refused.clone(),
             sinks: self.sinks.clone(),
         })
+    }
+
+    /// When the certificate of a pool's signing key ends, if it has one.
+    pub fn certificate_not_after(&self, pool: &PoolId, end: Option<u64>) {
+        let labels = Labels::of(pool);
+        match end.and_then(|end| i64::try_from(end).ok()) {
+            Some(end) => _ = self.certificate_not_after.get_or_create_owned(&labels).set(end),
+            None => _ = self.certificate_not_after.remove(&labels),
+        }
     }
 
     /// All of them, in the OpenMetrics text format.

@@ -36,6 +36,6 @@ impl Caller {
     }
 
     fn opens(&self, pool: &PoolApi) -> Choice {
-        pool.api_keys.iter().fold(Choice::from(0), |opens, key| opens | key.matches(&self.0))
+        pool.api_keys.load().iter().fold(Choice::from(0), |opens, key| opens | key.matches(&self.0))
     }
 }

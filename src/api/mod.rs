@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::{ResponseError, Route, web};
+use arc_swap::ArcSwap;
 
 use crate::allocate::Allocator;
 use crate::clock::Clock;
@@ -53,13 +54,13 @@ pub struct PoolApi {
     /// Entries of each list, and bits per entry.
     pub capacity: Capacity,
     /// Who may use it.
-    pub api_keys: Vec<ApiKeyHash>,
+    pub api_keys: ArcSwap<Vec<ApiKeyHash>>,
     /// Gives references.
     pub allocator: Arc<Allocator>,
     /// Takes updates.
     pub updater: Updater,
     /// What `GET /pools/{pool}` tells.
-    pub about: About,
+    pub about: ArcSwap<About>,
 }
 
 /// What issuers agree on with us.
@@ -78,8 +79,8 @@ pub struct About {
     pub update_interval_secs: u64,
     /// Names of the token formats.
     pub formats: Vec<&'static str>,
-    /// The signing key's id.
-    pub key_id: String,
+    /// The id of the key that signs now.
+    pub key_id: Arc<dyn Fn() -> String + Send + Sync>,
     /// The most references that one request can ever get, apart from the limit of the settings.
     pub amount_max: u32,
 }

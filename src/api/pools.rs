@@ -20,7 +20,7 @@ pub(super) async fn pool(
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api)?.pool(&api, &pool)?;
     let usage = ask(&api, pool, api.store.usage(&pool.id)).await?;
-    let about = &pool.about;
+    let about = pool.about.load();
     Ok(HttpResponse::Ok().json(json!({
         "pool": pool.id.as_str(),
         "bits": about.bits,
@@ -29,7 +29,7 @@ pub(super) async fn pool(
         "listLifetime": about.list_lifetime_secs,
         "updateInterval": about.update_interval_secs,
         "formats": about.formats,
-        "keyId": about.key_id,
+        "keyId": (about.key_id)(),
         "lists": usage.lists,
         "references": { "used": usage.leased, "free": usage.free, "ready": pool.allocator.ready() },
     })))
@@ -67,7 +67,7 @@ pub(super) async fn retire(
     let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
     if !query.force
-        && let Some(why) = still_in_use(&record, pool.about.reference_lifetime, api.clock.now())
+        && let Some(why) = still_in_use(&record, pool.about.load().reference_lifetime, api.clock.now())
     {
         return Err(Problem::list_in_use(&list, &why));
     }
