@@ -14,7 +14,7 @@ use statuslist::clock::Clock;
 use statuslist::config::PublishRole;
 use statuslist::metrics::Metrics;
 use statuslist::publish::{Parts, PoolPublisher, Site};
-use statuslist::sign::{Algorithm, KeyHints, Signer, SigningKey, generate};
+use statuslist::sign::{Algorithm, KeyHints, KeyRing, Signer, SigningKey, generate};
 use statuslist::signals::Signals;
 use statuslist::status_list::{ListId, lst};
 use statuslist::store::StatusChange;
@@ -64,7 +64,12 @@ impl Lists {
             buckets: Vec::new(),
         };
         let metrics = Metrics::default().pool(&bench.pool.shape.id);
-        let publisher = PoolPublisher::new(bench.pool.clone(), signer, metrics, parts);
+        let publisher = PoolPublisher::new(
+            bench.pool.clone(),
+            std::sync::Arc::new(KeyRing::new(signer, None)),
+            metrics,
+            parts,
+        );
         let mut lists = bench.open_lists(total);
         // The first pass publishes the others, and no later one has to look at them again.
         lists.truncate(changing);

@@ -1,12 +1,15 @@
-//! The only file that knows every part: builds them, runs them, stops them in order.
+//! The only part that knows every other: builds them, runs them, stops them in order.
+
+mod running;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::web;
 use anyhow::{Context, Result, anyhow, bail};
+use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 
 use crate::access::Access;
@@ -21,13 +24,16 @@ use crate::issuer::ApiKey;
 use crate::keys;
 use crate::metrics::Metrics;
 use crate::pool::PoolId;
-use crate::publish::{Bucket, NEXT_SECOND, Parts, PoolPublisher, Site, sweep};
-use crate::sign::{JwkSet, Signer};
+use crate::publish::{Bucket, KeySet, NEXT_SECOND, Parts, PoolKeys, PoolPublisher, Site, sweep};
+use crate::reload::{Reload, Source};
+use crate::sign::KeyRing;
 use crate::signals::Signals;
+use crate::signing_keys::PoolSigners;
 use crate::site_server::SiteServer;
 use crate::stopper::{StopSwitch, Stopper, stopper};
 use crate::store::Store;
 use crate::update::Updater;
+use running::{Running, RunningPool, access, set_times};
 
 /// How long publishing once waits for all uploads.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
@@ -44,12 +50,15 @@ pub struct App {
     site: Site,
     pools: Vec<PoolParts>,
     listeners: Listeners,
+    key_set: Arc<KeySet>,
     new_api_keys: BTreeMap<PoolId, String>,
+    /// Where changed settings come from; `None`: they need a restart.
+    source: Option<Source>,
 }
 
 struct PoolParts {
     config: PoolConfig,
-    signer: Signer,
+    keys: Arc<KeyRing>,
     signals: Arc<Signals>,
     allocator: Arc<Allocator>,
     publisher: Arc<PoolPublisher>,
@@ -112,8 +121,9 @@ impl App {
                 new_api_keys.extend(key.map(|key| (id.clone(), key)));
             }
             store.declare_pool(&pool.shape).await.context("the settings do not fit the store")?;
-            let signer =
-                keys::signer(pool, &key_directory, clock.now()).with_context(|| format!("pool {id}"))?;
+            let signers = PoolSigners::read(pool, &key_directory).with_context(|| format!("pool {id}"))?;
+            signers.warn_of_certificates(pool, clock.now());
+            let keys = Arc::new(KeyRing::new(signers.current, signers.next));
             let pool_metrics = metrics.pool(id);
             let parts = Parts {
                 store: store.clone(),
@@ -135,12 +145,21 @@ impl App {
                     marks,
                     Arc::clone(&pool_metrics),
                 )),
-                publisher: Arc::new(PoolPublisher::new(pool.clone(), signer.clone(), pool_metrics, parts)),
+                publisher: Arc::new(PoolPublisher::new(pool.clone(), Arc::clone(&keys), pool_metrics, parts)),
                 config: pool.clone(),
-                signer,
+                keys,
             });
         }
-        let app = Self {
+        let of_pool = |pool: &PoolParts| PoolKeys {
+            id: pool.config.shape.id.clone(),
+            ring: Arc::clone(&pool.keys),
+            publisher: Arc::clone(&pool.publisher),
+        };
+        let all_keys = pools.iter().map(of_pool).collect();
+        let key_set = Arc::new(KeySet::new(site.clone(), clock.clone(), Arc::clone(&metrics), all_keys));
+        set_times(&config, &key_set, None);
+        key_set.publish_first().await.context("cannot publish the public keys")?;
+        Ok(Self {
             config,
             clock,
             _instance: instance,
@@ -149,11 +168,16 @@ impl App {
             audit,
             site,
             pools,
+            key_set,
             listeners,
             new_api_keys,
-        };
-        app.write_jwks().await?;
-        Ok(app)
+            source: None,
+        })
+    }
+
+    /// The service takes changed settings and keys from there while it runs.
+    pub fn reloading(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// API keys that were made at this start; they are told nowhere else.
@@ -232,7 +256,7 @@ impl App {
                 (Arc::clone(&pool.publisher), Arc::clone(&pool.signals), background_stopper.clone());
             background.spawn(async move { publisher.run(&signals, &stopper).await });
             let allocator = Arc::clone(&pool.allocator);
-            let about = about(&pool.config, &pool.signer);
+            let about = ArcSwap::from_pointee(about(&pool.config, &pool.keys));
             let capacity = pool.config.shape.capacity;
             let handed_out = pool.config.reject_unallocated.then(HandedOut::default);
             pool_apis.insert(id.clone(), PoolApi { id, capacity, allocator, handed_out, updater, about });
@@ -249,11 +273,22 @@ impl App {
         );
         let api = web::Data::new(api);
         let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
+        let (key_set, stopper) = (Arc::clone(&self.key_set), background_stopper.clone());
+        background.spawn(async move { key_set.run(&stopper).await });
+        let running = Arc::new(self.running(api.clone(), site.clone()));
+        if let Some(source) = &self.source {
+            let take = Arc::clone(&running);
+            let take = Arc::new(move |config| take.take(config));
+            let reload = Reload::new(source.clone(), &self.config, take, self.metrics.reloads.clone());
+            let stopper = background_stopper.clone();
+            background.spawn(async move { reload.run(&stopper).await });
+        }
+        let stopper = background_stopper.clone();
+        background.spawn(async move { running.watch_certificates(&stopper).await });
         let (servers, server_handles) =
             http::servers(&self.listeners, &self.config.server, &api, site.as_ref())?;
         let access = Arc::clone(&api.access());
         tokio::spawn(async move { access.prepare().await });
-        // The servers hold the API from now on, and with it the updaters.
         drop(api);
         let mut serving: JoinSet<_> = servers.into_iter().collect();
         tracing::info!(listen = %self.config.server.listen, public_url = %self.config.public_url, "ready");
@@ -291,15 +326,26 @@ impl App {
 
     /// Who may do what, as the settings say it.
     fn access(&self) -> Result<Access> {
-        let keys_of = |pool: &PoolParts| {
-            let id = pool.config.shape.id.clone();
-            pool.config.api_keys.clone().into_iter().map(move |key| (id.clone(), key))
+        let keys = self.pools.iter().map(|pool| (&pool.config, pool.config.api_keys.clone()));
+        access(&self.config, keys, &self.clock, None)
+    }
+
+    /// What of it can change from now on.
+    fn running(&self, api: web::Data<Api>, site: Option<Arc<SiteServer>>) -> Running {
+        set_times(&self.config, &self.key_set, site.as_deref());
+        let of_pool = |pool: &PoolParts| RunningPool {
+            allocator: Arc::clone(&pool.allocator),
+            publisher: Arc::clone(&pool.publisher),
+            ring: Arc::clone(&pool.keys),
         };
-        let keys = self.pools.iter().flat_map(keys_of).collect();
-        // Half of what a request may take, so that it can still be answered.
-        let patience = self.config.limits.request_timeout / 2;
-        Access::new(keys, self.config.access.clone(), patience, self.clock.clone(), None)
-            .context("cannot use the settings of access")
+        Running {
+            clock: self.clock.clone(),
+            current: Mutex::new(self.config.clone()),
+            pools: self.pools.iter().map(of_pool).collect(),
+            key_set: Arc::clone(&self.key_set),
+            api,
+            site,
+        }
     }
 
     fn site_server(&self) -> SiteServer {
@@ -309,24 +355,6 @@ impl App {
         let clock = self.clock.clone();
         let now = Arc::new(move || clock.now().secs());
         SiteServer::new(self.site.folder().to_owned(), self.config.public_url.path(), max_age, now)
-    }
-
-    /// Publishes the keys of all pools, and those of earlier starts until every token that they signed has expired.
-    async fn write_jwks(&self) -> Result<()> {
-        // Instances that share the folder must not lose each other's keys.
-        let _lock = self.site.lock("jwks").await.context("cannot lock the published keys")?;
-        let lifetimes = self.pools.iter().map(|pool| pool.config.lifetimes.list_lifetime);
-        let now = self.clock.now();
-        let keep_until = now.plus(lifetimes.max().unwrap_or_default()).secs();
-        let published = self.site.read_jwks().context("cannot read the published keys")?;
-        let published: JwkSet =
-            published.and_then(|set| serde_json::from_slice(&set).ok()).unwrap_or_default();
-        let current = self.pools.iter().map(|pool| pool.signer.jwk()).collect();
-        let keys = JwkSet::successor(current, published, now.secs(), keep_until).map_err(|kid| {
-            anyhow!("two pools sign with different keys of the same id `{kid}`; give one of them another `signer.kid`")
-        })?;
-        let document = serde_json::to_vec(&keys).context("public keys are always JSON")?;
-        self.site.write_jwks(&document).context("cannot publish the public keys")
     }
 }
 
@@ -343,7 +371,8 @@ async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn about(pool: &PoolConfig, signer: &Signer) -> About {
+fn about(pool: &PoolConfig, keys: &Arc<KeyRing>) -> About {
+    let keys = Arc::clone(keys);
     let Formats { jwt, cwt, json, cbor } = pool.formats;
     let formats = [("jwt", jwt), ("cwt", cwt), ("json", json), ("cbor", cbor)];
     About {
@@ -354,7 +383,7 @@ fn about(pool: &PoolConfig, signer: &Signer) -> About {
         list_lifetime_secs: pool.lifetimes.list_lifetime.as_secs(),
         update_interval_secs: pool.update_interval.as_secs(),
         formats: formats.into_iter().filter_map(|(name, on)| on.then_some(name)).collect(),
-        key_id: signer.kid().to_owned(),
+        key_id: Arc::new(move || keys.signer().kid().to_owned()),
         amount_max: match pool.prefetch.on_underflow {
             OnUnderflow::Delay => u32::MAX,
             OnUnderflow::Fail => pool.prefetch.capacity,

@@ -48,6 +48,8 @@ pub mod instance;
 pub mod keys;
 pub mod metrics;
 pub mod plan;
+pub mod reload;
+pub mod signing_keys;
 pub mod stopper;
 pub mod telemetry;
 

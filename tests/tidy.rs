@@ -50,7 +50,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("site_server", &["pool", "sign", "status_list"]),
     ("check", &["sign", "status_list"]),
     ("plan", &["sign", "status_list"]),
-    ("keys", &["clock", "config", "issuer", "sign"]),
+    ("keys", &["config", "issuer", "sign"]),
+    // Does not know what takes the settings.
+    ("reload", &["config", "metrics", "stopper"]),
+    ("signing_keys", &["clock", "config", "keys", "sign"]),
 ];
 /// The outermost parts, which may name everything.
 const OUTERMOST: &[&str] = &["app", "cli", "docs", "fuzzing", "http", "lib", "main"];

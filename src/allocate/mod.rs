@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -43,7 +44,7 @@ const PUBLISHED_POLL: Duration = Duration::from_secs(1);
 pub struct Allocator {
     pool: PoolId,
     list_entries: u32,
-    settings: Settings,
+    settings: ArcSwap<Settings>,
     /// Whose lists these references are of.
     owner: InstanceId,
     /// `None`: a store that lost data is not noticed. The negative control of the tests.
@@ -105,6 +106,19 @@ enum Refilled {
 #[error("no references are ready")]
 pub struct Underflow;
 
+impl Settings {
+    fn of(pool: &PoolConfig) -> Self {
+        Self {
+            capacity: pool.prefetch.capacity as usize,
+            threshold: pool.prefetch.threshold as usize,
+            on_underflow: pool.prefetch.on_underflow,
+            open_lists: pool.open_lists,
+            spare_lists: pool.precreation.lists,
+            check_delay: pool.precreation.check_delay,
+        }
+    }
+}
+
 impl Allocator {
     /// An empty allocator of this instance; [`run`](Self::run) fills it.
     pub fn new(
@@ -116,14 +130,7 @@ impl Allocator {
         Self {
             pool: pool.shape.id.clone(),
             list_entries: pool.shape.capacity.entries(),
-            settings: Settings {
-                capacity: pool.prefetch.capacity as usize,
-                threshold: pool.prefetch.threshold as usize,
-                on_underflow: pool.prefetch.on_underflow,
-                open_lists: pool.open_lists,
-                spare_lists: pool.precreation.lists,
-                check_delay: pool.precreation.check_delay,
-            },
+            settings: ArcSwap::from_pointee(Settings::of(pool)),
             owner,
             marks: marks.map(|marks| Arc::new(Mutex::new(marks))),
             buffer: Mutex::default(),
@@ -131,6 +138,16 @@ impl Allocator {
             wanted: Notify::new(),
             metrics,
         }
+    }
+
+    /// Goes on with another buffer and another number of lists; how often that is checked stays.
+    pub fn set(&self, pool: &PoolConfig) {
+        self.settings.store(Arc::new(Settings::of(pool)));
+        self.wanted.notify_one();
+    }
+
+    fn settings(&self) -> Settings {
+        **self.settings.load()
     }
 
     /// `amount` references. Waits for them if the pool is set to; dropping the future loses nothing.
@@ -144,7 +161,7 @@ impl Allocator {
             let left = {
                 let mut buffer = self.buffer();
                 let available = buffer.len();
-                if self.settings.on_underflow == OnUnderflow::Delay || available >= amount {
+                if self.settings().on_underflow == OnUnderflow::Delay || available >= amount {
                     let missing = amount - taken.references.len();
                     taken.references.append(&mut buffer.take(missing));
                 }
@@ -152,7 +169,7 @@ impl Allocator {
             };
             self.metrics.references_ready.set(left as i64);
             let complete = taken.references.len() == amount;
-            if left < self.settings.threshold || !complete {
+            if left < self.settings().threshold || !complete {
                 self.wanted.notify_one();
             }
             if complete {
@@ -160,7 +177,7 @@ impl Allocator {
                 return Ok(std::mem::take(&mut taken.references));
             }
             self.metrics.buffer_underflows.inc();
-            if self.settings.on_underflow == OnUnderflow::Fail {
+            if self.settings().on_underflow == OnUnderflow::Fail {
                 return Err(Underflow);
             }
             refilled.await;
@@ -186,8 +203,8 @@ impl Allocator {
     /// Keeps the buffer full and lists ready until asked to stop; then gives back what nobody has.
     pub async fn run(&self, store: &Store, signals: &Signals, clock: &Clock, stopper: &Stopper) {
         let mut published = signals.watch_published();
-        let mut check =
-            tokio::time::interval_at(Instant::now() + self.settings.check_delay, self.settings.check_delay);
+        let check_delay = self.settings().check_delay;
+        let mut check = tokio::time::interval_at(Instant::now() + check_delay, check_delay);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut patience = Patience::Wait;
         let mut compared = Compared::No;
@@ -245,17 +262,17 @@ impl Allocator {
             if patience == Patience::Over {
                 self.look_after_buffered(store, &open).await?;
             }
-            let wanted_lists = self.settings.open_lists + self.settings.spare_lists;
+            let wanted_lists = self.settings().open_lists + self.settings().spare_lists;
             for _ in open.len()..wanted_lists {
                 let list = store.open_list(&self.pool, &self.owner, clock.now()).await?;
                 tracing::info!(pool = %self.pool, list.id = %list, "opened a list");
                 signals.list_wanted.notify_one();
             }
-            let mixed = self.settings.open_lists.min(open.len());
+            let mixed = self.settings().open_lists.min(open.len());
             let unpublished = open.len() < wanted_lists || open.iter().any(|list| !list.published);
-            let missing = self.settings.capacity.saturating_sub(self.ready());
+            let missing = self.settings().capacity.saturating_sub(self.ready());
             let published: Vec<_> =
-                open.into_iter().filter(|list| list.published).take(self.settings.open_lists).collect();
+                open.into_iter().filter(|list| list.published).take(self.settings().open_lists).collect();
             let too_few = published.len() < mixed && patience == Patience::Wait;
             if missing == 0
                 || published.is_empty()

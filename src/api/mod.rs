@@ -73,7 +73,7 @@ pub struct PoolApi {
     /// Takes updates.
     pub updater: Updater,
     /// What `GET /pools/{pool}` tells.
-    pub about: About,
+    pub about: ArcSwap<About>,
 }
 
 /// What issuers agree on with us.
@@ -92,8 +92,8 @@ pub struct About {
     pub update_interval_secs: u64,
     /// Names of the token formats.
     pub formats: Vec<&'static str>,
-    /// The signing key's id.
-    pub key_id: String,
+    /// The id of the key that signs now.
+    pub key_id: Arc<dyn Fn() -> String + Send + Sync>,
     /// The most references that one request can ever get, apart from the limit of the settings.
     pub amount_max: u32,
 }

@@ -117,7 +117,7 @@ pub(super) async fn pool(
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let usage = ask(&api, pool, api.store.usage(&pool.id)).await?;
-    let about = &pool.about;
+    let about = pool.about.load();
     Ok(HttpResponse::Ok().json(PoolAnswer {
         pool: pool.id.as_str(),
         bits: about.bits,
@@ -126,7 +126,7 @@ pub(super) async fn pool(
         list_lifetime: about.list_lifetime_secs,
         update_interval: about.update_interval_secs,
         formats: &about.formats,
-        key_id: &about.key_id,
+        key_id: &(about.key_id)(),
         lists: usage.lists,
         references: Usage { used: usage.leased, free: usage.free, ready: pool.allocator.ready() },
     }))
@@ -203,7 +203,7 @@ pub(super) async fn retire(
     let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
     if !query.force
-        && let Some(why) = still_in_use(&record, pool.about.reference_lifetime, api.clock.now())
+        && let Some(why) = still_in_use(&record, pool.about.load().reference_lifetime, api.clock.now())
     {
         return Err(Problem::list_in_use(&list, &why));
     }

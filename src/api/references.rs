@@ -162,7 +162,7 @@ async fn allocate(
     claims: bool,
 ) -> Result<Vec<Given>, Problem> {
     // Where a pool does not wait, more than the buffer holds would be refused for ever.
-    let max = pool.about.amount_max.min(api.limits.amount_max);
+    let max = pool.about.load().amount_max.min(api.limits.amount_max);
     if !(1..=max).contains(&amount) {
         return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
     }

@@ -13,6 +13,7 @@ mod store;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::issuer::{ApiKeyHash, generate_api_key};
 use crate::keys;
+use crate::reload::Source;
 use crate::sign::Algorithm;
 use crate::telemetry;
 
@@ -158,6 +160,13 @@ impl Settings {
         Ok(Self { file, text })
     }
 
+    /// Where a running service reads them anew.
+    fn source(&self) -> Source {
+        let (file, named) = (self.file.clone(), self.file.clone());
+        let load = move || Self::read(named.as_deref())?.load();
+        Source { file, load: Arc::new(load) }
+    }
+
     fn load(&self) -> Result<Config> {
         Config::load(self.text.as_deref(), environment()).with_context(|| match &self.file {
             Some(file) => format!("cannot use the settings in {}", file.display()),
@@ -178,6 +187,7 @@ fn serve(settings: &Settings) -> Result<ExitCode> {
     actix_web::rt::System::new().block_on(async {
         let first_minute = built_in.then(|| first_minute::FirstMinute::new(&config)).flatten();
         let app = App::build(config, Clock::System).await.context("cannot start")?;
+        let app = app.reloading(settings.source());
         let welcome = first_minute.map(|first_minute| first_minute.of(&app));
         for (pool, key) in app.new_api_keys() {
             tracing::info!(%pool, "made an API key for this pool; it is printed once, only its hash is kept");

@@ -1,9 +1,12 @@
 //! Settings in layers: the built-in defaults, the operator's file, the environment. Merged as trees, then read once, so
 //! that a missing key takes its default and an unknown one is named.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value};
 
 use super::ConfigError;
+use super::changes::Written;
 use super::raw::RawConfig;
 
 const DEFAULTS: &str = include_str!("../../config/default.yaml");
@@ -13,12 +16,13 @@ const POOLS: &str = "status-list-pools";
 pub(super) const TEMPLATE_POOL: &str = "demo";
 
 /// Settings that are texts whatever they look like.
-const TEXTS: [&str; 5] = ["api-key", "audience", "password", "kid", "issuer"];
+const TEXTS: [&str; 7] = ["api-key", "audience", "password", "pin", "eku", "kid", "issuer"];
 
 /// The merged settings, and what the operator should know about them.
 pub(super) struct Layers {
     pub(super) raw: RawConfig,
     pub(super) warnings: Vec<String>,
+    pub(super) written: Written,
 }
 
 pub(super) fn merge(
@@ -41,8 +45,9 @@ pub(super) fn merge(
         }
     }
     tree[POOLS] = with_defaults(tree[POOLS].take(), &template)?;
-    read_secret_files(&mut tree, "")?;
-    Ok(Layers { raw: read(tree)?, warnings })
+    let mut files = Vec::new();
+    read_secret_files(&mut tree, "", &mut files)?;
+    Ok(Layers { raw: read(tree.clone())?, warnings, written: Written { tree, files } })
 }
 
 fn parse(origin: &'static str, yaml: &str) -> Result<Value, ConfigError> {
@@ -126,15 +131,16 @@ fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), Conf
 }
 
 /// `api-key-file: /run/secrets/key` stands for `api-key` with the content of that file.
-fn read_secret_files(node: &mut Value, path: &str) -> Result<(), ConfigError> {
+fn read_secret_files(node: &mut Value, path: &str, files: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
     if let Value::Array(entries) = node {
         let parent = path.trim_end_matches('.');
         let mut entries = entries.iter_mut().enumerate();
-        return entries.try_for_each(|(n, entry)| read_secret_files(entry, &format!("{parent}[{n}].")));
+        return entries
+            .try_for_each(|(n, entry)| read_secret_files(entry, &format!("{parent}[{n}]."), files));
     }
     let Value::Object(map) = node else { return Ok(()) };
     for (key, value) in map.iter_mut() {
-        read_secret_files(value, &format!("{path}{key}."))?;
+        read_secret_files(value, &format!("{path}{key}."), files)?;
     }
     let from_files: Vec<_> = map.keys().filter(|key| key.ends_with("-file")).cloned().collect();
     for key in from_files {
@@ -145,6 +151,7 @@ fn read_secret_files(node: &mut Value, path: &str) -> Result<(), ConfigError> {
         let content = std::fs::read_to_string(&file).map_err(|error| {
             ConfigError::at(format!("{path}{key}"), format!("cannot read {file}: {error}"))
         })?;
+        files.push(file.into());
         map.insert(key.trim_end_matches("-file").to_owned(), Value::String(content.trim().to_owned()));
     }
     Ok(())

@@ -6,6 +6,7 @@
 mod access;
 mod api_keys;
 mod audit;
+mod changes;
 mod duration;
 mod layers;
 mod limits;
@@ -15,6 +16,7 @@ mod publish;
 mod rate;
 mod raw;
 mod server;
+mod signer;
 mod store;
 mod telemetry;
 
@@ -23,10 +25,11 @@ pub use audit::AuditConfig;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use network::Network;
-pub use pools::{Formats, Lifetimes, OnUnderflow, PemFiles, PoolConfig, Precreation, Prefetch, SignerConfig};
+pub use pools::{Formats, Lifetimes, OnUnderflow, PoolConfig, Precreation, Prefetch};
 pub use publish::{PublishConfig, PublishRole, S3Config, S3Credentials};
 pub use rate::Rate;
 pub use server::ServerConfig;
+pub use signer::{KeySource, NextSigner, PemFiles, Pkcs11Key, Pkcs12File, SignerConfig};
 pub use store::{Persistence, RedisAddress, RedisConfig, RedisTarget, StoreConfig, Synchronous};
 pub use telemetry::{LogFormat, Telemetry};
 
@@ -65,6 +68,7 @@ pub struct Config {
     pub retired_pools: BTreeSet<PoolId>,
     /// What is allowed but probably not meant; logged at start.
     pub warnings: Vec<String>,
+    written: changes::Written,
 }
 
 /// What an instance remembers outside the store.
@@ -109,7 +113,7 @@ impl Config {
         file: Option<&str>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let layers::Layers { raw, mut warnings } = layers::merge(file, environment)?;
+        let layers::Layers { raw, mut warnings, written } = layers::merge(file, environment)?;
         let public_url: BaseUri =
             raw.public_url.parse().map_err(|why| ConfigError::at("public-url", format!("{why}")))?;
         if raw.cache_duration.is_some() {
@@ -134,8 +138,17 @@ impl Config {
             storage_directory: raw.storage_directory,
             key_directory: raw.key_directory,
             role: raw.publish.role.into(),
+            keys_max_age: raw.publish.keys_max_age.0,
             sinks: S3Config::check_all(raw.publish.sinks, &mut warnings)?,
         };
+        let beats = pools.values().map(|pool| pool.update_interval);
+        if let Some(beat) = beats.max().filter(|beat| *beat > publish.keys_max_age) {
+            warnings.push(format!(
+                "publish.keys-max-age ({}) is below an update-interval ({}), for which caches may keep the keys: raise the first",
+                show_duration(publish.keys_max_age),
+                show_duration(beat)
+            ));
+        }
         let store = StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis, &mut warnings)?;
         let instance = InstanceConfig { directory: raw.instance_directory, marks: raw.high_water_marks };
         if !instance.marks {
@@ -163,6 +176,7 @@ impl Config {
             pools,
             retired_pools,
             warnings,
+            written,
         })
     }
 }
@@ -244,8 +258,7 @@ mod tests {
         check("formats: []", &["formats", "jwt"]);
         check("open-lists: 0", &["open-lists", "at least 1"]);
         check("api-keys: [b]", &["api-key", "not both"]);
-        check("signer: { pkcs12: { keystore: a, password: b } }", &["signer", "openssl pkcs12"]);
-        check("signer: { keystore: a, password: b }", &["signer", "openssl pkcs12"]);
+        check("signer: { pkcs12: { keystore: a } }", &["signer.pkcs12", "password"]);
     }
 
     #[test]
@@ -299,6 +312,10 @@ mod tests {
             (
                 "status-list-pools: { a: { api-key: x, signer: { pem: { key: public/key.pem } } } }",
                 "status-list-pools.a.signer.pem.key",
+            ),
+            (
+                "status-list-pools: { a: { api-key: x, signer: { keystore: public/key.p12, password: x } } }",
+                "status-list-pools.a.signer.pkcs12.keystore",
             ),
         ] {
             let error = load(file).unwrap_err().to_string();

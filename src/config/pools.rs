@@ -1,9 +1,9 @@
 //! One status list pool: its shape, its times, and how its references and tokens are made.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::raw::{RawFormat, RawOnUnderflow, RawPool, RawSigner};
+use super::raw::{RawFormat, RawOnUnderflow, RawPool};
+use super::signer::SignerConfig;
 use super::{ConfigError, api_keys, show_duration};
 use crate::issuer::ApiKey;
 use crate::pool::PoolShape;
@@ -102,30 +102,6 @@ pub struct Lifetimes {
     pub ttl: Duration,
     /// The age at which an unchanged list is signed again.
     pub resign_after: Duration,
-}
-
-/// The signing key and what tokens say of it.
-#[derive(Clone, Debug)]
-pub struct SignerConfig {
-    /// Key files; without them a development key is generated.
-    pub pem: Option<PemFiles>,
-    /// The key's id; without one its thumbprint.
-    pub kid: Option<String>,
-    /// Header switch `kid`.
-    pub kid_in_header: bool,
-    /// Header switch `x5c`; `None` is: if there is a chain.
-    pub x5c_in_header: Option<bool>,
-    /// Header switch `jwk`.
-    pub jwk_in_header: bool,
-}
-
-/// A signing key in files.
-#[derive(Clone, Debug)]
-pub struct PemFiles {
-    /// PKCS#8.
-    pub key: PathBuf,
-    /// Certificates, leaf first.
-    pub chain: Option<PathBuf>,
 }
 
 impl PoolConfig {
@@ -306,22 +282,5 @@ impl Lifetimes {
         };
         let whole = |duration: Duration| Duration::from_secs(duration.as_secs());
         Ok(Self { list_lifetime: whole(lifetime), ttl: whole(ttl), resign_after: whole(resign_after) })
-    }
-}
-
-impl SignerConfig {
-    fn check(raw: RawSigner) -> Result<Self, String> {
-        if raw.pkcs12.is_some() || raw.keystore.is_some() || raw.password.is_some() {
-            let advice = "PKCS#12 key stores cannot be read yet; take key and chain out with `openssl pkcs12 -in STORE -nodes`, \
-                          and set `pem: { key: …, chain: … }`";
-            return Err(advice.to_owned());
-        }
-        Ok(Self {
-            pem: raw.pem.map(|pem| PemFiles { key: pem.key, chain: pem.chain }),
-            kid: raw.kid,
-            kid_in_header: raw.header.kid,
-            x5c_in_header: raw.header.x5c,
-            jwk_in_header: raw.header.jwk,
-        })
     }
 }

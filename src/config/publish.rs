@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -18,6 +19,8 @@ pub struct PublishConfig {
     pub key_directory: PathBuf,
     /// This instance's part in the publishing.
     pub role: PublishRole,
+    /// The longest that anybody keeps the published keys: how long a new one is published before it signs.
+    pub keys_max_age: Duration,
     /// Where the published files go besides.
     pub sinks: Vec<S3Config>,
 }
@@ -87,12 +90,9 @@ impl PublishConfig {
             secrets.push(("sqlite.path".to_owned(), path));
         }
         for (id, pool) in pools {
-            secrets.extend(
-                pool.signer
-                    .pem
-                    .iter()
-                    .map(|pem| (format!("status-list-pools.{id}.signer.pem.key"), &pem.key)),
-            );
+            let files = pool.signer.files().into_iter().filter(|(_, _, secret)| *secret);
+            let named = |name: String| format!("status-list-pools.{id}.signer.{name}");
+            secrets.extend(files.map(|(name, path, _)| (named(name), path)));
         }
         let public = plain(&self.storage_directory);
         match secrets.into_iter().find(|(_, path)| plain(path).starts_with(&public)) {

@@ -42,6 +42,7 @@ pub(super) struct RawConfig {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawPublish {
     pub(super) role: RawPublishRole,
+    pub(super) keys_max_age: Setting,
     pub(super) sinks: Vec<RawSink>,
 }
 
@@ -295,15 +296,52 @@ pub(super) enum RawOnUnderflow {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawSigner {
     pub(super) pem: Option<RawPem>,
+    pub(super) pkcs12: Option<RawPkcs12>,
+    pub(super) pkcs11: Option<RawPkcs11>,
+    pub(super) next: Option<RawNextSigner>,
     pub(super) kid: Option<String>,
     pub(super) header: RawHeader,
-    /// PKCS#12, as the original has it; understood so that it can be refused with advice.
+    pub(super) eku: Option<String>,
+    pub(super) eku_required: bool,
+    /// The older form of `pkcs12`, as the original has it.
     #[serde(default)]
-    pub(super) pkcs12: Option<serde::de::IgnoredAny>,
+    pub(super) keystore: Option<PathBuf>,
     #[serde(default)]
-    pub(super) keystore: Option<serde::de::IgnoredAny>,
+    pub(super) password: Option<String>,
+}
+
+/// Without defaults to be laid over, because most pools have none.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawNextSigner {
     #[serde(default)]
-    pub(super) password: Option<serde::de::IgnoredAny>,
+    pub(super) pem: Option<RawPem>,
+    #[serde(default)]
+    pub(super) pkcs12: Option<RawPkcs12>,
+    #[serde(default)]
+    pub(super) pkcs11: Option<RawPkcs11>,
+    #[serde(default)]
+    pub(super) kid: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawPkcs12 {
+    pub(super) keystore: PathBuf,
+    pub(super) password: String,
+    #[serde(default)]
+    pub(super) alias: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawPkcs11 {
+    pub(super) module: PathBuf,
+    pub(super) token: String,
+    pub(super) key: String,
+    pub(super) pin: String,
+    #[serde(default)]
+    pub(super) chain: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]

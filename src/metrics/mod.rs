@@ -38,7 +38,10 @@ pub struct Metrics {
     signing: Family<Labels, Histogram, fn() -> Histogram>,
     references_ready: Family<Labels, Gauge>,
     tokens_valid_until: Family<Labels, Gauge>,
+    certificate_not_after: Family<Labels, Gauge>,
     http: HttpMetrics,
+    /// What became of changed settings and keys.
+    pub reloads: ReloadMetrics,
 }
 
 /// The metrics of the audit trail.
@@ -48,6 +51,29 @@ pub struct AuditMetrics {
     pub lines: Counter,
     /// Writes of one or more lines that failed.
     pub failed: Counter,
+}
+
+/// The metrics of reloading.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadMetrics {
+    total: Family<[(&'static str, &'static str); 1], Counter>,
+    stale: Gauge,
+}
+
+impl ReloadMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let reloads = Self::default();
+        registry.register("reloads", "Changed settings or keys, by result", reloads.total.clone());
+        let help = "1 while the files say something else than what is used, because it was refused";
+        registry.register("settings_stale", help, reloads.stale.clone());
+        reloads
+    }
+
+    /// Changed settings or keys were taken, or refused.
+    pub fn note(&self, taken: bool) {
+        self.total.get_or_create_owned(&[("result", if taken { "ok" } else { "refused" })]).inc();
+        self.stale.set(i64::from(!taken));
+    }
 }
 
 /// The metrics of one pool.
@@ -199,6 +225,15 @@ impl Default for Metrics {
         let name = "tokens_valid_until_timestamp";
         registry.register_with_unit(name, help, Unit::Seconds, tokens_valid_until.clone());
         let http = HttpMetrics::register(&mut registry);
+        let certificate_not_after = Family::<Labels, Gauge>::default();
+        let help = "When the certificate of the signing key ends, in seconds since 1970";
+        registry.register_with_unit(
+            "certificate_not_after",
+            help,
+            Unit::Seconds,
+            certificate_not_after.clone(),
+        );
+        let reloads = ReloadMetrics::register(&mut registry);
         Self {
             registry,
             audit,
@@ -218,6 +253,8 @@ impl Default for Metrics {
             references_ready,
             tokens_valid_until,
             http,
+            certificate_not_after,
+            reloads,
         }
     }
 }
@@ -244,6 +281,15 @@ impl Metrics {
             refused: self.publish_refused.clone(),
             sinks: self.sinks.clone(),
         })
+    }
+
+    /// When the certificate of a pool's signing key ends, if it has one.
+    pub fn certificate_not_after(&self, pool: &PoolId, end: Option<u64>) {
+        let labels = Labels::of(pool);
+        match end.and_then(|end| i64::try_from(end).ok()) {
+            Some(end) => _ = self.certificate_not_after.get_or_create_owned(&labels).set(end),
+            None => _ = self.certificate_not_after.remove(&labels),
+        }
     }
 
     /// The handles of one route.

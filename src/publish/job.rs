@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::config::PoolConfig;
 use crate::metrics::PoolMetrics;
 use crate::pool::PoolId;
-use crate::sign::Signer;
+use crate::sign::KeyRing;
 use crate::status_list::raw::RawList;
 use crate::status_list::{Claims, ListId, Status, cwt, jwt, lst};
 use crate::store::{Changes, Pending, Publication, Snapshot, StatusChange, Store, StoreError};
@@ -21,7 +21,7 @@ pub(super) struct Job {
     pub(super) store: Store,
     pub(super) site: Site,
     pub(super) uri: String,
-    pub(super) signer: Signer,
+    pub(super) keys: Arc<KeyRing>,
     pub(super) metrics: Arc<PoolMetrics>,
     pub(super) pool: PoolConfig,
     pub(super) template: Template,
@@ -142,8 +142,10 @@ impl Job {
             _ => lst::compress(snapshot.array.as_bytes()).into(),
         };
         let claims = self.template.claims(self.uri.clone(), lst, iat);
-        let jwt = self.pool.formats.jwt.then(|| self.timed(|| self.signer.sign_jwt(&claims))).transpose()?;
-        let cwt = self.pool.formats.cwt.then(|| self.timed(|| self.signer.sign_cwt(&claims))).transpose()?;
+        // One key for all files of a publication, even if another takes over meanwhile.
+        let signer = self.keys.signer();
+        let jwt = self.pool.formats.jwt.then(|| self.timed(|| signer.sign_jwt(&claims))).transpose()?;
+        let cwt = self.pool.formats.cwt.then(|| self.timed(|| signer.sign_cwt(&claims))).transpose()?;
         let raw = RawList {
             bits: claims.bits,
             lst: Arc::clone(&claims.lst),
@@ -157,7 +159,7 @@ impl Job {
             &gate::Expected {
                 uri: &self.uri,
                 capacity: self.pool.shape.capacity,
-                key: self.signer.public_key(),
+                key: signer.public_key(),
                 now: self.now.secs(),
                 previous_iat,
                 previous: previous.as_ref(),
@@ -183,18 +185,18 @@ impl Job {
         signed
     }
 
-    /// The claims of the published token, if there is one that this list's key signed. Whoever can write into the folder must
+    /// The claims of the published token, if there is one that a key of this pool signed. Whoever can write into the folder must
     /// not be able to have anything signed, and a damaged file must not stand in the way of its replacement.
     fn previous(&self) -> Result<Option<Claims>, SiteError> {
         let files = self.site.read(&self.pending.list, self.pool.formats)?;
-        let key = self.signer.public_key();
+        let keys = &self.keys;
         let jwt = files.jwt.and_then(|token| {
             let token = jwt::decode(std::str::from_utf8(&token).ok()?).ok()?;
-            key.verify(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
+            keys.verifies(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
         });
         let cwt = files.cwt.and_then(|token| {
             let token = cwt::decode(&token).ok()?;
-            key.verify(&token.signing_input, &token.signature).then_some(token.claims)
+            keys.verifies(&token.signing_input, &token.signature).then_some(token.claims)
         });
         let ours = jwt.into_iter().chain(cwt).filter(|claims| claims.sub == self.uri);
         Ok(ours.max_by_key(|claims| claims.iat))

@@ -1,6 +1,7 @@
 //! Which instance publishes a pool: the one that holds its lease in the store. A lease expires, so an instance that died
 //! stops nobody; its number, the fence, grows with each new holder, so one that only slept is found out.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub(super) struct PublisherLease {
     pool: PoolId,
     holder: InstanceId,
     role: PublishRole,
-    term: Duration,
+    term_millis: AtomicU64,
     /// The fence, and when it was last extended.
     held: Mutex<Option<(Fence, Timestamp)>>,
 }
@@ -32,14 +33,23 @@ impl PublisherLease {
         role: PublishRole,
         beat: Duration,
     ) -> Self {
-        Self { store, pool, holder, role, term: beat * 2 + MARGIN, held: Mutex::new(None) }
+        Self { store, pool, holder, role, term_millis: term_millis(beat).into(), held: Mutex::new(None) }
+    }
+
+    /// The pool has another beat.
+    pub(super) fn set_beat(&self, beat: Duration) {
+        self.term_millis.store(term_millis(beat), Ordering::Relaxed);
+    }
+
+    fn term(&self) -> Duration {
+        Duration::from_millis(self.term_millis.load(Ordering::Relaxed))
     }
 
     /// Takes or extends the lease; `None` while it is another instance's. The store is asked only when half of it is over.
     pub(super) async fn take(&self, now: Timestamp) -> Result<Option<Fence>, StoreError> {
         if let Some((fence, extended)) = *self.held()
             && now >= extended
-            && now.since(extended) < self.term / 2
+            && now.since(extended) < self.term() / 2
         {
             return Ok(Some(fence));
         }
@@ -57,9 +67,9 @@ impl PublisherLease {
             PublishRole::Off => return Ok(None),
             PublishRole::Leader => Duration::ZERO,
             // Long enough for every leader that is alive to take it first.
-            PublishRole::Follower => self.term,
+            PublishRole::Follower => self.term(),
         };
-        let lease = self.store.lease_publisher(&self.pool, &self.holder, now, self.term, patience);
+        let lease = self.store.lease_publisher(&self.pool, &self.holder, now, self.term(), patience);
         let fence = lease.await?;
         *self.held() = fence.map(|fence| (fence, now));
         Ok(fence)
@@ -86,4 +96,8 @@ impl PublisherLease {
     fn held(&self) -> MutexGuard<'_, Option<(Fence, Timestamp)>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn term_millis(beat: Duration) -> u64 {
+    u64::try_from((beat * 2 + MARGIN).as_millis()).unwrap_or(u64::MAX)
 }

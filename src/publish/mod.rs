@@ -9,6 +9,7 @@ mod aggregation;
 mod gate;
 mod history;
 mod job;
+mod key_set;
 mod lease;
 mod pass;
 mod render;
@@ -18,6 +19,7 @@ mod site;
 pub mod sweep;
 
 pub use gate::Refused;
+pub use key_set::{KeySet, KeySetError, PoolKeys};
 pub use pass::{Pass, PublishError};
 pub use sinks::Bucket;
 pub use site::{Prepared, Site, SiteError, SiteLock, Stamp, TokenFiles};
@@ -27,13 +29,15 @@ use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Lifetimes, PoolConfig, PublishRole};
 use crate::metrics::PoolMetrics;
-use crate::sign::Signer;
+use crate::sign::KeyRing;
 use crate::signals::Signals;
 use crate::status_list::{BaseUri, ListId};
 use crate::stopper::{Stopper, stopper};
@@ -42,7 +46,7 @@ use job::{Job, Ready};
 use lease::PublisherLease;
 use render::Template;
 use schedule::NotNow;
-use sinks::{Files, Sinks};
+use sinks::{Files, Name, Sinks};
 
 /// Lists whose files share one fsync of the folder and one commit. Larger saves more of both; smaller makes the first of them
 /// count as published sooner, and bounds the memory.
@@ -63,23 +67,27 @@ enum Wake {
     Look,
     Beat,
     ListWanted,
+    Changed,
 }
 
 /// Publishes one pool.
 #[derive(Debug)]
 pub struct PoolPublisher {
+    /// The settings of the start: what never changes while the service runs.
     pool: PoolConfig,
+    /// The settings of now: times and issuer may change.
+    live: Arc<ArcSwap<PoolConfig>>,
+    changed: Notify,
     store: Store,
     site: Site,
     base: BaseUri,
-    signer: Signer,
+    keys: Arc<KeyRing>,
     clock: Clock,
     metrics: Arc<PoolMetrics>,
     lease: Arc<PublisherLease>,
     /// The lease under which it was looked whether all files are there.
     swept: Mutex<Option<Fence>>,
     sinks: Sinks,
-    template: Template,
 }
 
 /// The parts that a publisher works with.
@@ -103,30 +111,41 @@ pub struct Parts {
 
 impl PoolPublisher {
     /// The publisher of `pool`.
-    pub fn new(pool: PoolConfig, signer: Signer, metrics: Arc<PoolMetrics>, parts: Parts) -> Self {
+    pub fn new(pool: PoolConfig, keys: Arc<KeyRing>, metrics: Arc<PoolMetrics>, parts: Parts) -> Self {
         let Parts { store, site, base, clock, holder, role, buckets } = parts;
         let id = pool.shape.id.clone();
         let lease = Arc::new(PublisherLease::new(store.clone(), id, holder, role, pool.update_interval));
+        let live = Arc::new(ArcSwap::from_pointee(pool.clone()));
         let files = Files {
             site: site.clone(),
             base: base.clone(),
             pool: pool.clone(),
-            key: signer.public_key().clone(),
+            live: Arc::clone(&live),
+            keys: Arc::clone(&keys),
             lease: Arc::clone(&lease),
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
         };
         let sinks = Sinks::new(&buckets, &files);
-        let template = Template {
-            issuer: pool.issuer.clone(),
-            bits: pool.shape.capacity.bits(),
-            lifetimes: pool.lifetimes,
-            aggregation_uri: pool
-                .aggregation
-                .then(|| base.join_path(&format!("aggregation/{}", pool.shape.id))),
-        };
-        let swept = Mutex::default();
-        Self { pool, store, site, base, signer, clock, metrics, lease, swept, sinks, template }
+        let (swept, changed) = (Mutex::default(), Notify::new());
+        Self { pool, live, changed, store, site, base, keys, clock, metrics, lease, swept, sinks }
+    }
+
+    /// Goes on with other times; lists keep theirs until they are published again. What else differs is not looked at.
+    pub fn set(&self, pool: PoolConfig) {
+        self.lease.set_beat(pool.update_interval);
+        self.live.store(Arc::new(pool));
+        self.changed.notify_one();
+    }
+
+    /// The published keys have changed: the buckets owe them.
+    pub fn keys_changed(&self) {
+        self.sinks.owe([Name::Keys].into_iter());
+    }
+
+    /// Whether every bucket has the published keys, as far as this instance has to bring them there.
+    pub fn keys_are_uploaded(&self) -> bool {
+        !self.sinks.owes(Name::Keys)
     }
 
     /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop. What was acknowledged by then is
@@ -142,9 +161,7 @@ impl PoolPublisher {
     }
 
     async fn publish_until(&self, signals: &Signals, stopper: &Stopper) {
-        let mut beat = tokio::time::interval(self.pool.update_interval);
-        // After a long pass the next one comes a whole beat later, so that two never fall into one second.
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beat = self.beat();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting = false;
@@ -158,6 +175,7 @@ impl PoolPublisher {
                     () = tokio::time::sleep(NEXT_SECOND), if waiting => Wake::Beat,
                     () = signals.list_wanted.notified() => Wake::ListWanted,
                     () = self.sinks.released(&mut uploaded) => Wake::ListWanted,
+                    () = self.changed.notified() => Wake::Changed,
                 }
             };
             let Some(wake) = stopper.until(next).await else { break };
@@ -167,6 +185,11 @@ impl PoolPublisher {
                     self.look().await;
                     continue;
                 }
+                Wake::Changed => {
+                    // Its first tick comes at once: what is due before the next beat may be more than it was.
+                    beat = self.beat();
+                    continue;
+                }
                 Wake::Beat => self.publish_pending(signals, &|_, _| ()).await,
                 Wake::ListWanted => self.publish_new(signals, &|_, _| ()).await,
             };
@@ -174,6 +197,13 @@ impl PoolPublisher {
             self.log(&pass, self.clock.now().since(begun));
         }
         self.publish_pending(signals, &|_, _| ()).await;
+    }
+
+    fn beat(&self) -> Interval {
+        let mut beat = tokio::time::interval(self.live.load().update_interval);
+        // After a long pass the next one comes a whole beat later, so that two never fall into one second.
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beat
     }
 
     /// Uploads everything that is owed; answers how many new lists could be settled by that, and how many uploads are left.
@@ -240,12 +270,12 @@ impl PoolPublisher {
             let oldest = pending.iter().filter_map(|list| list.since).min();
             let age = oldest.map_or(0, |oldest| now.since(Timestamp::from_millis(oldest)).as_secs());
             self.metrics.oldest_unpublished.set(i64::try_from(age).unwrap_or(i64::MAX));
-            let due = self.store.due(pool, schedule::due_by(now, self.pool.update_interval)).await?;
+            let due = self.store.due(pool, schedule::due_by(now, self.live.load().update_interval)).await?;
             let dirty: HashSet<_> = pending.iter().map(|list| list.list).collect();
             pending.extend(due.into_iter().filter(|list| !dirty.contains(&list.list)));
             if let Some(renewal) = self.store.next_due(pool).await? {
                 // Never later than what is true: a list is renewed as long before its end at least.
-                let Lifetimes { list_lifetime, resign_after, .. } = self.pool.lifetimes;
+                let Lifetimes { list_lifetime, resign_after, .. } = self.live.load().lifetimes;
                 let until = renewal.plus(list_lifetime - resign_after).secs();
                 self.metrics.tokens_valid_until.set(i64::try_from(until).unwrap_or(i64::MAX));
             }
@@ -434,15 +464,16 @@ impl PoolPublisher {
     }
 
     fn job(&self, pending: Pending) -> Job {
+        let pool = PoolConfig::clone(&self.live.load());
         Job {
             pending,
             store: self.store.clone(),
             site: self.site.clone(),
             uri: self.base.join(&pending.list),
-            signer: self.signer.clone(),
+            keys: Arc::clone(&self.keys),
             metrics: Arc::clone(&self.metrics),
-            pool: self.pool.clone(),
-            template: self.template.clone(),
+            template: Template::of(&pool, &self.base),
+            pool,
             now: self.clock.now(),
         }
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::config::Lifetimes;
-use crate::status_list::{Bits, Claims};
+use crate::config::{Lifetimes, PoolConfig};
+use crate::status_list::{BaseUri, Bits, Claims};
 
 /// What all tokens of a pool have in common.
 #[derive(Clone, Debug)]
@@ -19,6 +19,16 @@ pub(super) struct Template {
 }
 
 impl Template {
+    pub(super) fn of(pool: &PoolConfig, base: &BaseUri) -> Self {
+        let aggregation = pool.aggregation.then(|| format!("aggregation/{}", pool.shape.id));
+        Self {
+            issuer: pool.issuer.clone(),
+            bits: pool.shape.capacity.bits(),
+            lifetimes: pool.lifetimes,
+            aggregation_uri: aggregation.map(|path| base.join_path(&path)),
+        }
+    }
+
     /// The claims of the list `uri`, whose compressed array is `lst`, signed at `iat`.
     pub(super) fn claims(&self, uri: String, lst: Arc<[u8]>, iat: u64) -> Claims {
         Claims {

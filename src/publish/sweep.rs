@@ -1,6 +1,7 @@
 //! At start: temporary files of a crash are removed, and lists whose files are missing, damaged, expired or not those of the
 //! store's latest publication become due. So a deleted site comes back from the store.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use walkdir::WalkDir;
@@ -9,7 +10,7 @@ use super::site::{Site, SiteError, TEMPORARY_PREFIX, remove};
 use super::{PoolPublisher, history};
 use crate::clock::Timestamp;
 use crate::config::Formats;
-use crate::sign::PublicKey;
+use crate::sign::KeyRing;
 use crate::status_list::{BaseUri, ListId, cwt, jwt};
 use crate::store::{ListRecord, StoreError};
 
@@ -41,8 +42,8 @@ impl PoolPublisher {
     /// Marks every list of the pool due whose files are not those of its latest publication; answers how many.
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         let lists = self.store.lists(&self.pool.shape.id).await?;
-        let (site, base, key, formats) =
-            (self.site.clone(), self.base.clone(), self.signer.public_key().clone(), self.pool.formats);
+        let (site, base, keys, formats) =
+            (self.site.clone(), self.base.clone(), Arc::clone(&self.keys), self.pool.formats);
         let history = self.pool.history;
         let check = move || -> Vec<ListId> {
             for list in &lists {
@@ -53,7 +54,7 @@ impl PoolPublisher {
             }
             let stale = lists.into_iter().filter(|list| match list.retired {
                 true => !site.is_retired(&list.id),
-                false => !is_current(&site, list, &base, &key, formats, now),
+                false => !is_current(&site, list, &base, &keys, formats, now),
             });
             stale.map(|list| list.id).collect()
         };
@@ -66,13 +67,13 @@ impl PoolPublisher {
     }
 }
 
-/// Whether all files of a list are there, verify with the current key, and are those of its latest publication. A list that
+/// Whether all files of a list are there, verify with a key of the pool, and are those of its latest publication. A list that
 /// was never published is none of the sweep's business: it is due already.
 fn is_current(
     site: &Site,
     list: &ListRecord,
     base: &BaseUri,
-    key: &PublicKey,
+    keys: &KeyRing,
     formats: Formats,
     now: Timestamp,
 ) -> bool {
@@ -87,13 +88,14 @@ fn is_current(
     };
     let jwt_is_current = || {
         let token = jwt::decode(std::str::from_utf8(files.jwt.as_deref()?).ok()?).ok()?;
-        let verified = key.verify(token.signing_input.as_bytes(), &token.signature) && files.jwt_gz.is_some();
+        let verified =
+            keys.verifies(token.signing_input.as_bytes(), &token.signature) && files.jwt_gz.is_some();
         Some(verified && current(token.claims.iat, token.claims.exp, &token.claims.sub))
     };
     let cwt_is_current = || {
         let token = cwt::decode(files.cwt.as_deref()?).ok()?;
         Some(
-            key.verify(&token.signing_input, &token.signature)
+            keys.verifies(&token.signing_input, &token.signature)
                 && current(token.claims.iat, token.claims.exp, &token.claims.sub),
         )
     };

@@ -1,4 +1,4 @@
-//! The signing key: PKCS#8 in PEM, parsed once, its algorithm fixed by its curve, with an optional certificate chain.
+//! The signing key: PKCS#8 in PEM or PKCS#12, parsed once, its algorithm fixed by its curve, with an optional certificate chain.
 
 use std::fmt;
 
@@ -11,7 +11,9 @@ use aws_lc_rs::signature::{
 use pem::{EncodeConfig, LineEnding, Pem};
 use thiserror::Error;
 
-use super::{Algorithm, Certificate, PublicKey, UnsupportedKey};
+#[cfg(feature = "pkcs11")]
+use super::hsm::{Hsm, HsmKey};
+use super::{Algorithm, Certificate, PublicKey, UnsupportedKey, pkcs12};
 
 /// The private key that the specification prints: whoever has read it can sign with it.
 const EXAMPLE_KEY_X: &str = "I3HWm_0Ds1dPMI-IWmf4mBmH-YaeAVbPVu7vB27CxXo";
@@ -27,6 +29,8 @@ pub struct SigningKey {
 enum Pair {
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    #[cfg(feature = "pkcs11")]
+    Hsm(Hsm),
 }
 
 /// Why a key or its chain cannot be used.
@@ -43,6 +47,22 @@ pub enum InvalidKey {
         /// The labels that are in the file.
         found: Vec<String>,
     },
+    /// Not a PKCS#12 key store.
+    #[error("not a PKCS#12 key store that can be read: {0}")]
+    Pkcs12(String),
+    /// The key store's seal does not fit the password.
+    #[error("the key store's password is wrong")]
+    Password,
+    /// Not one key, or none of the name that was asked for.
+    #[error("expected one key, the key store has {aliases:?}; name one of them as `alias`")]
+    Alias {
+        /// The names of all its keys.
+        aliases: Vec<String>,
+    },
+    /// A key in a hardware security module that does not sign.
+    #[cfg(feature = "pkcs11")]
+    #[error("PKCS#11: {0}")]
+    Hsm(String),
     /// A key that we do not sign with.
     #[error("expected an EC key on P-256 or P-384, or Ed25519; make one with `statuslist generate-key FILE`")]
     Unsupported,
@@ -74,10 +94,46 @@ impl SigningKey {
             found: blocks.iter().map(|block| block.tag().to_owned()).collect(),
         })?;
         let (pair, public) = parse(pkcs8.contents())?;
+        let chain = chain.map(certificates).transpose()?.unwrap_or_default();
+        Self::new(pair, public, chain, kid)
+    }
+
+    /// Reads a key and its certificates from a PKCS#12 key store; `alias` says which key if it has several.
+    pub fn from_pkcs12(
+        store: &[u8],
+        password: &str,
+        alias: Option<&str>,
+        kid: Option<&str>,
+    ) -> Result<Self, InvalidKey> {
+        let store = pkcs12::open(store, password, alias)?;
+        let (pair, public) = parse(&store.pkcs8)?;
+        let chain = store.chain(|der| Certificate::parse(der).is_ok_and(|leaf| leaf.key == public));
+        Self::new(pair, public, chain, kid)
+    }
+
+    /// Finds a key in a hardware security module; its certificate chain, if it has one, is in PEM.
+    #[cfg(feature = "pkcs11")]
+    pub fn from_hsm(key: HsmKey, chain: Option<&str>, kid: Option<&str>) -> Result<Self, InvalidKey> {
+        let (hsm, public) = Hsm::open(key).map_err(InvalidKey::Hsm)?;
+        let chain = chain.map(certificates).transpose()?.unwrap_or_default();
+        Self::new(Pair::Hsm(hsm), public, chain, kid)
+    }
+
+    fn new(
+        pair: Pair,
+        public: PublicKey,
+        chain: Vec<Vec<u8>>,
+        kid: Option<&str>,
+    ) -> Result<Self, InvalidKey> {
         if public.to_jwk(None).x == EXAMPLE_KEY_X {
             return Err(InvalidKey::Example);
         }
-        let chain = chain.map(|chain| certificates(chain, &public)).transpose()?.unwrap_or_default();
+        if let Some(leaf) = chain.first() {
+            let leaf = Certificate::parse(leaf).map_err(|why| InvalidKey::Certificate { number: 1, why })?;
+            if leaf.key != public {
+                return Err(InvalidKey::OtherKey);
+            }
+        }
         let kid = kid.map_or_else(|| public.thumbprint(), str::to_owned);
         Ok(Self { pair, public, kid, chain })
     }
@@ -97,11 +153,16 @@ impl SigningKey {
         &self.chain
     }
 
-    /// The raw signature over `message`: for ECDSA r and s side by side, never DER.
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
+    /// The raw signature over `message`: for ECDSA r and s side by side, never DER. The error says why there is none.
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
         match &self.pair {
-            Pair::Ecdsa(pair) => Ok(pair.sign(&SystemRandom::new(), message)?.as_ref().to_vec()),
+            Pair::Ecdsa(pair) => {
+                let signature = pair.sign(&SystemRandom::new(), message);
+                Ok(signature.map_err(|error| error.to_string())?.as_ref().to_vec())
+            }
             Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            #[cfg(feature = "pkcs11")]
+            Pair::Hsm(hsm) => hsm.sign(message),
         }
     }
 }
@@ -144,16 +205,11 @@ fn parse(pkcs8: &[u8]) -> Result<(Pair, PublicKey), InvalidKey> {
     Ok((Pair::Ed25519(pair), public))
 }
 
-fn certificates(chain: &str, key: &PublicKey) -> Result<Vec<Vec<u8>>, InvalidKey> {
+fn certificates(chain: &str) -> Result<Vec<Vec<u8>>, InvalidKey> {
     let blocks = pem::parse_many(chain)?;
     let chain: Vec<Vec<u8>> =
         blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE").map(Pem::into_contents).collect();
-    let leaf = chain.first().ok_or(InvalidKey::EmptyChain)?;
-    let leaf = Certificate::parse(leaf).map_err(|why| InvalidKey::Certificate { number: 1, why })?;
-    if leaf.key != *key {
-        return Err(InvalidKey::OtherKey);
-    }
-    Ok(chain)
+    if chain.is_empty() { Err(InvalidKey::EmptyChain) } else { Ok(chain) }
 }
 
 #[cfg(test)]

@@ -3,11 +3,18 @@
 //! Responsible for keys and signatures. Leaves the content of a token to `status_list/` and when to sign to `publish/`.
 //! Invariant: a private key is parsed once, never printed and never leaves this folder.
 
+#[cfg(feature = "pkcs11")]
+mod hsm;
 mod key;
+mod pkcs12;
 mod public;
+mod ring;
 
+#[cfg(feature = "pkcs11")]
+pub use hsm::HsmKey;
 pub use key::{InvalidKey, SigningKey, generate};
 pub use public::{Algorithm, Certificate, Jwk, JwkSet, PublicKey, UnsupportedKey};
+pub use ring::KeyRing;
 
 use std::sync::Arc;
 
@@ -19,9 +26,10 @@ use crate::status_list::{Claims, cwt, jwt};
 
 /// The key could not sign.
 #[derive(Debug, Error)]
-#[error("the signing key {kid} failed to sign")]
+#[error("the signing key {kid} failed to sign: {why}")]
 pub struct SignError {
     kid: String,
+    why: String,
 }
 
 /// How a token's header points at the key that verifies it ("Key Resolution and Trust Management").
@@ -63,9 +71,14 @@ impl Signer {
         self.key.public_key().to_jwk(Some(self.key.kid()))
     }
 
+    /// The leaf of the certificate chain, if there is one.
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.key.chain().first().and_then(|leaf| Certificate::parse(leaf).ok())
+    }
+
     /// When the leaf of the certificate chain ends, in seconds since 1970.
     pub fn certificate_not_after(&self) -> Option<u64> {
-        self.key.chain().first().and_then(|leaf| Certificate::parse(leaf).ok()).map(|leaf| leaf.not_after)
+        self.certificate().map(|leaf| leaf.not_after)
     }
 
     /// The Status List Token in JWT format.
@@ -96,7 +109,7 @@ impl Signer {
     }
 
     fn sign(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {
-        self.key.sign(input).map_err(|_| SignError { kid: self.key.kid().to_owned() })
+        self.key.sign(input).map_err(|why| SignError { kid: self.key.kid().to_owned(), why })
     }
 }
 

@@ -21,6 +21,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use actix_web::http::header::{self, Header, HeaderValue, IfModifiedSince, IfNoneMatch};
@@ -52,7 +53,8 @@ pub type UnixNow = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Serves the published files below one folder.
 pub struct SiteServer {
     base: String,
-    max_age_secs: u64,
+    max_age_secs: AtomicU64,
+    keys_max_age_secs: AtomicU64,
     now: UnixNow,
     cache: Cache,
 }
@@ -62,7 +64,18 @@ impl SiteServer {
     /// beginning and none at its end. No answer may be kept longer than `max_age`, nor than its token allows.
     pub fn new(root: PathBuf, base: &str, max_age: Duration, now: UnixNow) -> Self {
         let cache = Cache::new(root, CACHE_BYTES_MAX);
-        Self { base: base.to_owned(), max_age_secs: max_age.as_secs(), now, cache }
+        let (max_age_secs, keys_max_age_secs) = (max_age.as_secs().into(), u64::MAX.into());
+        Self { base: base.to_owned(), max_age_secs, keys_max_age_secs, now, cache }
+    }
+
+    /// From now on no answer may be kept longer than `max_age`, nor the keys longer than `keys`.
+    pub fn set_max_age(&self, max_age: Duration, keys: Duration) {
+        self.max_age_secs.store(max_age.as_secs(), Ordering::Relaxed);
+        self.keys_max_age_secs.store(keys.as_secs(), Ordering::Relaxed);
+    }
+
+    fn max_age_secs(&self) -> u64 {
+        self.max_age_secs.load(Ordering::Relaxed)
     }
 
     /// Holds at most `bytes` of files in memory. Files of more than half of it are read anew for every request.
@@ -110,7 +123,7 @@ impl SiteServer {
             gzip: false,
             negotiated: false,
             media_type: Aggregation::MEDIA_TYPE,
-            max_age_secs: self.max_age_secs,
+            max_age_secs: self.max_age_secs(),
         }
     }
 }
@@ -152,7 +165,7 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
         // A server in front does not know which lists there are: without history every answer is the same.
         let list = id.parse().map_err(|_| Problem::NoHistory)?;
         let (format, token) = site.token_of(list, time, request.headers()).await?;
-        return Ok(Answer::of_token(&token, format, false, site.max_age_secs).to(&request));
+        return Ok(Answer::of_token(&token, format, false, site.max_age_secs()).to(&request));
     }
     let list: ListId = id.parse().map_err(|_| no_such_list())?;
     let mut found = None;
@@ -180,7 +193,7 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
     }
     let wants_gzip = negotiate::wants_gzip(request.headers().get_all(header::ACCEPT_ENCODING));
     let answer =
-        Answer::of_token(&token, format, wants_gzip, token.lifetime.max_age_secs(now, site.max_age_secs));
+        Answer::of_token(&token, format, wants_gzip, token.lifetime.max_age_secs(now, site.max_age_secs()));
     Ok(answer.to(&request))
 }
 
@@ -221,7 +234,9 @@ async fn aggregation(site: Data<SiteServer>, request: HttpRequest) -> Result<Htt
 )]
 async fn jwks(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let document = site.cache.read(&File::Jwks).await?.ok_or(Problem::NoSuchPath)?;
-    Ok(site.json(&document).to(&request))
+    let answer = site.json(&document);
+    let max_age_secs = answer.max_age_secs.min(site.keys_max_age_secs.load(Ordering::Relaxed));
+    Ok(Answer { max_age_secs, ..answer }.to(&request))
 }
 
 async fn no_such_path() -> Result<HttpResponse, Problem> {

@@ -98,11 +98,13 @@ impl Sinks {
             return put;
         }
         let mut paid = self.watch_paid();
-        let uploaded =
-            async { while new.iter().any(|list| self.owes(list)) && paid.changed().await.is_ok() {} };
+        let uploaded = async {
+            while new.iter().any(|list| self.owes(Name::List(*list))) && paid.changed().await.is_ok() {}
+        };
         let _ = timeout(NEW_LIST_PATIENCE, uploaded).await;
-        let owed =
-            |(pending, put): &Put| put.is_ok() && new.contains(&pending.list) && self.owes(&pending.list);
+        let owed = |(pending, put): &Put| {
+            put.is_ok() && new.contains(&pending.list) && self.owes(Name::List(pending.list))
+        };
         let (held, settled): (Vec<_>, Vec<_>) = put.into_iter().partition(owed);
         self.held().extend(held.into_iter().map(|put| (put.0.list, put)));
         settled
@@ -114,7 +116,7 @@ impl Sinks {
         let mut released = Vec::new();
         pending.retain(|list| {
             let Some(put) = held.remove(&list.list).filter(|_| list.published.is_none()) else { return true };
-            if self.owes(&list.list) {
+            if self.owes(Name::List(list.list)) {
                 self.held().insert(list.list, put);
             } else {
                 released.push(put);
@@ -130,7 +132,7 @@ impl Sinks {
             if paid.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
-            if self.held().keys().any(|list| !self.owes(list)) {
+            if self.held().keys().any(|list| !self.owes(Name::List(*list))) {
                 return;
             }
         }
@@ -147,8 +149,9 @@ impl Sinks {
         self.uploaders.iter().for_each(|uploader| uploader.forget());
     }
 
-    fn owes(&self, list: &ListId) -> bool {
-        self.uploaders.iter().any(|uploader| uploader.owes(&Name::List(*list)))
+    /// Whether a bucket has not got the latest state of this.
+    pub(super) fn owes(&self, name: Name) -> bool {
+        self.uploaders.iter().any(|uploader| uploader.owes(&name))
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<ListId, Put>> {

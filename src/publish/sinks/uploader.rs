@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use crate::config::PoolConfig;
 use crate::metrics::{PoolMetrics, SinkMetrics};
 use crate::publish::lease::PublisherLease;
 use crate::publish::site::Site;
-use crate::sign::PublicKey;
+use crate::sign::KeyRing;
 use crate::status_list::{BaseUri, ListId, cwt, jwt};
 use crate::stopper::Stopper;
 
@@ -38,7 +39,8 @@ pub(in crate::publish) struct Files {
     pub(in crate::publish) site: Site,
     pub(in crate::publish) base: BaseUri,
     pub(in crate::publish) pool: PoolConfig,
-    pub(in crate::publish) key: PublicKey,
+    pub(in crate::publish) live: Arc<ArcSwap<PoolConfig>>,
+    pub(in crate::publish) keys: Arc<KeyRing>,
     pub(in crate::publish) lease: Arc<PublisherLease>,
     pub(in crate::publish) clock: Clock,
     pub(in crate::publish) metrics: Arc<PoolMetrics>,
@@ -175,14 +177,14 @@ impl Uploader {
 
     async fn upload(&self, name: Name) -> Result<Outcome, SinkError> {
         let files = self.files.clone();
-        let cache_control = self.bucket.cache_control(files.pool.update_interval);
+        let cache_control = self.bucket.cache_control(files.live.load().update_interval);
         let read = tokio::task::spawn_blocking(move || files.objects(name, &cache_control)).await;
         let objects = read.map_err(|error| SinkError::Files(error.to_string()))??;
         let uri = match name {
             Name::List(list) => Some(self.files.base.join(&list)),
             Name::Aggregation | Name::Keys => None,
         };
-        let issued_at = |token: &[u8]| issued_at(token, uri.as_deref()?, &self.files.key);
+        let issued_at = |token: &[u8]| issued_at(token, uri.as_deref()?, &self.files.keys);
         let mut outcome = Outcome::Unchanged;
         for (name, wanted) in &objects {
             if self.bucket.make_current(name, wanted.as_ref(), &issued_at, &self.files.lease).await?
@@ -285,7 +287,7 @@ impl Files {
                 // Only what we signed: whoever can write into the folder must not get anything into the bucket.
                 let token = |bytes: Option<Vec<u8>>, content_type| {
                     let bytes = bytes?;
-                    let iat = issued_at(&bytes, &uri, &self.key)?;
+                    let iat = issued_at(&bytes, &uri, &self.keys)?;
                     content(bytes, content_type, Some(iat))
                 };
                 let jwt = token(files.jwt, "application/statuslist+jwt");
@@ -318,15 +320,15 @@ impl Files {
     }
 }
 
-/// `iat` of a token of the list `uri`, in either format, if `key` signed it.
-fn issued_at(token: &[u8], uri: &str, key: &PublicKey) -> Option<u64> {
+/// `iat` of a token of the list `uri`, in either format, if one of `keys` signed it.
+fn issued_at(token: &[u8], uri: &str, keys: &KeyRing) -> Option<u64> {
     let jwt = || {
         let token = jwt::decode(std::str::from_utf8(token).ok()?).ok()?;
-        key.verify(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
+        keys.verifies(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
     };
     let cwt = || {
         let token = cwt::decode(token).ok()?;
-        key.verify(&token.signing_input, &token.signature).then_some(token.claims)
+        keys.verifies(&token.signing_input, &token.signature).then_some(token.claims)
     };
     jwt().or_else(cwt).filter(|claims| claims.sub == uri).map(|claims| claims.iat)
 }

@@ -1,0 +1,230 @@
+//! The signing key of a pool: where it is, which one comes after it, and what tokens and certificates say of it.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use super::raw::{RawNextSigner, RawPem, RawPkcs11, RawPkcs12, RawSigner};
+
+/// The signing key and what tokens say of it.
+#[derive(Clone, Debug)]
+pub struct SignerConfig {
+    /// Where the key is; without it a development key is generated.
+    pub key: Option<KeySource>,
+    /// The key's id; without one its thumbprint.
+    pub kid: Option<String>,
+    /// The key that is to sign later: its public key is published already.
+    pub next: Option<NextSigner>,
+    /// Header switch `kid`.
+    pub kid_in_header: bool,
+    /// Header switch `x5c`; `None` is: if there is a chain.
+    pub x5c_in_header: Option<bool>,
+    /// Header switch `jwk`.
+    pub jwk_in_header: bool,
+    /// The extended key usage that the certificate must have, as a dotted number.
+    pub eku: Option<String>,
+    /// Whether a certificate without it is refused instead of warned about.
+    pub eku_required: bool,
+}
+
+/// A key that is announced before it signs.
+#[derive(Clone, Debug)]
+pub struct NextSigner {
+    /// Where it is.
+    pub key: KeySource,
+    /// Its id; without one its thumbprint.
+    pub kid: Option<String>,
+}
+
+/// Where a signing key is.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In files.
+    Pem(PemFiles),
+    /// In a PKCS#12 key store.
+    Pkcs12(Pkcs12File),
+    /// In a hardware security module.
+    Pkcs11(Pkcs11Key),
+}
+
+/// A signing key in files.
+#[derive(Clone, Debug)]
+pub struct PemFiles {
+    /// PKCS#8.
+    pub key: PathBuf,
+    /// Certificates, leaf first.
+    pub chain: Option<PathBuf>,
+}
+
+/// A signing key and its certificates in one file.
+#[derive(Clone, Debug)]
+pub struct Pkcs12File {
+    /// The file.
+    pub keystore: PathBuf,
+    /// What it is encrypted with.
+    pub password: SecretString,
+    /// Which of its keys; needed only if it has several.
+    pub alias: Option<String>,
+}
+
+/// A signing key that never leaves its hardware.
+#[derive(Clone, Debug)]
+pub struct Pkcs11Key {
+    /// The vendor's library.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token: String,
+    /// The key pair's label.
+    pub key: String,
+    /// What opens the token.
+    pub pin: SecretString,
+    /// Certificates in PEM, leaf first.
+    pub chain: Option<PathBuf>,
+}
+
+impl KeySource {
+    /// The files it is read from, by setting, and whether they are secret.
+    pub fn files(&self) -> Vec<(&'static str, &PathBuf, bool)> {
+        match self {
+            Self::Pem(PemFiles { key, chain }) => {
+                let chain = chain.iter().map(|chain| ("pem.chain", chain, false));
+                std::iter::once(("pem.key", key, true)).chain(chain).collect()
+            }
+            Self::Pkcs12(store) => vec![("pkcs12.keystore", &store.keystore, true)],
+            Self::Pkcs11(key) => key.chain.iter().map(|chain| ("pkcs11.chain", chain, false)).collect(),
+        }
+    }
+
+    /// At most one of the three.
+    fn check(
+        pem: Option<RawPem>,
+        pkcs12: Option<RawPkcs12>,
+        pkcs11: Option<RawPkcs11>,
+    ) -> Result<Option<Self>, String> {
+        match (pem, pkcs12, pkcs11) {
+            (None, None, None) => Ok(None),
+            (Some(RawPem { key, chain }), None, None) => Ok(Some(Self::Pem(PemFiles { key, chain }))),
+            (None, Some(RawPkcs12 { keystore, password, alias }), None) => {
+                Ok(Some(Self::Pkcs12(Pkcs12File { keystore, password: password.into(), alias })))
+            }
+            (None, None, Some(_)) if !cfg!(feature = "pkcs11") => Err(
+                "pkcs11 cannot be used: this program was built without the feature pkcs11; build it with `cargo build --release --features pkcs11`"
+                    .to_owned(),
+            ),
+            (None, None, Some(RawPkcs11 { module, token, key, pin, chain })) => {
+                Ok(Some(Self::Pkcs11(Pkcs11Key { module, token, key, pin: pin.into(), chain })))
+            }
+            _ => Err("set only one of pem, pkcs12 and pkcs11".to_owned()),
+        }
+    }
+}
+
+impl SignerConfig {
+    pub(super) fn check(raw: RawSigner) -> Result<Self, String> {
+        let RawSigner { pem, mut pkcs12, pkcs11, keystore, password, next, kid, header, eku, eku_required } =
+            raw;
+        match (keystore, password) {
+            (None, None) => {}
+            (Some(_), Some(_)) if pkcs12.is_some() => {
+                return Err("set `pkcs12` or, in the older form, keystore and password, not both".to_owned());
+            }
+            (Some(keystore), Some(password)) => {
+                pkcs12 = Some(RawPkcs12 { keystore, password, alias: None });
+            }
+            _ => return Err("keystore and password belong together; one is missing".to_owned()),
+        }
+        let next = next.map(|RawNextSigner { pem, pkcs12, pkcs11, kid }| {
+            let key = KeySource::check(pem, pkcs12, pkcs11)?;
+            let key = key.ok_or("next names no key; give it pem, pkcs12 or pkcs11, or make it null")?;
+            Ok::<_, String>(NextSigner { key, kid })
+        });
+        let dotted = |oid: &String| {
+            oid.contains('.')
+                && oid.split('.').all(|arc| !arc.is_empty() && arc.bytes().all(|b| b.is_ascii_digit()))
+        };
+        if eku.as_ref().is_some_and(|oid| !dotted(oid)) {
+            return Err("eku must be a dotted number such as 1.3.6.1.5.5.7.3.30, or null".to_owned());
+        }
+        if eku.is_none() && eku_required {
+            return Err("eku-required is true, but eku names no extended key usage; set it".to_owned());
+        }
+        Ok(Self {
+            key: KeySource::check(pem, pkcs12, pkcs11)?,
+            kid,
+            next: next.transpose().map_err(|why| format!("next: {why}"))?,
+            kid_in_header: header.kid,
+            x5c_in_header: header.x5c,
+            jwk_in_header: header.jwk,
+            eku,
+            eku_required,
+        })
+    }
+
+    /// The files that keys are read from, by setting, and whether they are secret.
+    pub fn files(&self) -> Vec<(String, &PathBuf, bool)> {
+        let named = |prefix: &'static str, source: &KeySource| -> Vec<_> {
+            source.files().into_iter().map(|(name, _, _)| format!("{prefix}{name}")).collect()
+        };
+        let sources =
+            self.key.iter().map(|key| ("", key)).chain(self.next.iter().map(|next| ("next.", &next.key)));
+        let files = sources.flat_map(|(prefix, source)| {
+            let names = named(prefix, source);
+            names.into_iter().zip(source.files()).map(|(name, (_, path, secret))| (name, path, secret))
+        });
+        files.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn signer(signer: &str) -> Result<SignerConfig, String> {
+        let file = format!("status-list-pools: {{ a: {{ api-key: x, signer: {{ {signer} }} }} }}");
+        let config = Config::load(Some(&file), std::iter::empty()).map_err(|error| error.to_string())?;
+        Ok(config.pools.into_values().next().unwrap().signer)
+    }
+
+    #[test]
+    fn both_forms_of_a_key_store_are_read_and_the_password_is_never_shown() {
+        for form in ["pkcs12: { keystore: a.p12, password: hidden }", "keystore: a.p12, password: hidden"] {
+            let config = signer(form).unwrap();
+            let Some(KeySource::Pkcs12(store)) = &config.key else { panic!("{config:?}") };
+            assert_eq!(store.keystore, PathBuf::from("a.p12"));
+            assert!(!format!("{config:?}").contains("hidden"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_name() {
+        for (written, why) in [
+            ("pem: { key: a }, pkcs12: { keystore: a, password: b }", "only one of"),
+            ("keystore: a", "belong together"),
+            ("keystore: a, password: b, pkcs12: { keystore: a, password: b }", "not both"),
+            ("next: {}", "next names no key"),
+            ("eku: server-auth", "dotted number"),
+            ("eku-required: true", "eku names no"),
+        ] {
+            let error = signer(written).unwrap_err();
+            assert!(error.starts_with("status-list-pools.a.signer: ") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_token_key_is_refused_by_a_program_that_cannot_use_it() {
+        let read = signer("pkcs11: { module: m.so, token: t, key: k, pin: hidden }");
+        match cfg!(feature = "pkcs11") {
+            true => assert!(!format!("{:?}", read.unwrap()).contains("hidden")),
+            false => assert!(read.unwrap_err().contains("built without the feature pkcs11")),
+        }
+    }
+
+    #[test]
+    fn files_are_named_by_their_setting() {
+        let config = signer("pem: { key: a, chain: b }, next: { pem: { key: c } }").unwrap();
+        let names: Vec<_> = config.files().into_iter().map(|(name, _, secret)| (name, secret)).collect();
+        let expected = [("pem.key", true), ("pem.chain", false), ("next.pem.key", true)];
+        assert_eq!(names, expected.map(|(name, secret)| (name.to_owned(), secret)));
+    }
+}

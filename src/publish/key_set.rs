@@ -1,0 +1,192 @@
+//! The published key set, and when a key that stands in it begins to sign.
+//!
+//! One round: write the keys that sign or are to; when verifiers have them wherever they look, let each key sign that has been
+//! there for `keys-max-age`; write the set again if one does. So at any moment whoever fetched the set within `keys-max-age` has the
+//! key of every token that is published, and whoever fetches it now has the key of every token that is still valid: a key
+//! that signs no more stays until the last of them has expired.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::Notify;
+
+use super::{PoolPublisher, Site, SiteError};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::pool::PoolId;
+use crate::sign::{Jwk, JwkSet, KeyRing};
+use crate::stopper::Stopper;
+
+/// How often the set is looked at, at most and at least: another instance may have taken out a key that signs here still.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(60);
+const LOOK_EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// The keys of one pool, and who publishes its lists.
+#[derive(Clone, Debug)]
+pub struct PoolKeys {
+    /// The pool.
+    pub id: PoolId,
+    /// Its keys.
+    pub ring: Arc<KeyRing>,
+    /// Brings the set to the buckets.
+    pub publisher: Arc<PoolPublisher>,
+}
+
+/// Publishes the keys of all pools.
+pub struct KeySet {
+    site: Site,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    pools: Vec<PoolKeys>,
+    visible_for_millis: AtomicU64,
+    /// The longest lifetime of a token that was signed since the start.
+    lifetime_max_secs: AtomicU64,
+    /// The document as the buckets were last told of it.
+    told: Mutex<Vec<u8>>,
+    wake: Notify,
+}
+
+/// Why the keys are not published.
+#[derive(Debug, Error)]
+pub enum KeySetError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// An id would not say which key.
+    #[error(
+        "two different keys have the same id `{0}`; give one of them another `signer.kid`, or leave it out"
+    )]
+    SameKid(String),
+}
+
+impl KeySet {
+    /// The set of these pools.
+    pub fn new(site: Site, clock: Clock, metrics: Arc<Metrics>, pools: Vec<PoolKeys>) -> Self {
+        let (visible_for_millis, lifetime_max_secs) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (told, wake) = (Mutex::default(), Notify::new());
+        Self { site, clock, metrics, pools, visible_for_millis, lifetime_max_secs, told, wake }
+    }
+
+    /// How long a key must have been published before it signs, and how long the longest tokens live.
+    pub fn set(&self, visible_for: Duration, lifetime_max: Duration) {
+        let millis = u64::try_from(visible_for.as_millis()).unwrap_or(u64::MAX);
+        self.visible_for_millis.store(millis, Ordering::Relaxed);
+        self.lifetime_max_secs.fetch_max(lifetime_max.as_secs(), Ordering::Relaxed);
+    }
+
+    /// The keys have changed: a round is due now.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Whether all of these keys can stand in one set, and beside the earlier ones that are still published.
+    pub fn check(&self, announced: Vec<Jwk>) -> Result<(), KeySetError> {
+        let published = self.published()?.keys.into_iter().map(|key| Jwk { exp: None, ..key });
+        JwkSet::successor(announced.into_iter().chain(published).collect(), JwkSet::default(), 0, 0)
+            .map(|_| ())
+            .map_err(KeySetError::SameKid)
+    }
+
+    /// The first round, before anything is signed.
+    pub async fn publish_first(&self) -> Result<(), KeySetError> {
+        let before = self.published()?;
+        let known = |key: &Jwk| before.keys.iter().any(|other| Jwk { exp: None, ..other.clone() } == *key);
+        for pool in self.pools.iter().filter(|_| !before.keys.is_empty()) {
+            let signer = pool.ring.signer();
+            if !known(&signer.jwk()) {
+                tracing::warn!(
+                    pool = %pool.id, kid = signer.kid(),
+                    "signing at once with a key that was not published before, because the earlier one is gone: verifiers that keep \
+                     the published keys may refuse its tokens for up to keys-max-age; announce a key as `signer.next`, or replace it \
+                     while the service runs"
+                );
+            }
+        }
+        self.round().await.map(|_| ())
+    }
+
+    /// Does a round whenever one is due, until asked to stop.
+    pub async fn run(&self, stopper: &Stopper) {
+        loop {
+            let wait = match self.round().await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!(%error, "cannot publish the public keys; no new key signs until that works");
+                    LOOK_EVERY_MIN
+                }
+            };
+            let next = async {
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.wake.notified() => {}
+                }
+            };
+            if stopper.until(next).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Answers when the next round is due.
+    async fn round(&self) -> Result<Duration, KeySetError> {
+        // Instances that share the folder must not lose each other's keys.
+        let _lock = self.site.lock("jwks").await?;
+        let announced: Vec<_> = self.pools.iter().map(|pool| pool.ring.announced()).collect();
+        self.write(announced.concat())?;
+        let now = Instant::now();
+        if self.pools.iter().all(|pool| pool.publisher.keys_are_uploaded()) {
+            for (pool, announced) in self.pools.iter().zip(&announced) {
+                pool.ring.published(announced, now);
+            }
+        }
+        let visible_for = Duration::from_millis(self.visible_for_millis.load(Ordering::Relaxed));
+        let mut wait = self.look_every();
+        for pool in &self.pools {
+            let before = pool.ring.signer();
+            // Not more often than looks make sense: a key whose publication waits for a bucket has not begun to wait.
+            wait = pool
+                .ring
+                .advance(visible_for, now)
+                .map_or(wait, |left| wait.min(left.max(LOOK_EVERY_MIN / 10)));
+            let signer = pool.ring.signer();
+            if signer.jwk() != before.jwk() {
+                tracing::info!(pool = %pool.id, kid = signer.kid(), before = before.kid(), "another key signs from now on");
+            }
+            self.metrics.certificate_not_after(&pool.id, signer.certificate_not_after());
+        }
+        self.write(self.pools.iter().flat_map(|pool| pool.ring.announced()).collect())?;
+        Ok(wait)
+    }
+
+    /// Writes the set if it is not what it should be, and tells the buckets of one that they have not heard of.
+    fn write(&self, announced: Vec<Jwk>) -> Result<(), KeySetError> {
+        let now = self.clock.now();
+        let lifetime_max = Duration::from_secs(self.lifetime_max_secs.load(Ordering::Relaxed));
+        let keep_until = now.plus(lifetime_max).secs();
+        let keys = JwkSet::successor(announced, self.published()?, now.secs(), keep_until);
+        let keys = keys.map_err(KeySetError::SameKid)?;
+        let document = serde_json::to_vec(&keys).expect("keys have only text and numbers");
+        if self.site.read_jwks()?.as_ref() != Some(&document) {
+            self.site.write_jwks(&document)?;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != document {
+            self.pools.iter().for_each(|pool| pool.publisher.keys_changed());
+            *told = document;
+        }
+        Ok(())
+    }
+
+    /// What is published now; what cannot be read counts as nothing.
+    fn published(&self) -> Result<JwkSet, KeySetError> {
+        let document = self.site.read_jwks()?;
+        Ok(document.and_then(|document| serde_json::from_slice(&document).ok()).unwrap_or_default())
+    }
+
+    fn look_every(&self) -> Duration {
+        let lifetime_max = Duration::from_secs(self.lifetime_max_secs.load(Ordering::Relaxed));
+        (lifetime_max / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX)
+    }
+}

@@ -1,0 +1,194 @@
+//! Notices changed settings and keys, and has the running service take them.
+//!
+//! Everything is read and checked anew, whole, whatever has changed; if anything is wrong, nothing changes, and the log and
+//! the metrics say so until it is put right. Folders are watched rather than files, because editors and Kubernetes replace files
+//! by renaming; a slow look at all files catches what no event told of. SIGHUP asks for it by hand.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+
+use crate::config::Config;
+use crate::metrics::ReloadMetrics;
+use crate::stopper::Stopper;
+
+/// Replacing key and chain takes two steps; what comes within this time is one change.
+const DEBOUNCE: Duration = Duration::from_millis(300);
+/// How often all files are looked at without being told to.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Reads the settings anew.
+pub type Load = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
+/// Makes the service go on with other settings, or says why it cannot.
+pub type Take = Arc<dyn Fn(Config) -> Result<()> + Send + Sync>;
+
+/// Where the settings come from.
+#[derive(Clone)]
+pub struct Source {
+    /// The settings file, if there is one.
+    pub file: Option<PathBuf>,
+    /// Reads it.
+    pub load: Load,
+}
+
+/// Watches what the settings depend on.
+pub struct Reload {
+    source: Source,
+    take: Take,
+    metrics: ReloadMetrics,
+    changed: Arc<Notify>,
+    /// `None` where the system does not tell of changes.
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+    files: Vec<PathBuf>,
+    /// What the files held when they were last tried.
+    tried: u64,
+    /// Whether that was refused.
+    stale: bool,
+}
+
+impl Reload {
+    /// Watches the files of `current`, which is in use.
+    pub fn new(source: Source, current: &Config, take: Take, metrics: ReloadMetrics) -> Self {
+        let changed = Arc::new(Notify::new());
+        let tell = Arc::clone(&changed);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            // Reading a file is an event as well; looking at it must not lead to the next look.
+            if event.is_err() || event.is_ok_and(|event| is_change(&event.kind)) {
+                tell.notify_one();
+            }
+        });
+        let watcher = watcher.map_err(
+            |error| tracing::warn!(%error, "cannot watch files; changes are noticed within {LOOK_EVERY:?}"),
+        );
+        let (folders, files) = (BTreeSet::new(), Vec::new());
+        let mut reload = Self {
+            source,
+            take,
+            metrics,
+            changed,
+            watcher: watcher.ok(),
+            folders,
+            files,
+            tried: 0,
+            stale: false,
+        };
+        reload.watch(current.files());
+        reload.tried = fingerprint(&reload.files);
+        reload
+    }
+
+    /// Reloads when something has changed, until asked to stop.
+    pub async fn run(mut self, stopper: &Stopper) {
+        let mut hangup = signal(SignalKind::hangup())
+            .map_err(|error| tracing::warn!(%error, "cannot listen for SIGHUP"))
+            .ok();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let stale = self.stale;
+            let wake = async {
+                tokio::select! {
+                    () = hung_up(&mut hangup) => true,
+                    () = self.changed.notified() => {
+                        tokio::time::sleep(DEBOUNCE).await;
+                        false
+                    }
+                    // What was refused may be put right where nobody watches.
+                    _ = look.tick() => stale,
+                }
+            };
+            let Some(asked) = stopper.until(wake).await else { return };
+            // Before reading: what changes meanwhile shows at the next look.
+            let found = fingerprint(&self.files);
+            if asked || found != self.tried {
+                self.tried = found;
+                self.reload().await;
+            }
+        }
+    }
+
+    async fn reload(&mut self) {
+        let (load, take) = (Arc::clone(&self.source.load), Arc::clone(&self.take));
+        // Files, key derivation and security modules take their time.
+        let reloaded = tokio::task::spawn_blocking(move || {
+            let config = load();
+            let files = config.as_ref().ok().map(Config::files);
+            (files, config.and_then(|config| take(config)))
+        });
+        let ended_early = |error| (None, Err(anyhow::Error::from(error).context("reading them ended early")));
+        let (files, taken) = reloaded.await.unwrap_or_else(ended_early);
+        // Of settings that are refused as well: what is wrong may be put right in one of their files.
+        if let Some(files) = files
+            && self.watch(files)
+        {
+            self.changed.notify_one();
+        }
+        self.stale = taken.is_err();
+        self.metrics.note(!self.stale);
+        match taken {
+            Ok(()) => tracing::info!("took the changed settings and keys"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(
+                    error,
+                    "the changed settings or keys cannot be used; everything stays as it was"
+                );
+            }
+        }
+    }
+
+    /// Watches the settings file and these; answers whether they are others than before.
+    fn watch(&mut self, files: Vec<PathBuf>) -> bool {
+        let files: Vec<_> = self.source.file.iter().cloned().chain(files).collect();
+        let are_others = files != self.files;
+        self.files = files;
+        let Some(watcher) = &mut self.watcher else { return are_others };
+        let folders: BTreeSet<_> = self.files.iter().map(|file| folder_of(file)).collect();
+        for folder in self.folders.difference(&folders) {
+            let _ = watcher.unwatch(folder);
+        }
+        for folder in folders.difference(&self.folders) {
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                tracing::warn!(folder = %folder.display(), %error, "cannot watch this folder; changes in it are noticed within {LOOK_EVERY:?}");
+            }
+        }
+        self.folders = folders;
+        are_others
+    }
+}
+
+fn is_change(kind: &EventKind) -> bool {
+    !matches!(kind, EventKind::Access(_)) || *kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => _ = hangup.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
+}
+
+/// What the files hold, in a number; a file that cannot be read is as good as any other content.
+fn fingerprint(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        file.hash(&mut hasher);
+        std::fs::read(file).map_err(|error| error.kind().to_string()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
