@@ -109,7 +109,7 @@ pub fn verify(paths: &[PathBuf], anchor: Option<&str>) -> io::Result<Result<Span
             latest = (path.clone(), number);
             let taken = match line.last() {
                 Some(b'\n') => follower.take(without_end(&line)),
-                _ => Err("was cut short: it has no line feed at its end".to_owned()),
+                _ => Err("was cut short: it is being written just now (try again), or a crash did it (the next start moves it aside)".to_owned()),
             };
             if let Err(why) = taken {
                 return Ok(Err(Broken { path: path.clone(), line: number, why }));

@@ -17,7 +17,7 @@ pub struct Line {
     caller: Option<Caller>,
     #[serde(flatten)]
     action: Action,
-    /// How many lines of refusals were left out before this one, because there were too many of them.
+    /// How many lines that nobody waits for were left out before this one, because there were too many of them.
     #[serde(rename = "left-out", skip_serializing_if = "is_zero")]
     pub(super) left_out: u64,
 }

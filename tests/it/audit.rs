@@ -1,6 +1,6 @@
 //! The audit trail of the running service: complete, whole, silent about who holds what, and never left out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -191,11 +191,30 @@ status-list-pools: { p: { api-key: x, size: 80000, update-interval: 1s } }";
     assert!(log.contains("audit trail cannot be written") && log.contains("written again"), "{log}");
 }
 
-/// What a client was told was done, and what it was not told of.
+/// What the clients were told.
 #[derive(Default)]
 struct Told {
-    allocated: u64,
-    updates: HashMap<(String, u64, u64), u64>,
+    references: Vec<Reference>,
+    /// List and index of each.
+    acknowledged: Vec<(String, u64)>,
+}
+
+fn target(reference: &Reference) -> (String, u64) {
+    (reference.uri.rsplit('/').next().unwrap().to_owned(), reference.index)
+}
+
+fn update_of(line: &Value) -> (String, u64) {
+    (line["list"].as_str().unwrap().to_owned(), line["index"].as_u64().unwrap())
+}
+
+/// How many of these updates the trail does not tell of; with `done`, those of which it does not say that they were made.
+fn without_line(updates: &[(String, u64)], lines: &[Value], done: bool) -> usize {
+    let made = lines.iter().filter(|line| line["outcome"] == "done").map(|line| line["of"].as_u64().unwrap());
+    let made: HashSet<_> = made.collect();
+    let begun = lines.iter().filter(|line| line["action"] == "update");
+    let begun = begun.filter(|line| !done || made.contains(&line["seq"].as_u64().unwrap()));
+    let told: HashSet<_> = begun.map(update_of).collect();
+    updates.iter().filter(|update| !told.contains(*update)).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -227,6 +246,14 @@ status-list-pools: { p: { api-key: x, size: 20000, update-interval: 1s } }";
     for client in clients {
         client.await.unwrap();
     }
+    let told = Arc::into_inner(told).unwrap().into_inner().unwrap();
+    let (http, base) = (Client::new(), format!("http://127.0.0.1:{port}"));
+    let mut changed = Vec::new();
+    for reference in &told.references {
+        if stored(&http, &base, reference).await == 1 {
+            changed.push(target(reference));
+        }
+    }
     drop(process);
 
     let path = folder.path().join("audit.jsonl");
@@ -234,30 +261,25 @@ status-list-pools: { p: { api-key: x, size: 20000, update-interval: 1s } }";
     assert_eq!(code, 0, "{text}");
     assert!(files(&path).len() > 2, "files were rotated under the kills");
     let lines = lines(&path);
-    let done: HashSet<_> = lines
-        .iter()
-        .filter(|line| line["outcome"] == "done")
-        .map(|line| line["of"].as_u64().unwrap())
-        .collect();
-    let mut missing = Arc::into_inner(told).unwrap().into_inner().unwrap();
-    assert!(missing.updates.len() > 200, "{} updates were acknowledged", missing.updates.len());
-    let acknowledged = missing.updates.len();
-    for line in lines
-        .iter()
-        .filter(|line| line["action"] == "update" && done.contains(&line["seq"].as_u64().unwrap()))
-    {
-        let list = line["list"].as_str().unwrap().to_owned();
-        missing.updates.remove(&(list, line["index"].as_u64().unwrap(), line["value"].as_u64().unwrap()));
-    }
-    assert!(missing.updates.is_empty(), "acknowledged without a line: {:?}", missing.updates);
+    let acknowledged = told.acknowledged.len();
+    assert!(acknowledged > 200, "{acknowledged} updates were acknowledged");
+    assert_eq!(without_line(&told.acknowledged, &lines, true), 0, "updates were acknowledged without a line");
+    assert_eq!(without_line(&changed, &lines, false), 0, "statuses were changed without a line");
     let amounts: u64 = lines.iter().filter_map(|line| line["amount"].as_u64()).sum();
-    assert!(amounts >= missing.allocated, "{amounts} told, {} handed out", missing.allocated);
+    let given = told.references.len() as u64;
+    assert!(amounts >= given, "{amounts} told, {given} handed out");
 
-    // The control: the same comparison notices one line less, and so does the chain.
-    let (whole, hash) = (text, std::fs::read_to_string(&path).unwrap());
-    let last = whole.lines().last().unwrap().rsplit(' ').next().unwrap();
+    // The control: the same comparison notices that one line is not there, and so does the chain.
+    let outcome = lines.iter().rposition(|line| line["outcome"] == "done").unwrap();
+    let fewer = [&lines[..outcome], &lines[outcome + 1..]].concat();
+    assert!(without_line(&told.acknowledged, &fewer, true) > 0);
+    let begun = lines.iter().rposition(|line| line["action"] == "update").unwrap();
+    let fewer = [&lines[..begun], &lines[begun + 1..]].concat();
+    assert_eq!(without_line(&[update_of(&lines[begun])], &fewer, false), 1);
+    let last = text.lines().last().unwrap().rsplit(' ').next().unwrap();
     assert_eq!(verify(&files(&path), &["--anchor", last]).0, 0);
-    let shorter: String = hash.split_inclusive('\n').take(hash.lines().count() - 1).collect();
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let shorter: String = whole.split_inclusive('\n').take(whole.lines().count() - 1).collect();
     std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), shorter.as_bytes()).unwrap();
     let (code, text) = verify(&files(&path), &["--anchor", last]);
     assert!(code == 1 && text.contains("cut off"), "{text}");
@@ -273,11 +295,10 @@ async fn load(client: u64, port: u16, told: &Mutex<Told>, stop: &AtomicBool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
             continue;
         };
-        told.lock().unwrap().allocated += given.len() as u64;
+        told.lock().unwrap().references.extend(given.iter().cloned());
         for reference in given {
             if update(&http, &base, &reference, 1).await == Some(StatusCode::NO_CONTENT) {
-                let list = reference.uri.rsplit('/').next().unwrap().to_owned();
-                told.lock().unwrap().updates.insert((list, reference.index, 1), 1);
+                told.lock().unwrap().acknowledged.push(target(&reference));
             }
         }
     }

@@ -234,6 +234,7 @@ impl Service {
                     .map_or_else(|_| format!("the service answered {status}"), |problem| problem.message);
                 Ok(Err((pause, Error::msg(message))))
             }
+            (_, Ok(problem)) if problem.code == "NOT_FOUND" => Err(Failure::Failed(not_the_api())),
             (_, Ok(Problem { code, message })) if status.is_client_error() => {
                 let message = message + self.advice(status, &code);
                 Err(Failure::Refused(Refusal { status: status.as_u16(), code, message }))
