@@ -1,4 +1,4 @@
-"""Loads a server with wrk and reads what it reports."""
+"""Loads a server with wrk, or Redis with its own load generator, and reads what they report."""
 
 import os
 import shutil
@@ -18,33 +18,76 @@ def install():
         service.fail("wrk is missing: apt-get install wrk (Debian, Ubuntu), brew install wrk, or see github.com/wg/wrk")
 
 
-def run(arguments):
+def command(arguments, watch=None, **options):
+    """Runs a load generator to its end: exit code, output, errors. `watch` is told its process id, to look at it meanwhile."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([str(word) for word in arguments], **streams, **options) as child:
+        if watch:
+            watch(child.pid)
+        try:
+            out, err = child.communicate()
+        except BaseException:
+            child.kill()
+            raise
+    return child.returncode, out, err
+
+
+def run(arguments, watch=None):
     """What one run of wrk came to; its script is in bench/wrk and reports with report.lua."""
-    done = subprocess.run(["wrk", *arguments], cwd=WRK, capture_output=True, text=True)
-    report = next((line for line in done.stdout.splitlines() if line.startswith("report ")), None)
-    if done.returncode or report is None:
-        service.fail(f"wrk failed:\n{done.stdout}{done.stderr}")
+    code, out, err = command(["wrk", *arguments], watch, cwd=WRK)
+    report = next((line for line in out.splitlines() if line.startswith("report ")), None)
+    if code or report is None:
+        service.fail(f"wrk failed:\n{out}{err}")
     return {name: int(value) for name, value in (pair.split("=") for pair in report.split()[1:])}
 
 
-def measure(process, path, options, headers=None, script="get.lua", arguments=()):
-    """Requests per second, latencies, and CPU time of `process` per request. Fails if any answer was an error."""
-    command = [f"-t{options.threads}", f"-c{options.connections}", f"-d{options.seconds}s", "--timeout", "10s"]
-    for name, value in (headers or {}).items():
-        command += ["-H", f"{name}: {value}"]
-    command += ["-s", script, f"http://127.0.0.1:{process.port}{path}", *arguments]
-    cpu = process.cpu_seconds()
-    report = run(command)
-    cpu = process.cpu_seconds() - cpu
+def measure(row, options, connections, watch=None):
+    """Requests per second, latencies, and CPU time of the row's process per request. Fails if any answer was an error."""
+    threads = min(options.threads, connections)
+    words = [f"-t{threads}", f"-c{connections}", f"-d{options.seconds}s", "--timeout", "10s"]
+    for name, value in row.headers.items():
+        words += ["-H", f"{name}: {value}"]
+    words += ["-s", row.script, f"http://127.0.0.1:{row.process.port}{row.path}", *row.arguments]
+    cpu = row.process.cpu_seconds()
+    report = run(words, watch)
+    cpu = row.process.cpu_seconds() - cpu
     wrong = {name: report[name] for name in ("status", "connect", "read", "write", "timeout") if report[name]}
     if wrong or not report["requests"]:
-        service.fail(f"{path}: answers were not as expected: {wrong}, {report['requests']} requests")
+        service.fail(f"{row.name}: {row.path}: answers were not as expected: {wrong}, {report['requests']} requests")
     return {
         "requests": report["requests"],
         "seconds": report["duration"] / 1e6,
         "per_second": report["requests"] * 1e6 / report["duration"],
         "p50_ms": report["p50"] / 1000,
+        "p90_ms": report["p90"] / 1000,
         "p99_ms": report["p99"] / 1000,
+        "p999_ms": report["p999"] / 1000,
         "max_ms": report["max"] / 1000,
         "cpu_us": cpu * 1e6 / report["requests"],
+    }
+
+
+def measure_setbit(redis, seconds, connections, bit, watch=None):
+    """What Redis itself can do with single bits, asked by its own load generator."""
+    requests = 20_000 * seconds
+    words = ["redis-benchmark", "-p", redis.port, "-c", connections, "-n", requests]
+    cpu = redis.cpu_seconds()
+    # Its random numbers begin with zeros, which SETBIT refuses; one bit costs what any costs.
+    code, out, err = command([*words, "--csv", "SETBIT", "bits", bit, "1"], watch)
+    cpu = redis.cpu_seconds() - cpu
+    if code:
+        service.fail(f"redis-benchmark failed:\n{out}{err}")
+    names, values = (line.replace('"', "").split(",") for line in out.splitlines()[-2:])
+    report = dict(zip(names, values))
+    return {
+        "requests": requests,
+        "seconds": requests / float(report["rps"]),
+        "per_second": float(report["rps"]),
+        "p50_ms": float(report["p50_latency_ms"]),
+        # It does not say.
+        "p90_ms": None,
+        "p99_ms": float(report["p99_latency_ms"]),
+        "p999_ms": None,
+        "max_ms": float(report["max_latency_ms"]),
+        "cpu_us": cpu * 1e6 / requests,
     }

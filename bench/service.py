@@ -50,6 +50,12 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def cpu_seconds(pid):
+    """User and system time of a process so far, all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Process:
     """A program that listens on a port of this machine; stopped at the end of the script, however that comes."""
 
@@ -84,10 +90,13 @@ class Process:
         finally:
             connection.close()
 
+    def pids(self):
+        """The processes that do its work."""
+        return [self.child.pid]
+
     def cpu_seconds(self):
-        """User and system time of the process so far, all threads."""
-        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """User and system time so far, all threads."""
+        return sum(cpu_seconds(pid) for pid in self.pids())
 
     def memory_kib(self, name="VmRSS"):
         for line in Path(f"/proc/{self.child.pid}/status").read_text().splitlines():
@@ -113,11 +122,13 @@ def statuslist(folder, port, settings, **options):
 
 
 class Redis(Process):
-    """A Redis that fsyncs before it answers, with its data in `folder`."""
+    """A Redis that fsyncs before it answers, with its data in `folder`; or one that keeps everything in memory only."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, durable=True):
         port = free_port()
-        options = {"port": port, "bind": "127.0.0.1", "appendonly": "yes", "appendfsync": "always", "dir": folder}
+        self.durable = durable
+        options = {"port": port, "bind": "127.0.0.1", "dir": folder}
+        options |= {"appendonly": "yes", "appendfsync": "always"} if durable else {"appendonly": "no"}
         command = ["redis-server", "--save", ""]
         for name, value in options.items():
             command += [f"--{name}", str(value)]
@@ -139,7 +150,8 @@ class Redis(Process):
 
     def settings(self):
         """The settings of a service on it."""
-        return f"storage-type: redis\nredis: {{ host: 127.0.0.1, port: {self.port} }}\n"
+        strategy = "append-fsync-always" if self.durable else "disabled"
+        return f"storage-type: redis\nredis: {{ host: 127.0.0.1, port: {self.port}, persistence-strategy: {strategy} }}\n"
 
 
 def paths(folder, port):

@@ -1,0 +1,65 @@
+"""Asks a service for references and published lists, which are then measured."""
+
+import json
+import random
+import time
+
+import service
+
+
+def until(reached, complaint, seconds=60, pause=0.05):
+    """Waits for what takes a moment, and gives up with the complaint."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        if time.monotonic() > deadline:
+            service.fail(complaint)
+        time.sleep(pause)
+
+
+def references(statuslist, pool, amount):
+    status, _, body = statuslist.ask("POST", f"/pools/{pool}/new-references?amount={amount}")
+    if status != 200:
+        service.fail(f"new-references of pool {pool} answered {status}: {body.decode()}")
+    return json.loads(body)["references"]
+
+
+def uris(statuslist, pool, count):
+    """The lists that a pool hands references out from."""
+    seen = set()
+
+    def complete():
+        # Blocks of two lists are handed out mixed; several requests until every list was seen.
+        seen.update(reference["uri"] for reference in references(statuslist, pool, 1000))
+        return len(seen) >= count
+
+    until(complete, f"pool {pool} does not give references of {count} lists", pause=0)
+    return sorted(seen)
+
+
+def path_of(uri):
+    return "/" + uri.split("/", 3)[3]
+
+
+def revoke(statuslist, uri, indices):
+    """Sets these entries of one list, as one batch."""
+    body = {"statusListReferences": [{"uri": uri, "index": index} for index in indices], "value": 1}
+    status, _, answer = statuslist.ask("PATCH", "/status-lists/batch-update", body)
+    if status != 204:
+        service.fail(f"batch-update answered {status}: {answer.decode()}")
+
+
+def published(statuslist, pool, size):
+    """The path of a published list of the pool with 1 % of its entries set; always the same ones."""
+    uri = references(statuslist, pool, 1)[0]["uri"]
+    revoke(statuslist, uri, random.Random(1).sample(range(size), size // 100))
+    state = f"/pools/{pool}/lists/{uri.rpartition('/')[2]}/statuses/0"
+    is_published = lambda: json.loads(statuslist.ask("GET", state)[2])["published"]
+    until(is_published, "the list to be fetched is not published", pause=0.1)
+    return path_of(uri)
+
+
+def wait_for_buffer(statuslist, pool="p", ready=100_000):
+    """Until the buffer of references is warm, and what an earlier row set off is over."""
+    filled = lambda: json.loads(statuslist.ask("GET", f"/pools/{pool}")[2])["references"]["ready"] >= ready
+    until(filled, "the buffer of references does not fill")
+    time.sleep(0.2)

@@ -1,0 +1,66 @@
+"""Rows of a table: what is asked, of whom, what the answer must be, and what several measurements of it come to."""
+
+import statistics
+from dataclasses import dataclass, field
+from typing import Optional
+
+import service
+
+
+@dataclass
+class Row:
+    """What wrk asks, of whom, and what the answer must be."""
+
+    name: str
+    process: service.Process
+    path: str = ""
+    method: str = "GET"
+    status: int = 200
+    script: str = "get.lua"
+    headers: dict = field(default_factory=dict)
+    body: Optional[dict] = None
+    arguments: list = field(default_factory=list)
+    # What the answer is made of, where that is known.
+    size: Optional[int] = None
+    coding: Optional[str] = None
+    # The row whose rate this one's is compared with, and the ratio that is to be reached.
+    reference: Optional[str] = None
+    reach: Optional[float] = None
+    # The store of the service, where it takes a part of the work.
+    redis: Optional[service.Redis] = None
+
+
+def check_answer(row):
+    """wrk counts only answers above 399; the exact one is looked at here, once."""
+    status, headers, body = row.process.ask(row.method, row.path, row.body, row.headers)
+    size = len(body) if row.size is None else row.size
+    got, wanted = (status, len(body), headers.get("Content-Encoding")), (row.status, size, row.coding)
+    if got != wanted:
+        service.fail(f"{row.name}: {row.method} {row.path} answered {got}, not {wanted}: {body[:500]!r}")
+
+
+def medians(runs):
+    """The median of each figure over the runs; None where there is none."""
+    return {
+        key: statistics.median(run[key] for run in runs) if runs[0][key] is not None else None for key in runs[0]
+    }
+
+
+def ratios(runs, reference_runs):
+    """How the rates compare with the reference's, round by round, because both suffer from what happens in a round."""
+    each = [a["per_second"] / b["per_second"] for a, b in zip(runs, reference_runs)]
+    return {"ratio": statistics.median(each), "ratio_min": min(each), "ratio_max": max(each)}
+
+
+def ratio_text(row):
+    """The two cells of a table about the reference: how the rates compare, and whether that is enough."""
+    ratio = reach = ""
+    if row["reference"]:
+        ratio = f"{row['ratio']:.2f} × {row['reference']} ({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
+    if row["reach"]:
+        reach = f"≥ {row['reach']}: {'yes' if row['ratio'] >= row['reach'] else '**NO**'}"
+    return ratio, reach
+
+
+def machine_text(machine):
+    return f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}, {machine['commit']}, {machine['time']}"

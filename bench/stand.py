@@ -1,0 +1,96 @@
+"""Everything that `bench/run` measures, running at once: a service on each store, nginx over one of them, and the references."""
+
+import service
+import lists
+import nginx
+
+LIST_SIZE = 100_000
+UPDATED_LISTS = 4
+STORES = ["sqlite", "redis-always", "redis-disabled"]
+
+SETTINGS = f"""
+limits: {{ amount: 20000, batch: 100000, queue: 100000 }}
+status-list-pools:
+  # For references: the buffer is large enough to stay warm.
+  p:
+    api-key: {service.KEY}
+    size: 1000000
+    precreation: {{ lists: 3, check-delay: 1s }}
+    prefetch: {{ capacity: 200000, threshold: 100000 }}
+  # For updates: several lists, published on the beat as in production.
+  u:
+    api-key: {service.KEY}
+    size: {LIST_SIZE}
+    open-lists: {UPDATED_LISTS}
+  # For fetching: changed once, then at rest.
+  s:
+    api-key: {service.KEY}
+    size: {LIST_SIZE}
+    open-lists: 1
+    update-interval: 1s
+  # For the scenarios: as in config/append-fsync-always.delay.yaml, but fresher.
+  k:
+    api-key: {service.KEY}
+    size: 50000
+    precreation: {{ lists: 3, check-delay: 1s }}
+    prefetch: {{ capacity: 10000, threshold: 1000 }}
+    update-interval: 1s
+"""
+
+
+class Stand:
+    """The programs, by the names that the tables have for them."""
+
+    def __init__(self, folder, stores):
+        self.stores = stores
+        self.services, self.redis, self.folders = {}, {}, {}
+        for store in stores:
+            self.start_service(store, folder / store)
+        # What is fetched does not depend on the store, so it is fetched from one of them: the durable Redis if it is there.
+        self.front = "redis-always" if "redis-always" in stores else stores[0]
+        front = self.services[self.front]
+        self.list_path = lists.published(front, "s", LIST_SIZE)
+        self.nginx, self.static = nginx.start(self.folders[self.front], self.folders[self.front] / "public")
+        port = service.free_port()
+        command = [service.program("examples") / "parse_only", f"127.0.0.1:{port}"]
+        self.parser = service.Process(command, port, folder / "parse_only.log")
+        self.updated = {store: lists.uris(self.services[store], "u", UPDATED_LISTS) for store in stores}
+
+    def start_service(self, store, folder):
+        folder.mkdir()
+        port = service.free_port()
+        settings = service.paths(folder, port) + SETTINGS
+        if store != "sqlite":
+            self.redis[store] = service.Redis(folder, durable=store == "redis-always")
+            settings += self.redis[store].settings()
+        self.folders[store] = folder
+        self.services[store] = service.statuslist(folder, port, settings)
+
+    def processes(self):
+        """All of them, for the sampler."""
+        services = {f"service on {store}": process for store, process in self.services.items()}
+        return {**services, **self.redis, "nginx": self.nginx, "parse only": self.parser}
+
+    def front_parts(self):
+        """What takes part when everything is asked through the front: for the scenarios."""
+        return [f"service on {self.front}", *([self.front] if self.front in self.redis else []), "nginx"]
+
+    def rest(self, seconds=10, share=0.05):
+        """Until nothing works in the background any more: refills, publications, compactions of a row before."""
+        for store in self.stores:
+            lists.wait_for_buffer(self.services[store])
+        work = lambda: sum(process.cpu_seconds() for process in self.processes().values())
+        last = work()
+
+        def quiet():
+            nonlocal last
+            last, before = work(), last
+            return last - before <= share * 0.2
+
+        lists.until(quiet, "the services do not come to rest", seconds, pause=0.2)
+
+    def check_logs(self):
+        for store, folder in self.folders.items():
+            bad = [line for line in (folder / "service.log").read_text().splitlines() if " ERROR " in line]
+            if bad:
+                service.fail(f"the service on {store} logged errors:\n" + "\n".join(bad[:10]))
