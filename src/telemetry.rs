@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 
-use actix_web::http::header::HeaderMap;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -51,7 +50,7 @@ pub(crate) use otlp::continue_trace;
 
 /// Without the feature `otlp` there are no traces.
 #[cfg(not(feature = "otlp"))]
-pub(crate) fn continue_trace(_span: &tracing::Span, _headers: &HeaderMap) {}
+pub(crate) fn continue_trace(_span: &tracing::Span, _headers: &actix_web::http::header::HeaderMap) {}
 
 /// Traces over OTLP. Only spans of requests and passes are sent: no events, so no log line goes that way.
 #[cfg(feature = "otlp")]
