@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::Service;
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
@@ -15,6 +16,7 @@ use crate::allocate::{Allocated, Allocator, Marks};
 use crate::api::{self, About, Api, PoolApi};
 use crate::clock::Clock;
 use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
+use crate::connection::Connection;
 use crate::instance::Instance;
 use crate::issuer::ApiKey;
 use crate::keys;
@@ -28,6 +30,8 @@ use crate::stopper::{StopSwitch, Stopper, stopper};
 use crate::store::Store;
 use crate::update::Updater;
 
+/// How long a client may take to read an answer: a large list over a poor line.
+const SLOWEST_READER: Duration = Duration::from_secs(60);
 /// How long publishing once waits for all uploads.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
 
@@ -290,8 +294,14 @@ impl App {
         let listener = self.listener.try_clone().context("cannot use the bound address")?;
         let server_config = &self.config.server;
         let site = server_config.serve_status_lists.then(|| Arc::new(self.site_server()));
+        // A request takes its timeout for the body, again for the answer to be made, and some time to be read.
+        let patience = SLOWEST_READER + self.config.limits.request_timeout * 2;
         let server = HttpServer::new(move || {
             ActixApp::new()
+                .wrap_fn(|request, service| {
+                    request.conn_data::<Connection>().inspect(|connection| connection.begin());
+                    service.call(request)
+                })
                 .configure(|config| api::configure(api.clone(), config))
                 .default_service(web::to(api::not_found))
                 // Last: without a path in `public-url` it takes every path that is left.
@@ -301,6 +311,7 @@ impl App {
             .workers(server_config.workers)
             // Each worker counts its own.
             .max_connections(server_config.max_connections.div_ceil(server_config.workers))
+            .on_connect(move |stream, of_connection| Connection::watch(stream, of_connection, patience))
             .client_request_timeout(self.config.limits.request_timeout)
             .shutdown_timeout(server_config.shutdown_grace.as_secs())
             .disable_signals()

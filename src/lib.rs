@@ -41,6 +41,7 @@ pub mod site_server;
 // Running it all.
 pub mod app;
 pub mod cli;
+pub mod connection;
 pub mod instance;
 pub mod keys;
 pub mod metrics;
