@@ -3,15 +3,20 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::{Server, ServerHandle, Service};
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result};
 
 use crate::api::{self, Api, Offer};
 use crate::config::ServerConfig;
+use crate::connection::Connection;
 use crate::docs::Docs;
 use crate::site_server::SiteServer;
+
+/// How long a client may take to read an answer: a large list over a poor line.
+const SLOWEST_READER: Duration = Duration::from_secs(60);
 
 /// The bound addresses.
 pub struct Listeners {
@@ -77,9 +82,15 @@ fn server(
 ) -> Result<Server> {
     let listener = listener.try_clone().context("cannot use the bound address")?;
     let (request_timeout, api, site) = (api.limits.request_timeout, api.clone(), site.cloned());
+    // A request takes its timeout for the body, again for the answer to be made, and some time to be read.
+    let patience = SLOWEST_READER + request_timeout * 2;
     let docs = offer.api.then(|| Docs::new(site.as_ref().map(|site| site.base())));
     let server = HttpServer::new(move || {
         ActixApp::new()
+            .wrap_fn(|request, service| {
+                request.conn_data::<Connection>().inspect(|connection| connection.begin());
+                service.call(request)
+            })
             .configure(|config| api::configure(api.clone(), offer, config))
             .configure(|config| docs.iter().for_each(|docs| docs.configure(config)))
             .default_service(web::to(api::not_found))
@@ -90,6 +101,7 @@ fn server(
         .workers(workers)
         // Each worker counts its own.
         .max_connections(config.max_connections.div_ceil(workers))
+        .on_connect(move |stream, of_connection| Connection::watch(stream, of_connection, patience))
         .client_request_timeout(request_timeout)
         .shutdown_timeout(config.shutdown_grace.as_secs())
         .disable_signals()

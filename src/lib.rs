@@ -42,6 +42,7 @@ pub mod site_server;
 // Running it all.
 pub mod app;
 pub mod cli;
+pub mod connection;
 pub mod docs;
 pub mod http;
 pub mod instance;

@@ -10,6 +10,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("status_list", &[]),
     ("clock", &[]),
     ("stopper", &[]),
+    ("connection", &[]),
     ("signals", &[]),
     ("instance", &["store"]),
     ("issuer", &["clock"]),

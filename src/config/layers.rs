@@ -170,7 +170,9 @@ fn read(tree: Value) -> Result<RawConfig, ConfigError> {
                 ConfigError::at(format!("{parent}{unknown}"), format!("there is no such setting{advice}"))
             }
             // What is wrong may be the secret itself, and messages end up in logs.
-            None if holds_a_secret(&key) => ConfigError::at(key, "must be a text; put it in quotes"),
+            None if holds_a_secret(&key) && !why.starts_with("missing field") => {
+                ConfigError::at(key, "must be a text; put it in quotes")
+            }
             None => ConfigError::at(key, why),
         }
     })

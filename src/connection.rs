@@ -1,0 +1,140 @@
+//! Closes connections whose clients keep the server waiting.
+//!
+//! The HTTP server itself cuts the first head of a connection, and `api` cuts bodies. Nobody cuts a later head that comes a
+//! byte at a time, or an answer that is read as slowly. So there is one rule for all that may be missed: a connection is
+//! closed when its latest request began too long ago. One that is idle is closed long before, and one in use begins others.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use actix_web::dev::Extensions;
+use actix_web::rt;
+use tokio::task::JoinHandle;
+
+/// What a connection's requests are told to.
+pub struct Connection {
+    latest: Rc<Cell<Instant>>,
+    closing: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Looks after a new connection: it is closed when no request has begun on it for `patience`.
+    pub fn watch(stream: &dyn Any, of_connection: &mut Extensions, patience: Duration) {
+        let Some(stream) = stream.downcast_ref::<rt::net::TcpStream>() else { return };
+        let second = match stream.as_fd().try_clone_to_owned() {
+            Ok(second) => TcpStream::from(second),
+            Err(error) => {
+                tracing::warn!(%error, "cannot watch a connection; raise the limit of open files (LimitNOFILE)");
+                return;
+            }
+        };
+        let latest = Rc::new(Cell::new(Instant::now()));
+        let seen = Rc::clone(&latest);
+        let closing = rt::spawn(async move {
+            loop {
+                let left = patience.saturating_sub(seen.get().elapsed());
+                if left.is_zero() {
+                    break;
+                }
+                tokio::time::sleep(left).await;
+            }
+            // It fails only if the connection is closed already.
+            let _ = second.shutdown(Shutdown::Both);
+        });
+        of_connection.insert(Self { latest, closing });
+    }
+
+    /// A request begins.
+    pub fn begin(&self) {
+        self.latest.set(Instant::now());
+    }
+}
+
+/// The second handle goes with the connection, or its end would not reach the client.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.closing.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::TcpListener;
+
+    use actix_web::dev::Service;
+    use actix_web::{App, HttpServer, web};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    /// What becomes of a connection that sends one request, and then a second head a byte at a time: whether it is closed
+    /// within several times the patience.
+    fn is_closed(watched: bool) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (started, starting) = std::sync::mpsc::channel();
+        let server = std::thread::spawn(move || {
+            rt::System::new().block_on(async {
+                let server = HttpServer::new(|| {
+                    App::new()
+                        .wrap_fn(|request, service| {
+                            request.conn_data::<Connection>().inspect(|connection| connection.begin());
+                            service.call(request)
+                        })
+                        .default_service(web::to(async || "answer"))
+                })
+                .on_connect(move |stream, of_connection| {
+                    if watched {
+                        Connection::watch(stream, of_connection, PATIENCE);
+                    }
+                })
+                .client_request_timeout(PATIENCE)
+                .workers(1)
+                .disable_signals()
+                .listen(listener)
+                .unwrap()
+                .run();
+                started.send(server.handle()).unwrap();
+                server.await.unwrap();
+            });
+        });
+        let handle = starting.recv().unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = [0; 1024];
+        assert!(client.read(&mut answer).unwrap() > 0);
+        client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        client.set_read_timeout(Some(PATIENCE / 5)).unwrap();
+        let mut closed = false;
+        for _ in 0..20 {
+            match client.read(&mut answer) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Ok(0) | Err(_) => {
+                    closed = true;
+                    break;
+                }
+                Ok(_) => {}
+            }
+            if client.write_all(b"X").is_err() {
+                closed = true;
+                break;
+            }
+        }
+        drop(client);
+        drop(handle.stop(false));
+        server.join().unwrap();
+        closed
+    }
+
+    #[test]
+    fn a_later_head_that_never_ends_is_cut() {
+        assert!(is_closed(true));
+        assert!(!is_closed(false), "the server does it by itself now; then this module can go");
+    }
+}
