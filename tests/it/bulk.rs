@@ -162,6 +162,42 @@ async fn a_whole_list_is_set_and_published_and_gives_no_more_references_on_redis
 }
 
 #[tokio::test]
+async fn references_in_the_memory_of_another_instance_are_dropped_with_their_list() {
+    let redis = RedisServer::start();
+    let settings = format!(
+        "{{ storage-type: redis, redis: {{ {} }}, status-list-pools: {{ p: {{ api-key: {KEY}, size: 8000, update-interval: 1s, open-lists: 2, precreation: {{ check-delay: 200ms }}, prefetch: {{ capacity: 2000, threshold: 1 }} }} }} }}",
+        redis.settings()
+    );
+    let start = || {
+        let folder = tempfile::tempdir().unwrap();
+        TestApp::start_at(folder, "http://status.example", &settings, Clock::System)
+    };
+    let owner = start();
+    let reference = owner.references(1).await.remove(0);
+    let pool = async || owner.send(Method::GET, "/pools/p", None).await.1["references"].clone();
+    let is_full = async || pool().await["ready"].as_u64().filter(|ready| *ready >= 2000);
+    eventually("the owner's memory to be full", is_full).await;
+    let before = owner.references(500).await;
+    assert!(
+        before.iter().any(|given| given.uri == reference.uri),
+        "the control: it was given references of it"
+    );
+    eventually("the owner's memory to be full", is_full).await;
+    let used = pool().await["used"].as_u64().unwrap();
+
+    let other = start();
+    assert_eq!(fill(&other, &reference, json!(1)).await.0, StatusCode::NO_CONTENT);
+    // Others are leased in the place of those that were dropped; the other instance alone leases its own 2000.
+    eventually("the owner to lease again", async || {
+        let used = pool().await["used"].as_u64()? - used;
+        is_full().await.filter(|_| used > 2500)
+    })
+    .await;
+    let given = owner.references(2000).await;
+    assert!(given.iter().all(|given| given.uri != reference.uri), "they would be invalid from the start");
+}
+
+#[tokio::test]
 async fn refused_changes_of_a_whole_list_change_nothing() {
     let settings = format!(
         "status-list-pools: {{ p: {{ api-key: {KEY}, bits: 2, size: 8000, final-status: 1 }}, q: {{ api-key: other, size: 8000 }} }}"
