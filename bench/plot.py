@@ -133,7 +133,7 @@ def panel(drawing, x, y, width, height, lines, colours, unit):
 def over_time(path, title, charts, height=70):
     """CPU and memory of processes side by side, a line of panels for each chart: charts are [(label, series)]."""
     drawing = Drawing(title)
-    names = list(dict.fromkeys(name for _, series in charts for name in series))
+    names = sorted({name for _, series in charts for name in series})
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
     y = 48 + drawing.legend(names, 48)
     half = (LABELS + CHART) / 2 - 70

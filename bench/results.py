@@ -205,7 +205,7 @@ def scenario_lines(results):
             if f"{what}_disturbed" in scenario:
                 yield ""
                 ratio = scenario[f"{what}_disturbed"]
-                yield f"The 99th percentile of a {what} at a fixed rate became {ratio:.2f} × while the other ramped up."
+                yield f"The 99th percentile of {what} requests at a fixed rate became {ratio:.2f} × while the other kind ramped up."
 
 
 def notes(options):
