@@ -25,6 +25,7 @@ struct Update {
     /// The entry in it.
     #[schema(example = 4711)]
     index: u64,
+    #[schema(value_type = NewStatus)]
     value: Value,
 }
 
@@ -35,6 +36,7 @@ struct BatchUpdate {
     /// At least one, and at most what the settings allow.
     #[schema(min_items = 1)]
     status_list_references: Vec<Target>,
+    #[schema(value_type = NewStatus)]
     value: Value,
 }
 
@@ -67,6 +69,9 @@ enum Name {
     Invalid,
     Suspended,
 }
+
+/// Any type of the name `Value` is serde_json's to utoipa; it must be told another.
+type NewStatus = Value;
 
 impl Value {
     fn number(&self) -> u64 {
