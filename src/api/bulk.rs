@@ -14,7 +14,7 @@ use super::openapi::{
 };
 use super::pools::ask;
 use super::problem::Problem;
-use super::statuses::{Value, read};
+use super::statuses::{NewStatus, Value, read};
 use super::{Api, trail};
 use crate::issuer::Scope;
 use crate::store::Refusal;
@@ -24,6 +24,7 @@ use crate::update::UpdateError;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Fill {
+    #[schema(value_type = NewStatus)]
     value: Value,
 }
 

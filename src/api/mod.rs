@@ -228,7 +228,7 @@ pub async fn not_found() -> impl actix_web::Responder {
     Problem::not_found().error_response()
 }
 
-/// What [`crate::fuzzing::body`] asks: these bytes as each body and each query.
+/// What `fuzzing::body` asks: these bytes as each body and each query.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_any(bytes: &[u8]) {
     statuses::read_any(bytes);

@@ -29,6 +29,7 @@ struct Update {
     /// The entry in it.
     #[schema(example = 4711)]
     index: u64,
+    #[schema(value_type = NewStatus)]
     value: Value,
 }
 
@@ -39,6 +40,7 @@ struct BatchUpdate {
     /// With one `value` for all of them: at least one, and at most what the settings allow.
     #[schema(min_items = 1)]
     status_list_references: Option<Vec<Target>>,
+    #[schema(value_type = Option<NewStatus>)]
     value: Option<Value>,
     /// Instead of both, with a value for each.
     #[schema(min_items = 1)]
@@ -74,6 +76,9 @@ pub(super) enum Name {
     Invalid,
     Suspended,
 }
+
+/// Any type of the name `Value` is serde_json's to utoipa; it must be told another.
+pub(super) type NewStatus = Value;
 
 impl BatchUpdate {
     /// What its list of entries is called, and the changes that it asks for.

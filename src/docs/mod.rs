@@ -99,6 +99,9 @@ mod tests {
         }
         assert!(references > 50);
         assert_eq!(description["openapi"], "3.1.0");
+        // A status is a number or a name, not just anything.
+        let value = &description["components"]["schemas"]["Update"]["properties"]["value"];
+        assert_eq!(value["$ref"], "#/components/schemas/Status");
     }
 
     #[test]

@@ -337,7 +337,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// What [`crate::fuzzing::accept`] asks: the formats these lines of `Accept` want, and whether the lines of `Accept-Encoding` that
+/// What `fuzzing::accept` asks: the formats these lines of `Accept` want, and whether the lines of `Accept-Encoding` that
 /// follow an empty one want gzip.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn negotiated(bytes: &[u8]) -> (Vec<&'static str>, bool) {
