@@ -17,6 +17,8 @@ mod lifecycle;
 mod migrate;
 mod nginx;
 mod nginx_hammer;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod power_cut;
 mod publish;
 mod publish_role;
