@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -118,23 +118,8 @@ impl Reload {
     }
 
     async fn reload(&mut self) {
-        let (load, take) = (Arc::clone(&self.source.load), Arc::clone(&self.take));
-        // Files, key derivation and security modules take their time.
-        let reloaded = tokio::task::spawn_blocking(move || {
-            let config = load();
-            let files = config.as_ref().ok().map(Config::files);
-            (files, config.and_then(|config| take(config)))
-        });
-        let ended_early = |error| (None, Err(anyhow::Error::from(error).context("reading them ended early")));
-        let (files, taken) = reloaded.await.unwrap_or_else(ended_early);
-        // Of settings that are refused as well: what is wrong may be put right in one of their files.
-        if let Some(files) = files
-            && self.watch(files)
-        {
-            self.changed.notify_one();
-        }
+        let taken = self.read_and_take().await;
         self.stale = taken.is_err();
-        self.metrics.note(!self.stale);
         match taken {
             Ok(()) => tracing::info!("took the changed settings and keys"),
             Err(error) => {
@@ -145,6 +130,24 @@ impl Reload {
                 );
             }
         }
+        self.metrics.note(!self.stale);
+    }
+
+    async fn load(&self) -> Result<Config> {
+        let load = Arc::clone(&self.source.load);
+        blocking(move || load()).await
+    }
+
+    async fn read_and_take(&mut self) -> Result<()> {
+        let mut config = self.load().await?;
+        // Of settings that are refused as well: what is wrong may be put right in one of their files.
+        if self.watch(config.files()) {
+            // Before reading, as ever: what changes from now on shows.
+            self.tried = fingerprint(&self.files);
+            config = self.load().await?;
+        }
+        let take = Arc::clone(&self.take);
+        blocking(move || take(config)).await
     }
 
     /// Watches the settings file and these; answers whether they are others than before.
@@ -165,6 +168,11 @@ impl Reload {
         self.folders = folders;
         are_others
     }
+}
+
+/// Files, key derivation and security modules take their time.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.context("reading them ended early")?
 }
 
 fn is_change(kind: &EventKind) -> bool {

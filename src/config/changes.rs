@@ -132,7 +132,7 @@ mod tests {
         };
         let (old, new) = (with("hidden"), with("other"));
         assert_eq!(old.needs_restart(&new), ["redis.password"]);
-        assert_eq!(old.files(), [file.clone()]);
+        assert_eq!(old.files(), [file]);
         assert!(!format!("{old:?}").contains("hidden"));
     }
 }

@@ -64,7 +64,7 @@ impl ReloadMetrics {
     fn register(registry: &mut Registry) -> Self {
         let reloads = Self::default();
         registry.register("reloads", "Changed settings or keys, by result", reloads.total.clone());
-        let help = "1 while the files say something else than what is used, because it was refused";
+        let help = "Whether the files say something else than what is used, because it was refused";
         registry.register("settings_stale", help, reloads.stale.clone());
         reloads
     }

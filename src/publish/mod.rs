@@ -11,6 +11,7 @@ mod history;
 mod job;
 mod key_set;
 mod lease;
+mod live;
 mod pass;
 mod render;
 pub mod schedule;
@@ -32,7 +33,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Lifetimes, PoolConfig, PublishRole};
@@ -46,7 +47,7 @@ use job::{Job, Ready};
 use lease::PublisherLease;
 use render::Template;
 use schedule::NotNow;
-use sinks::{Files, Name, Sinks};
+use sinks::{Files, Sinks};
 
 /// Lists whose files share one fsync of the folder and one commit. Larger saves more of both; smaller makes the first of them
 /// count as published sooner, and bounds the memory.
@@ -131,23 +132,6 @@ impl PoolPublisher {
         Self { pool, live, changed, store, site, base, keys, clock, metrics, lease, swept, sinks }
     }
 
-    /// Goes on with other times; lists keep theirs until they are published again. What else differs is not looked at.
-    pub fn set(&self, pool: PoolConfig) {
-        self.lease.set_beat(pool.update_interval);
-        self.live.store(Arc::new(pool));
-        self.changed.notify_one();
-    }
-
-    /// The published keys have changed: the buckets owe them.
-    pub fn keys_changed(&self) {
-        self.sinks.owe([Name::Keys].into_iter());
-    }
-
-    /// Whether every bucket has the published keys, as far as this instance has to bring them there.
-    pub fn keys_are_uploaded(&self) -> bool {
-        !self.sinks.owes(Name::Keys)
-    }
-
     /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop. What was acknowledged by then is
     /// published in a last pass.
     pub async fn run(&self, signals: &Signals, stop: &Stopper) {
@@ -197,13 +181,6 @@ impl PoolPublisher {
             self.log(&pass, self.clock.now().since(begun));
         }
         self.publish_pending(signals, &|_, _| ()).await;
-    }
-
-    fn beat(&self) -> Interval {
-        let mut beat = tokio::time::interval(self.live.load().update_interval);
-        // After a long pass the next one comes a whole beat later, so that two never fall into one second.
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        beat
     }
 
     /// Uploads everything that is owed; answers how many new lists could be settled by that, and how many uploads are left.

@@ -1,0 +1,178 @@
+//! Settings, API keys and signing keys change without a restart: whole or not at all, and the log and the metrics say which.
+
+use std::path::Path;
+
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+use statuslist::sign::{Algorithm, generate};
+use tempfile::TempDir;
+
+use crate::support::app::Reference;
+use crate::support::eventually;
+use crate::support::process::{self, Process, free_port, log_path};
+
+/// The service on settings that a test changes while it runs.
+pub(crate) struct Live {
+    folder: TempDir,
+    process: Process,
+    pub(crate) client: Client,
+}
+
+impl Live {
+    /// Starts with these settings; `signer.pem` in its folder is a key.
+    pub(crate) fn start(settings: &str) -> Self {
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        replace_key(folder.path(), "signer.pem");
+        let command = process::command(folder.path(), port, settings);
+        let process = Process::start(command, folder.path(), port);
+        Self::of(folder, process)
+    }
+
+    /// A service that was started in `folder`.
+    pub(crate) fn of(folder: TempDir, process: Process) -> Self {
+        Self { folder, process, client: Client::new() }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.process.url
+    }
+
+    /// Writes the settings file anew, as an editor does.
+    pub(crate) fn set(&self, settings: &str) {
+        write(&self.folder().join("settings.yaml"), settings);
+    }
+
+    pub(crate) async fn text(&self, path: &str) -> String {
+        self.client.get(format!("{}{path}", self.url())).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// What `GET /pools/p` answers to this key.
+    pub(crate) async fn pool(&self, key: &str) -> (StatusCode, Value) {
+        let request = self.client.get(format!("{}/pools/p", self.url())).header("X-Api-Key", key);
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        (status, serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())
+    }
+
+    pub(crate) async fn reference(&self, key: &str) -> Reference {
+        let url = format!("{}/pools/p/new-references?amount=1", self.url());
+        let response = self.client.post(url).header("X-Api-Key", key).send().await.unwrap();
+        let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        serde_json::from_value(body["references"][0].clone()).unwrap_or_else(|_| panic!("{body}"))
+    }
+
+    pub(crate) async fn update(&self, key: &str, reference: &Reference, value: u8) -> StatusCode {
+        let body = serde_json::json!({ "uri": reference.uri, "index": reference.index, "value": value });
+        let request = self.client.patch(format!("{}/status-lists/update", self.url()));
+        let request = request.header("X-Api-Key", key).header("Content-Type", "application/json");
+        request.body(body.to_string()).send().await.unwrap().status()
+    }
+
+    pub(crate) async fn until_metric(&self, line: &str) {
+        eventually(line, async || self.text("/metrics").await.contains(line).then_some(())).await;
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(log_path(self.folder())).unwrap()
+    }
+}
+
+/// Puts a new key in the place of this file, by renaming; answers its id.
+pub(crate) fn replace_key(folder: &Path, name: &str) -> String {
+    let pem = generate(Algorithm::Es256).unwrap();
+    let new = folder.join("new.pem");
+    write(&new, &pem);
+    std::fs::rename(new, folder.join(name)).unwrap();
+    statuslist::sign::SigningKey::from_pem(&pem, None, None).unwrap().kid().to_owned()
+}
+
+pub(crate) fn write(path: &Path, content: &str) {
+    std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), content.as_bytes()).unwrap();
+}
+
+fn settings(pool: &str) -> String {
+    format!("status-list-pools: {{ p: {{ size: 1000, update-interval: 1s, {pool} }} }}")
+}
+
+#[tokio::test]
+async fn api_keys_come_and_go_without_a_restart() {
+    let live = Live::start(&settings("api-keys: [one]"));
+    assert_eq!(live.pool("one").await.0, StatusCode::OK);
+    assert_eq!(live.pool("two").await.0, StatusCode::UNAUTHORIZED);
+    live.set(&settings("api-keys: [one, two]"));
+    eventually("the second key opens", async || (live.pool("two").await.0 == StatusCode::OK).then_some(()))
+        .await;
+    assert_eq!(live.pool("one").await.0, StatusCode::OK);
+    live.set(&settings("api-keys: [two]"));
+    eventually("the first key opens nothing", async || {
+        (live.pool("one").await.0 == StatusCode::UNAUTHORIZED).then_some(())
+    })
+    .await;
+    assert_eq!(live.pool("two").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_used_change_nothing_and_are_reported_until_they_are_put_right() {
+    let live = Live::start(&settings("api-keys: [one]"));
+    live.reference("one").await;
+    let (refused, taken) = ("statuslist_settings_stale 1", "statuslist_settings_stale 0");
+    for (settings, reason) in [
+        ("status-list-pools: { p: [".to_owned(), "cannot be read as YAML"),
+        (settings("api-keys: [two], update-intervall: 2s"), "update-interval`?"),
+        (settings("api-keys: [two], ttl: 48h"), "status-list-pools.p.ttl"),
+        (settings("api-keys: [two], signer: { pem: { key: none.pem } }"), "none.pem"),
+        (
+            format!("server: {{ workers: 1 }}\n{}", settings("api-keys: [two], bits: 2")),
+            "needs a restart: server.workers, status-list-pools.p.bits",
+        ),
+        (settings("api-keys: [two]") + "\npublic-url: http://other.example/lists", ""),
+    ] {
+        live.set(&settings);
+        if reason.is_empty() {
+            // The environment has the last word on this one, so it is no change of it.
+            live.until_metric(taken).await;
+            assert_eq!(live.pool("two").await.0, StatusCode::OK);
+            continue;
+        }
+        eventually(reason, async || live.log().contains(reason).then_some(())).await;
+        live.until_metric(refused).await;
+        assert_eq!(live.pool("one").await.0, StatusCode::OK, "{reason}");
+        assert_eq!(live.pool("two").await.0, StatusCode::UNAUTHORIZED, "{reason}");
+    }
+    assert!(live.text("/metrics").await.contains("statuslist_reloads_total{result=\"refused\"}"));
+    live.until_metric("statuslist_reloads_total{result=\"ok\"} 1").await;
+}
+
+#[tokio::test]
+async fn times_change_without_a_restart() {
+    let live = Live::start(&settings("api-keys: [one], list-lifetime: 1h"));
+    let reference = live.reference("one").await;
+    live.set(&settings("api-keys: [one], list-lifetime: 2h, ttl: 77s"));
+    eventually("the new ttl is told", async || (live.pool("one").await.1["ttl"] == 77).then_some(())).await;
+    // The token that is published keeps its times until the list is published again.
+    assert_eq!(live.update("one", &reference, 1).await, StatusCode::NO_CONTENT);
+    eventually("a token with the new times", async || {
+        let list = crate::support::relying_party::published(live.folder(), &reference.uri).ok()?;
+        let claims = list.claims.as_object()?;
+        let lifetime = claims["exp"].as_u64()? - claims["iat"].as_u64()?;
+        (lifetime == 7200 && claims["ttl"] == 77).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_file_that_cannot_be_read_leaves_the_old_key_signing() {
+    let pem = settings("api-keys: [one], signer: { pem: { key: signer.pem } }");
+    let live = Live::start(&format!("publish: {{ keys-max-age: 1s }}\n{pem}"));
+    let old = live.pool("one").await.1["keyId"].clone();
+    write(&live.folder().join("signer.pem"), "-----BEGIN half a key");
+    live.until_metric("statuslist_settings_stale 1").await;
+    assert_eq!(live.pool("one").await.1["keyId"], old);
+    let new = replace_key(live.folder(), "signer.pem");
+    live.until_metric("statuslist_settings_stale 0").await;
+    eventually("the new key signs", async || (live.pool("one").await.1["keyId"] == *new).then_some(())).await;
+}
