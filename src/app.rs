@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Service;
+use actix_web::http::StatusCode;
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
@@ -300,7 +301,14 @@ impl App {
             ActixApp::new()
                 .wrap_fn(|request, service| {
                     request.conn_data::<Connection>().inspect(|connection| connection.begin());
-                    service.call(request)
+                    let answer = service.call(request);
+                    async move {
+                        let answer = answer.await?;
+                        if answer.status() == StatusCode::REQUEST_TIMEOUT {
+                            answer.request().conn_data::<Connection>().inspect(|connection| connection.end());
+                        }
+                        Ok(answer)
+                    }
                 })
                 .configure(|config| api::configure(api.clone(), config))
                 .default_service(web::to(api::not_found))
