@@ -24,4 +24,5 @@ mod redis_down;
 mod restart;
 mod restore;
 mod sinks;
+mod slow_clients;
 mod support;
