@@ -3,6 +3,7 @@
 //! The HTTP server itself cuts the first head of a connection, and `api` cuts bodies. Nobody cuts a later head that comes a
 //! byte at a time, or an answer that is read as slowly. So there is one rule for all that may be missed: a connection is
 //! closed when its latest request began too long ago. One that is idle is closed long before, and one in use begins others.
+//! After a body that did not come in time it is closed at once: the server would wait for the rest of it.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -13,11 +14,16 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::Extensions;
 use actix_web::rt;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+
+/// How long the last answer of a connection has to get through.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// What a connection's requests are told to.
 pub struct Connection {
     latest: Rc<Cell<Instant>>,
+    ended: Rc<Notify>,
     closing: JoinHandle<()>,
 }
 
@@ -33,24 +39,33 @@ impl Connection {
             }
         };
         let latest = Rc::new(Cell::new(Instant::now()));
-        let seen = Rc::clone(&latest);
+        let ended = Rc::new(Notify::new());
+        let (seen, end) = (Rc::clone(&latest), Rc::clone(&ended));
         let closing = rt::spawn(async move {
             loop {
                 let left = patience.saturating_sub(seen.get().elapsed());
                 if left.is_zero() {
                     break;
                 }
-                tokio::time::sleep(left).await;
+                if tokio::time::timeout(left, end.notified()).await.is_ok() {
+                    tokio::time::sleep(LAST_ANSWER).await;
+                    break;
+                }
             }
             // It fails only if the connection is closed already.
             let _ = second.shutdown(Shutdown::Both);
         });
-        of_connection.insert(Self { latest, closing });
+        of_connection.insert(Self { latest, ended, closing });
     }
 
     /// A request begins.
     pub fn begin(&self) {
         self.latest.set(Instant::now());
+    }
+
+    /// Its answer is the last one.
+    pub fn end(&self) {
+        self.ended.notify_one();
     }
 }
 

@@ -37,4 +37,5 @@ mod restart;
 mod restore;
 mod schemathesis;
 mod sinks;
+mod slow_clients;
 mod support;

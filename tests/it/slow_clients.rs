@@ -1,0 +1,146 @@
+//! Clients that keep the server waiting: each is cut in time, and others do not notice.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use statuslist::clock::Clock;
+
+use crate::support::app::{KEY, TestApp};
+
+/// What the settings below allow, and half as much again for a busy machine.
+const CUT_WITHIN: Duration = Duration::from_secs(10);
+
+fn start() -> TestApp {
+    let settings =
+        format!("limits: {{ request-timeout: 2s }}\nstatus-list-pools: {{ p: {{ api-key: {KEY} }} }}");
+    TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System)
+}
+
+fn connect(app: &TestApp) -> TcpStream {
+    let stream = TcpStream::connect(app.url.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    stream
+}
+
+/// Sends `begin`, then `more` again and again, until the server closes the connection. Answers what the server said.
+fn drip(mut stream: TcpStream, begin: &str, more: &str) -> String {
+    let begun = Instant::now();
+    stream.write_all(begin.as_bytes()).unwrap();
+    let (mut said, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => said.extend_from_slice(&buffer[..length]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            // A server that closes while more comes answers that with a reset.
+            Err(_) => break,
+        }
+        if stream.write_all(more.as_bytes()).is_err() {
+            break;
+        }
+        assert!(begun.elapsed() < CUT_WITHIN, "still open: {begin:?} {:?}", String::from_utf8_lossy(&said));
+    }
+    String::from_utf8(said).unwrap()
+}
+
+fn patch(key: &str, rest: &str) -> String {
+    format!(
+        "PATCH /status-lists/update HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Api-Key: {key}\r\n{rest}"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_heads_and_bodies_are_cut_and_their_connections_closed() {
+    let app = start();
+    let endless = "Content-Length: 1000000\r\n\r\n{";
+    for (what, begin, more, expected) in [
+        ("nothing at all", String::new(), "", "HTTP/1.1 408"),
+        ("a slow head", "GET /health/live HTTP/1.1\r\n".to_owned(), "X: y\r\n", "HTTP/1.1 408"),
+        ("a slow body", patch(KEY, endless), " ", "HTTP/1.1 408"),
+        (
+            "a slow chunked body",
+            patch(KEY, "Transfer-Encoding: chunked\r\n\r\n"),
+            "1\r\n \r\n",
+            "HTTP/1.1 408",
+        ),
+        ("a slow body without a right key", patch("wrong", endless), " ", "HTTP/1.1 401"),
+        (
+            "a body that nobody reads",
+            format!("GET /health/live HTTP/1.1\r\nHost: x\r\n{endless}"),
+            " ",
+            "HTTP/1.1 200",
+        ),
+        (
+            "a body behind a request that has none",
+            format!("POST /pools/p/new-references HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\n{endless}"),
+            " ",
+            "HTTP/1.1 200",
+        ),
+    ] {
+        let stream = connect(&app);
+        let said = tokio::task::spawn_blocking(move || drip(stream, &begin, more)).await.unwrap();
+        assert!(said.starts_with(expected), "{what}: {said:?}");
+        assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{what}: {said:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_without_end_is_refused() {
+    let app = start();
+    let stream = connect(&app);
+    let line = format!("X-More: {}\r\n", "x".repeat(8000));
+    let begin = "GET /health/live HTTP/1.1\r\nHost: x\r\n".to_owned();
+    let said = tokio::task::spawn_blocking(move || drip(stream, &begin, &line)).await.unwrap();
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_slow_clients_leave_others_unharmed() {
+    let app = start();
+    let folder = tempfile::tempdir().unwrap();
+    // -H: heads, -B: bodies. Each client sends a little every second, far beyond what is allowed.
+    for kind in ["-H", "-B"] {
+        let url = format!("{}/status-lists/update", app.url);
+        let mut slow = Command::new("slowhttptest")
+            .current_dir(folder.path())
+            .args([
+                kind, "-c", "1000", "-r", "500", "-i", "1", "-l", "8", "-p", "5", "-t", "PATCH", "-u", &url,
+            ])
+            .args(["-g", "-o", "slow"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("slowhttptest is there; scripts/install-test-tools installs it");
+        let (mut answered, mut slowest) = (0, Duration::ZERO);
+        while slow.try_wait().unwrap().is_none() {
+            let begun = Instant::now();
+            let (status, body) = app.send(Method::POST, "/pools/p/new-references", None).await;
+            assert!(status.is_success(), "{kind}: {status} {body}");
+            slowest = slowest.max(begun.elapsed());
+            answered += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let report = std::fs::read_to_string(folder.path().join("slow.csv")).unwrap();
+        let seconds: Vec<Vec<u32>> = report.lines().skip(1).map(numbers).collect();
+        for second in &seconds {
+            let [_, closed, _, connected, available] = second[..] else { panic!("{kind}: {report}") };
+            assert!(
+                closed + connected <= 1000 && available > 0,
+                "its own probes were not answered: {report}"
+            );
+        }
+        let opened = seconds.iter().map(|second| second[1] + second[3]).max().unwrap();
+        // Bodies without a key are refused at once, so the tool may end between two lines of its table.
+        assert!(opened >= 500, "{kind}: too few clients to show anything: {report}");
+        assert!(answered >= 20, "{kind}: only {answered} answers, the slowest after {slowest:?}");
+        assert!(slowest < Duration::from_secs(2), "{kind}: an answer took {slowest:?}");
+    }
+}
+
+/// A line of slowhttptest's table: second, closed, pending, connected, and whether the service is available.
+fn numbers(line: &str) -> Vec<u32> {
+    line.split(',').map(|number| number.trim().parse().unwrap()).collect()
+}
