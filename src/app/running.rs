@@ -1,10 +1,9 @@
 //! What of the settings and keys can change while the service runs, and how every part gets it: checked whole, then given
 //! to all, or not at all.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use actix_web::web;
 use anyhow::{Context, Result, bail};
 
 use super::about;
@@ -29,7 +28,8 @@ pub(super) struct Running {
     pub(super) current: Mutex<Config>,
     pub(super) pools: Vec<RunningPool>,
     pub(super) key_set: Arc<KeySet>,
-    pub(super) api: web::Data<Api>,
+    /// Not held: the tasks that apply updates end when the server lets go of it.
+    pub(super) api: Weak<Api>,
     pub(super) site: Option<Arc<SiteServer>>,
 }
 
@@ -58,6 +58,7 @@ impl Running {
                 needs_restart.join(", ")
             );
         }
+        let Some(api) = self.api.upgrade() else { bail!("the service is stopping") };
         let key_directory = &config.publish.key_directory;
         let mut checked = Vec::with_capacity(self.pools.len());
         for pool in config.pools.values() {
@@ -87,7 +88,7 @@ impl Running {
             running.ring.replace(&signers.current, signers.next.as_ref());
             running.allocator.set(pool);
             running.publisher.set(pool.clone());
-            let api = &self.api.pools[&pool.shape.id];
+            let api = &api.pools[&pool.shape.id];
             api.api_keys.store(Arc::new(api_keys.clone()));
             api.about.store(Arc::new(about(pool, &running.ring)));
         }
