@@ -4,7 +4,7 @@ mod running;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use actix_web::web;
@@ -275,7 +275,7 @@ impl App {
         let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
         let (key_set, stopper) = (Arc::clone(&self.key_set), background_stopper.clone());
         background.spawn(async move { key_set.run(&stopper).await });
-        let running = Arc::new(self.running(api.clone(), site.clone()));
+        let running = Arc::new(self.running(Arc::downgrade(&api.clone().into_inner()), site.clone()));
         if let Some(source) = &self.source {
             let take = Arc::clone(&running);
             let take = Arc::new(move |config| take.take(config));
@@ -331,7 +331,7 @@ impl App {
     }
 
     /// What of it can change from now on.
-    fn running(&self, api: web::Data<Api>, site: Option<Arc<SiteServer>>) -> Running {
+    fn running(&self, api: Weak<Api>, site: Option<Arc<SiteServer>>) -> Running {
         set_times(&self.config, &self.key_set, site.as_deref());
         let of_pool = |pool: &PoolParts| RunningPool {
             allocator: Arc::clone(&pool.allocator),

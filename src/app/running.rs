@@ -1,10 +1,9 @@
 //! What of the settings and keys can change while the service runs, and how every part gets it: checked whole, then given
 //! to all, or not at all.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use actix_web::web;
 use anyhow::{Context, Result, bail};
 
 use super::about;
@@ -30,7 +29,8 @@ pub(super) struct Running {
     pub(super) current: Mutex<Config>,
     pub(super) pools: Vec<RunningPool>,
     pub(super) key_set: Arc<KeySet>,
-    pub(super) api: web::Data<Api>,
+    /// Not held: the tasks that apply updates end when the server lets go of it.
+    pub(super) api: Weak<Api>,
     pub(super) site: Option<Arc<SiteServer>>,
 }
 
@@ -59,6 +59,7 @@ impl Running {
                 needs_restart.join(", ")
             );
         }
+        let Some(api) = self.api.upgrade() else { bail!("the service is stopping") };
         let key_directory = &config.publish.key_directory;
         let mut checked = Vec::with_capacity(self.pools.len());
         for pool in config.pools.values() {
@@ -80,7 +81,7 @@ impl Running {
         });
         self.key_set.check(announced.collect())?;
         let keys = checked.iter().map(|checked| (&checked.pool, checked.api_keys.clone()));
-        let access = access(&config, keys, &self.clock, Some(&self.api.access()))?;
+        let access = access(&config, keys, &self.clock, Some(&api.access()))?;
 
         for warning in config.warnings.iter().filter(|warning| !current.warnings.contains(warning)) {
             tracing::warn!("settings: {warning}");
@@ -90,10 +91,10 @@ impl Running {
             running.ring.replace(&signers.current, signers.next.as_ref());
             running.allocator.set(pool);
             running.publisher.set(pool.clone());
-            let api = &self.api.pools[&pool.shape.id];
+            let api = &api.pools[&pool.shape.id];
             api.about.store(Arc::new(about(pool, &running.ring)));
         }
-        self.api.replace_access(access);
+        api.replace_access(access);
         set_times(&config, &self.key_set, self.site.as_deref());
         self.key_set.wake();
         *current = config;

@@ -356,6 +356,8 @@ mod tests {
         pool.publish_refused("newer");
         pool.sink("s3://b/");
         metrics.route("/version").answered(200, 0.001);
+        metrics.certificate_not_after(&"demo".parse().unwrap(), Some(1));
+        metrics.reloads.note(true);
         let text = metrics.to_text();
         let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| {
             let (name, kind) = line.split_once(' ').unwrap();
