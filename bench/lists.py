@@ -40,9 +40,9 @@ def path_of(uri):
     return "/" + uri.split("/", 3)[3]
 
 
-def revoke(statuslist, uri, indices):
-    """Sets these entries of one list, as one batch."""
-    body = {"statusListReferences": [{"uri": uri, "index": index} for index in indices], "value": 1}
+def revoke(statuslist, entries):
+    """Sets these entries, as one batch; each is (uri, index)."""
+    body = {"statusListReferences": [{"uri": uri, "index": index} for uri, index in entries], "value": 1}
     status, _, answer = statuslist.ask("PATCH", "/status-lists/batch-update", body)
     if status != 204:
         service.fail(f"batch-update answered {status}: {answer.decode()}")
@@ -51,7 +51,7 @@ def revoke(statuslist, uri, indices):
 def published(statuslist, pool, size):
     """The path of a published list of the pool with 1 % of its entries set; always the same ones."""
     uri = references(statuslist, pool, 1)[0]["uri"]
-    revoke(statuslist, uri, random.Random(1).sample(range(size), size // 100))
+    revoke(statuslist, [(uri, index) for index in random.Random(1).sample(range(size), size // 100)])
     state = f"/pools/{pool}/lists/{uri.rpartition('/')[2]}/statuses/0"
     is_published = lambda: json.loads(statuslist.ask("GET", state)[2])["published"]
     until(is_published, "the list to be fetched is not published", pause=0.1)
