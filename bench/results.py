@@ -13,6 +13,8 @@ LATENCIES = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"]
 LATENCY_NAMES = ["50 %", "90 %", "99 %", "99.9 %", "max"]
 ROLES = ["service", "redis", "nginx", "parser", "load"]
 ROUNDS_ENOUGH = 5
+# Cores that others use while a target is measured; the kernel's own work is about a fifth of it.
+ELSEWHERE_MAX = 0.25
 
 
 def role(part):
@@ -139,8 +141,9 @@ def draw(folder, results, series, whole):
 def table(results):
     options = results["options"]
     rounds = options["rounds"]
+    versions = "".join(f"{what} {results['machine'][what]}; " for what in ("nginx", "redis") if what in results["machine"])
     lines = [
-        f"{machine_text(results['machine'])}; wrk with {options['threads']} threads on the same machine; medians of {rounds} × "
+        f"{machine_text(results['machine'])}; {versions}wrk with {options['threads']} threads on the same machine; medians of {rounds} × "
         f"{options['seconds']} s, rounds interleaved; RSS and CPU of each process from /proc.",
         "",
         "## Targets",
@@ -149,9 +152,12 @@ def table(results):
     if rounds < ROUNDS_ENOUGH:
         lines += [f"**Of {rounds} round(s) only: this shows that it runs, and says nothing of speed.**", ""]
     lines += ["| row | connections | ratio (min–max) | reach |", "|---|---:|---|---|"]
+    elsewhere = max((entry["cores_elsewhere"] for entry in targets(results["rows"])), default=0)
     for entry in targets(results["rows"]):
         ratio, reach = ratio_text(entry)
         lines.append(f"| {entry['name']}, {entry['by']} | {entry['connections']} | {ratio} | {reach} |")
+    if elsewhere > ELSEWHERE_MAX:
+        lines += ["", f"**Others used up to {elsewhere:.1f} cores of the machine meanwhile: measure again when it is quiet.**"]
     lines += ["", "## Rows", "", *row_lines(results["rows"])]
     if results["scenarios"]:
         lines += ["", "## Scenarios (k6)", "", *scenario_lines(results)]
@@ -217,7 +223,7 @@ def notes(options):
         "the same nginx without the shipped configuration. `redis-disabled` keeps nothing on the disk: it has no target. "
         "Targets of writes are for the largest number of connections. *Cores elsewhere*: what the machine worked for others "
         "meanwhile; a row with much of it says little. Raw compression and signature are the reference of publishing: "
-        "`bench/micro publish` (`benches/publish.rs`)."
+        "`bench/micro publish` ([benches/publish.rs](../../../benches/publish.rs))."
     )
     yield ""
     yield "Plots: throughput.svg, latency-*.svg, resources.svg (each row), whole-run.svg; series: samples.json."

@@ -1,8 +1,11 @@
 """Everything that `bench/run` measures, running at once: a service on each store, nginx over one of them, and the references."""
 
-import service
+import shutil
+import subprocess
+
 import lists
 import nginx
+import service
 
 LIST_SIZE = 100_000
 UPDATED_LISTS = 4
@@ -61,10 +64,20 @@ class Stand:
         port = service.free_port()
         settings = service.paths(folder, port) + SETTINGS
         if store != "sqlite":
+            if not shutil.which("redis-server"):
+                service.fail("redis-server is missing: apt-get install redis-server, or leave it out with --stores sqlite")
             self.redis[store] = service.Redis(folder, durable=store == "redis-always")
             settings += self.redis[store].settings()
         self.folders[store] = folder
         self.services[store] = service.statuslist(folder, port, settings)
+
+    def versions(self):
+        """What else the numbers depend on."""
+        say = lambda *words: subprocess.run(words, capture_output=True, text=True)
+        found = {"nginx": say(nginx.program(), "-v").stderr.partition("/")[2].strip()}
+        if self.redis:
+            found["redis"] = say("redis-server", "--version").stdout.partition("v=")[2].split()[0]
+        return found
 
     def processes(self):
         """All of them, for the sampler."""
