@@ -6,6 +6,7 @@
 //! Buckets get the same files a little later, see `sinks`.
 
 mod aggregation;
+mod finish;
 mod gate;
 mod history;
 mod job;
@@ -43,7 +44,7 @@ use crate::signals::Signals;
 use crate::status_list::{BaseUri, ListId};
 use crate::stopper::{Stopper, stopper};
 use crate::store::{Fence, InstanceId, Pending, Publication, Store, StoreError};
-use job::{Job, Ready};
+use job::Job;
 use lease::PublisherLease;
 use render::Template;
 use schedule::NotNow;
@@ -365,61 +366,7 @@ impl PoolPublisher {
         }
     }
 
-    /// Gives the new files their names, durably. Instances that share the folder do so one after the other, and only the one
-    /// that has the right to publish: one that slept between its snapshot and this step must not bring an older state back.
-    async fn put_in_place(&self, ready: Vec<Ready>, fence: Fence) -> Result<Vec<Put>, PublishError> {
-        let lock = self.lock().await?;
-        if !self.lease.is_current(fence, self.clock.now()).await? {
-            return Err(StoreError::Fenced.into());
-        }
-        let site = self.site.clone();
-        let put = move || {
-            let put = ready.into_iter().map(|list| list.put(&site)).collect();
-            let synced = site.sync();
-            drop(lock);
-            synced.map(|()| put)
-        };
-        let put = tokio::task::spawn_blocking(put).await;
-        put.map_err(|error| PublishError::Interrupted(error.to_string()))?.map_err(PublishError::from)
-    }
-
-    async fn lock(&self) -> Result<SiteLock, SiteError> {
-        self.site.lock(&format!("pool-{}", self.pool.shape.id)).await
-    }
-
-    async fn settle(&self, put: Vec<Put>, fence: Fence, pass: &mut Pass) {
-        let mut settles = Vec::with_capacity(put.len());
-        for (pending, put) in put {
-            match put {
-                Ok((publication, taken)) => {
-                    let store = self.store.clone();
-                    // Asked for together, so that they share a commit.
-                    settles.push(tokio::spawn(async move {
-                        (pending, store.settle(pending.list, publication, taken, fence).await)
-                    }));
-                }
-                Err(error) => self.note_failure(pass, pending.list, error),
-            }
-        }
-        for settle in settles {
-            match settle.await {
-                Ok((pending, Ok(()))) => {
-                    self.metrics.published.inc();
-                    if let Some(since) = pending.since {
-                        let waited = self.clock.now().since(Timestamp::from_millis(since));
-                        self.metrics.update_to_publish.observe(waited.as_secs_f64());
-                    }
-                    pass.published.push(pending.list);
-                }
-                Ok((pending, Err(error))) => self.note_failure(pass, pending.list, error.into()),
-                Err(error) => {
-                    tracing::error!(pool = %self.pool.shape.id, %error, "a settling task ended early");
-                    pass.ended_by = Some(PublishError::Interrupted(error.to_string()));
-                }
-            }
-        }
-    }
-
+    /// Counts and logs why a list is not published.
     fn note_failure(&self, pass: &mut Pass, list: ListId, error: PublishError) {
         if let PublishError::NotNow(NotNow::SameSecond) = error {
             pass.waiting += 1;
