@@ -42,12 +42,25 @@ def measure(folder, size):
     ]
 
 
+def rounds(folder, size, count):
+    """The medians of several lists, each from a service of its own."""
+    measured = []
+    for number in range(count):
+        of_round = folder / f"filling-{number}"
+        of_round.mkdir()
+        measured.append(measure(of_round, size))
+    return [
+        {**stages[0], "micros": statistics.median(stage["micros"] for stage in stages)}
+        for stages in zip(*measured)
+        if all(stage["requests"] for stage in stages)
+    ]
+
+
 def table(size, stages):
     yield f"A list of {size:,} entries, filled by requests for {size // REQUESTS:,} references, one after the other:"
     yield ""
     yield "| handed out before | µs for each reference, median | compared with the first tenth |"
     yield "|---:|---:|---:|"
     for stage in stages:
-        if stage["micros"] is not None:
-            ratio = stage["micros"] / stages[0]["micros"]
-            yield f"| {stage['from'] * 100:g}–{stage['to'] * 100:g} % | {stage['micros']:.2f} | {ratio:.2f} × |"
+        ratio = stage["micros"] / stages[0]["micros"]
+        yield f"| {stage['from'] * 100:g}–{stage['to'] * 100:g} % | {stage['micros']:.2f} | {ratio:.2f} × |"
