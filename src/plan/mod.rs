@@ -16,8 +16,9 @@ use serde::Serialize;
 use crate::status_list::Capacity;
 
 const DAY_SECS: f64 = 86_400.0;
-/// Bytes of a list in Redis beside its statuses: its hash, its places in the pool's sets, allocator overhead (measured).
-const REDIS_LIST_BYTES: f64 = 600.0;
+/// Bytes of a list in Redis beside its statuses: its hash, its places in the pool's sets, what the allocator rounds up (measured
+/// with lists of 10 kB).
+const REDIS_LIST_BYTES: f64 = 3000.0;
 /// Bytes of an update in SQLite's journal with its share of the tree (measured).
 const JOURNAL_ROW_BYTES: f64 = 30.0;
 /// Bytes of a list's row in SQLite beside its statuses (measured).
