@@ -34,10 +34,16 @@ class Cell(Row):
 
 
 def rows(it):
+    """All of them, each right after what it is compared with, so that both have the same moment of the machine."""
     cells = [*references(it), *fetches(it)]
     for store in it.stores:
         cells += writes(it, store)
-    return cells
+    ordered = []
+    for cell in cells:
+        if not cell.reference:
+            ordered += [cell, *(other for other in cells if other.reference == cell.key)]
+    assert len(ordered) == len(cells), "a row is compared with one that is not there"
+    return ordered
 
 
 def reach_at(cell, count, counts):
