@@ -269,9 +269,8 @@ impl App {
             self.config.limits,
             Arc::clone(&self.metrics),
             self.clock.clone(),
-            self.audit.clone(),
         );
-        let api = web::Data::new(api);
+        let api = web::Data::new(api.audited(self.audit.clone()));
         let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
         let (key_set, stopper) = (Arc::clone(&self.key_set), background_stopper.clone());
         background.spawn(async move { key_set.run(&stopper).await });

@@ -112,7 +112,9 @@ impl Reload {
             let found = fingerprint(&self.files);
             if asked || found != self.tried {
                 self.tried = found;
-                self.reload().await;
+                if stopper.until(self.reload()).await.is_none() {
+                    return;
+                }
             }
         }
     }

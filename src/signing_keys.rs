@@ -122,8 +122,13 @@ fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
+/// Where the key of a pool is that names none.
+pub fn development_key_path(pool: &PoolConfig, key_directory: &Path) -> PathBuf {
+    key_directory.join(format!("{}.pem", pool.shape.id))
+}
+
 fn development_key(pool: &PoolConfig, key_directory: &Path) -> Result<PathBuf> {
-    let path = key_directory.join(format!("{}.pem", pool.shape.id));
+    let path = development_key_path(pool, key_directory);
     if !path.exists() {
         write_new_key(&path, Algorithm::Es256)?;
     }

@@ -117,6 +117,11 @@ impl KeySet {
         }
     }
 
+    /// Whether there were ever keys.
+    pub(super) fn are_known(&self) -> bool {
+        self.shared.keys.load().read_at.is_some()
+    }
+
     /// The key of this id, if it is for this algorithm.
     pub(super) async fn find(&self, kid: &str, algorithm: Algorithm) -> Option<Arc<DecodingKey>> {
         let keys = self.shared.keys.load_full();

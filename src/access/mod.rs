@@ -24,7 +24,7 @@ use crate::config::{AccessConfig, ClientCertificate, Rates};
 use crate::issuer::{ApiKey, ApiKeyHash, Scope, Scopes};
 use crate::pool::PoolId;
 use rate::{Failures, Limiter};
-use token::Tokens;
+use token::{TokenRefused, Tokens};
 
 /// Who may do what, and how often.
 pub struct Access {
@@ -77,6 +77,9 @@ pub enum Refused {
     /// Not a token that we accept.
     #[error("bearer token not accepted")]
     InvalidToken,
+    /// Nobody can tell whether the token is good: the authorization server's keys were never to be had.
+    #[error("the keys that verify bearer tokens are not known")]
+    KeysUnknown,
     /// The proxy did not say that it verified a certificate.
     #[error("no verified client certificate")]
     NoCertificate,
@@ -136,6 +139,11 @@ impl Access {
         self.settings.client_certificate.as_ref().map(|certificate| certificate.header.as_str())
     }
 
+    /// Where a request comes from: the other end of the connection, or what trusted proxies say.
+    pub fn client_address(&self, peer: IpAddr, forwarded_for: &[&str]) -> IpAddr {
+        address::client(peer, forwarded_for, &self.settings.trusted_proxies)
+    }
+
     /// Whether bearer tokens are accepted at all.
     pub fn accepts_tokens(&self) -> bool {
         self.tokens.is_some()
@@ -156,14 +164,16 @@ impl Access {
             (Some(key), _, _) => self.holder_of(key).ok_or(Refused::InvalidKey),
             (None, Some(token), Some(tokens)) => tokens.verify(token).await.map_err(|why| {
                 tracing::debug!(%why, "a bearer token was refused");
-                Refused::InvalidToken
+                match why {
+                    TokenRefused::NoKeys => Refused::KeysUnknown,
+                    _ => Refused::InvalidToken,
+                }
             }),
             _ => Err(Refused::Missing),
         };
         let caller = caller.inspect_err(|refused| self.count_failure(*refused, address))?;
-        match &self.limits.of_callers {
-            Some(limiter) => limiter.check(&caller.name).map_err(too_many)?,
-            None => {}
+        if let Some(limiter) = &self.limits.of_callers {
+            limiter.check(&caller.name).map_err(too_many)?;
         }
         Ok(caller)
     }

@@ -47,6 +47,8 @@ pub(super) enum TokenRefused {
     NoKid,
     #[error("its `kid` is not in the key set, or not for its `alg`")]
     UnknownKey,
+    #[error("the authorization server's keys are not known")]
+    NoKeys,
     #[error("signature, `iss` or `aud`: {0}")]
     Jwt(String),
     #[error("it has expired")]
@@ -98,7 +100,9 @@ impl Tokens {
             return Err(TokenRefused::Algorithm);
         }
         let kid = header.kid.ok_or(TokenRefused::NoKid)?;
-        let key = self.keys.find(&kid, header.alg).await.ok_or(TokenRefused::UnknownKey)?;
+        let key = self.keys.find(&kid, header.alg).await;
+        let unknown = || if self.keys.are_known() { TokenRefused::UnknownKey } else { TokenRefused::NoKeys };
+        let key = key.ok_or_else(unknown)?;
         let claims = decode::<Claims>(token, &key, &self.validation(header.alg));
         let claims = claims.map_err(|why| TokenRefused::Jwt(why.to_string()))?.claims;
         self.check_times(&claims)?;

@@ -51,6 +51,8 @@ pub(super) struct Buffer {
     ready: VecDeque<Allocated>,
     /// What was leased of each list without a gap, up to its latest lease: the end of it can be given back.
     latest: HashMap<ListId, Block>,
+    /// Lists that were forgotten while the next blocks were being leased.
+    forgotten: HashSet<ListId>,
 }
 
 impl Buffer {
@@ -70,9 +72,15 @@ impl Buffer {
         }
     }
 
+    /// Blocks are about to be leased: lists that are forgotten from now on are left out of them.
+    pub(super) fn begin_lease(&mut self) {
+        self.forgotten.clear();
+    }
+
     /// Adds the references of `blocks`, [mixed](mix).
-    pub(super) fn add(&mut self, mixed: Vec<Allocated>, blocks: Vec<Block>) {
-        self.ready.extend(mixed);
+    pub(super) fn add(&mut self, mixed: Vec<Allocated>, mut blocks: Vec<Block>) {
+        blocks.retain(|block| !self.forgotten.contains(&block.list));
+        self.ready.extend(mixed.into_iter().filter(|reference| !self.forgotten.contains(&reference.list)));
         if self.latest.len() > LATEST_MAX {
             let ready: HashSet<_> = self.ready.iter().map(|reference| reference.list).collect();
             self.latest.retain(|list, _| ready.contains(list));
@@ -96,6 +104,7 @@ impl Buffer {
     pub(super) fn forget(&mut self, list: &ListId) {
         self.ready.retain(|reference| reference.list != *list);
         self.latest.remove(list);
+        self.forgotten.insert(*list);
     }
 
     /// Empties the buffer; answers each list's latest block with the position from which on nothing of it was handed out.
@@ -151,6 +160,21 @@ mod tests {
             let positions: Vec<_> = all.iter().filter(|r| r.list == list).map(|r| r.position).collect();
             assert!(positions.is_sorted(), "so that what is left is the end of a block");
         }
+    }
+
+    #[test]
+    fn lists_that_are_forgotten_while_blocks_are_leased_are_left_out() {
+        let (kept, sealed) = (ListId::random(), ListId::random());
+        let mut buffer = Buffer::default();
+        let blocks = || vec![block(kept, 0..10), block(sealed, 0..10)];
+        buffer.begin_lease();
+        buffer.forget(&sealed);
+        fill(&mut buffer, blocks(), 100, [1; 16]);
+        assert!(buffer.len() == 10 && buffer.take(10).iter().all(|reference| reference.list == kept));
+        assert_eq!(buffer.lists(), [kept]);
+        buffer.begin_lease();
+        fill(&mut buffer, blocks(), 100, [2; 16]);
+        assert_eq!(buffer.len(), 20, "the control: that lease is over");
     }
 
     #[test]

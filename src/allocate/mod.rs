@@ -293,6 +293,7 @@ impl Allocator {
         missing: usize,
     ) -> Result<bool, RefillError> {
         let now = clock.now();
+        self.buffer().begin_lease();
         let share = u32::try_from(missing.div_ceil(lists.len())).unwrap_or(u32::MAX);
         // Asked for together, so that they share a commit.
         let leases: Vec<_> = lists

@@ -1,5 +1,6 @@
 //! Who calls: reads what a request presents, and turns refusals into answers. Who may do what is decided in `access/`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::HttpMessage;
@@ -34,6 +35,7 @@ impl Caller {
             Refused::Missing => Problem::missing_key(),
             Refused::InvalidKey => Problem::invalid_key(),
             Refused::InvalidToken => Problem::invalid_token(),
+            Refused::KeysUnknown => Problem::token_keys_unknown(),
             Refused::NoCertificate => Problem::no_client_certificate(),
             Refused::TooMany { retry_after } => Problem::too_many_requests(retry_after),
         })
@@ -61,6 +63,16 @@ impl Caller {
     }
 }
 
+/// Where a request comes from, as far as proxies are believed.
+pub(super) fn client_address(request: &HttpRequest, access: &Access) -> Option<IpAddr> {
+    Some(access.client_address(request.peer_addr()?.ip(), &forwarded_for(request)))
+}
+
+/// A value that is no text stays in its place, as one that nobody can read.
+fn forwarded_for(request: &HttpRequest) -> Vec<&str> {
+    request.headers().get_all(FORWARDED_FOR).map(|value| value.to_str().unwrap_or("?")).collect()
+}
+
 fn presented<'a>(request: &'a HttpRequest, access: &Access) -> Presented<'a> {
     let headers = request.headers();
     let bearer = |value: &'a str| {
@@ -69,8 +81,7 @@ fn presented<'a>(request: &'a HttpRequest, access: &Access) -> Presented<'a> {
     };
     Presented {
         peer: request.peer_addr().map(|address| address.ip()),
-        // A value that is no text stays in its place, as one that nobody can read.
-        forwarded_for: headers.get_all(FORWARDED_FOR).map(|value| value.to_str().unwrap_or("?")).collect(),
+        forwarded_for: forwarded_for(request),
         client_certificate: access.certificate_header().and_then(|name| {
             let mut values = headers.get_all(name);
             values.next().filter(|_| values.next().is_none()).map(|value| value.as_bytes())

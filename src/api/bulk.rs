@@ -76,10 +76,14 @@ pub(super) async fn fill(
             refusal => Problem::from_update(UpdateError::Refused(refusal), &api.base),
         })
     });
-    changing.ended(&api, filled).await?;
-    if ask(&api, pool, api.store.list(list)).await?.is_some_and(|record| record.sealed) {
-        pool.allocator.forget(&list);
+    // Where it cannot be told whether the list was sealed, no reference of it is the safer answer.
+    if filled.as_ref().err().is_none_or(Problem::is_of_the_server) {
+        let after = ask(&api, pool, api.store.list(list)).await;
+        if !matches!(&after, Ok(Some(record)) if !record.sealed) {
+            pool.allocator.forget(&list);
+        }
     }
+    changing.ended(&api, filled).await?;
     let caller = caller.name();
     tracing::info!(pool = %pool.id, list.id = %list, caller, value = value.number(), "set every entry of a list");
     Ok(HttpResponse::NoContent().finish())

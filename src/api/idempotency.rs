@@ -32,12 +32,16 @@ pub(super) struct IdempotencyKey {
     key: Option<String>,
 }
 
-/// What names a request, whoever sends it: the pool and the key that the client chose.
+/// Whether references were answered before.
+pub(super) struct Repeated(pub(super) bool);
+
+/// What names a request: the pool, its caller, and the key that the caller chose. Two issuers of one pool who choose the same
+/// key must not be given the same references.
 pub(super) struct Key(Digest);
 
 impl Key {
     /// The key of a request for references of `pool`, if it has one.
-    pub(super) fn of(request: &HttpRequest, pool: &PoolId) -> Result<Option<Self>, Problem> {
+    pub(super) fn of(request: &HttpRequest, pool: &PoolId, caller: &str) -> Result<Option<Self>, Problem> {
         let mut values = request.headers().get_all(HEADER);
         let Some(value) = values.next() else { return Ok(None) };
         let visible = value.as_bytes().iter().all(u8::is_ascii_graphic);
@@ -46,8 +50,9 @@ impl Key {
                 "Idempotency-Key must be given once, with 1 to {LENGTH_MAX} visible ASCII characters; a random UUID is best"
             )));
         }
-        // A pool's name has no line break, so no two pairs give one text.
-        Ok(Some(Self(hash(&[pool.as_str().as_bytes(), b"\n", value.as_bytes()]))))
+        // Neither a pool's name nor the value has a line break, so no two of them give one text.
+        let parts = [pool.as_str().as_bytes(), b"\n", caller.as_bytes(), b"\n", value.as_bytes()];
+        Ok(Some(Self(hash(&parts))))
     }
 
     /// What was answered under this key, or else what `allocate` gives, remembered from now on. `asked` is what the request
@@ -58,7 +63,7 @@ impl Key {
         pool: &PoolApi,
         asked: &str,
         allocate: impl Future<Output = Result<Vec<Allocated>, Problem>>,
-    ) -> Result<Vec<Given>, Problem> {
+    ) -> Result<(Vec<Given>, Repeated), Problem> {
         let Self(key) = self;
         let asked = hash(&[asked.as_bytes()]);
         // A plain retry takes nothing.
@@ -72,7 +77,7 @@ impl Key {
         // If this fails, a retry may yet be given these references, so they never become anybody else's.
         let remembered = api.store.remember(&pool.id, key, answer, api.clock.now(), KEEP);
         match ask(api, pool, remembered).await? {
-            Remembered::Now => Ok(references),
+            Remembered::Now => Ok((references, Repeated(false))),
             Remembered::Before(before) => {
                 // Another request with this key was faster; nobody has seen ours.
                 pool.allocator.give_back(taken);
@@ -82,8 +87,11 @@ impl Key {
     }
 }
 
-fn repeat(before: Answered, asked: Digest) -> Result<Vec<Given>, Problem> {
-    if before.request == asked { Ok(before.references) } else { Err(Problem::idempotency_key_reused()) }
+fn repeat(before: Answered, asked: Digest) -> Result<(Vec<Given>, Repeated), Problem> {
+    match before.request == asked {
+        true => Ok((before.references, Repeated(true))),
+        false => Err(Problem::idempotency_key_reused()),
+    }
 }
 
 fn hash(parts: &[&[u8]]) -> Digest {

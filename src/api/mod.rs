@@ -99,7 +99,7 @@ pub struct About {
 }
 
 impl Api {
-    /// The API over these parts.
+    /// The API over these parts, without an audit trail.
     pub fn new(
         base: BaseUri,
         pools: BTreeMap<PoolId, PoolApi>,
@@ -108,11 +108,15 @@ impl Api {
         limits: Limits,
         metrics: Arc<Metrics>,
         clock: Clock,
-        audit: Audit,
     ) -> Self {
-        let (access, refusals, known) =
-            (ArcSwap::from_pointee(access), Default::default(), Default::default());
+        let access = ArcSwap::from_pointee(access);
+        let (audit, refusals, known) = Default::default();
         Self { base, pools, access, store, limits, metrics, clock, audit, refusals, known }
+    }
+
+    /// The same with an audit trail.
+    pub fn audited(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// Who may do what, as it is now.

@@ -208,7 +208,10 @@ pub(super) async fn retire(
         return Err(Problem::list_in_use(&list, &why));
     }
     let changing = trail::retiring(&request, &api, pool, list, query.force).await?;
-    changing.ended(&api, ask(&api, pool, api.store.retire_list(list)).await).await?;
+    let retired = ask(&api, pool, api.store.retire_list(list)).await;
+    // Also if that failed: whether it was done is not known then.
+    pool.allocator.forget(&list);
+    changing.ended(&api, retired).await?;
     tracing::info!(pool = %pool.id, list.id = %list, caller = caller.name(), force = query.force, "retired a list");
     Ok(HttpResponse::NoContent().finish())
 }

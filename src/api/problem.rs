@@ -90,6 +90,11 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_REACHED", message).retry(secs)
     }
 
+    pub(super) fn token_keys_unknown() -> Self {
+        let message = "The authorization server's keys cannot be had, so bearer tokens cannot be verified; try again shortly";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(5)
+    }
+
     pub(super) fn no_such_pool(pool: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NO_SUCH_POOL", format!("No pool with id {}", shortened(pool)))
     }

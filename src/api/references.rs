@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
-use super::idempotency::{IdempotencyKey, Key};
+use super::idempotency::{IdempotencyKey, Key, Repeated};
 use super::openapi::{BadRequest, KeyReused, NotFound, RateLimitReached, Unauthorized, Unavailable};
 use super::problem::Problem;
 use super::{Api, PoolApi, trail};
@@ -76,10 +76,11 @@ pub(super) async fn new_references(
     api: web::Data<Api>,
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
+    let caller = Caller::of(&request, &api).await?;
+    let pool = caller.pool(&api, &pool, Scope::Allocate)?;
     let query = web::Query::<Query>::from_query(request.query_string())
         .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
-    let references = allocate(&request, &api, pool, query.amount, query.claims).await?;
+    let references = allocate(&request, &api, (&caller, pool), query.amount, query.claims).await?;
     let item = |reference: Given| {
         let uri = api.base.join(&reference.list);
         let status =
@@ -113,8 +114,9 @@ pub(super) async fn new_reference(
     api: web::Data<Api>,
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
-    let references = allocate(&request, &api, pool, 1, false).await?;
+    let caller = Caller::of(&request, &api).await?;
+    let pool = caller.pool(&api, &pool, Scope::Allocate)?;
+    let references = allocate(&request, &api, (&caller, pool), 1, false).await?;
     Ok(HttpResponse::Ok().json(items(&api, references).next()))
 }
 
@@ -147,17 +149,18 @@ pub(super) async fn new_references_of_path(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (pool, amount) = path.into_inner();
-    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Allocate)?;
+    let caller = Caller::of(&request, &api).await?;
+    let pool = caller.pool(&api, &pool, Scope::Allocate)?;
     let amount =
         amount.parse().map_err(|_| Problem::bad_request("The amount in the path is not a number"))?;
-    let references = allocate(&request, &api, pool, amount, false).await?;
+    let references = allocate(&request, &api, (&caller, pool), amount, false).await?;
     Ok(HttpResponse::Ok().json(References { references: items(&api, references).collect() }))
 }
 
 async fn allocate(
     request: &HttpRequest,
     api: &Api,
-    pool: &PoolApi,
+    (caller, pool): (&Caller, &PoolApi),
     amount: u32,
     claims: bool,
 ) -> Result<Vec<Given>, Problem> {
@@ -170,13 +173,22 @@ async fn allocate(
         let allocated = api.within(pool.allocator.allocate(amount as usize)).await;
         let allocated =
             allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|_| Problem::underflow())?;
-        trail::allocated(request, api, pool, amount).await?;
+        if let Err(problem) = trail::allocated(request, api, pool, amount, false).await {
+            // Nobody has seen them.
+            pool.allocator.give_back(allocated);
+            return Err(problem);
+        }
         Ok(allocated)
     };
-    match Key::of(request, &pool.id)? {
-        Some(key) => key.answer(api, pool, &format!("amount={amount}&claims={claims}"), taken).await,
-        None => Ok(taken.await?.iter().map(Given::from).collect()),
+    let Some(key) = Key::of(request, &pool.id, caller.name())? else {
+        return Ok(taken.await?.iter().map(Given::from).collect());
+    };
+    let asked = format!("amount={amount}&claims={claims}");
+    let (references, Repeated(repeated)) = key.answer(api, pool, &asked, taken).await?;
+    if repeated {
+        trail::allocated(request, api, pool, amount, true).await?;
     }
+    Ok(references)
 }
 
 fn items(api: &Api, references: Vec<Given>) -> impl Iterator<Item = Item> {

@@ -12,7 +12,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, web};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-use super::auth::CallerName;
+use super::auth::{CallerName, client_address};
 use super::observe::RequestId;
 use super::problem::Problem;
 use super::{Api, PoolApi};
@@ -46,11 +46,12 @@ pub(super) async fn allocated(
     api: &Api,
     pool: &PoolApi,
     amount: u32,
+    repeated: bool,
 ) -> Result<(), Problem> {
     if !api.audit.is_on() {
         return Ok(());
     }
-    let line = Line::new(caller(request), Action::Allocate { pool: (&pool.id).into(), amount });
+    let line = Line::new(caller(request), Action::Allocate { pool: (&pool.id).into(), amount, repeated });
     let written = api.within(api.audit.record(line)).await.and_then(Result::ok);
     written.map(|_| ()).ok_or_else(|| Problem::unaudited("no reference was handed out"))
 }
@@ -152,7 +153,7 @@ fn tell_refusal<B>(response: &ServiceResponse<B>) {
         route: request.match_pattern().unwrap_or_default(),
         status: response.status().as_u16(),
         code: problem.map_or("", Problem::code).to_owned(),
-        from: request.peer_addr().map(|address| address.ip().to_string()),
+        from: client_address(request, &api.access()).map(|address| address.to_string()),
     };
     let line = Line::new(caller(request), Action::Refused(refusal));
     api.audit.note(line.after(api.refusals.left_out.swap(0, Relaxed)));

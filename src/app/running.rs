@@ -16,7 +16,7 @@ use crate::issuer::ApiKey;
 use crate::keys;
 use crate::publish::{KeySet, PoolPublisher};
 use crate::sign::KeyRing;
-use crate::signing_keys::{PoolSigners, warn_of_certificate};
+use crate::signing_keys::{PoolSigners, development_key_path, warn_of_certificate};
 use crate::site_server::SiteServer;
 use crate::stopper::Stopper;
 
@@ -59,11 +59,15 @@ impl Running {
                 needs_restart.join(", ")
             );
         }
-        let Some(api) = self.api.upgrade() else { bail!("the service is stopping") };
         let key_directory = &config.publish.key_directory;
         let mut checked = Vec::with_capacity(self.pools.len());
         for pool in config.pools.values() {
             let id = &pool.shape.id;
+            if pool.signer.key.is_none() && !development_key_path(pool, key_directory).exists() {
+                bail!(
+                    "status-list-pools.{id}.signer names no key; a development key is made only at a start"
+                );
+            }
             let signers = PoolSigners::read(pool, key_directory).with_context(|| format!("pool {id}"))?;
             let api_keys = match pool.api_keys.is_empty() {
                 false => pool.api_keys.clone(),
@@ -80,6 +84,8 @@ impl Running {
             running.ring.announced_with(&signers.current, signers.next.as_ref())
         });
         self.key_set.check(announced.collect())?;
+        // Only now: who holds it keeps the service from stopping, and reading keys may take long.
+        let Some(api) = self.api.upgrade() else { bail!("the service is stopping") };
         let keys = checked.iter().map(|checked| (&checked.pool, checked.api_keys.clone()));
         let access = access(&config, keys, &self.clock, Some(&api.access()))?;
 

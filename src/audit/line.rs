@@ -47,6 +47,9 @@ pub enum Action {
         pool: PoolName,
         /// So many.
         amount: u32,
+        /// The same as before, to a request that was repeated with its `Idempotency-Key`.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        repeated: bool,
     },
     /// One status is about to be changed.
     Update {

@@ -76,7 +76,7 @@ impl Trail {
 fn allocation(amount: u32) -> Line {
     let caller = Caller { request: Some("r-1".to_owned()), name: Some("key:0123abcd".to_owned()) };
     let pool: crate::pool::PoolId = "p".parse().unwrap();
-    Line::new(caller, Action::Allocate { pool: (&pool).into(), amount })
+    Line::new(caller, Action::Allocate { pool: (&pool).into(), amount, repeated: false })
 }
 
 /// The control: what a reader sees who looks at each line but not at the chain.

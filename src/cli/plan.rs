@@ -185,7 +185,7 @@ fn count(number: f64) -> String {
 /// Three digits that count are more than the model knows.
 fn round(number: f64) -> String {
     match number {
-        number if number == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         number if number >= 100.0 => format!("{number:.0}"),
         number if number >= 10.0 => format!("{number:.1}"),
         number if number >= 0.01 => format!("{number:.2}"),

@@ -92,6 +92,9 @@ impl KeySet {
     /// The first round, before anything is signed.
     pub async fn publish_first(&self) -> Result<(), KeySetError> {
         let before = self.published()?;
+        if let Err(error) = self.check(self.pools.iter().flat_map(|pool| pool.ring.announced()).collect()) {
+            tracing::error!(%error, "tokens of the earlier key cannot be verified any more: they are signed anew now");
+        }
         let known = |key: &Jwk| before.keys.iter().any(|other| Jwk { exp: None, ..other.clone() } == *key);
         for pool in self.pools.iter().filter(|_| !before.keys.is_empty()) {
             let signer = pool.ring.signer();

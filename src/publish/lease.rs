@@ -39,6 +39,10 @@ impl PublisherLease {
     /// The pool has another beat.
     pub(super) fn set_beat(&self, beat: Duration) {
         self.term_millis.store(term_millis(beat), Ordering::Relaxed);
+        // What the store knows is the old term: it is told at the next pass.
+        if let Some((_, extended)) = &mut *self.held() {
+            *extended = Timestamp::from_secs(0);
+        }
     }
 
     fn term(&self) -> Duration {
@@ -73,6 +77,11 @@ impl PublisherLease {
         let fence = lease.await?;
         *self.held() = fence.map(|fence| (fence, now));
         Ok(fence)
+    }
+
+    /// Whether this instance had the right to publish when it last asked.
+    pub(super) fn was_held(&self) -> bool {
+        self.held().is_some()
     }
 
     /// Whether this instance has the right to publish at this moment, by what the store knows.

@@ -21,9 +21,10 @@ impl PoolPublisher {
         self.sinks.owe([Name::Keys].into_iter());
     }
 
-    /// Whether every bucket has the published keys, as far as this instance has to bring them there.
+    /// Whether every bucket has the published keys. An instance that does not publish cannot know: its new keys wait until it
+    /// does, and has brought them there.
     pub fn keys_are_uploaded(&self) -> bool {
-        !self.sinks.owes(Name::Keys)
+        self.sinks.are_none() || self.lease.was_held() && !self.sinks.owes(Name::Keys)
     }
 
     pub(super) fn beat(&self) -> Interval {

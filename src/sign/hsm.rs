@@ -4,8 +4,8 @@
 //! threads sign at once; after any failure all of them are dropped, and the call is tried again from the beginning, at last
 //! with the module restarted.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
@@ -60,6 +60,25 @@ struct Module {
 /// Read while a module is in use, written to restart one.
 static MODULES: LazyLock<RwLock<HashMap<PathBuf, Module>>> = LazyLock::new(RwLock::default);
 
+/// Module, token, and the hash of a PIN that the token refused. Tokens lock after a few tries, so none is made twice.
+type RefusedPin = (PathBuf, String, [u8; 32]);
+
+static REFUSED: LazyLock<Mutex<HashSet<RefusedPin>>> = LazyLock::new(Mutex::default);
+
+fn refused_pins() -> MutexGuard<'static, HashSet<RefusedPin>> {
+    REFUSED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn pin_of(key: &HsmKey) -> RefusedPin {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, key.pin.expose_secret().as_bytes()).as_ref());
+    (key.module.clone(), key.token.clone(), hash)
+}
+
+fn pin_is_refused(key: &HsmKey) -> bool {
+    refused_pins().contains(&pin_of(key))
+}
+
 impl Hsm {
     /// Finds the key and has it sign something, so that a key which cannot be used is noticed now.
     pub(super) fn open(key: HsmKey) -> Result<(Self, PublicKey), String> {
@@ -95,7 +114,10 @@ impl Hsm {
             })
         };
         // Some modules look for tokens only when they begin.
-        sign().or_else(|_| restart(&self.key).and_then(|()| sign()))
+        sign().or_else(|error| match pin_is_refused(&self.key) {
+            true => Err(error),
+            false => restart(&self.key).and_then(|()| sign()),
+        })
     }
 
     fn sign_in(&self, open: Open, message: &[u8]) -> Result<Vec<u8>, Error> {
@@ -147,10 +169,23 @@ impl Open {
         let slot = slot.ok_or_else(|| format!("there is no token `{}` in any slot", key.token))?;
         let session =
             context.open_ro_session(slot).map_err(|error| failed("cannot open a session with", error))?;
+        if pin_is_refused(key) {
+            return Err(format!(
+                "the PIN of the token `{}` was refused before; set another one, or restart the service: more tries could lock it",
+                key.token
+            ));
+        }
         match session.login(UserType::User, Some(&AuthPin::new(key.pin.expose_secret().into()))) {
             // A login holds for all sessions of this process.
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-            Err(error) => return Err(failed("cannot log in to", error)),
+            Err(error) => {
+                if let Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLocked, _) =
+                    &error
+                {
+                    refused_pins().insert(pin_of(key));
+                }
+                return Err(failed("cannot log in to", error));
+            }
         }
         let private = find(&session, ObjectClass::PRIVATE_KEY, key)?;
         Ok(Self { session, private, generation: module.generation })

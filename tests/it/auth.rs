@@ -309,6 +309,27 @@ async fn keys_behind_a_url_are_rotated_and_outlive_their_server() {
     assert!(allocates(&app, &token).await);
 }
 
+/// That is nobody's guess, and worth another try.
+#[tokio::test]
+async fn while_no_keys_were_ever_to_be_had_tokens_are_neither_good_nor_counted_as_guesses() {
+    let authority = Authority::new("k1");
+    let server = KeySetServer::start(Answer::Status(500));
+    let clock = Clock::set_to(Timestamp::from_secs(now()));
+    let limits = "limits: { failures-per-address: 2/h, request-timeout: 2s }";
+    let settings = with_authority(&format!("jwks-url: '{}'", server.url), limits);
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, clock.clone());
+    for _ in 0..5 {
+        let request = app.client.post(format!("{}/pools/p/new-references", app.url));
+        let token = bearer(&authority.token("p:allocate"));
+        let (status, body, headers) = sent(request, ("Authorization", &token)).await;
+        assert_eq!((status, body["code"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("UNAVAILABLE")));
+        assert!(headers.contains_key("retry-after"), "{headers:?}");
+    }
+    server.answer(Answer::Keys(vec![authority.jwk()]));
+    clock.advance(Duration::from_secs(61));
+    assert!(allocates(&app, &in_the_future(&authority, &clock)).await);
+}
+
 /// A token of a day on which the test's clock stands.
 fn in_the_future(authority: &Authority, clock: &Clock) -> String {
     let mut claims = claims("p:allocate");

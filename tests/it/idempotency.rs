@@ -87,6 +87,20 @@ async fn a_key_of_another_request_or_of_no_form_is_refused() {
     }
 }
 
+/// Issuers of one pool who choose the same key, an order number say, must not put one reference into two credentials.
+#[tokio::test]
+async fn callers_with_one_key_get_references_of_their_own() {
+    let settings = format!("status-list-pools: {{ p: {{ api-keys: [{KEY}, another], size: 8000 }} }}");
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    let first = given(&app, 3, "order-1").await;
+    let theirs = app.client.post(format!("{}/pools/p/new-references?amount=3", app.url));
+    let theirs =
+        theirs.header("X-Api-Key", "another").header("Idempotency-Key", "order-1").send().await.unwrap();
+    let theirs = references(&serde_json::from_str(&theirs.text().await.unwrap()).unwrap());
+    assert!(theirs.len() == 3 && theirs.iter().all(|reference| !first.contains(reference)), "{theirs:?}");
+    assert_eq!(given(&app, 3, "order-1").await, first);
+}
+
 #[tokio::test]
 async fn a_key_is_forgotten_after_a_day_and_not_before() {
     let clock = Clock::set_to(Clock::System.now());

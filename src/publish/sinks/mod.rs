@@ -82,6 +82,11 @@ impl Sinks {
         self.uploaders.iter().for_each(|uploader| uploader.owe(names.clone()));
     }
 
+    /// Whether there is no bucket.
+    pub(super) fn are_none(&self) -> bool {
+        self.uploaders.is_empty()
+    }
+
     /// Everything is to be compared with what the buckets have.
     pub(super) fn compare(&self, lists: impl Iterator<Item = ListId> + Clone) {
         self.uploaders.iter().for_each(|uploader| uploader.doubt_everything());
