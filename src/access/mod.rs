@@ -28,11 +28,19 @@ use token::{TokenRefused, Tokens};
 
 /// Who may do what, and how often.
 pub struct Access {
-    keys: Vec<(PoolId, ApiKey)>,
+    keys: Vec<Key>,
     tokens: Option<Arc<Tokens>>,
     limits: Arc<Limits>,
     settings: AccessConfig,
     clock: Clock,
+}
+
+/// One key of one pool.
+#[derive(Clone)]
+struct Key {
+    pool: PoolId,
+    key: ApiKey,
+    name: Arc<str>,
 }
 
 /// What was counted of callers so far; outlives a reload that leaves the rates as they are.
@@ -131,6 +139,8 @@ impl Access {
             (None, Some(oauth)) => Some(Arc::new(Tokens::new(oauth, patience, clock.clone())?)),
             (None, None) => None,
         };
+        let key = |(pool, key): (PoolId, ApiKey)| Key { pool, name: key.name.as_str().into(), key };
+        let keys = keys.into_iter().map(key).collect();
         Ok(Self { keys, tokens, limits, settings, clock })
     }
 
@@ -208,11 +218,12 @@ impl Access {
         let (hash, now) = (ApiKeyHash::of_bytes(key), self.clock.now());
         // No shortcut: the same steps for each key, whichever fits and whether or not it is still valid.
         let fits = |key: &ApiKey| key.hash.matches(&hash) & Choice::from(u8::from(key.is_valid_at(now)));
-        let fitting: Vec<_> = self.keys.iter().filter(|(_, key)| bool::from(fits(key))).collect();
-        let (_, first) = fitting.first()?;
-        let name = first.name.as_str().into();
-        let rights = fitting.into_iter().map(|(pool, key)| (pool.clone(), key.scopes)).collect();
-        Some(Caller { name, rights, with_token: false })
+        let (mut first, mut rights) = (None, Vec::new());
+        for Key { pool, key, name } in self.keys.iter().filter(|key| bool::from(fits(&key.key))) {
+            first.get_or_insert(name);
+            rights.push((pool.clone(), key.scopes));
+        }
+        Some(Caller { name: Arc::clone(first?), rights, with_token: false })
     }
 
     fn count_failure(&self, refused: Refused, address: Option<IpAddr>) {
@@ -312,9 +323,8 @@ mod tests {
         for _ in 0..2 {
             assert!(with_key(&access, "both", "10.0.0.1").await.is_ok());
         }
-        let again =
-            Access::new(access.keys.clone(), access.settings.clone(), Duration::ZERO, clock, Some(&access))
-                .unwrap();
+        let keys = access.keys.iter().map(|key| (key.pool.clone(), key.key.clone())).collect();
+        let again = Access::new(keys, access.settings.clone(), Duration::ZERO, clock, Some(&access)).unwrap();
         let Err(Refused::TooMany { retry_after }) = with_key(&again, "both", "10.0.0.2").await else {
             panic!("the third within an hour")
         };

@@ -17,7 +17,8 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const BEARER: &str = "Bearer ";
 
-/// What logs and the audit trail call whoever was let in; an extension of the request.
+/// What logs and the audit trail call whoever was let in; an extension of the request where
+/// there is a trail.
 pub(super) struct CallerName(pub(super) Arc<str>);
 
 /// A caller who may do something in at least one pool.
@@ -28,9 +29,11 @@ impl Caller {
     pub(super) async fn of(request: &HttpRequest, api: &Api) -> Result<Self, Problem> {
         let access = api.access();
         let caller = access.admit(&presented(request, &access)).await;
-        let caller = caller.inspect(|caller| {
+        if api.audit.is_on()
+            && let Ok(caller) = &caller
+        {
             request.extensions_mut().insert(CallerName(Arc::clone(caller.name())));
-        });
+        }
         caller.map(Self).map_err(|refused| match refused {
             Refused::Missing => Problem::missing_key(),
             Refused::InvalidKey => Problem::invalid_key(),

@@ -20,7 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::middleware::{Condition, from_fn};
+use actix_web::middleware::from_fn;
 use actix_web::{ResponseError, Route, web};
 use arc_swap::{ArcSwap, Guard};
 
@@ -177,9 +177,7 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
         routes
             .into_iter()
             .fold(resource, |resource, (method, handler)| resource.route(handler.method(method)))
-            .wrap(Condition::new(audited, from_fn(trail::refusals)))
-            // Outermost, because it gives the request its id.
-            .wrap(from_fn(move |request, next| observe::observe(metrics.clone(), request, next)))
+            .wrap(from_fn(move |request, next| observe::observe(metrics.clone(), audited, request, next)))
     };
     let at = |path: &'static str, method: Method, handler: Route| at_each(path, vec![(method, handler)]);
     config

@@ -1,6 +1,7 @@
 //! What is noted of every request: its id, how it was answered, and how long that took. Never a body, a key or a query.
 
 use std::fmt;
+use std::io::Write;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -12,6 +13,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
 use tracing::Instrument;
 
+use super::trail;
 use crate::metrics::RouteMetrics;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -32,8 +34,12 @@ impl RequestId {
     fn next() -> HeaderValue {
         static PROCESS: LazyLock<u32> = LazyLock::new(|| uuid::Uuid::new_v4().as_fields().0);
         static NUMBER: AtomicU64 = AtomicU64::new(1);
-        let id = format!("{:08x}-{:08x}", *PROCESS, NUMBER.fetch_add(1, Ordering::Relaxed));
-        HeaderValue::try_from(id).expect("hexadecimal digits can stand in a header")
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mut id = [0; 32];
+        let mut rest = &mut id[..];
+        write!(rest, "{:08x}-{number:08x}", *PROCESS).expect("25 bytes have room in 32");
+        let left = rest.len();
+        HeaderValue::from_bytes(&id[..id.len() - left]).expect("hexadecimal digits can stand in a header")
     }
 }
 
@@ -52,17 +58,23 @@ fn is_plain(id: &[u8]) -> bool {
 /// Answers a request, and notes it.
 pub(super) async fn observe(
     metrics: RouteMetrics,
+    audited: bool,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let begun = Instant::now();
     let id = RequestId::of(request.headers());
-    request.extensions_mut().insert(id.clone());
+    if audited {
+        request.extensions_mut().insert(id.clone());
+    }
     let span = tracing::debug_span!("request", request.id = %id, route = metrics.route(), method = %request.method());
     crate::telemetry::continue_trace(&span, request.headers());
     let mut answer = next.call(request).instrument(span).await?;
     let (status, seconds) = (answer.status(), begun.elapsed().as_secs_f64());
     metrics.answered(status.as_u16(), seconds);
+    if audited {
+        trail::answered(&answer);
+    }
     let route = metrics.route();
     if status.is_server_error() {
         tracing::warn!(request.id = %id, route, status = status.as_u16(), seconds, "request failed");

@@ -5,10 +5,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
-use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, web};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
@@ -125,19 +123,11 @@ impl Changing {
     }
 }
 
-/// Tells of requests that were refused because of who sent them.
-pub(super) async fn refusals(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let response = next.call(request).await?;
-    if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        tell_refusal(&response);
+/// Tells of a request that was refused because of who sent it.
+pub(super) fn answered<B>(response: &ServiceResponse<B>) {
+    if !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return;
     }
-    Ok(response)
-}
-
-fn tell_refusal<B>(response: &ServiceResponse<B>) {
     let request = response.request();
     let Some(api) = request.app_data::<web::Data<Api>>().filter(|api| api.audit.is_on()) else { return };
     if request.extensions().contains::<Told>() {
