@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle, Service};
-use actix_web::http::StatusCode;
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result};
 
@@ -90,14 +89,7 @@ fn server(
         ActixApp::new()
             .wrap_fn(|request, service| {
                 request.conn_data::<Connection>().inspect(|connection| connection.begin());
-                let answer = service.call(request);
-                async move {
-                    let answer = answer.await?;
-                    if answer.status() == StatusCode::REQUEST_TIMEOUT {
-                        answer.request().conn_data::<Connection>().inspect(|connection| connection.end());
-                    }
-                    Ok(answer)
-                }
+                service.call(request)
             })
             .configure(|config| api::configure(api.clone(), offer, config))
             .configure(|config| docs.iter().for_each(|docs| docs.configure(config)))

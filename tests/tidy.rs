@@ -39,6 +39,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "audit",
             "clock",
             "config",
+            "connection",
             "issuer",
             "metrics",
             "pool",

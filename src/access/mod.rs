@@ -172,7 +172,7 @@ impl Access {
         self.check_certificate(presented)?;
         let caller = match (presented.api_key, presented.token, &self.tokens) {
             (Some(key), _, _) => self.holder_of(key).ok_or(Refused::InvalidKey),
-            (None, Some(token), Some(tokens)) => tokens.verify(token).await.map_err(|why| {
+            (None, Some(token), Some(tokens)) => Box::pin(tokens.verify(token)).await.map_err(|why| {
                 tracing::debug!(%why, "a bearer token was refused");
                 match why {
                     TokenRefused::NoKeys => Refused::KeysUnknown,

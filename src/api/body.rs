@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::Api;
 use super::problem::Problem;
+use crate::connection::Connection;
 
 /// The body as `T`. Nothing is read of a body that announces more than the limit.
 pub(super) async fn json<T: DeserializeOwned>(
@@ -19,8 +20,12 @@ pub(super) async fn json<T: DeserializeOwned>(
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(Problem::unsupported_media_type());
     }
+    let slow = || {
+        request.conn_data::<Connection>().inspect(|connection| connection.end());
+        Problem::slow_body()
+    };
     let too_large = || Problem::payload_too_large(api.limits.body_bytes_max);
-    let body = api.within(web::Bytes::from_request(request, payload)).await.ok_or_else(Problem::slow_body)?;
+    let body = api.within(web::Bytes::from_request(request, payload)).await.ok_or_else(slow)?;
     let body = body.map_err(|error| match error.as_response_error().status_code() {
         actix_web::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => Problem::bad_request("The body could not be read to its end"),

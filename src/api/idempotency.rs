@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use actix_web::HttpRequest;
+use actix_web::http::header::HeaderName;
 use aws_lc_rs::digest;
 use utoipa::IntoParams;
 
@@ -17,7 +18,7 @@ use crate::allocate::Allocated;
 use crate::pool::PoolId;
 use crate::store::{Answered, Digest, Given, Remembered};
 
-const HEADER: &str = "Idempotency-Key";
+const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const LENGTH_MAX: usize = 255;
 /// For how long a retry is answered the same.
 const KEEP: Duration = Duration::from_secs(24 * 3600);

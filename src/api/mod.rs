@@ -16,11 +16,11 @@ mod statuses;
 mod trail;
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::middleware::from_fn;
 use actix_web::{ResponseError, Route, web};
 use arc_swap::{ArcSwap, Guard};
 
@@ -142,7 +142,8 @@ impl Api {
         let pool = match known {
             Some(pool) => pool,
             None => {
-                let record = self.within(self.store.list(list)).await.ok_or_else(Problem::timed_out)?;
+                let record =
+                    Box::pin(self.within(self.store.list(list))).await.ok_or_else(Problem::timed_out)?;
                 let record = record.map_err(|error| {
                     tracing::error!(list.id = %list, %error, "the store failed");
                     Problem::unavailable()
@@ -170,14 +171,14 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
     let (limits, audited) = (api.limits, api.audit.is_on());
     let metrics = Arc::clone(&api.metrics);
     let at_each = |path: &'static str, routes: Vec<(Method, Route)>| {
-        let metrics = metrics.route(path);
+        let metrics = Rc::new(metrics.route(path));
         let allowed = routes.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ");
         let resource =
             web::resource(path).default_service(web::to(move || health::method_not_allowed(allowed.clone())));
         routes
             .into_iter()
             .fold(resource, |resource, (method, handler)| resource.route(handler.method(method)))
-            .wrap(from_fn(move |request, next| observe::observe(metrics.clone(), audited, request, next)))
+            .wrap_fn(move |request, service| observe::observe(Rc::clone(&metrics), audited, request, service))
     };
     let at = |path: &'static str, method: Method, handler: Route| at_each(path, vec![(method, handler)]);
     config

@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::io::Write;
+use std::rc::Rc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
 use tracing::Instrument;
 
@@ -56,12 +55,12 @@ fn is_plain(id: &[u8]) -> bool {
 }
 
 /// Answers a request, and notes it.
-pub(super) async fn observe(
-    metrics: RouteMetrics,
+pub(super) fn observe<S: Service<ServiceRequest, Response = ServiceResponse, Error = Error>>(
+    metrics: Rc<RouteMetrics>,
     audited: bool,
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    service: &S,
+) -> impl Future<Output = Result<ServiceResponse, Error>> + use<S> {
     let begun = Instant::now();
     let id = RequestId::of(request.headers());
     if audited {
@@ -69,20 +68,23 @@ pub(super) async fn observe(
     }
     let span = tracing::debug_span!("request", request.id = %id, route = metrics.route(), method = %request.method());
     crate::telemetry::continue_trace(&span, request.headers());
-    let mut answer = next.call(request).instrument(span).await?;
-    let (status, seconds) = (answer.status(), begun.elapsed().as_secs_f64());
-    metrics.answered(status.as_u16(), seconds);
-    if audited {
-        trail::answered(&answer);
+    let answering = span.in_scope(|| service.call(request)).instrument(span);
+    async move {
+        let mut answer = answering.await?;
+        let (status, seconds) = (answer.status(), begun.elapsed().as_secs_f64());
+        metrics.answered(status.as_u16(), seconds);
+        if audited {
+            trail::answered(&answer);
+        }
+        let route = metrics.route();
+        if status.is_server_error() {
+            tracing::warn!(request.id = %id, route, status = status.as_u16(), seconds, "request failed");
+        } else {
+            tracing::debug!(request.id = %id, route, status = status.as_u16(), seconds, "answered");
+        }
+        answer.headers_mut().insert(HEADER, id.0);
+        Ok(answer)
     }
-    let route = metrics.route();
-    if status.is_server_error() {
-        tracing::warn!(request.id = %id, route, status = status.as_u16(), seconds, "request failed");
-    } else {
-        tracing::debug!(request.id = %id, route, status = status.as_u16(), seconds, "answered");
-    }
-    answer.headers_mut().insert(HEADER, id.0);
-    Ok(answer)
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ async fn allocate(
         return Ok(taken.await?.iter().map(Given::from).collect());
     };
     let asked = format!("amount={amount}&claims={claims}");
-    let (references, Repeated(repeated)) = key.answer(api, pool, &asked, taken).await?;
+    let (references, Repeated(repeated)) = Box::pin(key.answer(api, pool, &asked, taken)).await?;
     if repeated {
         trail::allocated(request, api, pool, amount, true).await?;
     }

@@ -256,7 +256,7 @@ async fn apply(
         let index = |change: &StatusChange| Some((change.list, pool.capacity.index(change.idx).ok()?.get()));
         let indices = changes.iter().filter_map(index);
         let missing = handed_out.first_missing(&api.store, pool.capacity.entries(), indices);
-        if let Some((list, index)) = ask(api, pool, missing).await? {
+        if let Some((list, index)) = Box::pin(ask(api, pool, missing)).await? {
             return Err(Problem::not_allocated(&api.base.join(&list), index));
         }
     }

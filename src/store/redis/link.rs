@@ -171,8 +171,10 @@ impl Link {
 
     /// Sends commands on one connection, in order.
     async fn send(&self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
-        let mut connection = self.pools.get().await?;
-        let sent = tokio::time::timeout(self.config.command_timeout, connection.send(commands)).await;
+        // All that a new connection may need is large; whoever waits for an answer carries it along, down to the handlers.
+        let mut connection = Box::pin(self.pools.get()).await?;
+        let sending = Box::pin(connection.send(commands));
+        let sent = tokio::time::timeout(self.config.command_timeout, sending).await;
         let sent = sent.unwrap_or_else(|_| Err(timed_out(self.config.command_timeout)));
         if sent.as_ref().is_err_and(|error| error.kind() != ErrorKind::Server(ServerErrorKind::NoScript)) {
             // An answer may still be due on it.
