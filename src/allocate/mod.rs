@@ -154,14 +154,13 @@ impl Allocator {
     pub async fn allocate(&self, amount: usize) -> Result<Vec<Allocated>, Underflow> {
         let mut taken = Taken { allocator: self, references: Vec::new() };
         loop {
-            // Registered before looking, so that a refill in between is not missed.
+            // Made before looking: from then on it notices a refill.
             let refilled = self.refilled.notified();
-            tokio::pin!(refilled);
-            refilled.as_mut().enable();
+            let settings = self.settings();
             let left = {
                 let mut buffer = self.buffer();
                 let available = buffer.len();
-                if self.settings().on_underflow == OnUnderflow::Delay || available >= amount {
+                if settings.on_underflow == OnUnderflow::Delay || available >= amount {
                     let missing = amount - taken.references.len();
                     taken.references.append(&mut buffer.take(missing));
                 }
@@ -169,7 +168,7 @@ impl Allocator {
             };
             self.metrics.references_ready.set(left as i64);
             let complete = taken.references.len() == amount;
-            if left < self.settings().threshold || !complete {
+            if left < settings.threshold || !complete {
                 self.wanted.notify_one();
             }
             if complete {
@@ -177,7 +176,7 @@ impl Allocator {
                 return Ok(std::mem::take(&mut taken.references));
             }
             self.metrics.buffer_underflows.inc();
-            if self.settings().on_underflow == OnUnderflow::Fail {
+            if settings.on_underflow == OnUnderflow::Fail {
                 return Err(Underflow);
             }
             refilled.await;
@@ -257,41 +256,45 @@ impl Allocator {
         clock: &Clock,
         patience: Patience,
     ) -> Result<Refilled, RefillError> {
+        let mut filled = false;
         loop {
             let open = store.open_lists(&self.pool, &self.owner).await?;
             if patience == Patience::Over {
                 self.look_after_buffered(store, &open).await?;
             }
-            let wanted_lists = self.settings().open_lists + self.settings().spare_lists;
+            let Settings { capacity, threshold, open_lists, spare_lists, .. } = self.settings();
+            let wanted_lists = open_lists + spare_lists;
             for _ in open.len()..wanted_lists {
                 let list = store.open_list(&self.pool, &self.owner, clock.now()).await?;
                 tracing::info!(pool = %self.pool, list.id = %list, "opened a list");
                 signals.list_wanted.notify_one();
             }
-            let mixed = self.settings().open_lists.min(open.len());
+            let mixed = open_lists.min(open.len());
             let unpublished = open.len() < wanted_lists || open.iter().any(|list| !list.published);
-            let missing = self.settings().capacity.saturating_sub(self.ready());
-            let published: Vec<_> =
-                open.into_iter().filter(|list| list.published).take(self.settings().open_lists).collect();
+            let missing = match self.ready() {
+                // What was taken while the buffer was filled is not worth a commit of its own.
+                ready if filled && ready >= threshold => 0,
+                ready => capacity.saturating_sub(ready),
+            };
+            let published: Vec<_> = open.into_iter().filter(|list| list.published).take(open_lists).collect();
             let too_few = published.len() < mixed && patience == Patience::Wait;
-            if missing == 0
-                || published.is_empty()
-                || too_few
-                || !self.lease(store, clock, &published, missing).await?
-            {
+            let idle = missing == 0 || published.is_empty() || too_few;
+            let leased = if idle { 0 } else { self.lease(store, clock, &published, missing).await? };
+            if leased == 0 {
                 return Ok(if unpublished { Refilled::AwaitsPublication } else { Refilled::Full });
             }
+            filled = leased >= missing;
         }
     }
 
-    /// Leases an equal share of `missing` from each list; answers whether there was anything.
+    /// Leases an equal share of `missing` from each list; answers how many there were.
     async fn lease(
         &self,
         store: &Store,
         clock: &Clock,
         lists: &[OpenList],
         missing: usize,
-    ) -> Result<bool, RefillError> {
+    ) -> Result<usize, RefillError> {
         let now = clock.now();
         self.buffer().begin_lease();
         let share = u32::try_from(missing.div_ceil(lists.len())).unwrap_or(u32::MAX);
@@ -315,12 +318,9 @@ impl Allocator {
                 Err(error) => failed = Some(error),
             }
         }
-        let any = !blocks.is_empty();
+        let leased = blocks.iter().map(|block| block.positions.len()).sum();
         self.raise_marks(&blocks).await?;
-        let mut seed = [0_u8; 16];
-        aws_lc_rs::rand::fill(&mut seed)
-            .map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
-        let mixed = buffer::mix(&blocks, self.list_entries, seed);
+        let mixed = buffer::mix(&blocks, self.list_entries);
         let ready = {
             let mut buffer = self.buffer();
             buffer.add(mixed, blocks);
@@ -328,7 +328,7 @@ impl Allocator {
         };
         self.metrics.references_ready.set(ready as i64);
         self.refilled.notify_waiters();
-        failed.map_or(Ok(any), |error| Err(error.into()))
+        failed.map_or(Ok(leased), |error| Err(error.into()))
     }
 
     /// Compares the store with everything this instance was ever given of it, and gives lists up that it would hand out again.
