@@ -28,9 +28,9 @@ pub struct ServerConfig {
     pub serve_status_lists: bool,
 }
 
-/// First segments of the API's own paths.
-const API_PATHS: [&str; 8] =
-    ["api", "docs", "health", "metrics", "openapi.json", "pools", "status-lists", "version"];
+/// First segments of paths that are not for lists.
+const API_PATHS: [&str; 9] =
+    ["api", "assets", "docs", "health", "metrics", "openapi.json", "pools", "status-lists", "version"];
 
 impl ServerConfig {
     /// The lists must not be served where the API is.
@@ -39,7 +39,9 @@ impl ServerConfig {
         match self.serve_status_lists && API_PATHS.contains(&first) {
             true => Err(ConfigError::at(
                 "public-url",
-                format!("its path must not begin with /{first}, where the API is; use /lists"),
+                format!(
+                    "its path must not begin with /{first}, which is used for something else; use /lists"
+                ),
             )),
             false => Ok(()),
         }

@@ -88,9 +88,13 @@ impl SiteServer {
         &self.base
     }
 
-    /// Mounts the page and the site. Everything else must be registered before: with an empty base this takes every path left.
-    pub fn configure(self: &Arc<Self>, config: &mut ServiceConfig) {
+    /// Mounts the page about the lists.
+    pub fn configure_page(self: &Arc<Self>, config: &mut ServiceConfig) {
         page::configure(self, config);
+    }
+
+    /// Mounts the lists. With an empty base they take every path left, so everything else must be mounted before.
+    pub fn configure_lists(self: &Arc<Self>, config: &mut ServiceConfig) {
         config.service(
             web::scope(&self.base)
                 .app_data(Data::from(Arc::clone(self)))
