@@ -646,7 +646,7 @@ async fn filled_lists_have_one_status_and_later_changes(harness: &impl Harness) 
         set(7, 0).await;
         publish(&store, &given.id, list, 1, 0).await;
         set(8, 0).await;
-        store.fill_list(list, 1, NOW.plus(TERM)).await.unwrap().unwrap();
+        store.fill_list(list, 1, 1, NOW.plus(TERM)).await.unwrap().unwrap();
         let dirty = store.dirty(&given.id).await.unwrap();
         assert_eq!(dirty[0].since, Some(NOW.millis()), "dirty since the first change");
         assert_eq!(store.snapshot(list).await.unwrap().array.counts()[1], 80_000, "{bits} bits");
@@ -687,7 +687,7 @@ async fn filled_lists_have_one_status_and_later_changes(harness: &impl Harness) 
 async fn filling_is_refused_as_a_whole_and_changes_nothing(harness: &impl Harness) {
     let given = PoolShape { final_status: Some(Status::INVALID), ..shape("a", 800, Bits::Two) };
     let (store, list) = store_with_list(harness, &given).await;
-    let fill = async |list, value| store.fill_list(list, value, NOW).await.unwrap();
+    let fill = async |list, value| store.fill_list(list, value, 1, NOW).await.unwrap();
     let nowhere = ListId::random();
     assert_eq!(fill(nowhere, 1).await, Err(Refusal::NoSuchList { list: nowhere }));
     let why = StatusRefused::Undeclared { value: 3 };
@@ -715,11 +715,11 @@ async fn filled_lists_give_no_more_references_unless_as_by_default(harness: &imp
     let given = shape("a", 96, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
     let block = lease(&store, list, 10).await.unwrap();
-    store.fill_list(list, 0, NOW).await.unwrap().unwrap();
+    store.fill_list(list, 0, 1, NOW).await.unwrap().unwrap();
     assert!(!store.list(list).await.unwrap().unwrap().sealed);
     assert_eq!(lease(&store, list, 10).await.unwrap().positions, 10..20, "as new lists are");
-    store.fill_list(list, 1, NOW).await.unwrap().unwrap();
-    store.fill_list(list, 1, NOW).await.unwrap().unwrap();
+    store.fill_list(list, 1, 1, NOW).await.unwrap().unwrap();
+    store.fill_list(list, 1, 1, NOW).await.unwrap().unwrap();
     let record = store.list(list).await.unwrap().unwrap();
     assert_eq!((record.sealed, record.open, record.leased), (true, false, 20));
     assert_eq!(lease(&store, list, 10).await, None, "they would be invalid from the start");
