@@ -172,10 +172,10 @@ pub(super) fn changes_since_publication(
 }
 
 const RECORD: &str =
-    "SELECT list.uuid, pool.name, list.leased, list.leases, list.owner, list.open, list.version,
+    "list.uuid, pool.name, list.leased, list.leases, list.owner, list.open, list.version,
                              list.published_version, list.published_iat, list.resign_at, list.leased_at, list.retired,
-                             list.permutation_key IS NULL, spread.value, spread.beats, spread.key, spread.done
-                      FROM list JOIN pool ON pool.id = list.pool LEFT JOIN spread ON spread.list = list.id";
+                             list.permutation_key IS NULL, spread.value, spread.beats, spread.key, spread.done";
+const LISTS: &str = "list JOIN pool ON pool.id = list.pool LEFT JOIN spread ON spread.list = list.id";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
     Ok(ListRecord {
@@ -203,19 +203,23 @@ pub(super) fn order_of(connection: &Connection, list: ListId) -> Result<Option<O
 }
 
 pub(super) fn list(connection: &Connection, list: ListId) -> Result<Option<ListRecord>, StoreError> {
-    let mut query = connection.prepare_cached(&format!("{RECORD} WHERE list.uuid = ?1"))?;
+    let mut query =
+        connection.prepare_cached(&format!("SELECT {RECORD} FROM {LISTS} WHERE list.uuid = ?1"))?;
     Ok(query.query_row([list.to_string()], record).optional()?)
 }
 
 pub(super) fn lists(connection: &Connection, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
-    let mut query = connection.prepare_cached(&format!("{RECORD} WHERE pool.name = ?1 ORDER BY list.id"))?;
+    let sql = format!("SELECT {RECORD} FROM {LISTS} WHERE pool.name = ?1 ORDER BY list.id");
+    let mut query = connection.prepare_cached(&sql)?;
     let rows = query.query_map([pool.as_str()], record)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn spreading(connection: &Connection, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
-    // The row's own name first, so that the cost follows the spreads, not the lists.
-    let sql = format!("{RECORD} WHERE pool.name = ?1 AND spread.list IS NOT NULL ORDER BY spread.list");
+    // SQLite reads what stands left of a CROSS JOIN first, so the cost follows the spreads, not the lists.
+    let sql = format!(
+        "SELECT {RECORD} FROM spread CROSS JOIN list ON list.id = spread.list JOIN pool ON pool.id = list.pool WHERE pool.name = ?1"
+    );
     let mut query = connection.prepare_cached(&sql)?;
     let rows = query.query_map([pool.as_str()], record)?;
     Ok(rows.collect::<Result<_, _>>()?)
