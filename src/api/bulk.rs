@@ -31,7 +31,7 @@ struct Fill {
     value: Value,
     /// Over how many beats; 1 is at once.
     #[serde(default = "at_once")]
-    #[schema(minimum = 1, maximum = 1000, default = 1)]
+    #[schema(minimum = 1, maximum = BEATS_MAX, default = 1)]
     spread_beats: u32,
 }
 

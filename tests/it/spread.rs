@@ -72,13 +72,17 @@ impl<'a> Watch<'a> {
         self.seen.last().unwrap().len()
     }
 
-    async fn to_the_end(&mut self) {
+    async fn until_all(&mut self) {
         while self.more().await < SIZE as usize {}
     }
 
     fn counts(&self) -> Vec<usize> {
         self.seen.iter().map(BTreeSet::len).collect()
     }
+}
+
+fn in_whole_shares(count: &usize) -> bool {
+    (*count as u64).is_multiple_of(SIZE / BEATS)
 }
 
 /// From nothing to all, over tokens that each show a share more, also over a restart in the middle.
@@ -102,9 +106,9 @@ async fn grows_beat_by_beat(store: &str) {
     assert!(given.iter().all(|given| given.uri != reference.uri), "they would be invalid sooner or later");
 
     let app = start(app.stop(), store);
-    watch.to_the_end().await;
+    watch.until_all().await;
     let counts = watch.counts();
-    assert!(counts.iter().all(|count| *count as u64 % (SIZE / BEATS) == 0), "{counts:?}");
+    assert!(counts.iter().all(in_whole_shares), "{counts:?}");
     assert!(counts.len() > 3, "at least two tokens between nothing and all: {counts:?}");
     let (least, most) = (watch.seen[1].first().unwrap(), watch.seen[1].last().unwrap());
     assert!(most - least > first as u64 + 100, "the first share is no range: {least} to {most}");
@@ -119,7 +123,7 @@ async fn grows_beat_by_beat(store: &str) {
     let (status, _) = fill(&app, &reference.uri, json!({ "value": 2 })).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     let mut watch = Watch::new(&folder, &reference.uri, 2);
-    watch.to_the_end().await;
+    watch.until_all().await;
     assert_eq!(watch.counts(), [0, SIZE as usize]);
 }
 
@@ -209,12 +213,9 @@ status-list-pools:
     watch.more().await;
     process.kill();
     let _process = start();
-    watch.to_the_end().await;
+    watch.until_all().await;
     let counts = watch.counts();
-    assert!(
-        counts.iter().all(|count| *count as u64 % (SIZE / BEATS) == 0),
-        "none twice, none left out: {counts:?}"
-    );
+    assert!(counts.iter().all(in_whole_shares), "none twice, none left out: {counts:?}");
 }
 
 #[tokio::test]
