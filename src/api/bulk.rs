@@ -31,7 +31,7 @@ struct Fill {
     value: Value,
     /// Over how many beats; 1 is at once.
     #[serde(default = "at_once")]
-    #[schema(minimum = 1, maximum = BEATS_MAX, default = 1)]
+    #[schema(minimum = 1, maximum = 1000, default = 1)]
     spread_beats: u32,
 }
 
@@ -116,4 +116,18 @@ pub(super) async fn fill(
         1 => HttpResponse::NoContent().finish(),
         _ => HttpResponse::Accepted().json(Spreading { beats: Spread::beats_taken(pool.capacity, beats) }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    #[test]
+    fn the_description_names_the_bounds_that_hold() {
+        let described = serde_json::to_value(Fill::schema()).unwrap();
+        let beats = &described["properties"]["spread-beats"];
+        assert_eq!((&beats["minimum"], &beats["maximum"]), (&1.into(), &BEATS_MAX.into()), "{beats}");
+    }
 }
