@@ -763,9 +763,11 @@ async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness: &impl Har
             assert!(step.iter().all(|index| snapshot.array.get(*index) == Status::INVALID));
             let dirty = store.dirty(&given.id).await.unwrap();
             assert_eq!(dirty[0].since, Some(NOW.plus(TERM).millis()), "as after any change");
-            drop(store);
-            store = harness.open().await;
-            store.declare_pool(&given).await.unwrap();
+            if version == 1 {
+                drop(store);
+                store = harness.open().await;
+                store.declare_pool(&given).await.unwrap();
+            }
         }
         assert_eq!((done, spread_of(&store, list).await), (20_000, None));
         assert!(store.spreading(&given.id).await.unwrap().is_empty());
@@ -773,6 +775,9 @@ async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness: &impl Har
         if let Some(changes) = store.changes_since_publication(list, 3).await.unwrap() {
             assert_eq!((changes.every, changes.entries.len()), (None, 20_000), "each is explained");
         }
+        publish(&store, &given.id, list, 3, 0).await;
+        assert!(store.dirty(&given.id).await.unwrap().is_empty());
+        assert_eq!(store.snapshot(list).await.unwrap().array.counts()[1], 20_000, "once published");
     }
 }
 
@@ -845,6 +850,8 @@ async fn another_status_completes_a_spread_first_and_stands(harness: &impl Harne
             assert_eq!(changes.every, Some(Status::INVALID));
             assert_eq!(changes.entries.last(), Some(&(7001, Status::SUSPENDED)));
         }
+        publish(&store, &given.id, list, 3, 0).await;
+        check(&store).await;
         drop(store);
         let store = harness.open().await;
         store.declare_pool(&given).await.unwrap();
