@@ -196,6 +196,7 @@ impl App {
         let (mut published, mut failed) = (0, 0);
         for pool in &self.pools {
             pool.publisher.look().await;
+            pool.publisher.advance_spreads().await;
             loop {
                 let pass = pool.publisher.publish_pending(&pool.signals, progress).await;
                 published += pass.published.len();

@@ -25,10 +25,21 @@ const EDGES: &[(&str, &[&str])] = &[
     ("allocate", &["clock", "config", "metrics", "pool", "signals", "status_list", "stopper", "store"]),
     ("update", &["clock", "metrics", "pool", "store"]),
     ("audit", &["clock", "config", "metrics", "pool", "status_list"]),
-    // Knows nothing of HTTP, and nothing of the API.
+    // Knows nothing of HTTP, and nothing of the API. Of `allocate` it needs the permutation only.
     (
         "publish",
-        &["clock", "config", "metrics", "pool", "sign", "signals", "status_list", "stopper", "store"],
+        &[
+            "allocate",
+            "clock",
+            "config",
+            "metrics",
+            "pool",
+            "sign",
+            "signals",
+            "status_list",
+            "stopper",
+            "store",
+        ],
     ),
     // Knows nothing of signing or publishing: no request ever causes a signature.
     (

@@ -76,6 +76,21 @@ struct List {
     published_version: Option<u64>,
     /// `iat` of the published token, in seconds since 1970.
     published_at: Option<u64>,
+    /// What the list is on its way to; absent without a PATCH with `spread-beats` that is still going on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spread: Option<Spread>,
+}
+
+/// A change of a whole list that is spread over beats.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Spread {
+    /// What every entry will have.
+    value: u8,
+    /// Over how many beats it was asked to be spread.
+    beats: u32,
+    /// How many entries are left.
+    entries_left: u32,
 }
 
 /// The stored value of one entry, and whether it is out yet.
@@ -155,7 +170,7 @@ pub(super) async fn lists(
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let lists = ask(&api, pool, api.store.lists(&pool.id)).await?;
-    let lists = lists.iter().map(|list| describe(&api, list)).collect();
+    let lists = lists.iter().map(|list| describe(&api, pool, list)).collect();
     Ok(HttpResponse::Ok().json(Lists { lists }))
 }
 
@@ -291,7 +306,12 @@ pub(super) async fn ask<T>(
     answer.map_err(|error| Problem::from_store(&error, &pool.id))
 }
 
-fn describe(api: &Api, list: &ListRecord) -> List {
+fn describe(api: &Api, pool: &PoolApi, list: &ListRecord) -> List {
+    let spread = list.spread.map(|spread| Spread {
+        value: spread.value.value(),
+        beats: spread.beats,
+        entries_left: pool.capacity.entries().saturating_sub(spread.done),
+    });
     List {
         id: list.id.to_string(),
         uri: api.base.join(&list.id),
@@ -301,5 +321,6 @@ fn describe(api: &Api, list: &ListRecord) -> List {
         version: list.version,
         published_version: list.published.map(|published| published.version),
         published_at: list.published.map(|published| published.iat),
+        spread,
     }
 }

@@ -73,8 +73,10 @@ pub(super) async fn filling(
     pool: &PoolApi,
     list: ListId,
     value: u64,
+    beats: u32,
 ) -> Result<Changing, Problem> {
-    begin(request, api, || Action::Fill { pool: (&pool.id).into(), list: list.to_string(), value }).await
+    begin(request, api, || Action::Fill { pool: (&pool.id).into(), list: list.to_string(), value, beats })
+        .await
 }
 
 /// Tells that this list is about to be retired. Without that it must not be.

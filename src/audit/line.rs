@@ -26,6 +26,10 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
 /// Who asked.
 #[derive(Clone, Debug, Serialize)]
 pub struct Caller {
@@ -84,6 +88,9 @@ pub enum Action {
         list: String,
         /// To this value.
         value: u64,
+        /// Over so many beats.
+        #[serde(skip_serializing_if = "is_one")]
+        beats: u32,
     },
     /// A list is about to be retired.
     Retire {

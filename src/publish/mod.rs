@@ -18,6 +18,7 @@ mod render;
 pub mod schedule;
 mod sinks;
 mod site;
+mod spread;
 pub mod sweep;
 
 pub use gate::Refused;
@@ -68,6 +69,7 @@ type Put = (Pending, Result<(Publication, Timestamp), PublishError>);
 enum Wake {
     Look,
     Beat,
+    NextSecond,
     ListWanted,
     Changed,
 }
@@ -157,7 +159,7 @@ impl PoolPublisher {
                     biased;
                     _ = look.tick() => Wake::Look,
                     _ = beat.tick() => Wake::Beat,
-                    () = tokio::time::sleep(NEXT_SECOND), if waiting => Wake::Beat,
+                    () = tokio::time::sleep(NEXT_SECOND), if waiting => Wake::NextSecond,
                     () = signals.list_wanted.notified() => Wake::ListWanted,
                     () = self.sinks.released(&mut uploaded) => Wake::ListWanted,
                     () = self.changed.notified() => Wake::Changed,
@@ -175,7 +177,11 @@ impl PoolPublisher {
                     beat = self.beat();
                     continue;
                 }
-                Wake::Beat => self.publish_pending(signals, &|_, _| ()).await,
+                Wake::Beat => {
+                    self.advance_spreads().await;
+                    self.publish_pending(signals, &|_, _| ()).await
+                }
+                Wake::NextSecond => self.publish_pending(signals, &|_, _| ()).await,
                 Wake::ListWanted => self.publish_new(signals, &|_, _| ()).await,
             };
             waiting = pass.waiting > 0 || waiting && wake == Wake::ListWanted;

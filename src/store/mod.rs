@@ -12,6 +12,7 @@ mod remembered;
 #[cfg(test)]
 #[path = "../../tests/it/support/redis.rs"]
 mod servers;
+mod spread;
 mod sqlite;
 
 pub use model::{
@@ -20,6 +21,7 @@ pub use model::{
 };
 pub use redis::RedisStore;
 pub use remembered::{Answered, Digest, Remembered};
+pub use spread::{SPREAD_STEP_MAX, Spread};
 pub use sqlite::SqliteStore;
 
 use std::time::Duration;
@@ -118,7 +120,7 @@ impl Store {
     }
 
     /// Applies requests for lists of one pool in one atomic durable step, each all or nothing, in order. Marks the touched
-    /// lists dirty.
+    /// lists dirty. Before another status than that of a list's spread, all that is left of the spread is done.
     pub async fn apply(
         &self,
         pool: &PoolId,
@@ -133,11 +135,35 @@ impl Store {
         backend!(self, store => store.order_of(list))
     }
 
-    /// Sets every entry of a list in one atomic durable step, whose cost follows the bytes of the list. Refused if an entry
-    /// would leave its final status. Unless it is the default status, the list is sealed with it: a reference that was handed
-    /// out afterwards would have that status from the start.
-    pub async fn fill_list(&self, list: ListId, value: u64, now: Timestamp) -> Result<Applied, StoreError> {
-        backend!(self, store => store.fill_list(list, value, now))
+    /// Sets every entry of a list in one atomic durable step, whose cost follows the bytes of the list; or, over more than
+    /// one beat, begins to: then it has a [`Spread`]. One of the same value and beats goes on, any other is replaced. Refused if
+    /// an entry would leave its final status. Unless it is the default status, the list is sealed with it: a reference that was
+    /// handed out afterwards would have that status from the start.
+    pub async fn fill_list(
+        &self,
+        list: ListId,
+        value: u64,
+        beats: u32,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError> {
+        backend!(self, store => store.fill_list(list, value, beats, now))
+    }
+
+    /// The lists of a pool that have a spread.
+    pub async fn spreading(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
+        backend!(self, store => store.spreading(pool))
+    }
+
+    /// Gives the next `entries` of a list the value of its spread, in one atomic durable step, if the spread still is `spread`.
+    /// Answers whether it was. At most [`SPREAD_STEP_MAX`] at once; with the last of them the spread is over.
+    pub async fn advance_spread(
+        &self,
+        list: ListId,
+        spread: &Spread,
+        entries: &[Index],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        backend!(self, store => store.advance_spread(list, spread, entries, now))
     }
 
     /// Remembers an answer under `key` for `keep`, unless one is remembered already. Answered after it is durable. The
@@ -278,4 +304,11 @@ impl Store {
     pub async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {
         backend!(self, store => store.import_list(list))
     }
+}
+
+/// What nobody can guess: the key of an order.
+fn random_key() -> Result<[u8; 16], StoreError> {
+    let mut key = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut key).map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
+    Ok(key)
 }

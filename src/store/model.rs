@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::spread::Spread;
 use crate::clock::Timestamp;
 use crate::pool::PoolId;
 use crate::status_list::{ListId, Status, StatusArray, StatusRefused};
@@ -193,6 +194,8 @@ pub struct ListRecord {
     pub version: u64,
     /// Its latest publication.
     pub published: Option<Publication>,
+    /// What it is on its way to, a share of its entries at each beat.
+    pub spread: Option<Spread>,
 }
 
 /// The signed files of one list at one version.

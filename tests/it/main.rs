@@ -38,4 +38,5 @@ mod restore;
 mod schemathesis;
 mod sinks;
 mod slow_clients;
+mod spread;
 mod support;

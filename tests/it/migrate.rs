@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
 
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 use statuslist::clock::Clock;
 
@@ -97,6 +98,33 @@ async fn lists_move_to_redis_and_back_with_their_counters_and_statuses() {
             .then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_list_that_is_being_spread_goes_on_in_the_other_store() {
+    let redis = RedisServer::start();
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let on_redis = settings(&format!("storage-type: redis, redis: {{ url: \"{url}\" }}"));
+    let (folder, public) = (tempfile::tempdir().unwrap(), "http://status.example");
+    let app = TestApp::start_at(folder, public, &settings("storage-type: sqlite"), Clock::System);
+    let uri = app.references(1).await.remove(0).uri;
+    let path = format!("/pools/p/lists/{}", uri.rsplit('/').next().unwrap());
+    let body = json!({ "value": "suspended", "spread-beats": 1000 });
+    assert_eq!(app.send(Method::PATCH, &path, Some(body)).await.0, StatusCode::ACCEPTED);
+    let left = async |app: &TestApp| {
+        let lists = app.send(Method::GET, "/pools/p/lists", None).await.1;
+        let list = lists["lists"].as_array().unwrap().iter().find(|list| list["uri"] == *uri).unwrap();
+        assert_eq!((&list["spread"]["value"], &list["spread"]["beats"]), (&json!(2), &json!(1000)));
+        list["spread"]["entriesLeft"].as_u64().unwrap()
+    };
+    let begun =
+        eventually("a first share", async || Some(left(&app).await).filter(|left| *left < 8000)).await;
+    let folder = app.stop();
+    let from = format!("sqlite:{}", folder.path().join("statuslist.db").display());
+    let (moved, text) = migrate(folder.path(), &from, &url);
+    assert!(moved, "{text}");
+    let app = TestApp::start_at(folder, public, &on_redis, Clock::System);
+    eventually("the next share", async || (left(&app).await < begun).then_some(())).await;
 }
 
 #[tokio::test]

@@ -1,18 +1,22 @@
--- Sets statuses: each request all or nothing, in order, all of them one atomic step.
--- KEYS  1 dirty  then for each list its hash and its bytes
--- ARGV  1 now (ms)  2 bits per entry  3 final status ('': none)  4 bytes of an array
---       5.. for each request: its number of changes, then for each change: number of the list (from 1), bit offset, value
+-- Sets statuses: each request all or nothing, in order, all of them one atomic step. Before another status than that of a
+-- list's spread, all that is left of the spread is done: what is asked for last must stand.
+-- KEYS  1 dirty  2 spreads  then for each list its hash and its bytes
+-- ARGV  1 now (ms)  2 bits per entry  3 final status ('': none)  4 bytes of an array  5 default status
+--       6.. for each request: its number of changes, then for each change: number of the list (from 1), bit offset, value
 --       Values are relative to the pool's default status, so that missing bytes mean that.
 -- Reply for each request two numbers: what became of it, and of which change (from 1):
 --       0 applied, 1 no such list, 2 the list was retired, 3 the final status would be left
 
 local now, width, final, length = ARGV[1], 'u' .. ARGV[2], ARGV[3], tonumber(ARGV[4])
-local lists = (#KEYS - 1) / 2
+local lists = (#KEYS - 2) / 2
+local FIRST = 6
 -- Lua's stack holds 8000 values; each operation has up to four.
 local OPERATIONS_MAX = 4 * 1000
 
-local function hash_of(list) return KEYS[2 * list] end
-local function bytes_of(list) return KEYS[2 * list + 1] end
+local function hash_of(list) return KEYS[2 * list + 1] end
+local function bytes_of(list) return KEYS[2 * list + 2] end
+-- The key of a list ends with its id.
+local function id_of(list) return string.sub(hash_of(list), -36) end
 
 local function bitfield(list, operations)
   local replies = {}
@@ -27,18 +31,30 @@ end
 
 local APPLIED, NO_SUCH_LIST, RETIRED, FINAL = 0, 1, 2, 3
 
--- Which lists take no changes, and why.
-local closed = {}
+-- Which lists take no changes, and why; and the values of those that have a spread.
+local closed, spreads = {}, {}
 for list = 1, lists do
-  local version, retired = unpack(redis.call('HMGET', hash_of(list), 'version', 'retired'))
+  local version, retired, spread = unpack(redis.call('HMGET', hash_of(list), 'version', 'retired', 'spread'))
   closed[list] = (not version and NO_SUCH_LIST) or (retired == '1' and RETIRED) or nil
+  if spread then
+    spreads[list] = bit.bxor(tonumber(string.match(spread, '^%d+')), tonumber(ARGV[5]))
+  end
+end
+
+-- One byte in which every entry has this value.
+local function byte_of(value)
+  local byte = 0
+  for _ = 1, 8 / tonumber(ARGV[2]) do
+    byte = byte * 2 ^ tonumber(ARGV[2]) + value
+  end
+  return string.char(byte)
 end
 
 -- What stands in the entries that are named, where it decides.
 local stored = {}
 if final ~= '' then
   local offsets = {}
-  local at = 5
+  local at = FIRST
   while at <= #ARGV do
     for _ = 1, tonumber(ARGV[at]) do
       local list, offset = tonumber(ARGV[at + 1]), ARGV[at + 2]
@@ -69,8 +85,8 @@ if final ~= '' then
   final = tonumber(final)
 end
 
-local replies, sets = {}, {}
-local at = 5
+local replies, sets, overruled = {}, {}, {}
+local at = FIRST
 while at <= #ARGV do
   local changes, outcome, which, undo = tonumber(ARGV[at]), APPLIED, 0, {}
   for change = 1, changes do
@@ -82,7 +98,7 @@ while at <= #ARGV do
     end
     if final ~= '' then
       local old = stored[list][offset]
-      if old == final and value ~= old then
+      if value ~= final and (old == final or spreads[list] == final) then
         outcome, which = FINAL, change
         break
       end
@@ -100,6 +116,7 @@ while at <= #ARGV do
       operations[#operations + 1] = width
       operations[#operations + 1] = ARGV[base + 1]
       operations[#operations + 1] = ARGV[base + 2]
+      overruled[list] = overruled[list] or (spreads[list] and spreads[list] ~= tonumber(ARGV[base + 2]))
     end
   else
     for n = #undo, 1, -1 do
@@ -113,13 +130,16 @@ while at <= #ARGV do
 end
 
 for list, operations in pairs(sets) do
-  if redis.call('STRLEN', bytes_of(list)) == 0 then
+  if overruled[list] then
+    redis.call('SET', bytes_of(list), string.rep(byte_of(spreads[list]), length))
+    redis.call('HDEL', hash_of(list), 'spread')
+    redis.call('SREM', KEYS[2], id_of(list))
+  elseif redis.call('STRLEN', bytes_of(list)) == 0 then
     -- In its full length at once: growing would leave up to as much again unused.
     redis.call('SETRANGE', bytes_of(list), length - 1, '\0')
   end
   bitfield(list, operations)
   redis.call('HINCRBY', hash_of(list), 'version', 1)
-  -- The key of a list ends with its id.
-  redis.call('ZADD', KEYS[1], 'NX', now, string.sub(hash_of(list), -36))
+  redis.call('ZADD', KEYS[1], 'NX', now, id_of(list))
 end
 return replies

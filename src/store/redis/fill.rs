@@ -1,18 +1,19 @@
-//! Setting every entry of a list: a few arguments, whatever the size of the list.
+//! Setting every entry of a list: a few arguments, whatever the size of the list, at once or as a spread.
 
-use super::RedisStore;
-use super::reply::damaged;
+use super::reply::{damaged, spread_begins, spread_text};
 use super::scripts::{self, Call};
+use super::{RedisStore, bit_offset};
 use crate::clock::Timestamp;
-use crate::status_list::{ListId, Status, StatusArray};
-use crate::store::Applied;
+use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::model::{Refusal, StoreError};
+use crate::store::{Applied, Spread, random_key};
 
 impl RedisStore {
     pub(in crate::store) async fn fill_list(
         &self,
         list: ListId,
         value: u64,
+        beats: u32,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
         let Some((pool, owner)) = self.owner_of(list).await? else {
@@ -34,7 +35,12 @@ impl RedisStore {
             keys.list(&pool, &list),
             keys.dirty(&pool),
             keys.bytes(&pool, &list),
+            keys.spreads(&pool),
         ];
+        let spread = match beats > 1 {
+            true => spread_text(&Spread { value: status, beats, key: random_key()?, done: 0 }),
+            false => String::new(),
+        };
         let call = Call::new(&scripts::FILL_LIST, &keys)
             .arg(list.to_string())
             .arg(now.millis())
@@ -42,7 +48,10 @@ impl RedisStore {
             .arg(capacity.bytes())
             .arg(&filled.as_bytes()[..1])
             .arg(last.map(|last| relative(last).value().to_string()).unwrap_or_default())
-            .arg(u8::from(status != default));
+            .arg(u8::from(status != default))
+            .arg(spread)
+            .arg(spread_begins(status, beats))
+            .arg(last.map(|last| format!("{} ", last.value())).unwrap_or_default());
         let reply: Vec<u64> = self.write(&call).await?;
         match (&reply[..], shape.final_status) {
             ([0], _) => Ok(Ok(())),
@@ -51,5 +60,31 @@ impl RedisStore {
             ([3, idx], Some(status)) => Ok(Err(Refusal::FinalStatus { list, idx: *idx, status })),
             _ => Err(damaged("the script knows an outcome that this program does not")),
         }
+    }
+
+    pub(in crate::store) async fn advance_spread(
+        &self,
+        list: ListId,
+        spread: &Spread,
+        entries: &[Index],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let pool = self.pool_of(list).await?;
+        let shape = self.shape(&pool)?;
+        let (keys, capacity) = (&self.0.keys, shape.capacity);
+        let advanced = Some(spread.advanced(entries)).filter(|spread| spread.done < capacity.entries());
+        let keys =
+            [keys.dirty(&pool), keys.spreads(&pool), keys.list(&pool, &list), keys.bytes(&pool, &list)];
+        let offsets: Vec<_> = entries.iter().map(|index| bit_offset(capacity, index.get().into())).collect();
+        let call = Call::new(&scripts::ADVANCE_SPREAD, &keys)
+            .arg(list.to_string())
+            .arg(now.millis())
+            .arg(capacity.bits().get())
+            .arg(capacity.bytes())
+            .arg(spread_text(spread))
+            .arg(advanced.as_ref().map(spread_text).unwrap_or_default())
+            .arg(spread.value.value() ^ shape.default_status.value())
+            .arg(offsets);
+        self.write(&call).await
     }
 }

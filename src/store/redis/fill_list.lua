@@ -1,12 +1,15 @@
--- Sets every entry of a list.
--- KEYS  1 pool  2 open  3 list  4 dirty  5 bytes
+-- Sets every entry of a list, at once or over several beats.
+-- KEYS  1 pool  2 open  3 list  4 dirty  5 bytes  6 spreads
 -- ARGV  1 list id  2 now (ms)  3 bits per entry  4 bytes of an array  5 one byte of the new array
 --       6 a status that no entry may leave ('': none, or it is the new one)  7 whether the list is sealed with it (0, 1)
+--       8 the spread that the list gets ('': at once)  9 how one of the same value and beats begins
+--       10 how one begins that has the status of 6 as its value
 --       Statuses and bytes are relative to the pool's default status.
 -- Reply what became of it, and of which entry: {0} set, {1} no such list, {2} the list was retired,
 --       {3, index} the final status would be left
 
-local version, retired, open, leased = unpack(redis.call('HMGET', KEYS[3], 'version', 'retired', 'open', 'leased'))
+local version, retired, open, leased, spread =
+  unpack(redis.call('HMGET', KEYS[3], 'version', 'retired', 'open', 'leased', 'spread'))
 if not version then
   return {1}
 end
@@ -14,7 +17,12 @@ if retired == '1' then
   return {2}
 end
 
+local function spread_begins(text) return spread and string.sub(spread, 1, #text) == text end
+
 if ARGV[6] ~= '' then
+  if spread_begins(ARGV[10]) then
+    return {3, 0}
+  end
   local final, width = tonumber(ARGV[6]), 2 ^ tonumber(ARGV[3])
   local per_byte = 8 / tonumber(ARGV[3])
   -- For each byte the number of its first entry with the final status.
@@ -38,9 +46,16 @@ if ARGV[6] ~= '' then
   end
 end
 
-redis.call('SET', KEYS[5], string.rep(ARGV[5], tonumber(ARGV[4])))
-redis.call('HINCRBY', KEYS[3], 'version', 1)
-redis.call('ZADD', KEYS[4], 'NX', ARGV[2], ARGV[1])
+if ARGV[8] == '' then
+  redis.call('SET', KEYS[5], string.rep(ARGV[5], tonumber(ARGV[4])))
+  redis.call('HINCRBY', KEYS[3], 'version', 1)
+  redis.call('ZADD', KEYS[4], 'NX', ARGV[2], ARGV[1])
+  redis.call('HDEL', KEYS[3], 'spread')
+  redis.call('SREM', KEYS[6], ARGV[1])
+elseif not spread_begins(ARGV[9]) then
+  redis.call('HSET', KEYS[3], 'spread', ARGV[8])
+  redis.call('SADD', KEYS[6], ARGV[1])
+end
 if ARGV[7] == '1' then
   if open == '1' then
     local size = redis.call('HGET', KEYS[1], 'size')

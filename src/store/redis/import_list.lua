@@ -1,8 +1,8 @@
 -- Puts a list from another store in, as it is.
--- KEYS  1 pool  2 lists  3 open  4 due  5 dirty  6 list  7 bytes
+-- KEYS  1 pool  2 lists  3 open  4 due  5 dirty  6 list  7 bytes  8 spreads
 -- ARGV  1 list id  2 permutation key ('': sealed)  3 owner  4 leased  5 lease  6 open (0, 1)  7 version
 --       8 published version ('': never)  9 iat  10 resign at  11 dirty since (ms, '': not)  12 bytes, relative to the default
---       13 leased at (ms, '': never)  14 retired (0, 1)
+--       13 leased at (ms, '': never)  14 retired (0, 1)  15 spread ('': none)
 -- Reply 1, or 0 if there is such a list already
 
 if redis.call('EXISTS', KEYS[6]) == 1 then
@@ -33,5 +33,9 @@ if ARGV[11] ~= '' then
 end
 if ARGV[12] ~= '' then
   redis.call('SET', KEYS[7], ARGV[12])
+end
+if ARGV[15] ~= '' then
+  redis.call('HSET', KEYS[6], 'spread', ARGV[15])
+  redis.call('SADD', KEYS[8], ARGV[1])
 end
 return 1

@@ -52,6 +52,11 @@ impl Keys {
         self.of(pool, "due")
     }
 
+    /// Set: the lists that have a spread.
+    pub(super) fn spreads(&self, pool: &PoolId) -> String {
+        self.of(pool, "spreads")
+    }
+
     /// Hash: what is known of a list.
     pub(super) fn list(&self, pool: &PoolId, list: &ListId) -> String {
         self.of(pool, &format!("list:{list}"))

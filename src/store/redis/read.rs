@@ -151,6 +151,12 @@ impl RedisStore {
         self.records(pool, &lists).await
     }
 
+    pub(in crate::store) async fn spreading(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
+        let lists: Vec<String> = self.read_one(cmd("SMEMBERS").arg(self.0.keys.spreads(pool)).take()).await?;
+        let lists = lists.iter().map(|list| parsed(list)).collect::<Result<Vec<_>, _>>()?;
+        self.records(pool, &lists).await
+    }
+
     pub(in crate::store) async fn pools(&self) -> Result<Vec<(PoolId, u64)>, StoreError> {
         let mut names: Vec<String> = self.read_one(cmd("SMEMBERS").arg(self.0.keys.pools()).take()).await?;
         names.sort_unstable();

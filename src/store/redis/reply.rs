@@ -6,11 +6,12 @@ use std::str::FromStr;
 use deadpool_redis::redis::{FromRedisValue, ParsingError, Value};
 
 use crate::pool::PoolId;
-use crate::status_list::ListId;
+use crate::status_list::{ListId, Status};
+use crate::store::Spread;
 use crate::store::model::{ListRecord, Publication, StoreError};
 
 /// The fields of a list that make its record.
-pub(super) const RECORD: [&str; 11] = [
+pub(super) const RECORD: [&str; 12] = [
     "owner",
     "lease",
     "leased",
@@ -22,6 +23,7 @@ pub(super) const RECORD: [&str; 11] = [
     "leased-at",
     "retired",
     "key",
+    "spread",
 ];
 
 /// The record of a list; `None` if there is no such list.
@@ -49,7 +51,26 @@ pub(super) fn record(
         leased_at: part(fields, 8)?,
         retired: part::<Option<bool>>(fields, 9)?.unwrap_or_default(),
         sealed: part::<Option<Vec<u8>>>(fields, 10)?.is_none(),
+        spread: part::<Option<String>>(fields, 11)?.map(|text| spread(&text)).transpose()?,
     }))
+}
+
+/// How a spread is stored. Equal texts are equal spreads, so that a script need only compare.
+pub(super) fn spread_text(spread: &Spread) -> String {
+    let Spread { value, beats, key, done } = spread;
+    format!("{}{:032x} {done}", spread_begins(*value, *beats), u128::from_be_bytes(*key))
+}
+
+/// How the text of every spread of this value and these beats begins.
+pub(super) fn spread_begins(value: Status, beats: u32) -> String {
+    format!("{} {beats} ", value.value())
+}
+
+fn spread(text: &str) -> Result<Spread, StoreError> {
+    let words: Vec<_> = text.split(' ').collect();
+    let [value, beats, key, done] = words[..] else { return Err(damaged("a spread has other parts")) };
+    let key = u128::from_str_radix(key, 16).map_err(|error| damaged(&error))?.to_be_bytes();
+    Ok(Spread { value: Status::new(parsed(value)?), beats: parsed(beats)?, key, done: parsed(done)? })
 }
 
 /// The part of an answer at `n`; missing ones count as nil.

@@ -1,5 +1,5 @@
 -- Seals a list, takes no more updates of it, and makes it due, so that the publisher removes its tokens.
--- KEYS  1 pool  2 open  3 list  4 due
+-- KEYS  1 pool  2 open  3 list  4 due  5 spreads
 -- ARGV  1 list id
 -- Reply 1, or 0 if there is no such list
 
@@ -12,7 +12,8 @@ if open == '1' then
   redis.call('HINCRBY', KEYS[1], 'free', tonumber(leased) - tonumber(size))
 end
 redis.call('HSET', KEYS[3], 'open', 0, 'retired', 1, 'resign-at', 0)
-redis.call('HDEL', KEYS[3], 'key')
+redis.call('HDEL', KEYS[3], 'key', 'spread')
 redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('SREM', KEYS[5], ARGV[1])
 redis.call('ZADD', KEYS[4], 0, ARGV[1])
 return 1

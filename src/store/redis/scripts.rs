@@ -23,6 +23,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ADVANCE_SPREAD = "advance_spread.lua";
     APPLY = "apply.lua";
     DECLARE_POOL = "declare_pool.lua";
     FILL_LIST = "fill_list.lua";

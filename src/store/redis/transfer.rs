@@ -3,7 +3,7 @@
 use deadpool_redis::redis::{Pipeline, cmd};
 
 use super::RedisStore;
-use super::reply::{damaged, parsed, part};
+use super::reply::{damaged, parsed, part, spread_text};
 use super::scripts::{self, Call};
 use crate::pool::{PoolId, PoolShape};
 use crate::status_list::{Capacity, ListId, Status, StatusSet};
@@ -65,6 +65,7 @@ impl RedisStore {
                 keys.dirty(pool),
                 keys.list(pool, &record.id),
                 keys.bytes(pool, &record.id),
+                keys.spreads(pool),
             ],
         )
         .arg(record.id.to_string())
@@ -80,7 +81,8 @@ impl RedisStore {
         .arg(or_empty(*dirty_since))
         .arg(if untouched { &[][..] } else { &relative[..] })
         .arg(or_empty(record.leased_at))
-        .arg(u8::from(record.retired));
+        .arg(u8::from(record.retired))
+        .arg(record.spread.as_ref().map(spread_text).unwrap_or_default());
         self.write(&call).await
     }
 }

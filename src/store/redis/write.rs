@@ -12,8 +12,8 @@ use super::{PAGE, RedisStore, bit_offset};
 use crate::clock::Timestamp;
 use crate::pool::{PoolId, PoolShape};
 use crate::status_list::ListId;
-use crate::store::Applied;
 use crate::store::model::{Block, Fence, InstanceId, Leased, Publication, Refusal, StatusChange, StoreError};
+use crate::store::{Applied, random_key};
 
 impl RedisStore {
     pub(in crate::store) async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
@@ -42,9 +42,7 @@ impl RedisStore {
         _now: Timestamp,
     ) -> Result<ListId, StoreError> {
         let list = ListId::random();
-        let mut key = [0_u8; 16];
-        aws_lc_rs::rand::fill(&mut key)
-            .map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
+        let key = random_key()?;
         let keys = &self.0.keys;
         // First, so that a list that exists is always found; a name without a list is harmless.
         let name = cmd("SET").arg(keys.pool_of(&list)).arg(pool.as_str()).take();
@@ -117,7 +115,13 @@ impl RedisStore {
     pub(in crate::store) async fn retire_list(&self, list: ListId) -> Result<(), StoreError> {
         let (pool, owner) = self.owner_of(list).await?.ok_or(StoreError::NoSuchList(list))?;
         let keys = &self.0.keys;
-        let keys = [keys.pool(&pool), keys.open(&pool, &owner), keys.list(&pool, &list), keys.due(&pool)];
+        let keys = [
+            keys.pool(&pool),
+            keys.open(&pool, &owner),
+            keys.list(&pool, &list),
+            keys.due(&pool),
+            keys.spreads(&pool),
+        ];
         match self.write(&Call::new(&scripts::RETIRE_LIST, &keys).arg(list.to_string())).await? {
             true => Ok(()),
             false => Err(StoreError::NoSuchList(list)),
@@ -151,7 +155,7 @@ impl RedisStore {
         if arguments.is_empty() {
             return Ok(answers);
         }
-        let mut keys = vec![self.0.keys.dirty(pool)];
+        let mut keys = vec![self.0.keys.dirty(pool), self.0.keys.spreads(pool)];
         for list in &lists {
             keys.extend([self.0.keys.list(pool, list), self.0.keys.bytes(pool, list)]);
         }
@@ -161,6 +165,7 @@ impl RedisStore {
             .arg(capacity.bits().get())
             .arg(last.unwrap_or_default())
             .arg(capacity.bytes())
+            .arg(default)
             .arg(arguments);
         let replies: Vec<usize> = self.write(&call).await?;
         if replies.len() != 2 * answers.iter().filter(|answer| answer.is_ok()).count() {

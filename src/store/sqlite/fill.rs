@@ -1,22 +1,25 @@
-//! Setting every entry of a list: one journal row, whatever the size of the list.
+//! Setting every entry of a list: at once, by one journal row whatever the size of the list, or as a spread, which has a row
+//! of its own until it is over.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
-use super::read::EVERY;
+use super::hot::HotList;
+use super::journal::{self, EVERY};
 use super::write::Writer;
 use crate::clock::Timestamp;
-use crate::status_list::ListId;
-use crate::store::Applied;
+use crate::status_list::{Index, ListId};
 use crate::store::model::{Refusal, StoreError};
+use crate::store::{Applied, Spread, random_key};
 
 impl Writer {
     pub(super) fn fill_list(
         &mut self,
         list: ListId,
         value: u64,
+        beats: u32,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        let filled = self.fill(list, value, now);
+        let filled = self.fill(list, value, beats, now);
         if filled.is_err() {
             // Memory may be ahead of what is committed.
             self.forget(list);
@@ -24,7 +27,7 @@ impl Writer {
         filled
     }
 
-    fn fill(&mut self, list: ListId, value: u64, now: Timestamp) -> Result<Applied, StoreError> {
+    fn fill(&mut self, list: ListId, value: u64, beats: u32, now: Timestamp) -> Result<Applied, StoreError> {
         let (connection, loaded) = self.load(list)?;
         let Some(loaded) = loaded else { return Ok(Err(Refusal::NoSuchList { list })) };
         if loaded.retired {
@@ -35,32 +38,84 @@ impl Writer {
             Err(why) => return Ok(Err(Refusal::ValueRefused { list, idx: 0, value, why })),
         };
         if let Some(last) = loaded.shape.final_status.filter(|last| *last != status)
-            && let Some(index) = loaded.find(last)
+            && let Some(idx) = loaded.first_to_have(last)
         {
-            return Ok(Err(Refusal::FinalStatus { list, idx: index.get().into(), status: last }));
+            return Ok(Err(Refusal::FinalStatus { list, idx: idx.into(), status: last }));
         }
-        loaded.fill(status);
-        loaded.version += 1;
-        loaded.journaled += 1;
-        let sql = "INSERT INTO journal (list, seq, idx, value, version, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        connection.prepare_cached(sql)?.execute(params![
-            loaded.id,
-            loaded.journaled,
-            EVERY,
-            status.value(),
-            loaded.version,
-            now.millis()
-        ])?;
-        let sealed = status != loaded.shape.default_status;
-        let sql = "UPDATE list SET version = ?2, journaled = ?3, dirty_since = coalesce(dirty_since, ?4),
-                          open = iif(?5, 0, open), permutation_key = iif(?5, NULL, permutation_key) WHERE id = ?1";
-        connection.prepare_cached(sql)?.execute(params![
-            loaded.id,
-            loaded.version,
-            loaded.journaled,
-            now.millis(),
-            sealed
-        ])?;
+        if beats > 1 {
+            if loaded.spread.is_some_and(|spread| (spread.value, spread.beats) == (status, beats)) {
+                return Ok(Ok(()));
+            }
+            let spread = Spread { value: status, beats, key: random_key()?, done: 0 };
+            insert(connection, loaded.id, &spread)?;
+            loaded.spread = Some(spread);
+        } else {
+            remove(connection, loaded)?;
+            loaded.fill(status);
+            journal::append(connection, loaded, [(EVERY, status)], now)?;
+        }
+        if status != loaded.shape.default_status {
+            let sql = "UPDATE list SET open = 0, permutation_key = NULL WHERE id = ?1";
+            connection.prepare_cached(sql)?.execute([loaded.id])?;
+        }
         Ok(Ok(()))
     }
+
+    pub(super) fn advance_spread(
+        &mut self,
+        list: ListId,
+        spread: &Spread,
+        entries: &[Index],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let advanced = self.advance(list, spread, entries, now);
+        if advanced.is_err() {
+            self.forget(list);
+        }
+        advanced
+    }
+
+    fn advance(
+        &mut self,
+        list: ListId,
+        spread: &Spread,
+        entries: &[Index],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (connection, loaded) = self.load(list)?;
+        let loaded = loaded.ok_or(StoreError::NoSuchList(list))?;
+        if loaded.spread.as_ref() != Some(spread) {
+            return Ok(false);
+        }
+        for index in entries {
+            loaded.set(*index, spread.value);
+        }
+        let changes = entries.iter().map(|index| (index.get().into(), spread.value));
+        journal::append(connection, loaded, changes, now)?;
+        let advanced = spread.advanced(entries);
+        if advanced.done < loaded.shape.capacity.entries() {
+            insert(connection, loaded.id, &advanced)?;
+            loaded.spread = Some(advanced);
+        } else {
+            remove(connection, loaded)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Gives a list this spread, in the place of any other.
+pub(super) fn insert(connection: &Connection, list: i64, spread: &Spread) -> Result<(), StoreError> {
+    let Spread { value, beats, key, done } = spread;
+    let sql = "INSERT OR REPLACE INTO spread (list, value, beats, key, done) VALUES (?1, ?2, ?3, ?4, ?5)";
+    connection.prepare_cached(sql)?.execute(params![list, value.value(), beats, key, done])?;
+    Ok(())
+}
+
+/// Takes a list's spread away, if it has one.
+pub(super) fn remove(connection: &Connection, list: &mut HotList) -> Result<Option<Spread>, StoreError> {
+    let spread = list.spread.take();
+    if spread.is_some() {
+        connection.prepare_cached("DELETE FROM spread WHERE list = ?1")?.execute([list.id])?;
+    }
+    Ok(spread)
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::journal::EVERY;
 use super::read;
 use crate::pool::PoolShape;
 use crate::status_list::{Index, ListId, Status, StatusArray};
+use crate::store::Spread;
 use crate::store::model::StoreError;
 
 /// Bytes of one chunk row.
@@ -27,6 +29,7 @@ pub(super) struct HotList {
     pub(super) version: u64,
     /// The seq of its latest journal row.
     pub(super) journaled: i64,
+    pub(super) spread: Option<Spread>,
     array: StatusArray,
     /// Chunks that differ from their rows.
     unfolded: BTreeSet<usize>,
@@ -58,9 +61,12 @@ impl HotList {
         self.unfolded = all_chunks(&self.array);
     }
 
-    /// The first entry that has this status.
-    pub(super) fn find(&self, status: Status) -> Option<Index> {
-        self.array.find(status)
+    /// The first entry that has this status, or will have it by the list's spread.
+    pub(super) fn first_to_have(&self, status: Status) -> Option<u32> {
+        match self.spread {
+            Some(spread) if spread.value == status => Some(0),
+            _ => self.array.find(status).map(Index::get),
+        }
     }
 
     /// The chunks that differ from their rows, each with its number.
@@ -88,7 +94,7 @@ impl HotLists {
         let ticks = self.ticks;
         if !self.lists.contains_key(&list) {
             let Some(stored) = read::snapshot_in(connection, list)? else { return Ok(None) };
-            let read::Stored { id, journaled, retired, snapshot } = stored;
+            let read::Stored { id, journaled, retired, spread, snapshot } = stored;
             let shape = shape_of(id)?;
             let unfolded = unfolded_chunks(connection, id, &snapshot.array)?;
             self.bytes += snapshot.array.as_bytes().len();
@@ -98,6 +104,7 @@ impl HotLists {
                 retired,
                 version: snapshot.version,
                 journaled,
+                spread,
                 array: snapshot.array,
                 unfolded,
                 used_at: 0,
@@ -152,7 +159,7 @@ fn unfolded_chunks(
     let mut chunks = BTreeSet::new();
     for idx in indices {
         let idx = idx?;
-        if idx == read::EVERY {
+        if idx == EVERY {
             return Ok(all_chunks(array));
         }
         if let Some(index) = u64::try_from(idx).ok().and_then(|idx| array.capacity().index(idx).ok()) {

@@ -6,6 +6,7 @@
 mod commit;
 mod fill;
 mod hot;
+mod journal;
 mod read;
 mod remember;
 mod schema;
@@ -26,6 +27,7 @@ use super::model::{
     Publication, PublisherState, Snapshot, StatusChange, StoreError,
 };
 use super::remembered::{Answered, Digest, Remembered};
+use super::spread::Spread;
 use crate::clock::Timestamp;
 use crate::config::Synchronous;
 use crate::pool::{PoolId, PoolShape};
@@ -144,9 +146,26 @@ impl SqliteStore {
         &self,
         list: ListId,
         value: u64,
+        beats: u32,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        self.write(move |writer| writer.fill_list(list, value, now)).await
+        self.write(move |writer| writer.fill_list(list, value, beats, now)).await
+    }
+
+    pub(super) async fn spreading(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
+        let pool = pool.clone();
+        self.read(move |connection| read::spreading(connection, &pool)).await
+    }
+
+    pub(super) async fn advance_spread(
+        &self,
+        list: ListId,
+        spread: &Spread,
+        entries: &[Index],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (spread, entries) = (*spread, entries.to_vec());
+        self.write(move |writer| writer.advance_spread(list, &spread, &entries, now)).await
     }
 
     pub(super) async fn remember(

@@ -6,16 +6,15 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::hot::CHUNK_BYTES;
+use super::journal::EVERY;
 use crate::clock::Timestamp;
 use crate::pool::PoolId;
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray};
+use crate::store::Spread;
 use crate::store::model::{
     Changes, Fence, InstanceId, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState,
     Snapshot, StoreError,
 };
-
-/// `journal.idx` of a change of every entry.
-pub(super) const EVERY: i64 = -1;
 
 /// A value in the database that this program never writes.
 fn damaged(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
@@ -53,6 +52,12 @@ fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
 fn publication(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Publication>> {
     let Some(version) = row.get(first)? else { return Ok(None) };
     Ok(Some(Publication { version, iat: row.get(first + 1)?, resign_at: row.get(first + 2)? }))
+}
+
+fn spread(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Spread>> {
+    let Some(value) = row.get(first)? else { return Ok(None) };
+    let (beats, key, done) = (row.get(first + 1)?, row.get(first + 2)?, row.get(first + 3)?);
+    Ok(Some(Spread { value: Status::new(value), beats, key, done }))
 }
 
 pub(super) fn dirty(connection: &Connection, pool: &PoolId) -> Result<Vec<Pending>, StoreError> {
@@ -95,13 +100,15 @@ pub(super) struct Stored {
     /// The seq of its latest journal row.
     pub(super) journaled: i64,
     pub(super) retired: bool,
+    pub(super) spread: Option<Spread>,
     pub(super) snapshot: Snapshot,
 }
 
 /// As [`snapshot`], inside a transaction, with more of the list.
 pub(super) fn snapshot_in(connection: &Connection, list: ListId) -> Result<Option<Stored>, StoreError> {
-    let sql = "SELECT list.id, list.version, list.folded, list.journaled, pool.size, pool.bits, pool.default_status, list.retired
-               FROM list JOIN pool ON pool.id = list.pool WHERE list.uuid = ?1";
+    let sql = "SELECT list.id, list.version, list.folded, list.journaled, pool.size, pool.bits, pool.default_status, list.retired,
+                      spread.value, spread.beats, spread.key, spread.done
+               FROM list JOIN pool ON pool.id = list.pool LEFT JOIN spread ON spread.list = list.id WHERE list.uuid = ?1";
     let found = connection
         .prepare_cached(sql)?
         .query_row([list.to_string()], |row| {
@@ -109,10 +116,10 @@ pub(super) fn snapshot_in(connection: &Connection, list: ListId) -> Result<Optio
             let capacity = Capacity::new(row.get(4)?, bits).map_err(|error| damaged(4, error))?;
             let array = StatusArray::filled(capacity, Status::new(row.get(6)?));
             let numbers: (i64, u64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-            Ok((numbers, row.get(7)?, array))
+            Ok((numbers, row.get(7)?, spread(row, 8)?, array))
         })
         .optional()?;
-    let Some(((id, version, folded, journaled), retired, array)) = found else { return Ok(None) };
+    let Some(((id, version, folded, journaled), retired, spread, array)) = found else { return Ok(None) };
 
     let capacity = array.capacity();
     let mut bytes = array.as_bytes().to_vec();
@@ -141,7 +148,7 @@ pub(super) fn snapshot_in(connection: &Connection, list: ListId) -> Result<Optio
             }
         }
     }
-    Ok(Some(Stored { id, journaled, retired, snapshot: Snapshot { version, array } }))
+    Ok(Some(Stored { id, journaled, retired, spread, snapshot: Snapshot { version, array } }))
 }
 
 pub(super) fn changes_since_publication(
@@ -165,10 +172,10 @@ pub(super) fn changes_since_publication(
 }
 
 const RECORD: &str =
-    "SELECT list.uuid, pool.name, list.leased, list.leases, list.owner, list.open, list.version,
+    "list.uuid, pool.name, list.leased, list.leases, list.owner, list.open, list.version,
                              list.published_version, list.published_iat, list.resign_at, list.leased_at, list.retired,
-                             list.permutation_key IS NULL
-                      FROM list JOIN pool ON pool.id = list.pool";
+                             list.permutation_key IS NULL, spread.value, spread.beats, spread.key, spread.done";
+const LISTS: &str = "list JOIN pool ON pool.id = list.pool LEFT JOIN spread ON spread.list = list.id";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
     Ok(ListRecord {
@@ -183,6 +190,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
         leased_at: row.get(10)?,
         retired: row.get(11)?,
         sealed: row.get(12)?,
+        spread: spread(row, 13)?,
     })
 }
 
@@ -195,12 +203,24 @@ pub(super) fn order_of(connection: &Connection, list: ListId) -> Result<Option<O
 }
 
 pub(super) fn list(connection: &Connection, list: ListId) -> Result<Option<ListRecord>, StoreError> {
-    let mut query = connection.prepare_cached(&format!("{RECORD} WHERE list.uuid = ?1"))?;
+    let mut query =
+        connection.prepare_cached(&format!("SELECT {RECORD} FROM {LISTS} WHERE list.uuid = ?1"))?;
     Ok(query.query_row([list.to_string()], record).optional()?)
 }
 
 pub(super) fn lists(connection: &Connection, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
-    let mut query = connection.prepare_cached(&format!("{RECORD} WHERE pool.name = ?1 ORDER BY list.id"))?;
+    let sql = format!("SELECT {RECORD} FROM {LISTS} WHERE pool.name = ?1 ORDER BY list.id");
+    let mut query = connection.prepare_cached(&sql)?;
+    let rows = query.query_map([pool.as_str()], record)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn spreading(connection: &Connection, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
+    // SQLite reads what stands left of a CROSS JOIN first, so the cost follows the spreads, not the lists.
+    let sql = format!(
+        "SELECT {RECORD} FROM spread CROSS JOIN list ON list.id = spread.list JOIN pool ON pool.id = list.pool WHERE pool.name = ?1"
+    );
+    let mut query = connection.prepare_cached(&sql)?;
     let rows = query.query_map([pool.as_str()], record)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::hot::CHUNK_BYTES;
-use super::read;
 use super::write::Writer;
+use super::{fill, read};
 use crate::pool::{PoolId, PoolShape};
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray, StatusSet};
 use crate::store::model::{ListTransfer, StoreError};
@@ -78,6 +78,7 @@ impl Writer {
         for (n, (chunk, _)) in chunks.enumerate().filter(|(_, (chunk, filled))| chunk != filled) {
             insert.execute(params![id, n, chunk])?;
         }
+        record.spread.map_or(Ok(()), |spread| fill::insert(self.connection(), id, &spread))?;
         Ok(true)
     }
 }

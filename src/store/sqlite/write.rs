@@ -7,11 +7,13 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::hot::{HotList, HotLists};
+use super::journal::EVERY;
+use super::{fill, journal};
 use crate::clock::Timestamp;
 use crate::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
-use crate::store::Applied;
 use crate::store::model::{Block, Fence, InstanceId, Leased, Publication, Refusal, StatusChange, StoreError};
+use crate::store::{Applied, random_key};
 
 pub(super) struct Writer {
     connection: Connection,
@@ -116,9 +118,7 @@ impl Writer {
 
     pub(super) fn open_list(&mut self, pool: &PoolId, owner: &InstanceId) -> Result<ListId, StoreError> {
         let list = ListId::random();
-        let mut key = [0_u8; 16];
-        aws_lc_rs::rand::fill(&mut key)
-            .map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
+        let key = random_key()?;
         let sql = "INSERT INTO list (uuid, pool, permutation_key, owner) SELECT ?1, id, ?2, ?3 FROM pool WHERE name = ?4";
         let values = params![list.to_string(), key, owner.as_str(), pool.as_str()];
         let inserted = self.connection.prepare_cached(sql)?.execute(values)?;
@@ -186,6 +186,8 @@ impl Writer {
         self.seal_list(list)?;
         let sql = "UPDATE list SET retired = 1, resign_at = 0 WHERE uuid = ?1";
         self.connection.prepare_cached(sql)?.execute([list.to_string()])?;
+        let sql = "DELETE FROM spread WHERE list = (SELECT id FROM list WHERE uuid = ?1)";
+        self.connection.prepare_cached(sql)?.execute([list.to_string()])?;
         self.hot.forget(list);
         Ok(())
     }
@@ -236,28 +238,20 @@ impl Writer {
         }
         for (list, changes) in accepted {
             let list = hot.loaded(list);
-            list.version += 1;
-            let sql =
-                "INSERT INTO journal (list, seq, idx, value, version, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-            let mut insert = connection.prepare_cached(sql)?;
-            for (index, status) in changes {
-                list.journaled += 1;
-                insert.execute(params![
-                    list.id,
-                    list.journaled,
-                    index.get(),
-                    status.value(),
-                    list.version,
-                    now.millis()
-                ])?;
+            let mut first = None;
+            if let Some(spread) = list.spread
+                && changes.iter().any(|(_, status)| *status != spread.value)
+            {
+                // What is asked for last must stand, so nothing of the spread may come after it.
+                fill::remove(connection, list)?;
+                list.fill(spread.value);
+                for (index, status) in &changes {
+                    list.set(*index, *status);
+                }
+                first = Some((EVERY, spread.value));
             }
-            let sql = "UPDATE list SET version = ?2, journaled = ?3, dirty_since = coalesce(dirty_since, ?4) WHERE id = ?1";
-            connection.prepare_cached(sql)?.execute(params![
-                list.id,
-                list.version,
-                list.journaled,
-                now.millis()
-            ])?;
+            let changes = changes.into_iter().map(|(index, status)| (index.get().into(), status));
+            journal::append(connection, list, first.into_iter().chain(changes), now)?;
         }
         Ok(answers)
     }
@@ -394,8 +388,9 @@ fn set(
         Err(why) => return Ok(Err(Refusal::ValueRefused { list, idx, value, why })),
     };
     let old = loaded.get(index);
-    if shape.final_status == Some(old) && new != old {
-        return Ok(Err(Refusal::FinalStatus { list, idx, status: old }));
+    let stands = [Some(old), loaded.spread.map(|spread| spread.value)];
+    if let Some(status) = shape.final_status.filter(|last| *last != new && stands.contains(&Some(*last))) {
+        return Ok(Err(Refusal::FinalStatus { list, idx, status }));
     }
     loaded.set(index, new);
     Ok(Ok((index, new, old)))

@@ -1,0 +1,89 @@
+//! A spread: a whole list on its way to one status, a share of its entries at each beat, so that no token shows which entries
+//! belong together. It is durable, part of the list, and gone with its last share.
+//!
+//! Leaves the order of the entries to whoever advances it. Invariants: a step counts only from where the latest one ended, so
+//! none is made twice or skipped; whoever writes another status has it complete first, so what is asked for last stands.
+
+use std::fmt;
+
+use crate::status_list::{Capacity, Index, Status};
+
+/// The most entries of one step, so that the updates of others never wait long for it.
+pub const SPREAD_STEP_MAX: usize = 8192;
+
+/// A whole list on its way to one status.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Spread {
+    /// What every entry will have.
+    pub value: Status,
+    /// Over how many beats it was asked to be spread; at least 2.
+    pub beats: u32,
+    /// The permutation key of the order in which the entries get it; no other spread has the same.
+    pub key: [u8; 16],
+    /// So many entries, in that order, have it already.
+    pub done: u32,
+}
+
+/// Without its key, which tells what comes next.
+impl fmt::Debug for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { value, beats, done, key: _ } = self;
+        write!(f, "Spread({value} over {beats} beats, {done} done)")
+    }
+}
+
+impl Spread {
+    /// How many entries are done after one more beat.
+    pub fn after_beat(&self, capacity: Capacity) -> u32 {
+        self.done.saturating_add(share(capacity, self.beats)).min(capacity.entries())
+    }
+
+    /// The same after these entries.
+    pub fn advanced(&self, entries: &[Index]) -> Self {
+        Self { done: self.done.saturating_add(u32::try_from(entries.len()).unwrap_or(u32::MAX)), ..*self }
+    }
+
+    /// How many beats it takes: fewer than asked for where the entries do not divide, never more.
+    pub fn beats_taken(capacity: Capacity, beats: u32) -> u32 {
+        capacity.entries().div_ceil(share(capacity, beats))
+    }
+}
+
+/// How many entries each beat takes.
+fn share(capacity: Capacity, beats: u32) -> u32 {
+    capacity.entries().div_ceil(beats.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status_list::Bits;
+
+    #[test]
+    fn shares_are_equal_and_end_with_the_list() {
+        for (entries, beats, expected) in
+            [(1000, 4, 4), (1000, 3, 3), (1000, 300, 250), (8, 1000, 8), (1000, 1, 1), (1000, 2, 2)]
+        {
+            let capacity = Capacity::new(entries, Bits::One).unwrap();
+            let mut spread = Spread { value: Status::INVALID, beats, key: [7; 16], done: 0 };
+            let (mut taken, mut shares) = (0, Vec::new());
+            while spread.done < capacity.entries() {
+                let after = spread.after_beat(capacity);
+                shares.push(after - spread.done);
+                spread.done = after;
+                taken += 1;
+            }
+            assert_eq!(taken, expected, "{entries} entries over {beats} beats");
+            assert_eq!(Spread::beats_taken(capacity, beats), expected);
+            let last = shares.pop().unwrap();
+            assert!(shares.iter().all(|share| *share == shares[0] && last <= *share), "{shares:?}, {last}");
+        }
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        let spread = Spread { value: Status::INVALID, beats: 10, key: [201; 16], done: 3 };
+        let shown = format!("{spread:?}");
+        assert!(shown.contains("10 beats, 3 done") && !shown.contains("201"), "{shown}");
+    }
+}

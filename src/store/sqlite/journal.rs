@@ -1,0 +1,34 @@
+//! Appending to the journal: what changed in a list, its new version, and that it is dirty. One for every step that changes
+//! statuses; memory is the caller's business.
+
+use rusqlite::{Connection, params};
+
+use super::hot::HotList;
+use crate::clock::Timestamp;
+use crate::status_list::Status;
+use crate::store::model::StoreError;
+
+/// `journal.idx` of a change of every entry.
+pub(super) const EVERY: i64 = -1;
+
+/// Makes the list's next version of these changes, in their order.
+pub(super) fn append(
+    connection: &Connection,
+    list: &mut HotList,
+    changes: impl IntoIterator<Item = (i64, Status)>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    list.version += 1;
+    let sql = "INSERT INTO journal (list, seq, idx, value, version, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let mut insert = connection.prepare_cached(sql)?;
+    for (idx, status) in changes {
+        list.journaled += 1;
+        let row = params![list.id, list.journaled, idx, status.value(), list.version, now.millis()];
+        insert.execute(row)?;
+    }
+    let sql =
+        "UPDATE list SET version = ?2, journaled = ?3, dirty_since = coalesce(dirty_since, ?4) WHERE id = ?1";
+    let row = params![list.id, list.version, list.journaled, now.millis()];
+    connection.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
