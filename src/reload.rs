@@ -38,6 +38,20 @@ pub struct Source {
     pub file: Option<PathBuf>,
     /// Reads it.
     pub load: Load,
+    /// What the files held when the settings in use were read.
+    pub seen: Fingerprint,
+}
+
+/// Some files' content, in a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(u64);
+
+/// From now on SIGHUP does not end the process, not even before anybody listens for it. Needs a runtime.
+pub fn survive_hangups() {
+    // The handler stays when this is dropped.
+    if let Err(error) = signal(SignalKind::hangup()) {
+        tracing::warn!(%error, "cannot listen for SIGHUP");
+    }
 }
 
 /// Watches what the settings depend on.
@@ -51,7 +65,7 @@ pub struct Reload {
     folders: BTreeSet<PathBuf>,
     files: Vec<PathBuf>,
     /// What the files held when they were last tried.
-    tried: u64,
+    tried: Fingerprint,
     /// Whether that was refused.
     stale: bool,
 }
@@ -70,7 +84,8 @@ impl Reload {
         let watcher = watcher.map_err(
             |error| tracing::warn!(%error, "cannot watch files; changes are noticed within {LOOK_EVERY:?}"),
         );
-        let (folders, files) = (BTreeSet::new(), Vec::new());
+        // What has changed since then shows at the first look, which is at once.
+        let (folders, files, tried) = (BTreeSet::new(), Vec::new(), source.seen);
         let mut reload = Self {
             source,
             take,
@@ -79,19 +94,17 @@ impl Reload {
             watcher: watcher.ok(),
             folders,
             files,
-            tried: 0,
+            tried,
             stale: false,
         };
         reload.watch(current.files());
-        reload.tried = fingerprint(&reload.files);
         reload
     }
 
     /// Reloads when something has changed, until asked to stop.
     pub async fn run(mut self, stopper: &Stopper) {
-        let mut hangup = signal(SignalKind::hangup())
-            .map_err(|error| tracing::warn!(%error, "cannot listen for SIGHUP"))
-            .ok();
+        // If that fails, `survive_hangups` has said so.
+        let mut hangup = signal(SignalKind::hangup()).ok();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -109,7 +122,7 @@ impl Reload {
             };
             let Some(asked) = stopper.until(wake).await else { return };
             // Before reading: what changes meanwhile shows at the next look.
-            let found = fingerprint(&self.files);
+            let found = Fingerprint::of(&self.files);
             if asked || found != self.tried {
                 self.tried = found;
                 if stopper.until(self.reload()).await.is_none() {
@@ -145,7 +158,7 @@ impl Reload {
         // Of settings that are refused as well: what is wrong may be put right in one of their files.
         if self.watch(config.files()) {
             // Before reading, as ever: what changes from now on shows.
-            self.tried = fingerprint(&self.files);
+            self.tried = Fingerprint::of(&self.files);
             config = self.load().await?;
         }
         let take = Arc::clone(&self.take);
@@ -154,7 +167,7 @@ impl Reload {
 
     /// Watches the settings file and these; answers whether they are others than before.
     fn watch(&mut self, files: Vec<PathBuf>) -> bool {
-        let files: Vec<_> = self.source.file.iter().cloned().chain(files).collect();
+        let files = files_of(self.source.file.as_ref(), files);
         let are_others = files != self.files;
         self.files = files;
         let Some(watcher) = &mut self.watcher else { return are_others };
@@ -193,12 +206,61 @@ fn folder_of(file: &Path) -> PathBuf {
     folder.unwrap_or(Path::new(".")).to_owned()
 }
 
-/// What the files hold, in a number; a file that cannot be read is as good as any other content.
-fn fingerprint(files: &[PathBuf]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        file.hash(&mut hasher);
-        std::fs::read(file).map_err(|error| error.kind().to_string()).hash(&mut hasher);
+/// The settings file and what the settings name.
+fn files_of(settings: Option<&PathBuf>, named: Vec<PathBuf>) -> Vec<PathBuf> {
+    settings.cloned().into_iter().chain(named).collect()
+}
+
+impl Fingerprint {
+    /// Of this settings file and of what the settings that were read from it name.
+    pub fn of_settings(file: Option<&PathBuf>, config: &Config) -> Self {
+        Self::of(&files_of(file, config.files()))
     }
-    hasher.finish()
+
+    /// A file that cannot be read is as good as any other content.
+    fn of(files: &[PathBuf]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for file in files {
+            file.hash(&mut hasher);
+            std::fs::read(file).map_err(|error| error.kind().to_string()).hash(&mut hasher);
+        }
+        Self(hasher.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Opening the store or waiting for Redis takes its time; what an operator changes meanwhile must not be missed.
+    #[tokio::test]
+    async fn what_changed_between_reading_the_settings_and_watching_them_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("settings.yaml");
+        let write = |text: &str| {
+            std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), text.as_bytes()).unwrap();
+        };
+        let read = |file: &PathBuf| {
+            Config::load(Some(&std::fs::read_to_string(file).unwrap()), std::iter::empty()).unwrap()
+        };
+        for (later, taken) in [(Some("limits: { amount: 9 }"), Some(9)), (None, None)] {
+            write("limits: { amount: 7 }");
+            let config = read(&file);
+            let seen = Fingerprint::of_settings(Some(&file), &config);
+            later.into_iter().for_each(write);
+            let named = file.clone();
+            let load: Load = Arc::new(move || Ok(read(&named)));
+            let (tell, mut told) = mpsc::unbounded_channel();
+            let take: Take = Arc::new(move |config: Config| Ok(tell.send(config.limits.amount_max)?));
+            let metrics = crate::metrics::Metrics::default().reloads;
+            let source = Source { file: Some(file.clone()), load, seen };
+            let reload = Reload::new(source, &config, take, metrics);
+            let (_switch, stopper) = crate::stopper::stopper();
+            tokio::spawn(async move { reload.run(&stopper).await });
+            let patience = taken.map_or(DEBOUNCE, |_| DEBOUNCE * 100);
+            assert_eq!(tokio::time::timeout(patience, told.recv()).await.ok().flatten(), taken);
+        }
+    }
 }

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::issuer::{ApiKeyHash, generate_api_key};
 use crate::keys;
-use crate::reload::Source;
+use crate::reload::{self, Fingerprint, Source};
 use crate::sign::Algorithm;
 use crate::telemetry;
 
@@ -160,11 +160,12 @@ impl Settings {
         Ok(Self { file, text })
     }
 
-    /// Where a running service reads them anew.
-    fn source(&self) -> Source {
+    /// Where a running service reads them anew, which goes on with `config` until then.
+    fn source(&self, config: &Config) -> Source {
         let (file, named) = (self.file.clone(), self.file.clone());
         let load = move || Self::read(named.as_deref())?.load();
-        Source { file, load: Arc::new(load) }
+        let seen = Fingerprint::of_settings(file.as_ref(), config);
+        Source { file, load: Arc::new(load), seen }
     }
 
     fn load(&self) -> Result<Config> {
@@ -183,11 +184,14 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 
 fn serve(settings: &Settings) -> Result<ExitCode> {
     let (config, built_in) = (settings.load()?, settings.file.is_none());
+    let source = settings.source(&config);
     let _exporting = telemetry::start(&config.telemetry);
     actix_web::rt::System::new().block_on(async {
+        // Opening the store may take a while, and what it changed shows at the first look.
+        reload::survive_hangups();
         let first_minute = built_in.then(|| first_minute::FirstMinute::new(&config)).flatten();
         let app = App::build(config, Clock::System).await.context("cannot start")?;
-        let app = app.reloading(settings.source());
+        let app = app.reloading(source);
         let welcome = first_minute.map(|first_minute| first_minute.of(&app));
         for (pool, key) in app.new_api_keys() {
             tracing::info!(%pool, "made an API key for this pool; it is printed once, only its hash is kept");

@@ -1,11 +1,14 @@
 //! Settings, API keys and signing keys change without a restart: whole or not at all, and the log and the metrics say which.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use statuslist::sign::{Algorithm, generate};
 use tempfile::TempDir;
+use tokio::time::error::Elapsed;
 
 use crate::support::app::Reference;
 use crate::support::eventually;
@@ -145,6 +148,55 @@ async fn settings_that_cannot_be_used_change_nothing_and_are_reported_until_they
     }
     assert!(live.text("/metrics").await.contains("statuslist_reloads_total{result=\"refused\"}"));
     live.until_metric("statuslist_reloads_total{result=\"ok\"} 1").await;
+}
+
+/// A ConfigMap of Kubernetes is a link to a link to a folder, and changes when the link in the middle does.
+#[tokio::test]
+async fn settings_behind_links_change_when_the_folder_behind_them_is_another() {
+    let live = Live::start(&settings("api-keys: [one]"));
+    let folder = live.folder();
+    std::fs::create_dir(folder.join("..first")).unwrap();
+    std::fs::rename(folder.join("settings.yaml"), folder.join("..first/settings.yaml")).unwrap();
+    symlink("..first", folder.join("..data")).unwrap();
+    symlink("..data/settings.yaml", folder.join("settings.yaml")).unwrap();
+    live.until_metric("statuslist_settings_stale 0").await;
+    assert_eq!(live.pool("two").await.0, StatusCode::UNAUTHORIZED);
+    std::fs::create_dir(folder.join("..second")).unwrap();
+    write(&folder.join("..second/settings.yaml"), &settings("api-keys: [two]"));
+    symlink("..second", folder.join("..data_tmp")).unwrap();
+    std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+    within_seconds(10, async || live.pool("two").await.0 == StatusCode::OK).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hangup_makes_it_look_where_nothing_tells_of_changes() {
+    let (links, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (link, file) = (links.path().join("settings.yaml"), elsewhere.path().join("settings.yaml"));
+    symlink(&file, &link).unwrap();
+    write(&file, &settings("api-keys: [one]"));
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let process = Process::start(process::command_with(&link, folder.path(), port), folder.path(), port);
+    let live = Live::of(folder, process);
+    // It looks once at its start, so the second change is the one that shows something.
+    for (key, told) in [("two", true), ("three", false), ("three", true)] {
+        write(&file, &settings(&format!("api-keys: [{key}]")));
+        if told {
+            live.process.hang_up();
+        }
+        let taken =
+            within_seconds(if told { 10 } else { 2 }, async || live.pool(key).await.0 == StatusCode::OK);
+        assert_eq!(taken.await.is_ok(), told, "{key}: nothing happens in the folder of the link");
+    }
+}
+
+/// Whether this comes about sooner than the look at all files that needs no event.
+async fn within_seconds(seconds: u64, what: impl AsyncFn() -> bool) -> Result<(), Elapsed> {
+    let waiting = async {
+        while !what().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(seconds), waiting).await
 }
 
 #[tokio::test]

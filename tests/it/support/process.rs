@@ -22,6 +22,11 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) fn command(folder: &Path, port: u16, settings: &str) -> Command {
     let file = folder.join("settings.yaml");
     std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), settings.as_bytes()).unwrap();
+    command_with(&file, folder, port)
+}
+
+/// The same with settings that are somewhere else.
+pub(crate) fn command_with(file: &Path, folder: &Path, port: u16) -> Command {
     let mut command = Command::new(PROGRAM);
     command
         .current_dir(folder)
@@ -59,6 +64,12 @@ impl Process {
     /// Whether it ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Sends it SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let sent = Command::new("kill").args(["-HUP", &self.id().to_string()]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Ends it as a power cut does.
