@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use statuslist::clock::Clock;
 
+use super::reload::replace_key;
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
 use crate::support::process::{Process, command, free_port, log_path};
@@ -251,6 +252,45 @@ async fn an_emptied_or_damaged_bucket_is_rebuilt() {
         server.get("aggregation/p").await.map(|_| ())
     })
     .await;
+}
+
+#[tokio::test]
+async fn keys_come_before_the_tokens_that_they_verify() {
+    let server = S3Server::start();
+    let gate = PutGate::to(server.port);
+    let folder = tempfile::tempdir().unwrap();
+    replace_key(folder.path(), "signer.pem");
+    let key = folder.path().join("signer.pem").display().to_string();
+    let pool = format!("update-interval: 1s, signer: {{ pem: {{ key: {key} }} }}");
+    let settings = settings(&server.settings(gate.port, ""), &pool);
+    let app = TestApp::start_with(folder, &settings, Clock::System);
+    let reference = app.references(1).await.remove(0);
+    until_in_bucket(&server, app.folder(), &reference, 0).await;
+    let keys = server.get("jwks.json").await.unwrap();
+    let url = app.url.clone();
+    let folder = app.stop();
+
+    // The next start finds keys and tokens that the bucket does not have.
+    replace_key(folder.path(), "signer.pem");
+    let without = format!("status-list-pools: {{ p: {{ api-key: {KEY}, {pool} }} }}");
+    let app = TestApp::start_at(folder, &url, &without, Clock::System);
+    app.update(&reference, json!(1)).await;
+    eventually("the local token", async || {
+        let list = published(app.folder(), &reference.uri).ok()?;
+        (list.status(reference.index) == 1).then_some(())
+    })
+    .await;
+    let folder = app.stop();
+    gate.close("jwks.json");
+    let app = TestApp::start_at(folder, &url, &settings, Clock::System);
+    eventually("the keys on their way", async || (gate.held() == 1).then_some(())).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(server.get("jwks.json").await.unwrap().bytes, keys.bytes);
+    let list = in_bucket(&server, app.folder(), &reference.uri).await.unwrap();
+    assert_eq!(list.status(reference.index), 0, "a token that the bucket's keys do not verify");
+    gate.open();
+    until_in_bucket(&server, app.folder(), &reference, 1).await;
+    assert_ne!(server.get("jwks.json").await.unwrap().bytes, keys.bytes);
 }
 
 #[tokio::test]

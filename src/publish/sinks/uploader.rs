@@ -1,5 +1,6 @@
 //! What one bucket still needs of one pool, and the rounds in which it gets it.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -149,6 +150,10 @@ impl Uploader {
             {
                 let uploader = Arc::clone(self);
                 uploads.spawn(async move { (name, wish, uploader.upload(name).await) });
+                // Nobody should get a token before the key that verifies it. If that fails, revocations do not wait for it.
+                if name == Name::Keys {
+                    break;
+                }
             }
             match uploads.join_next().await {
                 Some(Ok((name, wish, uploaded))) => match self.note(name, wish, uploaded) {
@@ -162,7 +167,7 @@ impl Uploader {
         self.note_round(succeeded, failed);
     }
 
-    /// What is due, the most promising last.
+    /// What is due, the most promising last, but for the keys, which are the very last.
     fn due(&self, all: bool) -> Vec<(Name, u64)> {
         let now = Instant::now();
         let state = self.state();
@@ -171,7 +176,7 @@ impl Uploader {
         }
         let due = state.owed.iter().filter(|(_, owed)| all || owed.not_before.is_none_or(|at| at <= now));
         let mut due: Vec<_> = due.map(|(name, owed)| (*name, *owed)).collect();
-        due.sort_by_key(|(_, owed)| std::cmp::Reverse((owed.failures, owed.since)));
+        due.sort_by_key(|(name, owed)| (*name == Name::Keys, Reverse((owed.failures, owed.since))));
         due.into_iter().map(|(name, owed)| (name, owed.wish)).collect()
     }
 
