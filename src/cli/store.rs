@@ -10,7 +10,7 @@ use super::{Settings, environment};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, StoreConfig};
 use crate::pool::PoolId;
-use crate::store::{ListTransfer, Store};
+use crate::store::{ListRecord, ListTransfer, Store};
 
 /// `statuslist migrate`
 #[derive(Debug, Args)]
@@ -110,15 +110,22 @@ async fn migrate(from: &Store, to: &Store, now: Timestamp) -> Result<(usize, u64
         }
     }
     bar.finish_and_clear();
-    for (pool, _) in &pools {
+    check_unwritten(from, to, &pools).await?;
+    Ok((pools.len(), done))
+}
+
+/// Makes sure that nothing of `from` has changed since its lists were sent to `to`.
+async fn check_unwritten(from: &Store, to: &Store, pools: &[(PoolId, u64)]) -> Result<()> {
+    // When a dirty list was published last may count as unknown; nothing is lost by that.
+    let content = |list: ListRecord| ListRecord { published: None, ..list };
+    for (pool, _) in pools {
         let (sent, left) = (to.lists(pool).await?, from.lists(pool).await?);
-        let same = sent.iter().map(|list| (list.id, list.version, list.lease));
         ensure!(
-            same.eq(left.iter().map(|list| (list.id, list.version, list.lease))),
+            sent.into_iter().map(content).eq(left.into_iter().map(content)),
             "somebody wrote to --from meanwhile; stop all instances that use it, empty --to, and try again"
         );
     }
-    Ok((pools.len(), done))
+    Ok(())
 }
 
 /// Everything but when a dirty list was published last: that may count as unknown, so that it is published anew.
@@ -146,5 +153,45 @@ impl Seal {
             println!("sealed {} of {} lists of pool {}: they stay published and can be updated, but give no more references", open.len(), lists.len(), self.pool);
             Ok(ExitCode::SUCCESS)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Synchronous;
+    use crate::pool::PoolShape;
+    use crate::status_list::{Bits, Capacity, ListId, Status, StatusSet};
+    use crate::store::{InstanceId, SqliteStore};
+
+    /// Two stores, of which the second has all of the first, and a list of theirs.
+    async fn migrated(folder: &std::path::Path) -> (Store, Store, ListId) {
+        let open = |name| Store::Sqlite(SqliteStore::open(&folder.join(name), Synchronous::Full).unwrap());
+        let (from, to) = (open("from.db"), open("to.db"));
+        let shape = PoolShape {
+            id: "p".parse().unwrap(),
+            public_url: "http://x/lists".parse().unwrap(),
+            capacity: Capacity::new(800, Bits::One).unwrap(),
+            default_status: Status::VALID,
+            final_status: None,
+            statuses: StatusSet::new(Bits::One, &[]).unwrap(),
+        };
+        from.declare_pool(&shape).await.unwrap();
+        let now = Timestamp::from_secs(1000);
+        let list = from.open_list(&shape.id, &InstanceId::random(), now).await.unwrap();
+        migrate(&from, &to, now).await.unwrap();
+        (from, to, list)
+    }
+
+    #[tokio::test]
+    async fn what_is_acknowledged_while_lists_are_copied_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to, list) = migrated(folder.path()).await;
+        let pools = from.pools().await.unwrap();
+        check_unwritten(&from, &to, &pools).await.unwrap();
+        // Neither a version nor a lease grows with it.
+        from.fill_list(list, 1, 10, Timestamp::from_secs(1001)).await.unwrap().unwrap();
+        let noticed = check_unwritten(&from, &to, &pools).await.unwrap_err().to_string();
+        assert!(noticed.starts_with("somebody wrote to --from"), "{noticed}");
     }
 }
