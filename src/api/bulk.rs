@@ -49,7 +49,7 @@ struct Spreading {
 /// Set every status of a list
 ///
 /// `PATCH /pools/{pool}/lists/{id}`: sets every entry, those that nobody has as well, or none. Unless that is the default
-/// status, the list gives no more references. With `spread-beats`, each beat of the pool sets an equal share, in a random order,
+/// status, the list gives no more references. With `spread-beats`, each beat of the pool sets a share, in a random order,
 /// so that no token shows which entries belong together. An update of an entry to another status meanwhile completes the rest
 /// first, at once. The same request again changes nothing; one of another value or number of beats takes its place, as does one
 /// without, which sets all at once.

@@ -35,7 +35,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Lifetimes, PoolConfig, PublishRole};
@@ -91,6 +91,8 @@ pub struct PoolPublisher {
     lease: Arc<PublisherLease>,
     /// The lease under which it was looked whether all files are there.
     swept: Mutex<Option<Fence>>,
+    /// When the spreads were advanced last.
+    advanced_at: Mutex<Option<Instant>>,
     sinks: Sinks,
 }
 
@@ -131,8 +133,22 @@ impl PoolPublisher {
             metrics: Arc::clone(&metrics),
         };
         let sinks = Sinks::new(&buckets, &files);
-        let (swept, changed) = (Mutex::default(), Notify::new());
-        Self { pool, live, changed, store, site, base, keys, clock, metrics, lease, swept, sinks }
+        let (swept, advanced_at, changed) = Default::default();
+        Self {
+            pool,
+            live,
+            changed,
+            store,
+            site,
+            base,
+            keys,
+            clock,
+            metrics,
+            lease,
+            swept,
+            advanced_at,
+            sinks,
+        }
     }
 
     /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop. What was acknowledged by then is

@@ -1,26 +1,54 @@
 //! Spreads: at each beat the publisher gives every list that has one its next share of entries, in a random order, before it
 //! looks for what changed. The store keeps how far each is, so another publisher goes on where this one stopped.
 
+use std::sync::PoisonError;
+
+use tokio::time::Instant;
+
 use super::PoolPublisher;
 use crate::allocate::Permutation;
 use crate::status_list::{Capacity, Index, ListId};
-use crate::store::{SPREAD_STEP_MAX, Spread, StoreError};
+use crate::store::{ListRecord, SPREAD_STEP_MAX, Spread, StoreError};
 
 impl PoolPublisher {
-    /// Advances every spread of the pool by one beat, if it is ours to publish.
+    /// Advances every spread of the pool by one beat, if it is ours to publish. A beat that comes early, because the settings were
+    /// reloaded, advances nothing; and within half a beat it ends, since what is urgent waits for it.
     pub async fn advance_spreads(&self) {
-        if let Err(error) = self.try_advance_spreads().await {
+        let (now, half) = (Instant::now(), self.live.load().update_interval / 2);
+        {
+            let mut latest = self.advanced_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if latest.is_some_and(|latest| now.duration_since(latest) < half) {
+                return;
+            }
+            *latest = Some(now);
+        }
+        if let Err(error) = self.advance_until(now + half).await {
+            self.metrics.publish_failed.inc();
             tracing::error!(pool = %self.pool.shape.id, %error, "cannot advance the spreads; going on at the next beat");
         }
     }
 
-    async fn try_advance_spreads(&self) -> Result<(), StoreError> {
-        if self.lease.take(self.clock.now()).await?.is_none() {
+    async fn advance_until(&self, deadline: Instant) -> Result<(), StoreError> {
+        let pool = &self.pool.shape.id;
+        let ours = async || Ok::<_, StoreError>(self.lease.take(self.clock.now()).await?.is_some());
+        if !ours().await? {
             return Ok(());
         }
-        for list in self.store.spreading(&self.pool.shape.id).await? {
-            if let Some(spread) = list.spread {
-                self.advance(list.id, spread).await?;
+        let mut lists = self.store.spreading(pool).await?;
+        // Those that were left out at the latest beat first.
+        lists.sort_by_key(|list| list.spread.map(|spread| spread.done));
+        for ListRecord { id, spread, .. } in lists {
+            let Some(spread) = spread else { continue };
+            if Instant::now() >= deadline {
+                tracing::warn!(%pool, "there are more spreads than half a beat can advance; they will take longer");
+                return Ok(());
+            }
+            if !ours().await? {
+                return Ok(());
+            }
+            if let Err(error) = self.advance(id, spread).await {
+                self.metrics.publish_failed.inc();
+                tracing::error!(%pool, list.id = %id, %error, "cannot advance the spread of a list; trying again at the next beat");
             }
         }
         Ok(())
@@ -29,13 +57,14 @@ impl PoolPublisher {
     /// One share, in steps between which others are let in.
     async fn advance(&self, list: ListId, mut spread: Spread) -> Result<(), StoreError> {
         let capacity = self.pool.shape.capacity;
-        let share = entries(&spread, capacity);
-        for step in share.chunks(SPREAD_STEP_MAX) {
-            if !self.store.advance_spread(list, &spread, step, self.clock.now()).await? {
+        let until = spread.after_beat(capacity);
+        while spread.done < until {
+            let step = step(&spread, until, capacity);
+            if !self.store.advance_spread(list, &spread, &step, self.clock.now()).await? {
                 // It was completed or replaced meanwhile, or another instance publishes.
                 return Ok(());
             }
-            spread = spread.advanced(step);
+            spread = spread.advanced(&step);
         }
         let (pool, done, of) = (&self.pool.shape.id, spread.done, capacity.entries());
         tracing::debug!(%pool, list.id = %list, done, of, "advanced the spread of a list");
@@ -43,11 +72,14 @@ impl PoolPublisher {
     }
 }
 
-/// The entries of the next share, in the order of the spread.
-fn entries(spread: &Spread, capacity: Capacity) -> Vec<Index> {
+/// The entries of the next step, in the order of the spread. A millisecond or two: others are waiting for this thread.
+fn step(spread: &Spread, until: u32, capacity: Capacity) -> Vec<Index> {
     let order = Permutation::new(spread.key, capacity.entries());
-    let positions = spread.done..spread.after_beat(capacity);
-    positions.filter_map(|position| capacity.index(order.index(position).into()).ok()).collect()
+    let entry = |position| {
+        let index = capacity.index(order.index(position).into());
+        index.expect("the order is one of the entries of the list")
+    };
+    (spread.done..until).take(SPREAD_STEP_MAX).map(entry).collect()
 }
 
 #[cfg(test)]
@@ -63,13 +95,18 @@ mod tests {
         let mut spread = Spread { value: Status::INVALID, beats: 7, key: [3; 16], done: 0 };
         let mut seen = HashSet::new();
         for _ in 0..7 {
-            let share = entries(&spread, capacity);
+            let until = spread.after_beat(capacity);
+            let mut share = Vec::new();
+            while spread.done < until {
+                let step = step(&spread, until, capacity);
+                assert!(!step.is_empty() && step.len() <= SPREAD_STEP_MAX);
+                spread = spread.advanced(&step);
+                share.extend(step);
+            }
             let half = share.iter().filter(|index| index.get() < 50_000).count();
             assert!(half.abs_diff(share.len() / 2) < 500, "{half} of {} in the first half", share.len());
-            spread = spread.advanced(&share);
             seen.extend(share);
         }
         assert_eq!((seen.len(), spread.done), (100_000, 100_000));
-        assert!(entries(&spread, capacity).is_empty());
     }
 }

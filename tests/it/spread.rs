@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use statuslist::clock::Clock;
 
+use super::reload::Live;
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
 use crate::support::process::{Process, command, free_port};
@@ -236,4 +238,54 @@ async fn numbers_of_beats_that_make_no_sense_are_refused_and_one_is_at_once() {
     assert_eq!(status, StatusCode::NO_CONTENT);
     assert_eq!(app.stored(&reference).await["value"], 1);
     assert_eq!(spread(&app, &reference.uri).await, Value::Null);
+}
+
+/// One after the other, so one that fails must not be the last.
+#[tokio::test]
+async fn a_damaged_list_does_not_hold_up_the_spreads_of_others() {
+    let lists = "open-lists: 2";
+    let start = |folder| {
+        let pool = format!("api-key: {KEY}, size: {SIZE}, update-interval: 1s, {lists}");
+        let settings = format!("status-list-pools: {{ p: {{ {pool} }} }}");
+        TestApp::start_at(folder, "http://status.example", &settings, Clock::System)
+    };
+    let app = start(tempfile::tempdir().unwrap());
+    app.references(1).await;
+    let answer = app.send(Method::GET, "/pools/p/lists", None).await.1;
+    let uris = [0, 1].map(|n| answer["lists"][n]["uri"].as_str().unwrap().to_owned());
+    for uri in &uris {
+        let (status, answer) = fill(&app, uri, json!({ "value": 1, "spread-beats": 20 })).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    }
+    let folder = app.stop();
+    let store = rusqlite::Connection::open(folder.path().join("statuslist.db")).unwrap();
+    let sql = "INSERT INTO chunk SELECT id, 99, x'00' FROM list WHERE uuid = ?1";
+    assert_eq!(store.execute(sql, [uris[0].rsplit('/').next().unwrap()]).unwrap(), 1);
+    drop(store);
+    let app = start(folder);
+    let left = async |uri: &str| spread(&app, uri).await["entriesLeft"].as_u64().unwrap();
+    let before = left(&uris[0]).await;
+    eventually("the other list goes on", async || (left(&uris[1]).await < SIZE * 3 / 4).then_some(())).await;
+    assert_eq!(left(&uris[0]).await, before, "the control: it is damaged");
+}
+
+#[tokio::test]
+async fn a_reload_is_no_beat() {
+    let settings = |keys: &str| {
+        format!(
+            "status-list-pools: {{ p: {{ api-keys: [{keys}], size: {SIZE}, update-interval: 1h, list-lifetime: 48h }} }}"
+        )
+    };
+    let live = Live::start(&settings("one"));
+    let reference = live.reference("one").await;
+    let list = format!("{}/pools/p/lists", live.url());
+    let request = live.client.patch(format!("{list}/{}", reference.uri.rsplit('/').next().unwrap()));
+    let request = request.header("X-Api-Key", "one").header("Content-Type", "application/json");
+    let answer = request.body(r#"{"value":1,"spread-beats":4}"#).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    live.set(&settings("one, two"));
+    eventually("the reload", async || (live.pool("two").await.0 == StatusCode::OK).then_some(())).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let answer = live.client.get(list).header("X-Api-Key", "two").send().await.unwrap().text().await.unwrap();
+    assert!(answer.contains(&format!("\"entriesLeft\":{SIZE}")), "{answer}");
 }

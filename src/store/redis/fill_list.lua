@@ -52,8 +52,9 @@ if ARGV[8] == '' then
   redis.call('ZADD', KEYS[4], 'NX', ARGV[2], ARGV[1])
   redis.call('HDEL', KEYS[3], 'spread')
   redis.call('SREM', KEYS[6], ARGV[1])
-elseif not spread_begins(ARGV[9]) then
-  redis.call('HSET', KEYS[3], 'spread', ARGV[8])
+else
+  -- One that goes on is written as well: only after a write is there anything for replicas to confirm.
+  redis.call('HSET', KEYS[3], 'spread', spread_begins(ARGV[9]) and spread or ARGV[8])
   redis.call('SADD', KEYS[6], ARGV[1])
 end
 if ARGV[7] == '1' then
