@@ -85,21 +85,23 @@ fn server(
     // A request takes its timeout for the body, again for the answer to be made, and some time to be read.
     let patience = SLOWEST_READER + request_timeout * 2;
     let docs = offer.api.then(|| Docs::new(site.as_ref().map(|site| site.base())));
-    let (below_a_path, everywhere): (Vec<_>, Vec<_>) =
-        site.clone().into_iter().partition(|site| !site.base().is_empty());
     let server = HttpServer::new(move || {
         ActixApp::new()
             .wrap_fn(|request, service| {
                 request.conn_data::<Connection>().inspect(|connection| connection.begin());
                 service.call(request)
             })
-            // Most ask for lists, and paths are compared in this order.
-            .configure(|config| below_a_path.iter().for_each(|site| site.configure_lists(config)))
-            .configure(|config| api::configure(api.clone(), offer, config))
-            .configure(|config| docs.iter().for_each(|docs| docs.configure(config)))
             .default_service(web::to(api::not_found))
-            .configure(|config| site.iter().for_each(|site| site.configure_page(config)))
-            .configure(|config| everywhere.iter().for_each(|site| site.configure_lists(config)))
+            .configure(|config| {
+                let others = |config: &mut web::ServiceConfig| {
+                    api::configure(api.clone(), offer, config);
+                    docs.iter().for_each(|docs| docs.configure(config));
+                };
+                match &site {
+                    Some(site) => site.configure(config, others),
+                    None => others(config),
+                }
+            })
     });
     let server = server
         .workers(workers)

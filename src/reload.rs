@@ -38,7 +38,7 @@ pub struct Source {
     pub file: Option<PathBuf>,
     /// Reads it.
     pub load: Load,
-    /// What the files held when the settings in use were read.
+    /// What the files held just before the settings in use were read.
     pub seen: Fingerprint,
 }
 

@@ -183,8 +183,9 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 fn serve(settings: &Settings) -> Result<ExitCode> {
-    let (config, built_in) = (settings.load()?, settings.file.is_none());
-    let source = settings.source(&config);
+    let source = settings.source(&settings.load()?);
+    // Once more, now that it is known what was there before: what changes from now on shows.
+    let (config, built_in) = ((source.load)()?, settings.file.is_none());
     let _exporting = telemetry::start(&config.telemetry);
     actix_web::rt::System::new().block_on(async {
         // Opening the store may take a while, and what it changed shows at the first look.

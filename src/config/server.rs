@@ -29,8 +29,8 @@ pub struct ServerConfig {
 }
 
 /// First segments of paths that are not for lists.
-const API_PATHS: [&str; 9] =
-    ["api", "assets", "docs", "health", "metrics", "openapi.json", "pools", "status-lists", "version"];
+const API_PATHS: [&str; 8] =
+    ["api", "docs", "health", "metrics", "openapi.json", "pools", "status-lists", "version"];
 
 impl ServerConfig {
     /// The lists must not be served where the API is.

@@ -88,13 +88,21 @@ impl SiteServer {
         &self.base
     }
 
-    /// Mounts the page about the lists.
-    pub fn configure_page(self: &Arc<Self>, config: &mut ServiceConfig) {
+    /// Mounts the lists, what `others` mounts, and the page. Paths are compared in this order, and most ask for lists; but without a
+    /// path of their own they take every path that is left, so then they come last.
+    pub fn configure(self: &Arc<Self>, config: &mut ServiceConfig, others: impl FnOnce(&mut ServiceConfig)) {
+        let everywhere = self.base.is_empty();
+        if !everywhere {
+            self.configure_lists(config);
+        }
+        others(config);
         page::configure(self, config);
+        if everywhere {
+            self.configure_lists(config);
+        }
     }
 
-    /// Mounts the lists. With an empty base they take every path left, so everything else must be mounted before.
-    pub fn configure_lists(self: &Arc<Self>, config: &mut ServiceConfig) {
+    fn configure_lists(self: &Arc<Self>, config: &mut ServiceConfig) {
         config.service(
             web::scope(&self.base)
                 .app_data(Data::from(Arc::clone(self)))

@@ -62,10 +62,7 @@ impl Site {
             System::new().block_on(async move {
                 let server = HttpServer::new(move || {
                     let live = web::resource("/health/live").to(async || "alive");
-                    App::new().service(live).configure(|config| {
-                        site.configure_page(config);
-                        site.configure_lists(config);
-                    })
+                    App::new().configure(|config| site.configure(config, |config| _ = config.service(live)))
                 });
                 let server = server.workers(2).disable_signals().bind(("127.0.0.1", 0)).unwrap();
                 let address = server.addrs()[0];
