@@ -258,6 +258,8 @@ impl App {
             background.spawn(async move { publisher.run(&signals, &stopper).await });
             let allocator = Arc::clone(&pool.allocator);
             let about = ArcSwap::from_pointee(about(&pool.config, &pool.keys));
+            let api_keys = &self.config.pools[&id].api_keys;
+            running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
             let capacity = pool.config.shape.capacity;
             let handed_out = pool.config.reject_unallocated.then(HandedOut::default);
             pool_apis.insert(id.clone(), PoolApi { id, capacity, allocator, handed_out, updater, about });

@@ -316,6 +316,43 @@ mod tests {
         assert_eq!(access.admit(&Presented::default()).await.unwrap_err(), Refused::Missing);
     }
 
+    /// Not how long it takes, which the machine decides, but whether that depends on the key.
+    #[test]
+    fn a_refusal_takes_as_long_wherever_a_key_stands_and_whether_or_not_it_ever_was_one() {
+        let good = (0..2000).map(|n| format!("good-{n}"));
+        let ended = |key: &str| format!("{{ key: {key}, not-after: 2020-01-01T00:00:00Z }}");
+        let keys: Vec<_> =
+            std::iter::once(ended("first")).chain(good).chain(std::iter::once(ended("last"))).collect();
+        let settings = format!("status-list-pools: {{ p: {{ api-keys: [{}] }} }}", keys.join(", "));
+        let (access, clock) = access(&settings);
+        let ours = |key: &str| access.holder_of(key.as_bytes()).is_none();
+        // The control: it ends with the first key that fits.
+        let ends_early = |key: &str| {
+            let (hash, now) = (ApiKeyHash::of(key), clock.now());
+            let found = access.keys.iter().find(|Key { key, .. }| bool::from(key.hash.matches(&hash)));
+            found.is_none_or(|Key { key, .. }| !key.is_valid_at(now))
+        };
+        let slowest_to_fastest = |is_refused: &dyn Fn(&str) -> bool| {
+            let mut times = ["first", "last", "never"].map(|key| (key, Vec::new()));
+            for _ in 0..101 {
+                for (key, times) in &mut times {
+                    let begun = std::time::Instant::now();
+                    assert!(is_refused(key));
+                    times.push(begun.elapsed());
+                }
+            }
+            let mut medians = times.map(|(_, mut times)| {
+                times.sort_unstable();
+                times[times.len() / 2].as_secs_f64()
+            });
+            medians.sort_unstable_by(f64::total_cmp);
+            medians[2] / medians[0]
+        };
+        let (ours, control) = (slowest_to_fastest(&ours), slowest_to_fastest(&ends_early));
+        assert!(ours < 1.5, "{ours}: the time of a refusal tells of the key");
+        assert!(control > 1.5, "the control: {control}");
+    }
+
     #[tokio::test]
     async fn rates_are_counted_apart_and_outlive_a_reload() {
         let (access, clock) =

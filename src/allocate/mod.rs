@@ -8,6 +8,7 @@ mod buffer;
 mod handed_out;
 mod marks;
 mod permutation;
+mod taken;
 
 pub use buffer::Allocated;
 pub use handed_out::HandedOut;
@@ -33,6 +34,7 @@ use crate::status_list::ListId;
 use crate::stopper::Stopper;
 use crate::store::{Block, InstanceId, Leased, OpenList, Store, StoreError};
 use buffer::Buffer;
+use taken::Taken;
 
 /// How long to wait before the store is asked again after it failed.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -269,6 +271,8 @@ impl Allocator {
                 tracing::info!(pool = %self.pool, list.id = %list, "opened a list");
                 signals.list_wanted.notify_one();
             }
+            let left = open.iter().map(|list| i64::from(self.list_entries) - i64::from(list.leased));
+            self.metrics.references_free.set(left.sum());
             let mixed = open_lists.min(open.len());
             let unpublished = open.len() < wanted_lists || open.iter().any(|list| !list.published);
             let missing = match self.ready() {
@@ -429,21 +433,5 @@ impl Allocator {
     fn buffer(&self) -> MutexGuard<'_, Buffer> {
         // Nothing that runs under this lock panics halfway through a change.
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a waiting request has so far; given back if it gives up.
-struct Taken<'a> {
-    allocator: &'a Allocator,
-    references: Vec<Allocated>,
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        if !self.references.is_empty() {
-            let references = std::mem::take(&mut self.references);
-            self.allocator.buffer().put_back(references);
-            self.allocator.refilled.notify_waiters();
-        }
     }
 }

@@ -10,10 +10,13 @@ use super::about;
 use crate::access::Access;
 use crate::allocate::Allocator;
 use crate::api::Api;
-use crate::clock::Clock;
+use crate::audit::{Action, Caller, Line};
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, PoolConfig};
 use crate::issuer::ApiKey;
 use crate::keys;
+use crate::metrics::Metrics;
+use crate::pool::PoolId;
 use crate::publish::{KeySet, PoolPublisher};
 use crate::sign::KeyRing;
 use crate::signing_keys::{PoolSigners, development_key_path, warn_of_certificate};
@@ -92,17 +95,19 @@ impl Running {
         for warning in config.warnings.iter().filter(|warning| !current.warnings.contains(warning)) {
             tracing::warn!("settings: {warning}");
         }
-        for (running, Checked { pool, signers, .. }) in pools() {
+        for (running, Checked { pool, api_keys, signers }) in pools() {
             signers.warn_of_certificates(pool, self.clock.now());
             running.ring.replace(&signers.current, signers.next.as_ref());
             running.allocator.set(pool);
             running.publisher.set(pool.clone());
+            tell_next_key_end(&api.metrics, &pool.shape.id, api_keys, self.clock.now());
             let api = &api.pools[&pool.shape.id];
             api.about.store(Arc::new(about(pool, &running.ring)));
         }
         api.replace_access(access);
         set_times(&config, &self.key_set, self.site.as_deref());
         self.key_set.wake();
+        api.audit.note(Line::new(Caller::default(), reloaded(&checked)));
         *current = config;
         Ok(())
     }
@@ -116,6 +121,16 @@ impl Running {
             }
         }
     }
+}
+
+/// For the audit trail: who can do something from now on.
+fn reloaded(pools: &[Checked]) -> Action {
+    let of_each = |pool: &Checked| {
+        let (id, names) = (pool.pool.shape.id.to_string(), pool.api_keys.iter().map(|key| key.name.clone()));
+        ((id.clone(), names.collect()), (id, pool.signers.current.kid().to_owned()))
+    };
+    let (api_keys, signing_keys) = pools.iter().map(of_each).unzip();
+    Action::Reloaded { api_keys, signing_keys }
 }
 
 /// Who may do what, as the settings say it. What was counted of callers `before` stays where its settings are the same.
@@ -133,6 +148,12 @@ pub(super) fn access<'a>(
     let patience = config.limits.request_timeout / 2;
     Access::new(keys.flat_map(of_pool).collect(), config.access.clone(), patience, clock.clone(), before)
         .context("cannot use the settings of access")
+}
+
+/// Tells when the next of these keys ends. What has ended already is not waited for.
+pub(super) fn tell_next_key_end(metrics: &Metrics, pool: &PoolId, keys: &[ApiKey], now: Timestamp) {
+    let ends = keys.iter().filter_map(|key| key.not_after).filter(|end| *end >= now);
+    metrics.api_key_not_after(pool, ends.min().map(|end| end.secs()));
 }
 
 /// Tells those who need it how long keys and lists may be kept.

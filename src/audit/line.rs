@@ -1,5 +1,7 @@
 //! What one line of the trail tells. Its place in the chain and its time are given by the writer.
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::Serialize;
 
@@ -31,7 +33,7 @@ fn is_one(number: &u32) -> bool {
 }
 
 /// Who asked.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Caller {
     /// The request's id, as the log has it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +102,13 @@ pub enum Action {
         list: String,
         /// Even though references of it may still be valid.
         force: bool,
+    },
+    /// The service went on with other settings and keys, or with the same ones once more.
+    Reloaded {
+        /// By pool, what callers with these API keys are called from now on.
+        api_keys: BTreeMap<String, Vec<String>>,
+        /// By pool, the id of the key that signs, or will as soon as it may.
+        signing_keys: BTreeMap<String, String>,
     },
     /// What became of an earlier line.
     Outcome {

@@ -37,8 +37,10 @@ pub struct Metrics {
     store_commit: Family<Labels, Histogram, fn() -> Histogram>,
     signing: Family<Labels, Histogram, fn() -> Histogram>,
     references_ready: Family<Labels, Gauge>,
+    references_free: Family<Labels, Gauge>,
     tokens_valid_until: Family<Labels, Gauge>,
     certificate_not_after: Family<Labels, Gauge>,
+    api_key_not_after: Family<Labels, Gauge>,
     http: HttpMetrics,
     /// What became of changed settings and keys.
     pub reloads: ReloadMetrics,
@@ -103,6 +105,8 @@ pub struct PoolMetrics {
     pub signing: Histogram,
     /// References in memory, as they were last taken or refilled.
     pub references_ready: Gauge,
+    /// References that open lists have left beside those in memory, as the latest refill found them.
+    pub references_free: Gauge,
     /// Seconds since 1970 before which no published token expires, as the latest pass found it.
     pub tokens_valid_until: Gauge,
     pool: PoolId,
@@ -219,6 +223,9 @@ impl Default for Metrics {
         let references_ready = Family::<Labels, Gauge>::default();
         let help = "References in memory, as they were last taken or refilled";
         registry.register("references_ready", help, references_ready.clone());
+        let references_free = Family::<Labels, Gauge>::default();
+        let help = "References that this instance's open lists have left, beside those in memory";
+        registry.register("references_free", help, references_free.clone());
         let tokens_valid_until = Family::<Labels, Gauge>::default();
         let help =
             "Time before which no published token expires, at the latest pass: alarm when it comes near";
@@ -233,6 +240,9 @@ impl Default for Metrics {
             Unit::Seconds,
             certificate_not_after.clone(),
         );
+        let api_key_not_after = Family::<Labels, Gauge>::default();
+        let help = "When the next of the API keys ends, in seconds since 1970";
+        registry.register_with_unit("api_key_not_after", help, Unit::Seconds, api_key_not_after.clone());
         let reloads = ReloadMetrics::register(&mut registry);
         Self {
             registry,
@@ -251,9 +261,11 @@ impl Default for Metrics {
             store_commit,
             signing,
             references_ready,
+            references_free,
             tokens_valid_until,
             http,
             certificate_not_after,
+            api_key_not_after,
             reloads,
         }
     }
@@ -276,6 +288,7 @@ impl Metrics {
             store_commit: self.store_commit.get_or_create_owned(&labels),
             signing: self.signing.get_or_create_owned(&labels),
             references_ready: self.references_ready.get_or_create_owned(&labels),
+            references_free: self.references_free.get_or_create_owned(&labels),
             tokens_valid_until: self.tokens_valid_until.get_or_create_owned(&labels),
             pool: pool.clone(),
             refused: self.publish_refused.clone(),
@@ -285,11 +298,12 @@ impl Metrics {
 
     /// When the certificate of a pool's signing key ends, if it has one.
     pub fn certificate_not_after(&self, pool: &PoolId, end: Option<u64>) {
-        let labels = Labels::of(pool);
-        match end.and_then(|end| i64::try_from(end).ok()) {
-            Some(end) => _ = self.certificate_not_after.get_or_create_owned(&labels).set(end),
-            None => _ = self.certificate_not_after.remove(&labels),
-        }
+        set_or_remove(&self.certificate_not_after, pool, end);
+    }
+
+    /// When the next of a pool's API keys ends, if any of them does.
+    pub fn api_key_not_after(&self, pool: &PoolId, end: Option<u64>) {
+        set_or_remove(&self.api_key_not_after, pool, end);
     }
 
     /// The handles of one route.
@@ -302,6 +316,14 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to memory does not fail");
         text
+    }
+}
+
+fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<u64>) {
+    let labels = Labels::of(pool);
+    match value.and_then(|value| i64::try_from(value).ok()) {
+        Some(value) => _ = gauges.get_or_create_owned(&labels).set(value),
+        None => _ = gauges.remove(&labels),
     }
 }
 
@@ -357,6 +379,7 @@ mod tests {
         pool.sink("s3://b/");
         metrics.route("/version").answered(200, 0.001);
         metrics.certificate_not_after(&"demo".parse().unwrap(), Some(1));
+        metrics.api_key_not_after(&"demo".parse().unwrap(), Some(1));
         metrics.reloads.note(true);
         let text = metrics.to_text();
         let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| {

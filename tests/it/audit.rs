@@ -11,6 +11,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use statuslist::clock::Clock;
 
+use super::reload::Live;
 use crate::disk_full::{fill, on_small_disk};
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
@@ -329,4 +330,23 @@ async fn stored(http: &Client, base: &str, reference: &Reference) -> Value {
     let request = http.get(format!("{base}/pools/p/lists/{list}/statuses/{}", reference.index));
     let body = request.header("X-Api-Key", "x").send().await.unwrap().text().await.unwrap();
     serde_json::from_str::<Value>(&body).unwrap()["value"].clone()
+}
+
+#[tokio::test]
+async fn a_reload_tells_whose_keys_are_good_from_then_on_and_no_key() {
+    let settings = |keys: &str| {
+        format!(
+            "audit: {{ path: audit.jsonl }}\nstatus-list-pools: {{ p: {{ update-interval: 1s, api-keys: [{keys}] }} }}"
+        )
+    };
+    let live = Live::start(&settings("{ key: first-secret, name: first }"));
+    live.set(&settings("{ key: first-secret, name: first }, { key: second-secret, name: second }"));
+    let path = live.folder().join("audit.jsonl");
+    let line =
+        eventually("the line", async || lines(&path).into_iter().find(|line| line["action"] == "reloaded"));
+    let line = line.await;
+    assert_eq!(line["api-keys"], json!({ "p": ["first", "second"] }));
+    assert_eq!(line["signing-keys"]["p"], live.pool("first-secret").await.1["keyId"]);
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("secret"));
+    assert_eq!(verify(&files(&path), &[]).0, 0);
 }
