@@ -50,6 +50,9 @@ async fn what_has_an_address_of_its_own_is_nowhere_else() {
         ("/pools/p", 404, 200, 404),
         ("/pools/p/lists", 404, 200, 404),
         ("/status-lists/update", 404, 405, 404),
+        ("/openapi.json", 404, 200, 404),
+        ("/docs", 404, 200, 404),
+        ("/docs/page.js", 404, 200, 404),
         ("/lists/jwks.json", 200, 404, 404),
         (&format!("/lists/{list}"), 200, 404, 404),
     ] {
@@ -70,7 +73,7 @@ async fn what_has_an_address_of_its_own_is_nowhere_else() {
     };
     let folder = tempfile::tempdir().unwrap();
     let service = Process::start(command(folder.path(), public, &settings("")), folder.path(), public);
-    for path in ["/metrics", "/version", "/pools/p", "/lists/jwks.json"] {
+    for path in ["/metrics", "/version", "/pools/p", "/openapi.json", "/docs", "/lists/jwks.json"] {
         assert_eq!(code(path).await, 200, "{path}");
     }
     drop(service);
