@@ -115,10 +115,14 @@ impl Running {
     /// Once a day, warns of certificates that end before the tokens they sign.
     pub(super) async fn watch_certificates(&self, stopper: &Stopper) {
         while stopper.until(tokio::time::sleep(CERTIFICATES_EVERY)).await.is_some() {
-            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            for (pool, running) in current.pools.values().zip(&self.pools) {
-                warn_of_certificate(&running.ring.signer(), pool, self.clock.now());
-            }
+            self.look_at_certificates();
+        }
+    }
+
+    fn look_at_certificates(&self) {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        for (pool, running) in current.pools.values().zip(&self.pools) {
+            warn_of_certificate(&running.ring.signer(), pool, self.clock.now());
         }
     }
 }
@@ -165,5 +169,72 @@ pub(super) fn set_times(config: &Config, key_set: &KeySet, site: Option<&SiteSer
         // Until its next beat a pool cannot have anything newer.
         let beats = config.pools.values().map(|pool| pool.update_interval);
         site.set_max_age(beats.min().unwrap_or_default(), keys_max_age);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    use super::*;
+    use crate::app::App;
+    use crate::clock::Timestamp;
+
+    /// The first second of 2030.
+    const END: u64 = 1_893_456_000;
+    const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+    /// Parts of a service whose certificate ends at [`END`].
+    async fn running(folder: &Path, clock: &Clock) -> Running {
+        let write = |name: &str, content: &str| {
+            File::create(folder.join(name)).unwrap().write_all(content.as_bytes()).unwrap();
+        };
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut certificate = rcgen::CertificateParams::new(vec!["status.example".into()]).unwrap();
+        certificate.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        write("key.pem", &key.serialize_pem());
+        write("chain.pem", &certificate.self_signed(&key).unwrap().pem());
+        let below = |name: &str| folder.join(name).display().to_string();
+        let settings = format!(
+            "storage-directory: {}\nkey-directory: {}\ninstance-directory: {}\nsqlite: {{ path: {} }}\n\
+             status-list-pools: {{ p: {{ api-key: one, list-lifetime: {}s, signer: {{ pem: {{ key: {}, chain: {} }} }} }} }}",
+            below("public"),
+            below("keys"),
+            below("instance"),
+            below("statuslist.db"),
+            LIFETIME.as_secs(),
+            below("key.pem"),
+            below("chain.pem"),
+        );
+        let config = Config::load(Some(&settings), std::iter::empty()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        App::build_on(listener, config, clock.clone()).await.unwrap().running(Weak::new(), None)
+    }
+
+    #[tokio::test]
+    async fn the_daily_look_warns_as_soon_as_the_certificate_ends_before_the_tokens() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::set_to(Timestamp::from_secs(END - LIFETIME.as_secs() - 1));
+        let running = running(folder.path(), &clock).await;
+        let logged = || {
+            let log = folder.path().join("log.txt");
+            let lines =
+                tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(File::create(&log).unwrap()));
+            tracing::subscriber::with_default(lines.finish(), || running.look_at_certificates());
+            fs::read_to_string(&log).unwrap()
+        };
+        assert_eq!(logged(), "", "tokens of now end a second before it");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(logged(), "", "they end with it");
+        clock.advance(Duration::from_secs(1));
+        let log = logged();
+        for part in
+            ["WARN", "ends before the tokens it signs", "pool=p", "not_after=1893456000", "left_secs=86399"]
+        {
+            assert!(log.contains(part), "{part}: {log}");
+        }
     }
 }

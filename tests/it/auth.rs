@@ -48,6 +48,7 @@ fn operations(app: &TestApp, reference: &Reference) -> Vec<(&'static str, Reques
         ("update", ask(Method::PATCH, "/status-lists/update", update())),
         ("update", ask(Method::POST, "/api/update-status", update())),
         ("update", ask(Method::PATCH, "/status-lists/batch-update", Some(batch))),
+        ("update", ask(Method::PATCH, &format!("/pools/p/lists/{list}"), Some(json!({ "value": 1 })))),
         ("update", ask(Method::DELETE, &format!("/pools/p/lists/{list}?force=true"), None)),
     ]
 }

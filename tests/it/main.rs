@@ -9,6 +9,7 @@ mod auth;
 mod bulk;
 mod cli;
 mod client;
+mod client_certificates;
 mod crash;
 mod disk_full;
 mod docs;

@@ -1,6 +1,7 @@
 //! What operators rely on: which address answers what, the metrics, and the way from an answer to its log line.
 
 use std::path::Path;
+use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -50,6 +51,9 @@ async fn what_has_an_address_of_its_own_is_nowhere_else() {
         ("/pools/p", 404, 200, 404),
         ("/pools/p/lists", 404, 200, 404),
         ("/status-lists/update", 404, 405, 404),
+        ("/openapi.json", 404, 200, 404),
+        ("/docs", 404, 200, 404),
+        ("/docs/page.js", 404, 200, 404),
         ("/lists/jwks.json", 200, 404, 404),
         (&format!("/lists/{list}"), 200, 404, 404),
     ] {
@@ -70,7 +74,7 @@ async fn what_has_an_address_of_its_own_is_nowhere_else() {
     };
     let folder = tempfile::tempdir().unwrap();
     let service = Process::start(command(folder.path(), public, &settings("")), folder.path(), public);
-    for path in ["/metrics", "/version", "/pools/p", "/lists/jwks.json"] {
+    for path in ["/metrics", "/version", "/pools/p", "/openapi.json", "/docs", "/lists/jwks.json"] {
         assert_eq!(code(path).await, 200, "{path}");
     }
     drop(service);
@@ -170,6 +174,52 @@ async fn an_answer_leads_to_its_log_line() {
     assert!(!log.contains("not the key"), "{log}");
 }
 
+#[tokio::test]
+async fn a_certificate_that_ends_before_the_tokens_it_signs_is_warned_of() {
+    let (folder, key) = (tempfile::tempdir().unwrap(), rcgen::KeyPair::generate().unwrap());
+    // As a renewal does it: the service must not see half a file.
+    let write = |name: &str, content: &str| {
+        let aside = folder.path().join("aside");
+        std::io::Write::write_all(&mut std::fs::File::create(&aside).unwrap(), content.as_bytes()).unwrap();
+        std::fs::rename(aside, folder.path().join(name)).unwrap();
+    };
+    let issue = |lasts: Duration| {
+        let mut certificate = rcgen::CertificateParams::new(vec!["status.example".to_owned()]).unwrap();
+        let now = Duration::from_secs(statuslist::clock::Clock::System.now().secs());
+        certificate.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + lasts;
+        write("chain.pem", &certificate.self_signed(&key).unwrap().pem());
+    };
+    let logged = |message: &str| -> Vec<Value> {
+        let log = std::fs::read_to_string(log_path(folder.path())).unwrap();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["message"] == message).collect()
+    };
+    const WARNING: &str = "the certificate ends before the tokens it signs; renew it";
+    let settings = format!(
+        "log: {{ format: json }}\nstatus-list-pools: {{ p: {{ api-key: {KEY}, list-lifetime: 24h, \
+         signer: {{ pem: {{ key: signer.pem, chain: chain.pem }} }} }} }}"
+    );
+    let port = free_port();
+    let start = || Process::start(command(folder.path(), port, &settings), folder.path(), port);
+    write("signer.pem", &key.serialize_pem());
+
+    issue(Duration::from_secs(48 * 3600));
+    let service = start();
+    eventually("the start", async || (!logged("ready").is_empty()).then_some(())).await;
+    assert!(logged(WARNING).is_empty(), "the control: it ends a day after them");
+
+    issue(Duration::from_secs(3600));
+    let warning = eventually("the warning of a reload", async || logged(WARNING).pop()).await;
+    assert_eq!((&warning["level"], &warning["pool"]), (&json!("WARN"), &json!("p")), "{warning}");
+    let left_secs = warning["left_secs"].as_u64().unwrap();
+    assert!((3000..=3600).contains(&left_secs), "{warning}");
+
+    drop(service);
+    let before = logged(WARNING).len();
+    let _service = start();
+    eventually("the warning of a start", async || (logged(WARNING).len() > before).then_some(())).await;
+}
+
 /// A collector that keeps what it is sent.
 #[cfg(feature = "otlp")]
 #[tokio::test]
@@ -182,7 +232,7 @@ async fn spans_go_to_the_collector_as_a_part_of_the_callers_trace() {
     std::thread::spawn(move || {
         for connection in collector.incoming() {
             let mut connection = connection.unwrap();
-            connection.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+            connection.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
             let (mut all, mut part) = (Vec::new(), [0_u8; 4096]);
             while let Ok(read @ 1..) = connection.read(&mut part) {
                 all.extend_from_slice(&part[..read]);

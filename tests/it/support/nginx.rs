@@ -40,8 +40,22 @@ pub(crate) struct Settings<'a> {
     pub(crate) rate: Option<u32>,
     /// Certificate and key, for TLS and HTTP/2.
     pub(crate) tls: Option<(&'a Path, &'a Path)>,
+    /// TLS for the write API, with client certificates.
+    pub(crate) api_tls: Option<&'a ApiTls<'a>>,
     /// Lines that are not shipped, for the control of a test.
     pub(crate) more: &'a str,
+    /// A line of the write API's snippet that is left out, for the control of a test.
+    pub(crate) less: &'a str,
+}
+
+/// How clients of the write API are verified.
+pub(crate) struct ApiTls<'a> {
+    pub(crate) certificate: &'a Path,
+    pub(crate) key: &'a Path,
+    /// The authorities of the clients' certificates.
+    pub(crate) authorities: &'a Path,
+    /// `on` or `optional`.
+    pub(crate) verify: &'a str,
 }
 
 impl<'a> Settings<'a> {
@@ -54,7 +68,9 @@ impl<'a> Settings<'a> {
             history: false,
             rate: None,
             tls: None,
+            api_tls: None,
             more: "",
+            less: "",
         }
     }
 }
@@ -75,7 +91,6 @@ impl Nginx {
             text = text.replace(from, to);
         };
         set("server 127.0.0.1:8090;", &format!("server {};", settings.service));
-        set("listen 127.0.0.1:8091;", &format!("listen {api};"));
         set(
             "$storage_directory /var/lib/statuslist/public;",
             &format!("$storage_directory {};", settings.storage.display()),
@@ -104,10 +119,28 @@ impl Nginx {
                     &format!("ssl_certificate {};", certificate.display()),
                 );
                 set(
-                    "#ssl_certificate_key /etc/statuslist/tls/key.pem;",
-                    &format!("ssl_certificate_key {};", key.display()),
+                    "#ssl_certificate_key /etc/statuslist/tls/key.pem;\n    #include snippets/tls.conf;",
+                    &format!("ssl_certificate_key {};\n    include snippets/tls.conf;", key.display()),
                 );
-                set("#include snippets/tls.conf;", "include snippets/tls.conf;");
+            }
+        }
+        match settings.api_tls {
+            None => set("listen 127.0.0.1:8091;", &format!("listen {api};")),
+            Some(ApiTls { certificate, key, authorities, verify }) => {
+                set("    listen 127.0.0.1:8091;\n", "");
+                set("#listen 8443 ssl;", &format!("listen {api} ssl;"));
+                for (setting, path) in [
+                    ("ssl_certificate        /etc/statuslist/tls/api_chain.pem;", certificate),
+                    ("ssl_certificate_key    /etc/statuslist/tls/api_key.pem;", key),
+                    ("ssl_client_certificate /etc/statuslist/tls/clients_ca.pem;", authorities),
+                ] {
+                    let name = setting.split(' ').next().unwrap();
+                    set(&format!("#{setting}"), &format!("{name} {};", path.display()));
+                }
+                set(
+                    "#ssl_verify_client on;\n    #include snippets/tls.conf;",
+                    &format!("ssl_verify_client {verify};\n    include snippets/tls.conf;"),
+                );
             }
         }
         fs::File::create(&file).unwrap().write_all(text.as_bytes()).unwrap();
@@ -115,6 +148,14 @@ impl Nginx {
         let text =
             fs::read_to_string(&main).unwrap().replace("http {\n", &format!("http {{\n{}\n", settings.more));
         fs::File::create(&main).unwrap().write_all(text.as_bytes()).unwrap();
+
+        if !settings.less.is_empty() {
+            let snippet = folder.path().join("conf/snippets/api.conf");
+            let text = fs::read_to_string(&snippet).unwrap();
+            let line = format!("    {}\n", settings.less);
+            assert_eq!(text.matches(&line).count(), 1, "`{}` must stand there exactly once", settings.less);
+            fs::File::create(&snippet).unwrap().write_all(text.replace(&line, "").as_bytes()).unwrap();
+        }
 
         let errors = fs::File::create(folder.path().join("error.log")).unwrap();
         let child = Command::new(program())
