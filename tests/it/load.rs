@@ -117,5 +117,5 @@ fn what_is_too_late_or_left_out_is_missed() {
     misses("lifecycle.js", &impatient, "checks{step:wait for publication}");
     // More than k6 has clients for.
     let too_many = [("DURATION", "1s"), ("FETCHES", "100000"), ("DROPPED", "0.01")];
-    misses("fetch-vs-update.js", &too_many, "dropped_iterations{phase:alone_fetch}");
+    misses("fetch-vs-update.js", &too_many, "dropped_iterations{scenario:alone_fetch}");
 }
