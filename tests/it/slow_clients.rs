@@ -143,15 +143,15 @@ async fn a_thousand_slow_bodies_with_a_right_key_leave_others_unharmed() {
     let app = start();
     let mut slow = SlowBodies::open(&app);
     let end = Instant::now() + Duration::from_secs(8);
-    let holding = std::thread::spawn(move || {
+    let holding = tokio::spawn(async move {
         while Instant::now() < end {
             slow.drip();
-            std::thread::sleep(Duration::from_millis(500));
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
         slow.cut
     });
     is_served(&app, || !holding.is_finished()).await;
-    let cut = holding.join().unwrap();
+    let cut = holding.await.unwrap();
     assert!(cut >= SlowBodies::CLIENTS, "only {cut} bodies were cut, so nobody read the others");
 }
 
