@@ -96,7 +96,7 @@ def write(folder, results, series, whole):
 
 def write_csv(file, results):
     """A line for each row and for each step of a scenario."""
-    figures = ["per_second", "per_second_min", "per_second_max", *LATENCIES, "ratio", "reach", "cores_elsewhere"]
+    figures = ["per_second", "per_second_min", "per_second_max", *LATENCIES, "failed", "ratio", "reach", "cores_elsewhere"]
     uses = ["cpu_us", "cores", "peak_mib", "written_kib_per_second"]
     columns = [f"{name}_{use}" for name in ROLES for use in uses]
     with open(file, "w", newline="") as output:
@@ -193,25 +193,28 @@ def row_lines(entries):
 
 def scenario_lines(results):
     yield (
-        f"The service on {results['front']}, nginx over its files, a beat of 1 s; "
-        f"{results['options']['scenario_seconds']} s each, in every round. Milliseconds."
+        f"The service on {results['front']}, nginx over its files, a beat of 1 s where nothing else is said; "
+        f"{results['options']['scenario_seconds']} s each, in every round. Milliseconds. *fail*: the pool answers 429 at once when no "
+        "references are ready, the others wait."
     )
     yield ""
-    yield "| scenario | step | requests/s | p50 | p90 | p99 | p99.9 | max | thresholds |"
-    yield "|---|---|---:|---:|---:|---:|---:|---:|---|"
+    yield "| scenario | step | requests/s | failed | p50 | p90 | p99 | p99.9 | max | thresholds |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|---|"
     for scenario in results["scenarios"]:
         missed = scenario["missed"]
         verdict = f"**MISSED** {'; '.join(missed)}" if missed else "met"
-        first = [scenario["name"], "all", number(scenario["per_second"], 0)]
+        first = [scenario["name"], "all", number(scenario["per_second"], 0), f"{scenario['failed']:.3%}"]
         yield f"| {' | '.join(first)} | | | | | | {verdict} |"
         for step, entry in scenario["steps"].items():
-            yield f"| | {step} | | {' | '.join(number(entry[latency], 2) for latency in LATENCIES)} | |"
+            yield f"| | {step} | | | {' | '.join(number(entry[latency], 2) for latency in LATENCIES)} | |"
     for scenario in results["scenarios"]:
-        for what in ("fetch", "update"):
-            if f"{what}_disturbed" in scenario:
-                yield ""
-                ratio = scenario[f"{what}_disturbed"]
-                yield f"The 99th percentile of {what} requests at a fixed rate became {ratio:.2f} × while the other kind ramped up."
+        if "allowed" in scenario:
+            yield ""
+            yield (
+                f"{scenario['name']}: while the other kind of requests ramped up, the 99th percentile at a fixed rate became "
+                f"{scenario['fetch_disturbed']:.2f} × for fetches (allowed {scenario['allowed']}) and "
+                f"{scenario['update_disturbed']:.2f} × for updates."
+            )
 
 
 def notes(options):

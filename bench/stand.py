@@ -11,6 +11,9 @@ LIST_SIZE = 100_000
 UPDATED_LISTS = 4
 STORES = ["sqlite", "redis-always", "redis-disabled"]
 
+SCENARIO_POOL = f"api-key: {service.KEY}, size: 50000, bits: 1, precreation: {{ lists: 1, check-delay: 40s }}"
+SCENARIO_PREFETCH = "capacity: 10000, threshold: 1000"
+
 SETTINGS = f"""
 limits: {{ amount: 20000, batch: 100000, queue: 100000 }}
 status-list-pools:
@@ -31,13 +34,12 @@ status-list-pools:
     size: {LIST_SIZE}
     open-lists: 1
     update-interval: 1s
-  # For the scenarios: as in config/append-fsync-always.delay.yaml, but fresher.
-  k:
-    api-key: {service.KEY}
-    size: 50000
-    precreation: {{ lists: 3, check-delay: 1s }}
-    prefetch: {{ capacity: 10000, threshold: 1000 }}
-    update-interval: 1s
+  # For the scenarios: as in config/append-fsync-always.delay.yaml, but fresher ...
+  k: {{ {SCENARIO_POOL}, prefetch: {{ {SCENARIO_PREFETCH} }}, update-interval: 1s }}
+  # ... as in .fail.yaml ...
+  k-fail: {{ {SCENARIO_POOL}, prefetch: {{ {SCENARIO_PREFETCH}, on-underflow: fail }}, update-interval: 1s }}
+  # ... and less fresh.
+  k-slow: {{ {SCENARIO_POOL}, prefetch: {{ {SCENARIO_PREFETCH} }}, update-interval: 5s }}
 """
 
 

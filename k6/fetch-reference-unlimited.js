@@ -1,9 +1,9 @@
-// Issuers take new references, as fast as they are handed out.
-import { withoutPause, take } from './lib/references.js';
+// Issuers take new references one by one, as fast as they are handed out.
+import { FEW_FAIL, issuers, take } from './lib/references.js';
 
 export { handleSummary } from './lib/summary.js';
 
-export const options = withoutPause();
+export const options = issuers(10, FEW_FAIL);
 
 export default function () {
   take(1);

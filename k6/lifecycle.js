@@ -1,24 +1,27 @@
 // The life of a credential: allocate a reference, update its status, wait for the publication, fetch the list and verify it
-// as a Relying Party does. Each step is a group of its own, with checks and a threshold.
+// as a Relying Party does. Each step is a group, with a tag on its requests and checks, and thresholds of its own.
 import { check, group, sleep } from 'k6';
 import { Trend } from 'k6/metrics';
 import { fetchList, isDone, isOk, newReferences, update } from './lib/api.js';
 import { BEAT, FRESH_WITHIN, P99, TREND_STATS, duration, vus } from './lib/settings.js';
-import { statusAt, verified } from './lib/token.js';
+import { claimsOf, statusAt, verified } from './lib/token.js';
 
 export { handleSummary } from './lib/summary.js';
 
-const INVALID = 1;
+const [ALLOCATE, UPDATE, WAIT, FETCH, VERIFY] = ['allocate', 'update', 'wait for publication', 'fetch', 'verify'];
+const [VALID, INVALID] = [0, 1];
+const PATIENCE_SECONDS = BEAT + FRESH_WITHIN + 5;
 // From the acknowledgement of an update until a fetch shows it.
 const freshness = new Trend('freshness', true);
+
+const checked = (step) => [`checks{step:${step}}`, ['rate==1']];
+const answered = (step) => [`http_req_duration{step:${step}}`, [`p(99)<${P99}`]];
 
 export const options = {
   scenarios: { issuers: { executor: 'constant-vus', vus: vus(100), duration: duration('10m'), gracefulStop: `${2 * BEAT + 10}s` } },
   thresholds: {
-    checks: ['rate==1'],
-    'http_req_duration{step:allocate}': [`p(99)<${P99}`],
-    'http_req_duration{step:update}': [`p(99)<${P99}`],
-    'http_req_duration{step:fetch}': [`p(99)<${P99}`],
+    ...Object.fromEntries([ALLOCATE, UPDATE, WAIT, FETCH, VERIFY].map(checked)),
+    ...Object.fromEntries([ALLOCATE, UPDATE, WAIT, FETCH].map(answered)),
     // Each client looks twice a second.
     freshness: [`p(99)<=${FRESH_WITHIN * 1000 + 500}`],
   },
@@ -26,38 +29,62 @@ export const options = {
 };
 
 export default async function () {
-  // k6's groups do not wait for what is asynchronous, so the waiting is between them.
-  const reference = group('allocate', () => {
-    const response = newReferences(1, { step: 'allocate' });
-    return isOk(response) ? response.json('references')[0] : undefined;
-  });
-  if (!reference) return sleep(1);
-  const before = await status(reference);
-  check(before, { 'a new reference is valid': ({ value }) => value === 0 });
-  const updated = group('update', () => isDone(update(reference, INVALID, { step: 'update' })));
-  if (!updated) return sleep(1);
-  const acknowledged = Date.now();
-  let seen = { value: 0 };
-  while (seen.value !== INVALID && Date.now() - acknowledged < (BEAT + FRESH_WITHIN + 5) * 1000) {
+  const reference = step(ALLOCATE, allocate);
+  if (!reference || !(await shows(reference, VALID))) return sleep(1);
+  if (!step(UPDATE, (tags) => isDone(update(reference, INVALID, tags), tags))) return sleep(1);
+  if (step(WAIT, (tags) => becomes(reference, INVALID, tags))) await shows(reference, INVALID);
+}
+
+const step = (name, work) => group(name, () => work({ step: name }));
+
+function allocate(tags) {
+  const response = newReferences(1, tags);
+  return isOk(response, tags) ? response.json('references')[0] : undefined;
+}
+
+// Looks again and again until a status is published. What it sees on the way is not verified: the next two steps do that.
+function becomes({ uri, index }, value, tags) {
+  const begun = Date.now();
+  let seen = false;
+  while (!seen && Date.now() - begun < PATIENCE_SECONDS * 1000) {
     sleep(0.5);
-    seen = await status(reference);
-    if (seen.error) break;
+    const response = fetchList(uri, tags);
+    seen = isOk(response, tags) && statusIn(response.body, index) === value;
   }
-  freshness.add(Date.now() - acknowledged);
-  check(seen, { 'the update is published': ({ value }) => value === INVALID });
+  freshness.add(Date.now() - begun);
+  return check(seen, { 'the update is published': (done) => done }, tags);
+}
+
+function statusIn(token, index) {
+  try {
+    return statusAt(claimsOf(token), index);
+  } catch {
+    return undefined;
+  }
 }
 
 // What a Relying Party makes of a reference.
-async function status({ uri, index }) {
-  const response = group('fetch', () => fetchList(uri, { step: 'fetch' }));
-  if (!isOk(response)) return { error: `status ${response.status}` };
+async function shows({ uri, index }, value) {
+  const response = step(FETCH, (tags) => fetchedList(uri, tags));
+  if (!response) return false;
+  // k6's groups do not wait for what is asynchronous, as verifying is: its outcome is checked in the group.
+  const outcome = await verdict(response.body, uri, index);
+  if (outcome.error) console.error(`${uri}: ${outcome.error.message}`);
+  return step(VERIFY, (tags) => check(outcome, {
+    'the token verifies': ({ error }) => !error,
+    [`the status is ${value}`]: ({ status }) => status === value,
+  }, tags));
+}
+
+async function verdict(token, uri, index) {
   try {
-    const value = statusAt(await verified(response.body, uri), index);
-    check(undefined, { 'the token verifies': () => true });
-    return { value };
+    return { status: statusAt(await verified(token, uri), index) };
   } catch (error) {
-    console.error(`${uri}: ${error.message}`);
-    check(undefined, { 'the token verifies': () => false });
     return { error };
   }
+}
+
+function fetchedList(uri, tags) {
+  const response = fetchList(uri, tags);
+  return isOk(response, tags) ? response : undefined;
 }

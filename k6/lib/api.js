@@ -43,5 +43,5 @@ export function someReferences(amount) {
 
 export const pick = (all) => all[Math.floor(Math.random() * all.length)];
 
-export const isOk = (response) => check(response, { 'status is 200': ({ status }) => status === 200 });
-export const isDone = (response) => check(response, { 'status is 204': ({ status }) => status === 204 });
+export const isOk = (response, tags) => check(response, { 'status is 200': ({ status }) => status === 200 }, tags);
+export const isDone = (response, tags) => check(response, { 'status is 204': ({ status }) => status === 204 }, tags);

@@ -17,7 +17,7 @@ export const SUMMARY = env('SUMMARY', '');
 
 export const vus = (or) => Number(env('VUS', or));
 export const duration = (or) => env('DURATION', or);
-export const rate = (or) => Number(env('RATE', or));
+export const number = (name, or) => Number(env(name, or));
 
 // Of every table: what a mean hides is in the last columns.
 export const TREND_STATS = ['avg', 'p(50)', 'p(90)', 'p(95)', 'p(99)', 'p(99.9)', 'p(99.99)', 'max'];

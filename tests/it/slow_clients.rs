@@ -97,46 +97,108 @@ async fn a_head_without_end_is_refused() {
     assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said:?}");
 }
 
+/// Takes references as long as the attack lasts, and is served in time.
+async fn is_served(app: &TestApp, mut attacked: impl FnMut() -> bool) {
+    let (mut answered, mut slowest) = (0, Duration::ZERO);
+    while attacked() {
+        let begun = Instant::now();
+        let (status, body) = app.send(Method::POST, "/pools/p/new-references", None).await;
+        assert!(status.is_success(), "{status} {body}");
+        slowest = slowest.max(begun.elapsed());
+        answered += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(answered >= 20, "only {answered} answers, the slowest after {slowest:?}");
+    assert!(slowest < Duration::from_secs(2), "an answer took {slowest:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_slow_clients_leave_others_unharmed() {
+async fn a_thousand_slow_heads_leave_others_unharmed() {
     let app = start();
     let folder = tempfile::tempdir().unwrap();
-    // -H: heads, -B: bodies. Each client sends a little every second, far beyond what is allowed.
-    for kind in ["-H", "-B"] {
-        let url = format!("{}/status-lists/update", app.url);
-        let mut slow = Command::new("slowhttptest")
-            .current_dir(folder.path())
-            .args([
-                kind, "-c", "1000", "-r", "500", "-i", "1", "-l", "8", "-p", "5", "-t", "PATCH", "-u", &url,
-            ])
-            .args(["-g", "-o", "slow"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("slowhttptest is there; scripts/install-test-tools installs it");
-        let (mut answered, mut slowest) = (0, Duration::ZERO);
-        while slow.try_wait().unwrap().is_none() {
-            let begun = Instant::now();
-            let (status, body) = app.send(Method::POST, "/pools/p/new-references", None).await;
-            assert!(status.is_success(), "{kind}: {status} {body}");
-            slowest = slowest.max(begun.elapsed());
-            answered += 1;
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    // Each client sends a little every second, far beyond what is allowed.
+    let url = format!("{}/status-lists/update", app.url);
+    let mut slow = Command::new("slowhttptest")
+        .current_dir(folder.path())
+        .args(["-H", "-c", "1000", "-r", "500", "-i", "1", "-l", "8", "-p", "5", "-t", "PATCH", "-u", &url])
+        .args(["-g", "-o", "slow"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("slowhttptest is there; scripts/install-test-tools installs it");
+    is_served(&app, || slow.try_wait().unwrap().is_none()).await;
+    let report = std::fs::read_to_string(folder.path().join("slow.csv")).unwrap();
+    let seconds: Vec<Vec<u32>> = report.lines().skip(1).map(numbers).collect();
+    for second in &seconds {
+        let [_, closed, _, connected, available] = second[..] else { panic!("{report}") };
+        assert!(closed + connected <= 1000 && available > 0, "its own probes were not answered: {report}");
+    }
+    let opened = seconds.iter().map(|second| second[1] + second[3]).max().unwrap();
+    assert!(opened >= 500, "too few clients to show anything: {report}");
+}
+
+/// slowhttptest sends no key, so its bodies would be refused before they are read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_slow_bodies_with_a_right_key_leave_others_unharmed() {
+    let app = start();
+    let mut slow = SlowBodies::open(&app);
+    let end = Instant::now() + Duration::from_secs(8);
+    let holding = tokio::spawn(async move {
+        while Instant::now() < end {
+            slow.drip();
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        let report = std::fs::read_to_string(folder.path().join("slow.csv")).unwrap();
-        let seconds: Vec<Vec<u32>> = report.lines().skip(1).map(numbers).collect();
-        for second in &seconds {
-            let [_, closed, _, connected, available] = second[..] else { panic!("{kind}: {report}") };
-            assert!(
-                closed + connected <= 1000 && available > 0,
-                "its own probes were not answered: {report}"
-            );
+        slow.cut
+    });
+    is_served(&app, || !holding.is_finished()).await;
+    let cut = holding.await.unwrap();
+    assert!(cut >= SlowBodies::CLIENTS, "only {cut} bodies were cut, so nobody read the others");
+}
+
+/// An update without an end.
+fn begin(address: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(patch(KEY, "Content-Length: 100000\r\n\r\n{").as_bytes()).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    stream
+}
+
+/// Clients that come again when they are cut.
+struct SlowBodies {
+    address: String,
+    streams: Vec<TcpStream>,
+    /// How many were told that it took too long.
+    cut: usize,
+}
+
+impl SlowBodies {
+    const CLIENTS: usize = 1000;
+
+    fn open(app: &TestApp) -> Self {
+        let address = app.url.trim_start_matches("http://").to_owned();
+        let streams = (0..Self::CLIENTS).map(|_| begin(&address)).collect();
+        Self { address, streams, cut: 0 }
+    }
+
+    /// One more byte of each body.
+    fn drip(&mut self) {
+        for stream in &mut self.streams {
+            let mut said = [0; 4096];
+            match stream.read(&mut said) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let _ = stream.write(b" ");
+                    continue;
+                }
+                Ok(length) if length > 0 => {
+                    let said = String::from_utf8_lossy(&said[..length]);
+                    assert!(said.starts_with("HTTP/1.1 408"), "{said}");
+                    self.cut += 1;
+                }
+                // What is written to a connection that was cut is answered with a reset.
+                Ok(_) | Err(_) => {}
+            }
+            *stream = begin(&self.address);
         }
-        let opened = seconds.iter().map(|second| second[1] + second[3]).max().unwrap();
-        // Bodies without a key are refused at once, so the tool may end between two lines of its table.
-        assert!(opened >= 500, "{kind}: too few clients to show anything: {report}");
-        assert!(answered >= 20, "{kind}: only {answered} answers, the slowest after {slowest:?}");
-        assert!(slowest < Duration::from_secs(2), "{kind}: an answer took {slowest:?}");
     }
 }
 
