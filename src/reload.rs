@@ -1,21 +1,17 @@
 //! Notices changed settings and keys, and has the running service take them.
 //!
 //! Everything is read and checked anew, whole, whatever has changed; if anything is wrong, nothing changes, and the log and
-//! the metrics say so until it is put right. Folders are watched rather than files, because editors and Kubernetes replace files
-//! by renaming; a slow look at all files catches what no event told of. SIGHUP asks for it by hand.
+//! the metrics say so until it is put right. The files are looked at, not watched: events tell nothing of links and network
+//! folders, and those of a folder that holds the database as well come with every write to it. SIGHUP asks for it by hand.
 
-use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::config::Config;
 use crate::metrics::ReloadMetrics;
@@ -23,8 +19,10 @@ use crate::stopper::Stopper;
 
 /// Replacing key and chain takes two steps; what comes within this time is one change.
 const DEBOUNCE: Duration = Duration::from_millis(300);
-/// How often all files are looked at without being told to.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How often the files are read, to see whether they are others. Some small files: tens of microseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often what was refused is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(30);
 
 /// Reads the settings anew.
 pub type Load = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
@@ -54,15 +52,11 @@ pub fn survive_hangups() {
     }
 }
 
-/// Watches what the settings depend on.
+/// Looks at what the settings depend on.
 pub struct Reload {
     source: Source,
     take: Take,
     metrics: ReloadMetrics,
-    changed: Arc<Notify>,
-    /// `None` where the system does not tell of changes.
-    watcher: Option<RecommendedWatcher>,
-    folders: BTreeSet<PathBuf>,
     files: Vec<PathBuf>,
     /// What the files held when they were last tried.
     tried: Fingerprint,
@@ -71,65 +65,55 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Watches the files of `current`, which is in use.
+    /// Looks at the files of `current`, which is in use. What has changed since its source was `seen` shows at the first look.
     pub fn new(source: Source, current: &Config, take: Take, metrics: ReloadMetrics) -> Self {
-        let changed = Arc::new(Notify::new());
-        let tell = Arc::clone(&changed);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // Reading a file is an event as well; looking at it must not lead to the next look.
-            if event.is_err() || event.is_ok_and(|event| is_change(&event.kind)) {
-                tell.notify_one();
-            }
-        });
-        let watcher = watcher.map_err(
-            |error| tracing::warn!(%error, "cannot watch files; changes are noticed within {LOOK_EVERY:?}"),
-        );
-        // What has changed since then shows at the first look, which is at once.
-        let (folders, files, tried) = (BTreeSet::new(), Vec::new(), source.seen);
-        let mut reload = Self {
-            source,
-            take,
-            metrics,
-            changed,
-            watcher: watcher.ok(),
-            folders,
-            files,
-            tried,
-            stale: false,
-        };
-        reload.watch(current.files());
-        reload
+        let files = files_of(source.file.as_ref(), current.files());
+        let tried = source.seen;
+        Self { source, take, metrics, files, tried, stale: false }
     }
 
     /// Reloads when something has changed, until asked to stop.
     pub async fn run(mut self, stopper: &Stopper) {
         // If that fails, `survive_hangups` has said so.
         let mut hangup = signal(SignalKind::hangup()).ok();
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK_EVERY);
+        let mut retry = interval(RETRY_EVERY);
         loop {
             let stale = self.stale;
             let wake = async {
                 tokio::select! {
                     () = hung_up(&mut hangup) => true,
-                    () = self.changed.notified() => {
-                        tokio::time::sleep(DEBOUNCE).await;
-                        false
-                    }
-                    // What was refused may be put right where nobody watches.
-                    _ = look.tick() => stale,
+                    _ = look.tick() => false,
+                    // It may have been for a reason that is in no file.
+                    _ = retry.tick() => stale,
                 }
             };
             let Some(asked) = stopper.until(wake).await else { return };
-            // Before reading: what changes meanwhile shows at the next look.
-            let found = Fingerprint::of(&self.files);
-            if asked || found != self.tried {
-                self.tried = found;
-                if stopper.until(self.reload()).await.is_none() {
-                    return;
-                }
+            if stopper.until(self.reload_if(asked)).await.is_none() {
+                return;
             }
         }
+    }
+
+    /// Reloads if asked to, or if the files are others than those that were tried last.
+    async fn reload_if(&mut self, asked: bool) {
+        // Before reading: what changes meanwhile shows at the next look.
+        let mut found = self.look().await;
+        if !asked {
+            if found == self.tried {
+                return;
+            }
+            tokio::time::sleep(DEBOUNCE).await;
+            found = self.look().await;
+        }
+        self.tried = found;
+        self.reload().await;
+    }
+
+    /// What the files hold now; as it was when last tried if that cannot be found out.
+    async fn look(&self) -> Fingerprint {
+        let files = self.files.clone();
+        blocking(move || Ok(Fingerprint::of(&files))).await.unwrap_or(self.tried)
     }
 
     async fn reload(&mut self) {
@@ -156,32 +140,15 @@ impl Reload {
     async fn read_and_take(&mut self) -> Result<()> {
         let mut config = self.load().await?;
         // Of settings that are refused as well: what is wrong may be put right in one of their files.
-        if self.watch(config.files()) {
+        let files = files_of(self.source.file.as_ref(), config.files());
+        if files != self.files {
+            self.files = files;
             // Before reading, as ever: what changes from now on shows.
-            self.tried = Fingerprint::of(&self.files);
+            self.tried = self.look().await;
             config = self.load().await?;
         }
         let take = Arc::clone(&self.take);
         blocking(move || take(config)).await
-    }
-
-    /// Watches the settings file and these; answers whether they are others than before.
-    fn watch(&mut self, files: Vec<PathBuf>) -> bool {
-        let files = files_of(self.source.file.as_ref(), files);
-        let are_others = files != self.files;
-        self.files = files;
-        let Some(watcher) = &mut self.watcher else { return are_others };
-        let folders: BTreeSet<_> = self.files.iter().map(|file| folder_of(file)).collect();
-        for folder in self.folders.difference(&folders) {
-            let _ = watcher.unwatch(folder);
-        }
-        for folder in folders.difference(&self.folders) {
-            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-                tracing::warn!(folder = %folder.display(), %error, "cannot watch this folder; changes in it are noticed within {LOOK_EVERY:?}");
-            }
-        }
-        self.folders = folders;
-        are_others
     }
 }
 
@@ -190,8 +157,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     tokio::task::spawn_blocking(work).await.context("reading them ended early")?
 }
 
-fn is_change(kind: &EventKind) -> bool {
-    !matches!(kind, EventKind::Access(_)) || *kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
+/// Late ticks are not made up for.
+fn interval(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 async fn hung_up(hangup: &mut Option<Signal>) {
@@ -199,11 +169,6 @@ async fn hung_up(hangup: &mut Option<Signal>) {
         Some(hangup) => _ = hangup.recv().await,
         None => std::future::pending().await,
     }
-}
-
-fn folder_of(file: &Path) -> PathBuf {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new(".")).to_owned()
 }
 
 /// The settings file and what the settings name.
@@ -259,7 +224,7 @@ mod tests {
             let reload = Reload::new(source, &config, take, metrics);
             let (_switch, stopper) = crate::stopper::stopper();
             tokio::spawn(async move { reload.run(&stopper).await });
-            let patience = taken.map_or(DEBOUNCE, |_| DEBOUNCE * 100);
+            let patience = taken.map_or((LOOK_EVERY + DEBOUNCE) * 2, |_| DEBOUNCE * 100);
             assert_eq!(tokio::time::timeout(patience, told.recv()).await.ok().flatten(), taken);
         }
     }
