@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from contextlib import ExitStack
 
 import service
 
@@ -20,16 +21,26 @@ def install():
 
 def command(arguments, watch=None, **options):
     """Runs a load generator to its end: exit code, output, errors. `watch` is told its process id, to look at it meanwhile."""
+    return together([arguments], watch, **options)[0]
+
+
+def together(commands, watch=None, **options):
+    """Runs load generators at the same time, each to its end: the same of each. `watch` is told all their process ids."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([str(word) for word in arguments], **streams, **options) as child:
-        if watch:
-            watch(child.pid)
+    children = []
+    with ExitStack() as all_ended:
         try:
-            out, err = child.communicate()
+            for words in commands:
+                child = subprocess.Popen([str(word) for word in words], **streams, **options)
+                children.append(all_ended.enter_context(child))
+            if watch:
+                watch(*(child.pid for child in children))
+            said = [child.communicate() for child in children]
         except BaseException:
-            child.kill()
+            for child in children:
+                child.kill()
             raise
-    return child.returncode, out, err
+    return [(child.returncode, out, err) for child, (out, err) in zip(children, said)]
 
 
 def run(arguments, watch=None):

@@ -12,6 +12,8 @@ from rows import machine_text, medians, ratio_text, ratios
 LATENCIES = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"]
 LATENCY_NAMES = ["50 %", "90 %", "99 %", "99.9 %", "max"]
 ROLES = ["service", "redis", "nginx", "parser", "load"]
+# What a scenario missed, and what a control did, which has no targets.
+LIMITS = ["missed", "missed_by_control"]
 ROUNDS_ENOUGH = 5
 # Cores that others use while a target is measured; the kernel's own work is about a fifth of it.
 ELSEWHERE_MAX = 0.25
@@ -67,7 +69,7 @@ def summarise_scenarios(runs, uses):
     """One entry for each scenario, with its steps inside."""
     entries = []
     for name, mine in runs.items():
-        figures = {key: value for key, value in mine[0].items() if key not in ("steps", "missed")}
+        figures = {key: value for key, value in mine[0].items() if key not in ("steps", *LIMITS)}
         entry = {"name": name, **medians([{key: run[key] for key in figures} for run in mine]), **spread(mine, "per_second")}
         # A step that never came about in some round is not one of the table.
         steps = [step for step in mine[0]["steps"] if all(step in run["steps"] for run in mine)]
@@ -75,7 +77,9 @@ def summarise_scenarios(runs, uses):
             step: medians([run["steps"][step] for run in mine]) | spread([run["steps"][step] for run in mine], "p99_ms")
             for step in sorted(steps)
         }
-        entry["missed"] = [f"round {number + 1}: {limit}" for number, run in enumerate(mine) for limit in run["missed"]]
+        for limits in LIMITS:
+            if limits in mine[0]:
+                entry[limits] = [f"round {number + 1}: {limit}" for number, run in enumerate(mine) for limit in run[limits]]
         entry["used"] = used(uses[name], [run["requests"] for run in mine])
         entries.append(entry)
     return entries
@@ -195,26 +199,38 @@ def scenario_lines(results):
     yield (
         f"The service on {results['front']}, nginx over its files, a beat of 1 s where nothing else is said; "
         f"{results['options']['scenario_seconds']} s each, in every round. Milliseconds. *fail*: the pool answers 429 at once when no "
-        "references are ready, the others wait."
+        "references are ready, the others wait. `fetch-vs-update` is two k6 at once, one that fetches and one that updates. *Fetches "
+        "first*: the service and Redis have a lower priority than nginx (`nice`), and the k6 that fetches has a real-time one, because "
+        "it stands for wallets on other machines. *Control*: the same without priorities, to show what they do; it has no targets."
     )
+    if results["machine"].get("priorities") is False:
+        yield ""
+        yield "**Priorities could not be set in this run: *fetches first* is like the control.**"
     yield ""
     yield "| scenario | step | requests/s | failed | p50 | p90 | p99 | p99.9 | max | thresholds |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|---|"
     for scenario in results["scenarios"]:
-        missed = scenario["missed"]
-        verdict = f"**MISSED** {'; '.join(missed)}" if missed else "met"
         first = [scenario["name"], "all", number(scenario["per_second"], 0), f"{scenario['failed']:.3%}"]
-        yield f"| {' | '.join(first)} | | | | | | {verdict} |"
+        yield f"| {' | '.join(first)} | | | | | | {verdict(scenario)} |"
         for step, entry in scenario["steps"].items():
             yield f"| | {step} | | | {' | '.join(number(entry[latency], 2) for latency in LATENCIES)} | |"
     for scenario in results["scenarios"]:
         if "allowed" in scenario:
             yield ""
+            limit = "a control" if "missed_by_control" in scenario else f"allowed {scenario['allowed']}"
             yield (
                 f"{scenario['name']}: while the other kind of requests ramped up, the 99th percentile at a fixed rate became "
-                f"{scenario['fetch_disturbed']:.2f} × for fetches (allowed {scenario['allowed']}) and "
+                f"{scenario['fetch_disturbed']:.2f} × for fetches ({limit}) and "
                 f"{scenario['update_disturbed']:.2f} × for updates."
             )
+
+
+def verdict(scenario):
+    if scenario["missed"]:
+        return f"**MISSED** {'; '.join(scenario['missed'])}"
+    if "missed_by_control" not in scenario:
+        return "met"
+    return f"a control; it missed {'; '.join(scenario['missed_by_control']) or 'nothing'}"
 
 
 def notes(options):

@@ -39,7 +39,7 @@ class Sampler(threading.Thread):
     def __init__(self, processes, interval):
         super().__init__(daemon=True)
         self.processes, self.interval = processes, interval
-        self.generator = None
+        self.generators = []
         self.samples = []
         self.lock, self.ended = threading.Lock(), threading.Event()
 
@@ -55,16 +55,16 @@ class Sampler(threading.Thread):
         while not self.ended.wait(self.interval):
             self.sample()
 
-    def watch(self, pid):
-        """The load generator of the moment."""
-        self.generator = pid
+    def watch(self, *pids):
+        """The load generators of the moment."""
+        self.generators = pids
 
     def sample(self):
         """CPU seconds, resident bytes and written bytes of each process; of several together, their sum."""
         with self.lock:
             seen = {"time": time.monotonic(), "busy": busy_seconds()}
             of_each = {name: process.pids() for name, process in self.processes.items()}
-            of_each[LOAD] = [self.generator] if self.generator else []
+            of_each[LOAD] = self.generators
             for name, pids in of_each.items():
                 try:
                     looks = [(service.cpu_seconds(pid), resident_bytes(pid), written_bytes(pid)) for pid in pids]
@@ -81,7 +81,7 @@ class Sampler(threading.Thread):
         children = children_seconds()
         before = self.sample()
         result = work()
-        self.generator = None
+        self.generators = []
         after = self.sample()
         children = children_seconds() - children
         during = [sample for sample in self.samples if before["time"] <= sample["time"] <= after["time"]]

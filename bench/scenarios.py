@@ -3,10 +3,13 @@
 import json
 import os
 import shutil
+import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Optional
 
 import load
+import priority
 import service
 
 
@@ -24,16 +27,33 @@ class Scenario:
     site: str = "nginx"
     # What tells it from others of the same script.
     note: str = ""
+    # Of fetch-vs-update: files before updates on the cores that all share; None of the other scripts.
+    fetches_first: Optional[bool] = None
+    # Seconds of each phase at least. Such a scenario is run only when asked for (--long).
+    phase_seconds: int = 0
 
     @property
     def name(self):
         clients = f"{self.clients} clients" if self.clients else ""
         return ", ".join(part for part in (self.script, clients, self.note) if part)
 
+    @property
+    def sides(self):
+        """One k6 for each. A k6 that updates while it fetches would disturb its own fetches."""
+        return ["both"] if self.fetches_first is None else ["fetch", "update"]
+
+    @property
+    def is_control(self):
+        """Shows what the priorities do. That it misses its times is what it is for, and no target is missed by it."""
+        return self.fetches_first is False
+
+    def phase(self, asked):
+        return max(asked, self.phase_seconds)
+
     def seconds(self, asked):
         """How long it takes: its phases, its beginning and its end."""
         times, besides = LONGER.get(self.script, (1, 3))
-        return asked * times + besides + self.beat
+        return self.phase(asked) * times + besides + self.beat
 
 
 SCENARIOS = [
@@ -48,12 +68,17 @@ SCENARIOS = [
     Scenario("fetch-reference-unlimited", 100, pool="k-fail", note="fail"),
     Scenario("lifecycle", 100),
     Scenario("ramp", 100),
-    Scenario("fetch-vs-update", note="beat of 1 s"),
-    Scenario("fetch-vs-update", pool="k-slow", beat=5, note="beat of 5 s"),
+    Scenario("fetch-vs-update", note="beat of 1 s, fetches first", fetches_first=True),
+    Scenario("fetch-vs-update", note="beat of 1 s, control", fetches_first=False),
+    Scenario("fetch-vs-update", pool="k-slow", beat=5, note="beat of 5 s, fetches first", fetches_first=True),
+    # Long enough for some publications.
+    Scenario("fetch-vs-update", pool="k-min", beat=60, note="beat of 60 s, fetches first", fetches_first=True, phase_seconds=60),
 ]
 # How many times the asked duration a script takes, and seconds besides.
-LONGER = {"lifecycle": (1, 11), "ramp": (1, 11), "fetch-vs-update": (4, 14)}
+LONGER = {"lifecycle": (1, 11), "ramp": (1, 11), "fetch-vs-update": (4, 34)}
 THRESHOLDS_MISSED = 99
+# Until two k6 have made their clients, on cores that are busy; they begin together.
+READY_SECONDS = 20
 PERCENTILES = {"p50_ms": "p(50)", "p90_ms": "p(90)", "p99_ms": "p(99)", "p999_ms": "p(99.9)", "max_ms": "max"}
 
 
@@ -65,8 +90,6 @@ def program():
 
 def run(it, folder, scenario, options, watch):
     """One scenario: what each of its measured steps came to, and which thresholds it missed."""
-    summary = folder / "summary.json"
-    summary.unlink(missing_ok=True)
     api = f"http://127.0.0.1:{it.services[it.front].port}"
     settings = {
         "API": api,
@@ -74,41 +97,62 @@ def run(it, folder, scenario, options, watch):
         "POOL": scenario.pool,
         "API_KEY": service.KEY,
         "BEAT": scenario.beat,
-        "DURATION": f"{options.scenario_seconds}s",
-        "SUMMARY": summary,
+        "DURATION": f"{scenario.phase(options.scenario_seconds)}s",
+        "MOST_UPDATES": options.most_updates,
     }
     if scenario.clients:
         settings["VUS"] = scenario.clients
-    if options.most_updates:
-        settings["MOST_UPDATES"] = options.most_updates
     words = [program(), "run", "--quiet", "--no-color", "--address", ""]
+    start = time.time() + READY_SECONDS
+    if len(scenario.sides) > 1:
+        settings["START"] = start
     for name, value in settings.items():
         words += ["-e", f"{name}={value}"]
     environment = {**os.environ, "K6_NO_USAGE_REPORT": "true"}
     file = service.ROOT / "k6" / f"{scenario.script}.js"
-    code, out, err = load.command([*words, file], watch, cwd=folder, env=environment)
-    if code not in (0, THRESHOLDS_MISSED) or not summary.exists():
-        service.fail(f"k6 run {file.name} ended with {code}:\n{out[-4000:]}{err[-4000:]}")
-    return {"beat": scenario.beat, **read(json.loads(summary.read_text()))}
+    summaries = {side: folder / f"summary-{side}.json" for side in scenario.sides}
+    writers = [it.services[it.front], *([it.redis[it.front]] if it.front in it.redis else [])]
+    with priority.fetches_first(*writers) if scenario.fetches_first else nullcontext([]) as first:
+        commands = []
+        for side, summary in summaries.items():
+            summary.unlink(missing_ok=True)
+            commands.append([*(first if side == "fetch" else []), *words, "-e", f"SIDE={side}", "-e", f"SUMMARY={summary}", file])
+        ended = load.together(commands, watch, cwd=folder, env=environment)
+    seconds = time.time() - start
+    for (side, summary), (code, out, err) in zip(summaries.items(), ended):
+        if code not in (0, THRESHOLDS_MISSED) or not summary.exists():
+            service.fail(f"k6 run {file.name} (SIDE={side}) ended with {code}:\n{out[-4000:]}{err[-4000:]}")
+    found = read([json.loads(summary.read_text()) for summary in summaries.values()])
+    if "START" in settings:
+        # k6 has the wait in its rates.
+        found["per_second"] = found["requests"] / seconds
+    if scenario.is_control:
+        # A wrong answer is one here too.
+        found["missed_by_control"] = [limit for limit in found["missed"] if not limit.startswith("checks")]
+        found["missed"] = [limit for limit in found["missed"] if limit.startswith("checks")]
+    return {"beat": scenario.beat, **found}
 
 
-def read(summary):
-    metrics = summary["metrics"]
-    requests = metrics["http_reqs"]["values"]
-    found = {"requests": requests["count"], "per_second": requests["rate"], "failed": metrics["http_req_failed"]["values"]["rate"]}
-    missed = sorted(
+def read(summaries):
+    """Of one k6, or of several that were one scenario together and ran for about the same time."""
+    total = lambda metric, value: sum(summary["metrics"][metric]["values"][value] for summary in summaries)
+    requests = total("http_reqs", "count")
+    # k6 counts requests that failed as passes of "it failed".
+    found = {"requests": requests, "per_second": total("http_reqs", "rate"), "failed": total("http_req_failed", "passes") / requests}
+    metrics = [item for summary in summaries for item in summary["metrics"].items()]
+    missed = sorted({
         f"{name}: {limit}"
-        for name, metric in metrics.items()
+        for name, metric in metrics
         for limit, result in metric.get("thresholds", {}).items()
         if not result["ok"]
-    )
+    })
     # Only fetch-vs-update: how much longer the 99th percentiles became. k6 cannot have a threshold for a ratio.
-    if ratios := summary.get("interference"):
+    if ratios := {side: ratio for summary in summaries for side, ratio in summary.get("interference", {}).items()}:
         found |= {"fetch_disturbed": ratios["fetch"], "update_disturbed": ratios["update"], "allowed": ratios["allowed"]}
         if ratios["fetch"] > ratios["allowed"]:
             missed.append(f"99th percentile of fetches while updates ramp up: {ratios['fetch']:.2f} × > {ratios['allowed']}")
     steps = {}
-    for name, metric in metrics.items():
+    for name, metric in metrics:
         # Times of requests by their tags, and whatever else the script measures.
         wanted = name.startswith("http_req_duration{") and "expected_response" not in name or name == "freshness"
         if wanted and metric["values"].get("max"):

@@ -40,6 +40,7 @@ status-list-pools:
   k-fail: {{ {SCENARIO_POOL}, prefetch: {{ {SCENARIO_PREFETCH}, on-underflow: fail }}, update-interval: 1s }}
   # ... and less fresh.
   k-slow: {{ {SCENARIO_POOL}, prefetch: {{ {SCENARIO_PREFETCH} }}, update-interval: 5s }}
+  k-min: {{ {SCENARIO_POOL}, prefetch: {{ {SCENARIO_PREFETCH} }}, update-interval: 60s }}
 """
 
 

@@ -19,5 +19,12 @@ export const vus = (or) => Number(env('VUS', or));
 export const duration = (or) => env('DURATION', or);
 export const number = (name, or) => Number(env(name, or));
 
+// One of these words, the first if nothing is said.
+export function choice(name, ...words) {
+  const word = env(name, words[0]);
+  if (!words.includes(word)) throw new Error(`${name} is one of ${words.join(', ')}, not ${word}`);
+  return word;
+}
+
 // Of every table: what a mean hides is in the last columns.
 export const TREND_STATS = ['avg', 'p(50)', 'p(90)', 'p(95)', 'p(99)', 'p(99.9)', 'p(99.99)', 'max'];

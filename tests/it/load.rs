@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
+use statuslist::clock::Clock;
 use tempfile::TempDir;
 
 use crate::support::k6;
@@ -36,31 +37,44 @@ impl Deployment {
     }
 
     fn run(&self, script: &str, key: &str, more: &[(&str, &str)]) -> Output {
+        self.run_in(self.folder.path(), script, key, more)
+    }
+
+    /// With the summary in a folder of its own, for those that run at the same time.
+    fn run_in(&self, folder: &Path, script: &str, key: &str, more: &[(&str, &str)]) -> Output {
         let site = format!("http://{}/lists", self.nginx.public);
         let api = self.service.url.as_str();
         let settings = [("API", api), ("SITE", &site), ("POOL", "tests"), ("API_KEY", key), ("BEAT", "1")];
         let wide = [("P99", "10000"), ("FRESH_WITHIN", "20"), ("DROPPED", "1")];
         let environment: Vec<_> = settings.iter().chain(&wide).chain(more).copied().collect();
-        k6::run(&Path::new("k6").join(script), self.folder.path(), &environment)
+        k6::run(&Path::new("k6").join(script), folder, &environment)
     }
 
     /// How many requests the last run made.
     fn requests(&self) -> f64 {
-        let summary = std::fs::read(self.folder.path().join("summary.json")).unwrap();
-        let summary: Value = serde_json::from_slice(&summary).unwrap();
-        summary["metrics"]["http_reqs"]["values"]["count"].as_f64().unwrap()
+        summary(self.folder.path())["metrics"]["http_reqs"]["values"]["count"].as_f64().unwrap()
     }
 
     fn passes(&self, script: &str, more: &[(&str, &str)]) -> String {
-        let output = self.run(script, "test", more);
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{script}: {said}\n{}", String::from_utf8_lossy(&output.stderr));
-        assert!(said.contains("met ") && !said.contains("MISSED"), "{script}: {said}");
-        said.into_owned()
+        passed(script, &self.run(script, "test", more))
     }
 }
 
+/// What it said, all of whose thresholds were met.
+fn passed(script: &str, output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{script}: {said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("met ") && !said.contains("MISSED"), "{script}: {said}");
+    said.into_owned()
+}
+
+fn summary(folder: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join("summary.json")).unwrap()).unwrap()
+}
+
 const SHORT: [(&str, &str); 2] = [("VUS", "5"), ("DURATION", "3s")];
+const RATES: [(&str, &str); 4] =
+    [("FETCHES", "100"), ("UPDATES", "50"), ("MOST_FETCHES", "200"), ("MOST_UPDATES", "100")];
 
 #[test]
 fn every_scenario_passes() {
@@ -79,15 +93,64 @@ fn every_scenario_passes() {
         let (requests, most) = (deployment.requests(), clients * (3.0 / wait));
         assert!(clients < requests && requests <= most, "{script}: {requests} requests, at most {most}");
     }
-    let rates = [
-        ("DURATION", "4s"),
-        ("FETCHES", "100"),
-        ("UPDATES", "50"),
-        ("MOST_FETCHES", "200"),
-        ("MOST_UPDATES", "100"),
-    ];
-    let said = deployment.passes("fetch-vs-update.js", &rates);
-    assert!(said.contains("99th percentile of fetches"), "{said}");
+    let said = deployment.passes("fetch-vs-update.js", &[&RATES[..], &[("DURATION", "4s")]].concat());
+    assert!(
+        said.contains("99th percentile of fetches") && said.contains("99th percentile of updates"),
+        "{said}"
+    );
+}
+
+/// As `bench/run` does it: a k6 for each side, which begin together.
+#[test]
+fn two_do_what_one_does_for_both_sides() {
+    let deployment = Deployment::start("append-fsync-always.delay.yaml");
+    // Until both have made their clients, beside other tests.
+    let start = (Clock::System.now().secs() + 30).to_string();
+    let run = |side: &str| {
+        let folder = deployment.folder.path().join(side);
+        std::fs::create_dir(&folder).unwrap();
+        let more =
+            [&RATES[..], &[("DURATION", "2s"), ("VUS", "20"), ("START", &start), ("SIDE", side)]].concat();
+        let said = passed(side, &deployment.run_in(&folder, "fetch-vs-update.js", "test", &more));
+        (said, summary(&folder))
+    };
+    let [(fetching, fetched), (updating, updated)] = std::thread::scope(|scope| {
+        ["fetch", "update"].map(|side| scope.spawn(move || run(side))).map(|side| side.join().unwrap())
+    });
+    assert!(
+        fetching.contains("99th percentile of fetches") && !fetching.contains("of updates"),
+        "{fetching}"
+    );
+    assert!(
+        updating.contains("99th percentile of updates") && !updating.contains("of fetches"),
+        "{updating}"
+    );
+    let sides =
+        |summary: &Value| summary["interference"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(sides(&fetched), ["allowed", "fetch"]);
+    assert_eq!(sides(&updated), ["update"]);
+    // Only the updating side looks for what it changed, and only it makes more than one request to begin with.
+    let count = |summary: &Value, metric: &str| summary["metrics"][metric]["values"]["count"].as_f64();
+    assert_eq!(count(&fetched, "iterations").map(|done| done + 1.0), count(&fetched, "http_reqs"));
+    assert!(updated["metrics"]["freshness"].is_object() && fetched["metrics"]["freshness"].is_null());
+}
+
+/// Two sides out of step would compare nothing with nothing.
+#[test]
+fn a_side_that_is_unknown_or_too_late_ends_with_an_error() {
+    let deployment = Deployment::start("append-fsync-always.delay.yaml");
+    for (setting, value, complaint) in [
+        ("SIDE", "updates", "SIDE is one of both, fetch, update, not updates"),
+        ("START", "1", "not in step with the other side"),
+    ] {
+        let output = deployment.run(
+            "fetch-vs-update.js",
+            "test",
+            &[("DURATION", "1s"), ("VUS", "1"), (setting, value)],
+        );
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(complaint), "{said}");
+    }
 }
 
 /// A scenario that cannot fail would show nothing.
