@@ -1,5 +1,5 @@
 """Files before updates where both share a machine: the service and its Redis behind nginx, as docs/OPERATIONS.md has it, and the load
-generator that fetches out of the competition, because it stands for wallets on machines of their own. Needs root."""
+generators out of nginx' way, because they stand for wallets and issuers on machines of their own. Needs root."""
 
 import functools
 import os
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 NICE = 10
 REAL_TIME = ["chrt", "-r", "10"]
+# What goes before the command of a load generator, by what it asks for.
+FIRST = {"fetch": REAL_TIME, "update": ["nice", "-n", str(NICE)]}
 
 
 @functools.cache
@@ -26,14 +28,14 @@ def permitted():
 
 @contextmanager
 def fetches_first(*processes):
-    """Lowers these processes meanwhile. Answers the words that go before the command of the load generator that fetches."""
+    """Lowers these processes meanwhile. Answers what goes before the commands of the load generators, as in FIRST."""
     if not permitted():
-        yield []
+        yield {}
         return
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     renice(processes, NICE)
     try:
-        yield REAL_TIME
+        yield FIRST
     finally:
         renice(processes, usual)
 

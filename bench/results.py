@@ -200,8 +200,8 @@ def scenario_lines(results):
         f"The service on {results['front']}, nginx over its files, a beat of 1 s where nothing else is said; "
         f"{results['options']['scenario_seconds']} s each, in every round. Milliseconds. *fail*: the pool answers 429 at once when no "
         "references are ready, the others wait. `fetch-vs-update` is two k6 at once, one that fetches and one that updates. *Fetches "
-        "first*: the service and Redis have a lower priority than nginx (`nice`), and the k6 that fetches has a real-time one, because "
-        "it stands for wallets on other machines. *Control*: the same without priorities, to show what they do; it has no targets."
+        "first*: the service and Redis have a lower priority than nginx (`nice`); so has the k6 that updates, and the one that fetches "
+        "has a real-time one, because they stand for issuers and wallets on other machines. *Control*: the same without priorities, to show what they do; it has no targets."
     )
     if results["machine"].get("priorities") is False:
         yield ""

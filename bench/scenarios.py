@@ -112,11 +112,11 @@ def run(it, folder, scenario, options, watch):
     file = service.ROOT / "k6" / f"{scenario.script}.js"
     summaries = {side: folder / f"summary-{side}.json" for side in scenario.sides}
     writers = [it.services[it.front], *([it.redis[it.front]] if it.front in it.redis else [])]
-    with priority.fetches_first(*writers) if scenario.fetches_first else nullcontext([]) as first:
+    with priority.fetches_first(*writers) if scenario.fetches_first else nullcontext({}) as first:
         commands = []
         for side, summary in summaries.items():
             summary.unlink(missing_ok=True)
-            commands.append([*(first if side == "fetch" else []), *words, "-e", f"SIDE={side}", "-e", f"SUMMARY={summary}", file])
+            commands.append([*first.get(side, []), *words, "-e", f"SIDE={side}", "-e", f"SUMMARY={summary}", file])
         ended = load.together(commands, watch, cwd=folder, env=environment)
     seconds = time.time() - start
     for (side, summary), (code, out, err) in zip(summaries.items(), ended):
