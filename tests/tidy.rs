@@ -62,7 +62,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("site_server", &["pool", "sign", "status_list"]),
     ("check", &["sign", "status_list"]),
-    ("plan", &["sign", "status_list"]),
+    // Rehearses a publication to see what it takes.
+    ("plan", &["publish", "sign", "status_list"]),
     ("keys", &["config", "issuer", "sign"]),
     // Does not know what takes the settings.
     ("reload", &["config", "metrics", "stopper"]),

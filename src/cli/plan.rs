@@ -44,6 +44,12 @@ pub(super) struct Arguments {
     /// Bits of one entry: 1, 2, 4 or 8
     #[arg(long, default_value = "1")]
     bits: u64,
+    /// `open-lists`, times the number of instances that give references
+    #[arg(long, value_name = "N", default_value = "2")]
+    open_lists: u32,
+    /// `precreation.lists`, times the same
+    #[arg(long, value_name = "N", default_value = "1")]
+    precreated_lists: u32,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -83,6 +89,11 @@ impl Arguments {
         let capacity = Capacity::new(self.size, bits)
             .ok()
             .context("--size times --bits must be above 0 and divisible by 8")?;
+        if self.open_lists == 0 {
+            bail!("--open-lists must be above 0");
+        }
+        let uri = "https://status.example.com/lists/00000000-0000-4000-8000-000000000000";
+        let token = TokenSize::measure(capacity, self.revocation_rate, uri, self.list_lifetime, self.ttl)?;
         let demand = Demand {
             references_per_day: self.references_per_day,
             lifetime: self.lifetime,
@@ -90,13 +101,15 @@ impl Arguments {
             verifiers: self.verifiers,
             checks_per_day: self.checks_per_day,
             capacity,
+            open_lists: self.open_lists,
+            precreated_lists: self.precreated_lists,
             beat: self.beat,
             ttl: self.ttl,
             list_lifetime: self.list_lifetime,
+            publish_seconds: token.seconds,
+            renewal_seconds: token.renewal_seconds,
         };
         let plan = Plan::of(&demand);
-        let uri = "https://status.example.com/lists/00000000-0000-4000-8000-000000000000";
-        let token = TokenSize::measure(capacity, plan.set_share_at_end, uri, self.list_lifetime, self.ttl)?;
         if self.json {
             println!("{}", serde_json::to_string(&Report { plan: &plan, token: &token })?);
         } else {
@@ -107,7 +120,6 @@ impl Arguments {
 }
 
 fn table(plan: &Plan, token: &TokenSize) -> String {
-    let cpu = plan.signatures_per_day * token.seconds / 86_400.0;
     let traffic = |fetches: f64| format!("{}/s", bytes(fetches * token.jwt_gzip_bytes as f64));
     let rows = [
         ("", "Lists".to_owned()),
@@ -135,7 +147,10 @@ fn table(plan: &Plan, token: &TokenSize) -> String {
         ("lists changed in a beat", round(plan.changed_lists_per_beat)),
         ("lists renewed in a beat", round(plan.renewed_lists_per_beat)),
         ("signatures a day, for each format", count(plan.signatures_per_day)),
-        ("CPU for that, of one core of this machine", format!("{} %", round(cpu * 100.0))),
+        (
+            "CPU for that, of one core of this machine",
+            format!("{} %", round(plan.publishing_cpu_share * 100.0)),
+        ),
         ("", "Fetching (JWT, gzip)".to_owned()),
         (
             "by verifiers",
@@ -154,7 +169,7 @@ fn table(plan: &Plan, token: &TokenSize) -> String {
         ("through a cache", format!("after {} s", round(plan.staleness_max_seconds))),
         ("", "Store".to_owned()),
         ("Redis, memory", bytes(plan.redis_bytes)),
-        ("SQLite, file", bytes(plan.sqlite_bytes)),
+        ("SQLite, files", bytes(plan.sqlite_bytes)),
     ];
     rows.into_iter().fold(String::new(), |text, (name, value)| match name {
         "" if text.is_empty() => format!("{value}\n"),
@@ -196,6 +211,32 @@ fn round(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn what_is_not_said_is_as_in_the_settings() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let line = ["plan", "--references-per-day", "1", "--lifetime", "1d"];
+        let Line { arguments } = clap::Parser::parse_from(line);
+        let config = Config::load(None, std::iter::empty()).unwrap();
+        let pool = config.pools.values().next().unwrap();
+        assert_eq!(
+            (arguments.open_lists as usize, arguments.precreated_lists as usize),
+            (pool.open_lists, pool.precreation.lists)
+        );
+        assert_eq!(
+            (arguments.size, arguments.bits),
+            (pool.shape.capacity.entries().into(), pool.shape.capacity.bits().get().into())
+        );
+        assert_eq!(
+            (arguments.beat, arguments.list_lifetime),
+            (pool.update_interval, pool.lifetimes.list_lifetime)
+        );
+    }
 
     #[test]
     fn numbers_are_read_and_written_as_people_do() {

@@ -1,5 +1,6 @@
 //! What a deployment comes to before there is one: from how much is issued, revoked and asked to lists, sizes, signatures,
-//! traffic, memory and staleness. Pure arithmetic but for `token`, which encodes and signs real lists to see their size.
+//! traffic, memory and staleness. Pure arithmetic but for `token`, which rehearses publications to see sizes and times.
+//! What it says is compared with simulations here, and with the running service in `tests/it/plan.rs`.
 //!
 //! The model: references are taken evenly over time and live equally long; revocations hit any of them at any time, each on
 //! its own; verifiers ask for any list at any time and keep what they fetched for `ttl`. Where issuance comes in bursts, the
@@ -16,13 +17,28 @@ use serde::Serialize;
 use crate::status_list::Capacity;
 
 const DAY_SECS: f64 = 86_400.0;
-/// Bytes of a list in Redis beside its statuses: its hash, its places in the pool's sets, what the allocator rounds up (measured
-/// with lists of 10 kB).
-const REDIS_LIST_BYTES: f64 = 3000.0;
+/// Bytes of a list in Redis beside its statuses: its hash, and its places in the pool's sets (measured).
+const REDIS_LIST_BYTES: f64 = 1100.0;
+/// Bytes of Redis for the scripts, and for one instance's connections (measured).
+const REDIS_BASE_BYTES: f64 = 540_000.0;
 /// Bytes of an update in SQLite's journal with its share of the tree (measured).
 const JOURNAL_ROW_BYTES: f64 = 30.0;
-/// Bytes of a list's row in SQLite beside its statuses (measured).
-const SQLITE_LIST_BYTES: f64 = 500.0;
+/// Bytes of a list's row in SQLite with its indexes (measured).
+const SQLITE_LIST_BYTES: f64 = 300.0;
+/// Bytes of statuses in one row of SQLite, and what such a row takes, full or not: a page of its own, and a share in another.
+const SQLITE_CHUNK: f64 = 4096.0;
+const SQLITE_CHUNK_BYTES: f64 = 4600.0;
+/// Bytes of SQLite's write-ahead log: a thousand pages, with what is around each.
+const SQLITE_LOG_BYTES: f64 = 1000.0 * (4096.0 + 24.0);
+/// Seconds for each list in which the publisher looks, once an hour, whether its files are as they should be (measured).
+const LOOK_SECONDS: f64 = 0.000_061;
+/// How often it does.
+const LOOKS_PER_SECOND: f64 = 1.0 / 3600.0;
+/// At what part of `resign-after` an unchanged list is renewed: within the last tenth, differently for each list.
+const RENEWED_AT: f64 = 0.95;
+/// Seconds for what takes a moment each time: timers, fsyncs, and waiting for the next second where a list has had its token in
+/// this one.
+const MOMENT_SECONDS: f64 = 1.0;
 
 /// What is known or wanted.
 #[derive(Clone, Debug)]
@@ -39,18 +55,27 @@ pub struct Demand {
     pub checks_per_day: f64,
     /// Entries of a list, and bits of each.
     pub capacity: Capacity,
+    /// `open-lists`, of all instances together.
+    pub open_lists: u32,
+    /// `precreation.lists`, of all instances together.
+    pub precreated_lists: u32,
     /// `update-interval`.
     pub beat: Duration,
     /// `ttl`.
     pub ttl: Duration,
     /// `list-lifetime`.
     pub list_lifetime: Duration,
+    /// CPU seconds to publish a list that changed.
+    pub publish_seconds: f64,
+    /// CPU seconds to renew one that did not.
+    pub renewal_seconds: f64,
 }
 
 /// What it comes to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
-    /// Lists that have references of valid credentials, and the ones that are open.
+    /// Lists that are published, if they are retired when their last credential has ended: those that have references of valid
+    /// credentials, those that are being filled, and those that wait untouched.
     pub lists: f64,
     /// New lists a day.
     pub new_lists_per_day: f64,
@@ -66,17 +91,23 @@ pub struct Plan {
     pub renewed_lists_per_beat: f64,
     /// Signatures a day, in one format.
     pub signatures_per_day: f64,
+    /// CPU seconds to publish the lists of an average beat, in one format.
+    pub publishing_seconds_per_beat: f64,
+    /// The share of one core that publishing takes.
+    pub publishing_cpu_share: f64,
     /// Fetches that verifiers make a second: each list at most once in a `ttl`.
     pub fetches_per_second: f64,
     /// The least that the origin answers a second behind one cache that keeps lists for a beat.
     pub origin_fetches_per_second: f64,
-    /// Seconds until the last verifier sees a revocation: the beat, what a cache may keep and serve once more, and `ttl`.
+    /// Seconds until the last verifier sees a revocation through a cache: as without one, and for as long as the cache may keep a
+    /// list and then serve it once more.
     pub staleness_max_seconds: f64,
-    /// The same where verifiers fetch from the origin.
+    /// The same where verifiers fetch from the origin: the beat, the time in which one core publishes the lists of an average beat and
+    /// looks through all files, a moment, and `ttl`.
     pub staleness_max_without_cache_seconds: f64,
-    /// Bytes that Redis needs for all lists.
+    /// Bytes of memory that Redis needs for all lists.
     pub redis_bytes: f64,
-    /// Bytes of the SQLite file after as long as a credential is valid, journal included.
+    /// Bytes of SQLite's files after as long as a credential is valid, journal included.
     pub sqlite_bytes: f64,
 }
 
@@ -88,18 +119,26 @@ impl Plan {
         let size = f64::from(demand.capacity.entries());
         let live_references = demand.references_per_day * lifetime_days;
         let new_lists_per_day = demand.references_per_day / size;
-        // A list is needed from its first reference until the last one given out of it has ended.
-        let lists = live_references / size + 1.0;
+        // A list is needed from its first reference until the last one given out of it has ended. It takes as many times longer to
+        // fill as lists are filled at the same time.
+        let lists_in_use = live_references / size + f64::from(demand.open_lists);
+        let lists = lists_in_use + f64::from(demand.precreated_lists);
         let updates_per_second = demand.references_per_day * demand.revocation_rate / DAY_SECS;
-        let changed_lists_per_beat = hit(lists, updates_per_second * beat);
+        let changed_lists_per_beat = hit(lists_in_use, updates_per_second * beat);
         // What changes is renewed by that.
-        let resign_after = demand.list_lifetime.as_secs_f64() / 2.0;
+        let resign_after = demand.list_lifetime.as_secs_f64() / 2.0 * RENEWED_AT;
         let unchanged = (1.0 - changed_lists_per_beat / lists).max(0.0);
         let renewed_lists_per_beat =
             lists * (beat / resign_after).min(1.0) * unchanged.powf(resign_after / beat);
         let signatures_per_day = (changed_lists_per_beat + renewed_lists_per_beat) * DAY_SECS / beat;
+        let publishing_seconds_per_beat =
+            changed_lists_per_beat * demand.publish_seconds + renewed_lists_per_beat * demand.renewal_seconds;
+        let look_seconds = lists * LOOK_SECONDS;
         let ttl = demand.ttl.as_secs_f64();
-        let fetches_of_one = hit(lists, demand.checks_per_day * ttl / DAY_SECS) / ttl;
+        let staleness_at_origin = beat + publishing_seconds_per_beat + look_seconds + MOMENT_SECONDS;
+        // What origins say: `max-age`, and `stale-while-revalidate` for as long.
+        let kept_by_cache = 2.0 * beat.min(ttl);
+        let fetches_of_one = hit(lists_in_use, demand.checks_per_day * ttl / DAY_SECS) / ttl;
         let fetches_per_second = demand.verifiers * fetches_of_one;
         let array_bytes = demand.capacity.bytes() as f64;
         let updates_in_store = demand.references_per_day * demand.revocation_rate * lifetime_days;
@@ -112,12 +151,16 @@ impl Plan {
             changed_lists_per_beat,
             renewed_lists_per_beat,
             signatures_per_day,
+            publishing_seconds_per_beat,
+            publishing_cpu_share: publishing_seconds_per_beat / beat + look_seconds * LOOKS_PER_SECOND,
             fetches_per_second,
-            origin_fetches_per_second: hit(lists, fetches_per_second * beat) / beat,
-            staleness_max_seconds: 3.0 * beat + 1.0 + ttl,
-            staleness_max_without_cache_seconds: beat + 1.0 + ttl,
-            redis_bytes: lists * (array_bytes + REDIS_LIST_BYTES),
-            sqlite_bytes: lists * (array_bytes + SQLITE_LIST_BYTES) + updates_in_store * JOURNAL_ROW_BYTES,
+            origin_fetches_per_second: hit(lists_in_use, fetches_per_second * beat) / beat,
+            staleness_max_seconds: staleness_at_origin + kept_by_cache + ttl,
+            staleness_max_without_cache_seconds: staleness_at_origin + ttl,
+            redis_bytes: REDIS_BASE_BYTES + lists * (allocated(array_bytes) + REDIS_LIST_BYTES),
+            sqlite_bytes: SQLITE_LOG_BYTES
+                + lists * ((array_bytes / SQLITE_CHUNK).ceil() * SQLITE_CHUNK_BYTES + SQLITE_LIST_BYTES)
+                + updates_in_store * JOURNAL_ROW_BYTES,
         }
     }
 }
@@ -127,10 +170,21 @@ fn hit(places: f64, events: f64) -> f64 {
     places * -(-events / places).exp_m1()
 }
 
+/// What Redis' allocator gives for so many bytes: there are four sizes from one power of two to the next.
+fn allocated(bytes: f64) -> f64 {
+    /// What a string has around its bytes.
+    const AROUND: f64 = 8.0;
+    let step = 2_f64.powf((bytes + AROUND).log2().floor()) / 4.0;
+    ((bytes + AROUND) / step).ceil() * step
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status_list::Bits;
+    use crate::clock::Timestamp;
+    use crate::config::Lifetimes;
+    use crate::publish::schedule;
+    use crate::status_list::{Bits, ListId};
 
     /// A country's wallets.
     fn country() -> Demand {
@@ -141,24 +195,34 @@ mod tests {
             verifiers: 1000.0,
             checks_per_day: 5000.0,
             capacity: Capacity::new(100_000, Bits::One).unwrap(),
+            open_lists: 2,
+            precreated_lists: 1,
             beat: Duration::from_secs(60),
             ttl: Duration::from_secs(900),
             list_lifetime: Duration::from_secs(86_400),
+            publish_seconds: 0.004,
+            renewal_seconds: 0.001,
         }
     }
 
     #[test]
     fn plain_sums_add_up() {
         let plan = Plan::of(&country());
-        assert_eq!((plan.live_references, plan.lists, plan.new_lists_per_day), (73e6, 731.0, 2.0));
+        assert_eq!((plan.live_references, plan.lists, plan.new_lists_per_day), (73e6, 733.0, 2.0));
         assert!((plan.updates_per_second - 2000.0 / 86_400.0).abs() < 1e-9);
-        // 1.4 updates a beat hit about as many of 731 lists.
+        // 1.4 updates a beat hit about as many of 732 lists.
         assert!((plan.changed_lists_per_beat - 1.388).abs() < 0.01, "{}", plan.changed_lists_per_beat);
         // A verifier checks 52 credentials in a `ttl`, nearly all of different lists.
         assert!((plan.fetches_per_second - 1000.0 * 50.3 / 900.0).abs() < 0.5, "{}", plan.fetches_per_second);
-        assert_eq!(plan.staleness_max_seconds, 3.0 * 60.0 + 1.0 + 900.0);
-        // 12.5 kB a list and 3 kB around it.
-        assert!((11.2e6..11.5e6).contains(&plan.redis_bytes), "{}", plan.redis_bytes);
+        let publishing = plan.changed_lists_per_beat * 0.004 + plan.renewed_lists_per_beat * 0.001;
+        assert!((plan.publishing_seconds_per_beat - publishing).abs() < 1e-9, "{plan:?}");
+        // The look at 733 lists takes less than a twentieth of a second, and that once an hour.
+        assert!((plan.publishing_cpu_share - publishing / 60.0 - 0.045 / 3600.0).abs() < 1e-6, "{plan:?}");
+        let at_origin = 60.0 + publishing + 733.0 * 0.000_061 + 1.0 + 900.0;
+        assert!((plan.staleness_max_without_cache_seconds - at_origin).abs() < 1e-9, "{plan:?}");
+        assert!((plan.staleness_max_seconds - at_origin - 120.0).abs() < 1e-9, "{plan:?}");
+        // 12.5 kB a list, for which the allocator gives 14 KiB, and a kilobyte around it.
+        assert!((11.7e6..11.9e6).contains(&plan.redis_bytes), "{}", plan.redis_bytes);
     }
 
     #[test]
@@ -173,21 +237,67 @@ mod tests {
         let mut idle = country();
         idle.revocation_rate = 0.0;
         let plan = Plan::of(&idle);
-        // All lists once in half of their lifetime.
-        assert!((plan.signatures_per_day - plan.lists * 2.0).abs() < 1.0, "{plan:?}");
+        // All lists once in half of their lifetime, or a little earlier.
+        assert!((plan.signatures_per_day - plan.lists * 2.0 / 0.95).abs() < 1.0, "{plan:?}");
     }
 
-    /// Changes thrown at lists at random, beat by beat, and each list renewed when it was not signed for long enough.
+    /// References taken one after the other from lists that are filled at the same time, and which begin and end apart.
+    #[test]
+    fn lists_are_those_of_a_simulation() {
+        for (open_lists, lifetime_lists) in [(1, 5), (2, 5), (4, 3), (3, 0)] {
+            const SIZE: u32 = 800;
+            let lifetime = lifetime_lists * SIZE + 1;
+            let mut demand = country();
+            demand.capacity = Capacity::new(SIZE.into(), Bits::One).unwrap();
+            (demand.open_lists, demand.precreated_lists) = (open_lists, 2);
+            // One reference in each second.
+            (demand.references_per_day, demand.lifetime) = (DAY_SECS, Duration::from_secs(lifetime.into()));
+            // How many references were taken from each open list, and when the last one of each full list ended.
+            let mut open: Vec<_> = (0..open_lists).map(|list| SIZE * list / open_lists).collect();
+            let (mut full, mut published, mut taken) = (std::collections::VecDeque::new(), 0.0, 0_u32);
+            let (settled, end) = (20 * SIZE, 100 * SIZE);
+            for now in 0..end {
+                let list = (taken % open_lists) as usize;
+                taken += 1;
+                open[list] += 1;
+                if open[list] == SIZE {
+                    open[list] = 0;
+                    full.push_back(now + lifetime);
+                }
+                while full.front().is_some_and(|ended| *ended < now) {
+                    full.pop_front();
+                }
+                if now >= settled {
+                    published += f64::from(open_lists) + full.len() as f64 + 2.0;
+                }
+            }
+            let (simulated, planned) = (published / f64::from(end - settled), Plan::of(&demand).lists);
+            assert!(
+                (planned - simulated).abs() < 0.1,
+                "{open_lists} open: planned {planned}, simulated {simulated}"
+            );
+        }
+    }
+
+    /// Changes thrown at lists at random, beat by beat, and each list renewed when the publisher's own schedule says so.
     #[test]
     fn signatures_are_those_of_a_simulation() {
         let mut demand = country();
         demand.references_per_day = 20_000.0;
         demand.revocation_rate = 0.05;
         let plan = Plan::of(&demand);
-        let (lists, beats_a_day) = (plan.lists.round() as usize, 1440);
-        let resign_after = 720;
+        let lists = plan.lists.round() as usize;
+        let in_use = lists - demand.precreated_lists as usize;
+        let (beats_a_day, beat) = (1440, 60);
+        let lifetimes = Lifetimes {
+            list_lifetime: demand.list_lifetime,
+            ttl: demand.ttl,
+            resign_after: demand.list_lifetime / 2,
+        };
         let per_beat = plan.updates_per_second * 60.0;
-        let mut signed_at: Vec<i64> = (0..lists).map(|list| -((list * 720 / lists) as i64)).collect();
+        let mut resign: Vec<_> = (0..lists as u64)
+            .map(|list| (ListId::random(), list * lifetimes.resign_after.as_secs() / lists as u64))
+            .collect();
         let (mut state, mut signatures, mut owed) = (7_u64, 0, 0.0);
         let mut random = |below: usize| {
             state ^= state << 13;
@@ -195,17 +305,18 @@ mod tests {
             state ^= state << 17;
             (state % below as u64) as usize
         };
-        let days = 50;
-        for beat in 0..i64::from(beats_a_day * days) {
+        let days = 50_u32;
+        for now in (0..beats_a_day * u64::from(days)).map(|n| n * beat) {
             owed += per_beat;
             let mut changed = std::collections::BTreeSet::new();
             while owed >= 1.0 {
                 owed -= 1.0;
-                changed.insert(random(lists));
+                changed.insert(random(in_use));
             }
-            for (list, signed) in signed_at.iter_mut().enumerate() {
-                if changed.contains(&list) || beat - *signed >= resign_after {
-                    *signed = beat;
+            let due = schedule::due_by(Timestamp::from_secs(now), Duration::from_secs(beat)).secs();
+            for (n, (list, resign_at)) in resign.iter_mut().enumerate() {
+                if changed.contains(&n) || *resign_at <= due {
+                    *resign_at = schedule::resign_at(now, list, &lifetimes);
                     signatures += 1;
                 }
             }
@@ -221,7 +332,7 @@ mod tests {
         let mut demand = country();
         demand.verifiers = 1.0;
         let plan = Plan::of(&demand);
-        let lists = plan.lists.round() as usize;
+        let lists = plan.lists.round() as usize - demand.precreated_lists as usize;
         let mut kept_until = vec![0.0_f64; lists];
         let (mut state, mut fetches) = (11_u64, 0_u32);
         let days = 20.0;

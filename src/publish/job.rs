@@ -185,20 +185,24 @@ impl Job {
         signed
     }
 
-    /// The claims of the published token, if there is one that a key of this pool signed. Whoever can write into the folder must
-    /// not be able to have anything signed, and a damaged file must not stand in the way of its replacement.
+    /// The claims of the published token, if there is one of ours.
     fn previous(&self) -> Result<Option<Claims>, SiteError> {
         let files = self.site.read(&self.pending.list, self.pool.formats)?;
-        let keys = &self.keys;
-        let jwt = files.jwt.and_then(|token| {
-            let token = jwt::decode(std::str::from_utf8(&token).ok()?).ok()?;
-            keys.verifies(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
-        });
-        let cwt = files.cwt.and_then(|token| {
-            let token = cwt::decode(&token).ok()?;
-            keys.verifies(&token.signing_input, &token.signature).then_some(token.claims)
-        });
-        let ours = jwt.into_iter().chain(cwt).filter(|claims| claims.sub == self.uri);
-        Ok(ours.max_by_key(|claims| claims.iat))
+        Ok(claims_of_ours(files, &self.keys, &self.uri))
     }
+}
+
+/// The claims of a published token, if there is one that a key of this pool signed. Whoever can write into the folder must not
+/// be able to have anything signed, and a damaged file must not stand in the way of its replacement.
+pub(super) fn claims_of_ours(files: TokenFiles, keys: &KeyRing, uri: &str) -> Option<Claims> {
+    let jwt = files.jwt.and_then(|token| {
+        let token = jwt::decode(std::str::from_utf8(&token).ok()?).ok()?;
+        keys.verifies(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
+    });
+    let cwt = files.cwt.and_then(|token| {
+        let token = cwt::decode(&token).ok()?;
+        keys.verifies(&token.signing_input, &token.signature).then_some(token.claims)
+    });
+    let ours = jwt.into_iter().chain(cwt).filter(|claims| claims.sub == uri);
+    ours.max_by_key(|claims| claims.iat)
 }

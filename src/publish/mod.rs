@@ -14,6 +14,7 @@ mod key_set;
 mod lease;
 mod live;
 mod pass;
+mod rehearse;
 mod render;
 pub mod schedule;
 mod sinks;
@@ -24,6 +25,7 @@ pub mod sweep;
 pub use gate::Refused;
 pub use key_set::{KeySet, KeySetError, PoolKeys};
 pub use pass::{Pass, PublishError};
+pub use rehearse::rehearse;
 pub use sinks::Bucket;
 pub use site::{Prepared, Site, SiteError, SiteLock, Stamp, TokenFiles};
 

@@ -1,81 +1,311 @@
-//! `statuslist plan` against what stores really need.
+//! `statuslist plan` against what was measured: stores, publishing, and how long a revocation takes.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use statuslist::clock::Timestamp;
+use serde_json::{Value, json};
+use statuslist::clock::{Clock, Timestamp};
 use statuslist::config::Config;
 use statuslist::pool::PoolId;
-use statuslist::store::{StatusChange, Store};
+use statuslist::status_list::ListId;
+use statuslist::store::{InstanceId, Publication, StatusChange, Store};
 
+use crate::support::app::TestApp;
 use crate::support::process::PROGRAM;
 use crate::support::redis::RedisServer;
+use crate::support::relying_party::published;
 
-const LISTS: u64 = 300;
-const ENTRIES: u64 = 80_000;
-/// Of each list, so that every part of its array is touched.
-const UPDATES: u64 = 400;
+/// What the plan says for these arguments.
+fn plan(arguments: &[&str]) -> Value {
+    let output = Command::new(PROGRAM).args(["plan", "--json"]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
 
-/// As many lists with as many updates as the plan is asked for.
-async fn fill(settings: &str) {
-    let config = Config::load(Some(settings), std::iter::empty()).unwrap();
-    let store = Store::open(&config.store).await.unwrap();
-    let pool: PoolId = "p".parse().unwrap();
-    store.declare_pool(&config.pools[&pool].shape).await.unwrap();
-    let now = Timestamp::from_secs(1_700_000_000);
-    for _ in 0..LISTS {
-        let list = store
-            .open_list(&pool, &"00000000-0000-4000-8000-000000000001".parse().unwrap(), now)
-            .await
-            .unwrap();
-        let change = |n: u64| StatusChange { list, idx: n * (ENTRIES / UPDATES), value: 1 };
-        store.apply(&pool, vec![(0..UPDATES).map(change).collect()], now).await.unwrap()[0].as_ref().unwrap();
-        // As the publisher does: statuses are folded into the arrays.
-        store.snapshot(list).await.unwrap();
+/// Lists with updates, as many of each.
+#[derive(Clone, Copy)]
+struct Filling {
+    lists: u64,
+    entries: u64,
+    /// Of each list, evenly, so that every part of its array is touched.
+    updates: u64,
+}
+
+/// Lists that all have little around them, and lists of which what is around them counts.
+const LARGE: Filling = Filling { lists: 300, entries: 80_000, updates: 400 };
+const SMALL: Filling = Filling { lists: 1000, entries: 8000, updates: 40 };
+
+impl Filling {
+    /// The pool's settings.
+    fn pool(self) -> String {
+        format!("status-list-pools: {{ p: {{ api-key: x, size: {} }} }}", self.entries)
+    }
+
+    /// Makes the lists in the store of these settings.
+    async fn fill(self, settings: &str, now: Timestamp) -> (Store, Vec<ListId>) {
+        let config = Config::load(Some(settings), std::iter::empty()).unwrap();
+        let store = Store::open(&config.store).await.unwrap();
+        let pool = pool();
+        store.declare_pool(&config.pools[&pool].shape).await.unwrap();
+        let owner: InstanceId = "00000000-0000-4000-8000-000000000001".parse().unwrap();
+        let (mut lists, mut state) = (Vec::new(), 1);
+        for _ in 0..self.lists {
+            let list = store.open_list(&pool, &owner, now).await.unwrap();
+            // Anywhere between one and the next, so that the array is no pattern that compresses well.
+            let between = self.entries / self.updates;
+            let idx = |n| n * between + random(&mut state) % between;
+            let changes = (0..self.updates).map(idx).map(|idx| StatusChange { list, idx, value: 1 });
+            store.apply(&pool, vec![changes.collect()], now).await.unwrap()[0].as_ref().unwrap();
+            lists.push(list);
+        }
+        (store, lists)
+    }
+
+    /// As [`Self::fill`], and published as far as the store knows: only that folds what changed into the arrays.
+    async fn fill_settled(self, settings: &str) -> Store {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let (store, lists) = self.fill(settings, now).await;
+        let (pool, holder) = (pool(), "publisher".parse().unwrap());
+        let leased = store.lease_publisher(&pool, &holder, now, Duration::from_secs(60), Duration::ZERO);
+        let fence = leased.await.unwrap().unwrap();
+        for list in lists {
+            let version = store.snapshot(list).await.unwrap().version;
+            let publication = Publication { version, iat: now.secs(), resign_at: now.secs() + 43_200 };
+            store.settle(list, publication, now, fence).await.unwrap();
+        }
+        store
+    }
+
+    /// What the plan says of a member, for a pool that has come to as many lists and updates.
+    fn planned(self, member: &str) -> f64 {
+        // Two are being filled and one waits.
+        let references = (self.lists - 3) * self.entries;
+        let rate = (self.lists * self.updates) as f64 / references as f64;
+        let plan = plan(&[
+            "--lifetime=1d",
+            &format!("--size={}", self.entries),
+            &format!("--references-per-day={references}"),
+            &format!("--revocation-rate={rate}"),
+        ]);
+        assert_eq!(plan["plan"]["lists"].as_f64().unwrap(), self.lists as f64);
+        plan["plan"][member].as_f64().unwrap()
     }
 }
 
-/// What the plan says of a member, for a pool that has come to as many lists and updates.
-fn planned(member: &str) -> f64 {
-    let references = (LISTS - 1) * ENTRIES;
-    let rate = (LISTS * UPDATES) as f64 / references as f64;
-    let output = Command::new(PROGRAM)
-        .args(["plan", "--json", "--lifetime", "1d", "--size", &ENTRIES.to_string()])
-        .args(["--references-per-day", &references.to_string(), "--revocation-rate", &rate.to_string()])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(plan["plan"]["lists"].as_f64().unwrap(), LISTS as f64);
-    plan["plan"][member].as_f64().unwrap()
+fn pool() -> PoolId {
+    "p".parse().unwrap()
+}
+
+/// The next of some numbers without an order.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
 }
 
 fn size_of(folder: &Path) -> u64 {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
 }
 
-const POOL: &str = "status-list-pools: { p: { api-key: x, size: 80000 } }";
-
 #[tokio::test]
 async fn redis_needs_what_was_planned() {
-    let redis = RedisServer::start();
-    let used = || -> f64 {
-        let memory = redis.cli(&["INFO", "memory"]);
-        let line = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
-        line.trim().parse().unwrap()
-    };
-    let before = used();
-    fill(&format!("storage-type: redis\nredis: {{ {} }}\n{POOL}", redis.settings())).await;
-    let (needed, planned) = (used() - before, planned("redis_bytes"));
-    assert!((0.7..=1.15).contains(&(needed / planned)), "needed {needed}, planned {planned}");
+    for filling in [LARGE, SMALL] {
+        let redis = RedisServer::start();
+        let used = || -> f64 {
+            let memory = redis.cli(&["INFO", "memory"]);
+            let line = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+            line.trim().parse().unwrap()
+        };
+        let before = used();
+        let settings = format!("storage-type: redis\nredis: {{ {} }}\n{}", redis.settings(), filling.pool());
+        let _open = filling.fill_settled(&settings).await;
+        let (needed, planned) = (used() - before, filling.planned("redis_bytes"));
+        assert!((0.85..=1.15).contains(&(needed / planned)), "needed {needed}, planned {planned}");
+    }
 }
 
 #[tokio::test]
 async fn sqlite_needs_what_was_planned() {
+    for filling in [LARGE, SMALL] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("statuslist.db");
+        let settings = format!("sqlite: {{ path: {} }}\n{}", path.display(), filling.pool());
+        // Open, because its log belongs to it as long as the service runs.
+        let _open = filling.fill_settled(&settings).await;
+        let (needed, planned) = (size_of(folder.path()) as f64, filling.planned("sqlite_bytes"));
+        assert!((0.8..=1.2).contains(&(needed / planned)), "needed {needed}, planned {planned}");
+    }
+}
+
+/// Publishes what is pending in `folder` with these settings. Answers how many lists it were, and what CPU the process took, in
+/// seconds, the system's part included.
+fn publish_once(folder: &Path, settings: &str) -> (u64, f64) {
+    let file = folder.join("settings.yaml");
+    std::fs::File::create(&file).unwrap().write_all(settings.as_bytes()).unwrap();
+    let mut shell = Command::new("sh");
+    shell.current_dir(folder).args([
+        "-c",
+        r#""$@" && times"#,
+        "sh",
+        PROGRAM,
+        "publish",
+        "--once",
+        "--config",
+    ]);
+    let output = shell.arg(file).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<_> = told.lines().collect();
+    let [.., published, _of_the_shell, of_its_children] = lines.as_slice() else { panic!("{told}") };
+    let published = published.split(' ').nth(1).unwrap().parse().unwrap();
+    let seconds = of_its_children.split_whitespace().map(|time| {
+        let (minutes, seconds) = time.trim_end_matches('s').split_once('m').unwrap();
+        minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()
+    });
+    (published, seconds.sum())
+}
+
+/// CPU seconds for each list that changed, and for each that is renewed, as the program itself publishes them.
+async fn measured(filling: Filling) -> (f64, f64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("statuslist.db");
-    fill(&format!("sqlite: {{ path: {} }}\n{POOL}", path.display())).await;
-    let (needed, planned) = (size_of(folder.path()) as f64, planned("sqlite_bytes"));
-    assert!((0.5..=1.6).contains(&(needed / planned)), "needed {needed}, planned {planned}");
+    let settings = format!("sqlite: {{ path: {} }}\n{}", path.display(), filling.pool());
+    let now = Clock::System.now();
+    let (store, lists) = filling.fill(&settings, now).await;
+    drop(store);
+    let change = async |idx| {
+        let config = Config::load(Some(&settings), std::iter::empty()).unwrap();
+        let store = Store::open(&config.store).await.unwrap();
+        store.declare_pool(&config.pools[&pool()].shape).await.unwrap();
+        let changes = lists.iter().map(|&list| vec![StatusChange { list, idx, value: 1 }]).collect();
+        assert!(store.apply(&pool(), changes, now).await.unwrap().iter().all(Result::is_ok));
+    };
+    assert_eq!(publish_once(folder.path(), &settings).0, filling.lists);
+    let idle = publish_once(folder.path(), &settings);
+    change(1).await;
+    let changed = publish_once(folder.path(), &settings);
+    // With these each list is due again a second later, so a pass may well come by it twice.
+    let restless = settings.replace("size:", "resign-after: 1s, size:");
+    change(2).await;
+    publish_once(folder.path(), &restless);
+    let renewed = publish_once(folder.path(), &restless);
+    assert_eq!((idle.0, changed.0), (0, filling.lists));
+    assert!(renewed.0 >= filling.lists, "{renewed:?}");
+    let each = |(published, seconds): (u64, f64)| (seconds - idle.1) / published as f64;
+    (each(changed), each(renewed))
+}
+
+#[tokio::test]
+async fn publishing_takes_the_cpu_that_was_planned() {
+    for filling in [
+        Filling { lists: 150, entries: 100_000, updates: 1000 },
+        // Of these the files take more than the compression.
+        Filling { lists: 300, entries: 8000, updates: 80 },
+    ] {
+        let (changed, renewed) = measured(filling).await;
+        let plan = plan(&[
+            "--lifetime=1d",
+            "--references-per-day=1000000",
+            &format!("--size={}", filling.entries),
+            &format!("--revocation-rate={}", filling.updates as f64 / filling.entries as f64),
+        ]);
+        for (what, measured, member) in
+            [("changed", changed, "seconds"), ("renewed", renewed, "renewal_seconds")]
+        {
+            let planned = plan["token"][member].as_f64().unwrap();
+            let entries = filling.entries;
+            assert!(
+                (0.4..=2.5).contains(&(measured / planned)),
+                "{entries} entries, {what}: measured {measured}, planned {planned}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_takes_as_long_as_was_planned_at_most() {
+    let app = TestApp::start("update-interval: 2s, size: 8000");
+    let plan =
+        plan(&["--references-per-day=1000", "--lifetime=30d", "--size=8000", "--beat=2s", "--ttl=60s"]);
+    let planned = plan["plan"]["staleness_max_without_cache_seconds"].as_f64().unwrap() - 60.0;
+    let references = app.references(120).await;
+    let mut waiting: Vec<(Instant, usize)> = Vec::new();
+    let mut longest = 0_f64;
+    let mut state = 1;
+    let mut next = Instant::now();
+    let mut asked = 0;
+    while asked < references.len() || !waiting.is_empty() {
+        if asked < references.len() && Instant::now() >= next {
+            let (status, body) = app.update(&references[asked], json!(1)).await;
+            assert!(status.is_success(), "{body}");
+            waiting.push((Instant::now(), asked));
+            asked += 1;
+            // From nothing to a fifth of a second.
+            next = Instant::now() + Duration::from_millis(random(&mut state) % 200);
+        }
+        waiting.retain(|(acknowledged, reference)| {
+            let reference = &references[*reference];
+            let is_published =
+                published(app.folder(), &reference.uri).is_ok_and(|list| list.status(reference.index) == 1);
+            let waited = acknowledged.elapsed().as_secs_f64();
+            assert!(waited <= planned, "{reference:?} is not published after {waited} s, planned {planned}");
+            longest = if is_published { longest.max(waited) } else { longest };
+            !is_published
+        });
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(longest >= planned / 2.0, "planned {planned}, but {longest} at most");
+}
+
+#[tokio::test]
+async fn caches_keep_a_list_as_long_as_was_planned() {
+    // Where `ttl` is the shorter one, it limits what caches may keep.
+    for (beat, ttl) in [(2, 30), (30, 7)] {
+        let app = TestApp::start(&format!("update-interval: {beat}s, ttl: {ttl}s"));
+        let uri = app.references(1).await.remove(0).uri;
+        let response = app.client.get(uri).send().await.unwrap();
+        let told = response.headers()["cache-control"].to_str().unwrap().to_owned();
+        let max_age: f64 = told.rsplit_once("max-age=").unwrap().1.parse().unwrap();
+        let (beat, ttl) = (format!("--beat={beat}s"), format!("--ttl={ttl}s"));
+        let plan = plan(&["--references-per-day=1000", "--lifetime=30d", &beat, &ttl]);
+        let of = |member: &str| plan["plan"][member].as_f64().unwrap();
+        let planned = of("staleness_max_seconds") - of("staleness_max_without_cache_seconds");
+        // nginx, whose `$max_age` is to be the same, lets caches serve what they have once more for as long.
+        let nginx = include_str!("../../nginx/snippets/caching.conf");
+        assert!(nginx.contains(r#""public, max-age=$max_age, stale-while-revalidate=$max_age""#));
+        assert!((planned - 2.0 * max_age).abs() < 1e-6, "planned {planned}, told {told}");
+    }
+}
+
+#[tokio::test]
+async fn as_many_lists_are_published_as_was_planned() {
+    for (open, spare) in [(2, 1), (3, 2)] {
+        let app = TestApp::start(&format!(
+            "open-lists: {open}, precreation: {{ lists: {spare} }}, update-interval: 1s, size: 8000"
+        ));
+        // It is filling all of its open lists now.
+        let given = app.references(50).await;
+        let planned = plan(&[
+            "--references-per-day=1",
+            "--lifetime=1d",
+            "--size=8000",
+            &format!("--open-lists={open}"),
+            &format!("--precreated-lists={spare}"),
+        ]);
+        let planned = planned["plan"]["lists"].as_f64().unwrap().round() as usize;
+        let tokens = || {
+            let names = std::fs::read_dir(app.folder().join("public/lists")).unwrap();
+            names.filter(|name| name.as_ref().unwrap().path().extension() == Some("jwt".as_ref())).count()
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while tokens() < planned {
+            assert!(Instant::now() < deadline, "{} are published, planned {planned}", tokens());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Nothing more comes by waiting and asking.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let lists: std::collections::HashSet<_> = given.iter().map(|reference| &reference.uri).collect();
+        assert_eq!((tokens(), lists.len()), (planned, open));
+    }
 }

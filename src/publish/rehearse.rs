@@ -1,0 +1,42 @@
+//! A publication of a list that is nowhere: what a publication takes of the CPU, step for step and by the same functions, but
+//! without the store and the files. For planning; nothing that is published goes this way.
+
+use std::sync::Arc;
+
+use super::gate::{self, Expected};
+use super::{PublishError, TokenFiles, job};
+use crate::sign::KeyRing;
+use crate::status_list::{Claims, StatusArray, lst};
+
+/// The JWT and its gzip form that would replace `published`, and what they say: `claims`, with `array` as the `lst`. That is
+/// compressed if the array has `changed`, and otherwise the one of the token before.
+pub fn rehearse(
+    keys: &KeyRing,
+    array: &StatusArray,
+    claims: &Claims,
+    published: TokenFiles,
+    changed: bool,
+) -> Result<(TokenFiles, Claims), PublishError> {
+    let previous = job::claims_of_ours(published, keys, &claims.sub);
+    let lst = match &previous {
+        Some(previous) if !changed => Arc::clone(&previous.lst),
+        _ => lst::compress(array.as_bytes()).into(),
+    };
+    let claims = Claims { lst, ..claims.clone() };
+    let signer = keys.signer();
+    let files = TokenFiles::new(Some(signer.sign_jwt(&claims)?), None);
+    let expected = Expected {
+        uri: &claims.sub,
+        capacity: array.capacity(),
+        key: signer.public_key(),
+        now: claims.iat,
+        previous_iat: previous.as_ref().map(|previous| previous.iat),
+        previous: previous.as_ref(),
+        previous_is_latest: true,
+        final_status: None,
+        array,
+        changes: None,
+    };
+    gate::check(&files, &expected)?;
+    Ok((files, claims))
+}
