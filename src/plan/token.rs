@@ -34,8 +34,7 @@ pub struct TokenSize {
     /// Bytes of the CWT.
     pub cwt_bytes: usize,
     /// CPU seconds of this machine to publish it in one format after a change: to verify the token before it, to compress, sign
-    /// and gzip the new one, to read that as a Relying Party does, and a fixed part for
-    /// store and files.
+    /// and gzip the new one, to read that as a Relying Party does, and a fixed part for store and files.
     pub seconds: f64,
     /// The same where nothing changed: what is compressed already is not compressed again.
     pub renewal_seconds: f64,
