@@ -183,6 +183,14 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 fn serve(settings: &Settings) -> Result<ExitCode> {
+    if let Some(file) = settings.file.as_ref().filter(|file| !file.is_file()) {
+        // The second time a pipe is empty, and empty settings are the built-in ones.
+        bail!(
+            "{} is no regular file: a running service reads its settings again and again, to take what changes; \
+             write them to a file, in memory (below /run) if they are secret",
+            file.display()
+        );
+    }
     let source = settings.source(&settings.load()?);
     // Once more, now that it is known what was there before: what changes from now on shows.
     let (config, built_in) = ((source.load)()?, settings.file.is_none());

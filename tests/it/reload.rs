@@ -1,7 +1,9 @@
 //! Settings, API keys and signing keys change without a restart: whole or not at all, and the log and the metrics say which.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
@@ -191,6 +193,26 @@ async fn a_hangup_makes_it_read_everything_anew_though_no_file_has_changed() {
     assert!(within_seconds(2, &reloaded).await.is_err(), "nothing has changed and nobody asked");
     live.process.hang_up();
     within_seconds(10, &reloaded).await.unwrap();
+}
+
+/// `serve --config <(decrypt settings.yaml)`: read a second time it would be empty, and the service would run without any.
+#[tokio::test]
+async fn settings_from_a_pipe_are_refused_because_they_can_be_read_only_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = process::command_with(Path::new("/dev/stdin"), folder.path(), free_port());
+    let piped = command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut serve = piped.spawn().unwrap();
+    serve.stdin.take().unwrap().write_all(settings("api-keys: [one]").as_bytes()).unwrap();
+    let end = async {
+        while serve.try_wait().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), end).await;
+    serve.kill().unwrap();
+    let mut said = String::new();
+    serve.stderr.unwrap().read_to_string(&mut said).unwrap();
+    assert!(ended.is_ok() && said.contains("/dev/stdin is no regular file"), "{said}");
 }
 
 /// Whether this comes about sooner than what was refused is tried again.
