@@ -10,7 +10,7 @@ from contextlib import contextmanager
 NICE = 10
 REAL_TIME = ["chrt", "-r", "10"]
 # What goes before the command of a load generator, by what it asks for.
-FIRST = {"fetch": REAL_TIME, "update": ["nice", "-n", str(NICE)]}
+FIRST = {"fetch": REAL_TIME, "update": ["chrt", "-i", "0"]}
 
 
 @functools.cache
