@@ -87,11 +87,13 @@ impl RedisServer {
         self.wait_in_step(port);
     }
 
-    /// Waits until the replica has what its master has, and the master knows.
+    /// Waits until the replica has what its master has, and the master knows: until then the master holds back what is written.
     fn wait_in_step(&self, master: u16) {
+        let online = format!("port={},state=online", self.port);
         self.wait("a replica in step", |replica| {
             let of_master = cli(master, &["INFO", "replication"]).unwrap_or_default();
             replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
+                && of_master.contains(&online)
                 && !of_master.contains("min_slaves_good_slaves:0")
         });
     }
