@@ -5,11 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use reqwest::{Method, StatusCode};
+use serde_json::json;
 use statuslist::clock::Clock;
 
 use crate::support::app::{KEY, Reference, TestApp};
+use crate::support::eventually;
 use crate::support::process::pause;
 use crate::support::redis::RedisServer;
+use crate::support::relying_party::published;
 
 /// References that are handed out after the restore.
 const AFTER: usize = 1_000_000;
@@ -129,4 +133,40 @@ fn copy_folder(from: &Path, to: &Path) {
 async fn a_restored_copy_of_redis_repeats_nothing_in_a_million_but_would_without_marks() {
     assert_eq!(repeated_on_redis(true, AFTER).await, 0);
     assert!(repeated_on_redis(false, 20_000).await > 0, "the control");
+}
+
+#[tokio::test]
+async fn a_redis_that_comes_back_empty_gets_new_lists_without_a_restart() {
+    let mut server = RedisServer::start();
+    let redis = format!("storage-type: redis, redis: {{ {} }}", server.settings());
+    let pool = "update-interval: 1s, prefetch: { capacity: 1000 }, precreation: { check-delay: 1s }";
+    let settings = format!("{{ {redis}, status-list-pools: {{ p: {{ api-key: {KEY}, {pool} }} }} }}");
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    let before = app.references(10).await;
+    server.kill();
+    fs::remove_dir_all(server.folder()).unwrap();
+    fs::create_dir(server.folder()).unwrap();
+    server.start_again();
+
+    let after = eventually("a reference of a new list", async || {
+        let (status, body) = app.send(Method::POST, "/pools/p/new-references", None).await;
+        let reference = serde_json::from_value::<Reference>(body["references"][0].clone());
+        reference
+            .ok()
+            .filter(|after| status == StatusCode::OK && before.iter().all(|before| before.uri != after.uri))
+    })
+    .await;
+    assert_eq!(app.update(&after, json!(1)).await.0, StatusCode::NO_CONTENT);
+    let (status, body) = app.update(&before[0], json!(1)).await;
+    assert_eq!(
+        (status, &body["code"]),
+        (StatusCode::BAD_REQUEST, &json!("NO_SUCH_LIST")),
+        "said, not swallowed"
+    );
+    eventually("the update is published", async || {
+        published(app.folder(), &after.uri).is_ok_and(|list| list.status(after.index) == 1).then_some(())
+    })
+    .await;
+    // What verifiers were served of the lost lists stays.
+    assert!(published(app.folder(), &before[0].uri).is_ok());
 }

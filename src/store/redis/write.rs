@@ -60,10 +60,24 @@ impl RedisStore {
         .arg(list.to_string())
         .arg(&key[..])
         .arg(owner.as_str());
-        match self.write(&call).await? {
-            true => Ok(list),
-            false => Err(StoreError::NoSuchPool(pool.clone())),
+        if self.write(&call).await? {
+            return Ok(list);
         }
+        self.declare_again(pool).await?;
+        Err(StoreError::NoSuchPool(pool.clone()))
+    }
+
+    /// Declares a pool that was declared and is gone: a Redis that came back empty, or an empty one that took over, knows none.
+    /// It has no list of it either, so new lists repeat no reference. Whoever asked hears of it once, and looks what else is gone.
+    async fn declare_again(&self, pool: &PoolId) -> Result<(), StoreError> {
+        let Ok(shape) = self.shape(pool) else { return Ok(()) };
+        self.declare_pool(&shape).await?;
+        tracing::error!(
+            %pool,
+            "THE STORE LOST DATA: it did not know this pool any more, nor any list of it; going on with new lists: \
+             see README, \"When the store lost data\""
+        );
+        Ok(())
     }
 
     pub(in crate::store) async fn lease_block(
