@@ -1,5 +1,6 @@
-"""Files before updates where both share a machine: the service and its Redis behind nginx, as docs/OPERATIONS.md has it, and the load
-generators out of nginx' way, because they stand for wallets and issuers on machines of their own. Needs root."""
+"""Files before updates where both share a machine, as docs/OPERATIONS.md has it: nginx with a real-time priority, or the service and
+its Redis with a smaller share than nginx. And the load generators out of the way, because they stand for wallets and issuers on
+machines of their own. Needs root."""
 
 import functools
 import os
@@ -8,16 +9,18 @@ import sys
 from contextlib import contextmanager
 
 NICE = 10
-REAL_TIME = ["chrt", "-r", "10"]
+REAL_TIME = 10
 # What goes before the command of a load generator, by what it asks for.
-FIRST = {"fetch": REAL_TIME, "update": ["chrt", "-i", "0"]}
+FIRST = {"fetch": ["chrt", "-r", str(REAL_TIME)], "update": ["chrt", "-i", "0"]}
+# For k6 that measures short times: while it collects garbage, on all cores, answers wait. So rarely, and never without a bound.
+K6_ENVIRONMENT = {"GOGC": "1000", "GOMEMLIMIT": "4GiB"}
 
 
 @functools.cache
 def permitted():
     """Whether priorities can be set here; says once if not."""
     try:
-        done = subprocess.run([*REAL_TIME, "true"], capture_output=True)
+        done = subprocess.run([*FIRST["fetch"], "true"], capture_output=True)
     except OSError:
         done = None
     if done is None or done.returncode:
@@ -27,17 +30,35 @@ def permitted():
 
 
 @contextmanager
-def fetches_first(*processes):
-    """Lowers these processes meanwhile. Answers what goes before the commands of the load generators, as in FIRST."""
+def real_time(nginx):
+    """nginx before all others meanwhile. Answers what goes before the commands of the load generators, as in FIRST."""
+    if not permitted():
+        yield {}
+        return
+    schedule(nginx, os.SCHED_RR, REAL_TIME)
+    try:
+        yield FIRST
+    finally:
+        schedule(nginx, os.SCHED_OTHER, 0)
+
+
+@contextmanager
+def smaller_share(*others):
+    """These behind nginx meanwhile. Answers the same."""
     if not permitted():
         yield {}
         return
     usual = os.getpriority(os.PRIO_PROCESS, 0)
-    renice(processes, NICE)
+    renice(others, NICE)
     try:
         yield FIRST
     finally:
-        renice(processes, usual)
+        renice(others, usual)
+
+
+def schedule(process, policy, priority):
+    for pid in process.pids():
+        os.sched_setscheduler(pid, policy, os.sched_param(priority))
 
 
 def renice(processes, nice):
