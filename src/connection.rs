@@ -2,7 +2,7 @@
 //!
 //! The HTTP server itself cuts the first head of a connection, and `api` cuts bodies. Nobody cuts a later head that comes a
 //! byte at a time, or an answer that is read as slowly. So there is one rule for all that may be missed: a connection is
-//! closed when its latest request began too long ago. One that is idle is closed long before, and one in use begins others.
+//! closed when its latest request began too long ago. One that is idle is closed before, and one in use begins others.
 //! After a body that did not come in time it is closed at once: the server would wait for the rest of it.
 
 use std::any::Any;

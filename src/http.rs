@@ -17,6 +17,12 @@ use crate::site_server::SiteServer;
 
 /// How long a client may take to read an answer: a large list over a poor line.
 const SLOWEST_READER: Duration = Duration::from_secs(60);
+/// How long a connection for writing may be idle. Longer than clients and proxies keep theirs (nginx 60 s; Go, Rust's reqwest
+/// 90 s): if they close first, no request is sent into a connection that is being closed, and clients do not send it again by
+/// themselves when it allocates.
+const IDLE_WRITER: Duration = Duration::from_secs(100);
+/// Where only lists are read, any request can be sent again, and many ask once.
+const IDLE_READER: Duration = Duration::from_secs(5);
 
 /// The bound addresses.
 pub struct Listeners {
@@ -82,8 +88,9 @@ fn server(
 ) -> Result<Server> {
     let listener = listener.try_clone().context("cannot use the bound address")?;
     let (request_timeout, api, site) = (api.limits.request_timeout, api.clone(), site.cloned());
+    let idle = if offer.api { IDLE_WRITER } else { IDLE_READER };
     // A request takes its timeout for the body, again for the answer to be made, and some time to be read.
-    let patience = SLOWEST_READER + request_timeout * 2;
+    let patience = idle.max(SLOWEST_READER) + request_timeout * 2;
     let docs = offer.api.then(|| Docs::new(site.as_ref().map(|site| site.base())));
     let server = HttpServer::new(move || {
         ActixApp::new()
@@ -108,6 +115,7 @@ fn server(
         // Each worker counts its own.
         .max_connections(config.max_connections.div_ceil(workers))
         .on_connect(move |stream, of_connection| Connection::watch(stream, of_connection, patience))
+        .keep_alive(idle)
         .client_request_timeout(request_timeout)
         .shutdown_timeout(config.shutdown_grace.as_secs())
         .disable_signals()

@@ -53,6 +53,30 @@ fn patch(key: &str, rest: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_is_kept_but_holds_up_no_stop() {
+    let app = start();
+    let mut stream = connect(&app);
+    stream.set_read_timeout(Some(CUT_WITHIN)).unwrap();
+    let mut ask = || {
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = [0; 4096];
+        let length = stream.read(&mut answer).expect("an answer on the connection that was idle");
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200 OK\r\n"), "closed, or something else");
+    };
+    ask();
+    // The HTTP server of itself would close it after 5 s, and cut off whoever asks at that moment.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    ask();
+    let begun = Instant::now();
+    app.stop();
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "it waited for an idle connection: {:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn slow_heads_and_bodies_are_cut_and_their_connections_closed() {
     let app = start();
     let endless = "Content-Length: 1000000\r\n\r\n{";
