@@ -5,11 +5,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use statuslist::allocate::{Allocator, Marks, Permutation};
-use statuslist::clock::Clock;
-use statuslist::metrics::Metrics;
-use statuslist::signals::Signals;
-use statuslist::stopper::stopper;
+use statuslist::allocate::{Allocator, Marks};
+use statuslist::base::clock::Clock;
+use statuslist::base::signals::Signals;
+use statuslist::base::stopper::stopper;
+use statuslist::model::order::Permutation;
+use statuslist::telemetry::metrics::Metrics;
 
 use pool::{BEGIN, Bench, folder, holder};
 

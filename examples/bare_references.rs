@@ -9,9 +9,9 @@ use actix_web::{App as ActixApp, HttpResponse, HttpServer, web};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use statuslist::app::{App, Handle};
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 use statuslist::config::Config;
-use statuslist::pool::PoolId;
+use statuslist::model::pool::PoolId;
 use statuslist::status_list::BaseUri;
 
 #[derive(Serialize)]

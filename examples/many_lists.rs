@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use statuslist::app::App;
-use statuslist::clock::Clock;
+use statuslist::app::instance::Instance;
+use statuslist::base::clock::Clock;
 use statuslist::config::Config;
-use statuslist::instance::Instance;
 use statuslist::store::Store;
 
 #[actix_web::main]

@@ -82,14 +82,14 @@ pub fn token(bytes: &[u8]) {
 
 /// The lines of `Accept`, then an empty line and those of `Accept-Encoding`.
 pub fn accept(bytes: &[u8]) {
-    let (formats, _) = crate::site_server::negotiated(bytes);
+    let (formats, _) = crate::site::server::negotiated(bytes);
     let each: BTreeSet<_> = formats.iter().collect();
     assert_eq!(each.len(), formats.len(), "no format is offered twice");
 }
 
 /// The body or query of a request to the API.
 pub fn body(bytes: &[u8]) {
-    crate::api::read_any(bytes);
+    crate::http::api::read_any(bytes);
 }
 
 #[cfg(test)]

@@ -13,46 +13,36 @@
 //! 6. An unchanged list is signed again well before its `exp`. If signing fails, the old file stays.
 //! 7. Only `app` sees all settings; every other part is given its own section.
 
-// The specification, and the values that all parts share.
-pub mod clock;
-pub mod issuer;
-pub mod pool;
+// The specification, the values that all parts share, and what every part stands on.
+pub mod base;
+pub mod model;
 pub mod status_list;
 
-// What the operator wrote.
+// What the operator wrote, and the keys that sign.
 pub mod config;
+pub mod keys;
+pub mod sign;
 
 // From a request to the durable truth.
 pub mod access;
 pub mod allocate;
-pub mod api;
 pub mod audit;
+pub mod http;
 pub mod store;
 pub mod update;
 
 // From the truth to signed files.
 pub mod publish;
-pub mod sign;
-pub mod signals;
+pub mod site;
 
-// What Relying Parties see, and do.
+// What Relying Parties do, and what operators see.
 pub mod check;
-pub mod site_server;
+pub mod plan;
+pub mod telemetry;
 
 // Running it all.
 pub mod app;
 pub mod cli;
-pub mod connection;
-pub mod docs;
-pub mod http;
-pub mod instance;
-pub mod keys;
-pub mod metrics;
-pub mod plan;
-pub mod reload;
-pub mod signing_keys;
-pub mod stopper;
-pub mod telemetry;
 
 // For `fuzz/`; no part of what users of the library get.
 #[cfg(any(test, feature = "fuzzing"))]

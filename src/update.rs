@@ -9,10 +9,10 @@ use std::time::Instant;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::clock::Clock;
-use crate::metrics::PoolMetrics;
-use crate::pool::PoolId;
+use crate::base::clock::Clock;
+use crate::model::pool::PoolId;
 use crate::store::{Refusal, StatusChange, Store, StoreError};
+use crate::telemetry::metrics::PoolMetrics;
 
 /// The most changes of one batch, unless a single request has more.
 const BATCH_MAX: usize = 512;

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use statuslist::clock::Timestamp;
+use statuslist::base::clock::Timestamp;
 use statuslist::config::{Config, PoolConfig, Synchronous};
+use statuslist::model::instance::InstanceId;
 use statuslist::status_list::ListId;
-use statuslist::store::{InstanceId, Publication, SqliteStore, Store};
+use statuslist::store::{Publication, SqliteStore, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::AccessError;
-use crate::clock::{Clock, Timestamp};
+use crate::base::clock::{Clock, Timestamp};
 use crate::config::JwksSource;
 
 /// How long keys of a URL are used without asking again.

@@ -1,6 +1,6 @@
 //! Who may do what, and how often: API keys, bearer tokens, client certificates behind a proxy, and rates.
 //!
-//! All of it is one value, `Access`, so that a reload of the settings replaces it whole. Knows nothing of HTTP: `api/auth.rs`
+//! All of it is one value, `Access`, so that a reload of the settings replaces it whole. Knows nothing of HTTP: `http/api/auth.rs`
 //! reads the headers and turns refusals into answers.
 //!
 //! How long a refusal takes tells nothing of a key. Every key of every pool is compared, in constant time, whichever fits;
@@ -19,10 +19,10 @@ use std::time::Duration;
 use subtle::Choice;
 use thiserror::Error;
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::config::{AccessConfig, ClientCertificate, Rates};
-use crate::issuer::{ApiKey, ApiKeyHash, Scope, Scopes};
-use crate::pool::PoolId;
+use crate::model::api_key::{ApiKey, ApiKeyHash, Scope, Scopes};
+use crate::model::pool::PoolId;
 use rate::{Failures, Limiter};
 use token::{TokenRefused, Tokens};
 
@@ -282,7 +282,7 @@ mod tests {
             .pools
             .iter()
             .flat_map(|(id, pool)| pool.api_keys.iter().map(|key| (id.clone(), key.clone())));
-        let clock = Clock::set_to(crate::clock::Timestamp::from_secs(1_800_000_000));
+        let clock = Clock::set_to(crate::base::clock::Timestamp::from_secs(1_800_000_000));
         let patience = Duration::from_secs(1);
         (Access::new(keys.collect(), config.access.clone(), patience, clock.clone(), None).unwrap(), clock)
     }

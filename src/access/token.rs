@@ -11,10 +11,10 @@ use thiserror::Error;
 
 use super::jwks::KeySet;
 use super::{AccessError, Caller};
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::config::OauthConfig;
-use crate::issuer::{Scope, Scopes};
-use crate::pool::PoolId;
+use crate::model::api_key::{Scope, Scopes};
+use crate::model::pool::PoolId;
 
 /// More than any token needs, and little work to refuse.
 const TOKEN_BYTES_MAX: usize = 8192;

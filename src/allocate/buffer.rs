@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use rand::seq::SliceRandom;
 
-use super::permutation::Permutation;
+use crate::model::order::Permutation;
 use crate::status_list::ListId;
 use crate::store::{Block, Given};
 

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use super::permutation::Permutation;
+use crate::model::order::Permutation;
 use crate::status_list::ListId;
 use crate::store::{Order, Store, StoreError};
 

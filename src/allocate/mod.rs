@@ -7,13 +7,11 @@
 mod buffer;
 mod handed_out;
 mod marks;
-mod permutation;
 mod taken;
 
 pub use buffer::Allocated;
 pub use handed_out::HandedOut;
 pub use marks::{Marks, MarksError};
-pub use permutation::Permutation;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,14 +23,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
+use crate::base::signals::Signals;
+use crate::base::stopper::Stopper;
 use crate::config::{OnUnderflow, PoolConfig};
-use crate::metrics::PoolMetrics;
-use crate::pool::PoolId;
-use crate::signals::Signals;
+use crate::model::instance::InstanceId;
+use crate::model::pool::PoolId;
 use crate::status_list::ListId;
-use crate::stopper::Stopper;
-use crate::store::{Block, InstanceId, Leased, OpenList, Store, StoreError};
+use crate::store::{Block, Leased, OpenList, Store, StoreError};
+use crate::telemetry::metrics::PoolMetrics;
 use buffer::Buffer;
 use taken::Taken;
 

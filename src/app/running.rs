@@ -9,19 +9,19 @@ use anyhow::{Context, Result, bail};
 use super::about;
 use crate::access::Access;
 use crate::allocate::Allocator;
-use crate::api::Api;
 use crate::audit::{Action, Caller, Line};
-use crate::clock::{Clock, Timestamp};
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::stopper::Stopper;
 use crate::config::{Config, PoolConfig};
-use crate::issuer::ApiKey;
-use crate::keys;
-use crate::metrics::Metrics;
-use crate::pool::PoolId;
+use crate::http::api::Api;
+use crate::keys::made;
+use crate::keys::signers::{PoolSigners, development_key_path, warn_of_certificate};
+use crate::model::api_key::ApiKey;
+use crate::model::pool::PoolId;
 use crate::publish::{KeySet, PoolPublisher};
 use crate::sign::KeyRing;
-use crate::signing_keys::{PoolSigners, development_key_path, warn_of_certificate};
-use crate::site_server::SiteServer;
-use crate::stopper::Stopper;
+use crate::site::server::SiteServer;
+use crate::telemetry::metrics::Metrics;
 
 /// How often it is looked whether certificates still outlive the tokens.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -74,10 +74,10 @@ impl Running {
             let signers = PoolSigners::read(pool, key_directory).with_context(|| format!("pool {id}"))?;
             let api_keys = match pool.api_keys.is_empty() {
                 false => pool.api_keys.clone(),
-                true if !keys::demo_api_key_path(pool, key_directory).exists() => {
+                true if !made::demo_api_key_path(pool, key_directory).exists() => {
                     bail!("status-list-pools.{id}.api-keys is empty; a key for it is made only at a start")
                 }
-                true => vec![ApiKey::unlimited(keys::demo_api_key(pool, key_directory)?.0)],
+                true => vec![ApiKey::unlimited(made::demo_api_key(pool, key_directory)?.0)],
             };
             checked.push(Checked { pool: pool.clone(), api_keys, signers });
         }
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
     use crate::app::App;
-    use crate::clock::Timestamp;
+    use crate::base::clock::Timestamp;
 
     /// The first second of 2030.
     const END: u64 = 1_893_456_000;

@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde::Serialize;
 
 use super::chain::hex;
-use crate::pool::PoolId;
+use crate::model::pool::PoolId;
 use crate::status_list::ListId;
 
 /// Batches up to this size name their targets; larger ones are told by their hash alone.

@@ -30,9 +30,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::config::AuditConfig;
-use crate::metrics::AuditMetrics;
+use crate::telemetry::metrics::AuditMetrics;
 use writer::{Job, Writer};
 
 /// The most lines that wait to be written. Those who want to write one more wait for room.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 
 struct Trail {
     folder: TempDir,
@@ -75,7 +75,7 @@ impl Trail {
 
 fn allocation(amount: u32) -> Line {
     let caller = Caller { request: Some("r-1".to_owned()), name: Some("key:0123abcd".to_owned()) };
-    let pool: crate::pool::PoolId = "p".parse().unwrap();
+    let pool: crate::model::pool::PoolId = "p".parse().unwrap();
     Line::new(caller, Action::Allocate { pool: (&pool).into(), amount, repeated: false })
 }
 

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::chain::{Follower, Hash, Place, hash_of, hex, lines, without_end};
 use super::{Action, AuditError, Broken, Line, NotWritten};
-use crate::clock::{Clock, Timestamp};
+use crate::base::clock::{Clock, Timestamp};
 use crate::config::AuditConfig;
-use crate::metrics::AuditMetrics;
+use crate::telemetry::metrics::AuditMetrics;
 
 /// The most lines of one fsync.
 const BATCH_MAX: usize = 1024;

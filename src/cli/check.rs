@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::base::clock::Clock;
 use crate::check::{Check, Format, TrustSource, check};
-use crate::clock::Clock;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

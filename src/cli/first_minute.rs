@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::app::{App, Handle};
 use crate::config::Config;
-use crate::pool::PoolId;
+use crate::model::pool::PoolId;
 use crate::status_list::BaseUri;
 
 /// What the words need of the settings.

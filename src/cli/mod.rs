@@ -20,11 +20,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::app::App;
-use crate::clock::Clock;
+use crate::app::reload::{self, Fingerprint, Source};
+use crate::base::clock::Clock;
 use crate::config::Config;
-use crate::issuer::{ApiKeyHash, generate_api_key};
-use crate::keys;
-use crate::reload::{self, Fingerprint, Source};
+use crate::keys::made;
+use crate::model::api_key::{ApiKeyHash, generate_api_key};
 use crate::sign::Algorithm;
 use crate::telemetry;
 
@@ -288,7 +288,7 @@ fn generate_key(arguments: &GenerateKey) -> Result<ExitCode> {
         KeyAlgorithm::Es384 => Algorithm::Es384,
         KeyAlgorithm::Eddsa => Algorithm::EdDsa,
     };
-    keys::write_new_key(&arguments.file, algorithm)?;
+    made::write_new_key(&arguments.file, algorithm)?;
     let file = arguments.file.display();
     println!("wrote {file}; name it in the settings of a pool: signer: {{ pem: {{ key: {file} }} }}");
     Ok(ExitCode::SUCCESS)

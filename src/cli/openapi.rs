@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::docs;
+use crate::http::docs;
 
 pub(super) fn run() -> Result<ExitCode> {
     std::io::stdout().write_all(docs::copy().as_bytes()).context("cannot write to standard output")?;

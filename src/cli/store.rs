@@ -7,9 +7,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Settings, environment};
-use crate::clock::{Clock, Timestamp};
+use crate::base::clock::{Clock, Timestamp};
 use crate::config::{Config, StoreConfig};
-use crate::pool::PoolId;
+use crate::model::pool::PoolId;
 use crate::store::{ListRecord, ListTransfer, Store};
 
 /// `statuslist migrate`
@@ -160,9 +160,10 @@ impl Seal {
 mod tests {
     use super::*;
     use crate::config::Synchronous;
-    use crate::pool::PoolShape;
+    use crate::model::instance::InstanceId;
+    use crate::model::pool::PoolShape;
     use crate::status_list::{Bits, Capacity, ListId, Status, StatusSet};
-    use crate::store::{InstanceId, SqliteStore};
+    use crate::store::SqliteStore;
 
     /// Two stores, of which the second has all of the first, and a list of theirs.
     async fn migrated(folder: &std::path::Path) -> (Store, Store, ListId) {

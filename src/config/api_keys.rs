@@ -6,8 +6,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, de};
 
 use super::ConfigError;
-use crate::clock::Timestamp;
-use crate::issuer::{ApiKey, ApiKeyHash, Scope, Scopes};
+use crate::base::clock::Timestamp;
+use crate::model::api_key::{ApiKey, ApiKeyHash, Scope, Scopes};
 
 /// The longest name of a key: it stands in every line of the audit trail.
 const NAME_CHARS_MAX: usize = 64;

@@ -38,7 +38,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::pool::PoolId;
+use crate::model::pool::PoolId;
 use crate::status_list::BaseUri;
 
 /// All settings. Only `app.rs` sees the whole; every other part is given its own section.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::raw::{RawFormat, RawOnUnderflow, RawPool};
 use super::signer::SignerConfig;
 use super::{ConfigError, api_keys, show_duration};
-use crate::issuer::ApiKey;
-use crate::pool::PoolShape;
+use crate::model::api_key::ApiKey;
+use crate::model::pool::PoolShape;
 use crate::status_list::{BaseUri, Bits, Capacity, StatusSet};
 
 /// Below this many entries a list hides nobody ("Herd Privacy").

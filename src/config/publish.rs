@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::raw::{RawPublishRole, RawS3, RawSink};
 use super::{ConfigError, InstanceConfig, PoolConfig, StoreConfig};
-use crate::pool::PoolId;
+use crate::model::pool::PoolId;
 
 /// The publisher's folders.
 #[derive(Clone, Debug)]

@@ -181,9 +181,9 @@ fn allocated(bytes: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::base::clock::Timestamp;
     use crate::config::Lifetimes;
-    use crate::publish::schedule;
+    use crate::publish::pass::schedule;
     use crate::status_list::{Bits, ListId};
 
     /// A country's wallets.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::rand;
 use serde::Serialize;
 
-use crate::publish::{PublishError, TokenFiles, rehearse};
+use crate::publish::{PublishError, rehearse};
 use crate::sign::{Algorithm, KeyHints, KeyRing, Signer, SigningKey, generate};
+use crate::site::folder::TokenFiles;
 use crate::status_list::{Capacity, Claims, StatusArray};
 
 /// How often a publication is rehearsed, each time with another of so many arrays, because the same one again is known to the

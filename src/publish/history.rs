@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use super::site::{Site, SiteError, failed};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::site::folder::{Site, SiteError, failed};
 use crate::status_list::ListId;
 
 /// Removes what of a list's archive is older than `retention`, or all of it.
@@ -49,7 +49,7 @@ fn issued_at(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::TokenFiles;
+    use crate::site::folder::TokenFiles;
 
     #[test]
     fn what_was_replaced_before_the_retention_goes() {

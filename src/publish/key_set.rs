@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use super::{PoolPublisher, Site, SiteError};
-use crate::clock::Clock;
-use crate::metrics::Metrics;
-use crate::pool::PoolId;
+use super::PoolPublisher;
+use crate::base::clock::Clock;
+use crate::base::stopper::Stopper;
+use crate::model::pool::PoolId;
 use crate::sign::{Jwk, JwkSet, KeyRing};
-use crate::stopper::Stopper;
+use crate::site::folder::{Site, SiteError};
+use crate::telemetry::metrics::Metrics;
 
 /// How often the set is looked at, at most and at least: another instance may have taken out a key that signs here still.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(60);

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::config::PublishRole;
-use crate::pool::PoolId;
-use crate::store::{Fence, InstanceId, Store, StoreError};
+use crate::model::instance::InstanceId;
+use crate::model::pool::PoolId;
+use crate::store::{Fence, Store, StoreError};
 
 /// How long the right to publish outlives the latest pass of its holder, beyond two beats.
 const MARGIN: Duration = Duration::from_secs(10);

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use super::gate::{self, Expected};
-use super::{PublishError, TokenFiles, job};
+use super::PublishError;
+use super::pass::gate::{self, Expected};
+use super::pass::job;
 use crate::sign::KeyRing;
+use crate::site::folder::TokenFiles;
 use crate::status_list::{Claims, StatusArray, lst};
 
 /// The JWT and its gzip form that would replace `published`, and what they say: `claims`, with `array` as the `lst`. That is

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use tokio::time::Instant;
 
 use super::PoolPublisher;
-use crate::allocate::Permutation;
+use crate::model::order::Permutation;
 use crate::status_list::{Capacity, Index, ListId};
 use crate::store::{ListRecord, SPREAD_STEP_MAX, Spread, StoreError};
 

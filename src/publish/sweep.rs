@@ -1,18 +1,18 @@
 //! At start: temporary files of a crash are removed, and lists whose files are missing, damaged, expired or not those of the
 //! store's latest publication become due. So a deleted site comes back from the store.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use walkdir::WalkDir;
 
-use super::site::{Site, SiteError, TEMPORARY_PREFIX, remove};
 use super::{PoolPublisher, history};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::config::Formats;
 use crate::sign::KeyRing;
+use crate::site::folder::{Site, SiteError, TEMPORARY_PREFIX, remove};
 use crate::status_list::{BaseUri, ListId, cwt, jwt};
-use crate::store::{ListRecord, StoreError};
+use crate::store::{Fence, ListRecord, StoreError};
 
 /// Temporary files younger than this may belong to another instance that is writing them.
 const LEFTOVER_AGE: Duration = Duration::from_secs(60);
@@ -39,6 +39,43 @@ fn is_old(entry: &walkdir::DirEntry, now: Timestamp) -> bool {
 }
 
 impl PoolPublisher {
+    pub(super) fn swept(&self) -> MutexGuard<'_, Option<Fence>> {
+        self.swept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes lists due whose files are not as they should be, and writes the aggregation; if it is ours to publish.
+    pub async fn look(&self) {
+        match self.lease.take(self.clock.now()).await {
+            Ok(Some(fence)) => self.look_as_publisher(fence).await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish")
+            }
+        }
+    }
+
+    pub(super) async fn look_as_publisher(&self, fence: Fence) {
+        match self.sweep(self.clock.now()).await {
+            Ok(stale) => {
+                *self.swept() = Some(fence);
+                if stale > 0 {
+                    tracing::warn!(pool = %self.pool.shape.id, stale, "files are missing or out of date; publishing them anew");
+                }
+            }
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "cannot look through the published files")
+            }
+        }
+        self.write_aggregation().await;
+        match self.store.lists(&self.pool.shape.id).await {
+            Ok(lists) => {
+                let published = lists.iter().filter(|list| list.published.is_some());
+                self.sinks.compare(published.map(|list| list.id));
+            }
+            Err(error) => tracing::error!(pool = %self.pool.shape.id, %error, "cannot compare the buckets"),
+        }
+    }
+
     /// Marks every list of the pool due whose files are not those of its latest publication; answers how many.
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         let lists = self.store.lists(&self.pool.shape.id).await?;

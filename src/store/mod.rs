@@ -4,8 +4,6 @@
 //! publication is to `publish/`. Invariants: a write that was answered survives any crash; a change and its dirty mark are
 //! one step; the cost of every operation follows what it returns, never how many lists there are.
 
-#[cfg(test)]
-mod contract;
 mod model;
 mod redis;
 mod remembered;
@@ -14,10 +12,12 @@ mod remembered;
 mod servers;
 mod spread;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
 pub use model::{
-    Block, Changes, Fence, Given, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
-    PoolUsage, Publication, PublisherState, Refusal, Snapshot, StatusChange, StoreError,
+    Block, Changes, Fence, Given, Leased, ListRecord, ListTransfer, OpenList, Order, Pending, PoolUsage,
+    Publication, PublisherState, Refusal, Snapshot, StatusChange, StoreError,
 };
 pub use redis::RedisStore;
 pub use remembered::{Answered, Digest, Remembered};
@@ -26,15 +26,16 @@ pub use sqlite::SqliteStore;
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::config::StoreConfig;
-use crate::pool::{PoolId, PoolShape};
+use crate::model::instance::InstanceId;
+use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
 
 /// What one request's changes came to.
 pub type Applied = Result<(), Refusal>;
 
-/// A backend. Closed: both are listed here, and both pass the suite in `contract.rs`. Cloning gives another handle.
+/// A backend. Closed: both are listed here, and both pass the suite in `tests/`. Cloning gives another handle.
 #[derive(Clone, Debug)]
 pub enum Store {
     /// One file, one process.

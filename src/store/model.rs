@@ -1,14 +1,13 @@
 //! The values that go in and out of a store.
 
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
 use thiserror::Error;
 
 use super::spread::Spread;
-use crate::clock::Timestamp;
-use crate::pool::PoolId;
+use crate::base::clock::Timestamp;
+use crate::model::instance::InstanceId;
+use crate::model::pool::PoolId;
 use crate::status_list::{ListId, Status, StatusArray, StatusRefused};
 
 /// One status to be set.
@@ -69,48 +68,6 @@ pub enum Refusal {
         /// The final status.
         status: Status,
     },
-}
-
-/// One running copy of the service, as the store knows it: owns the lists that it gives references of, and holds the right
-/// to publish. The same across restarts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct InstanceId(String);
-
-/// A text that no instance has as its id.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("an instance's id is 1 to {max} of a-z, 0-9 and `-`, got `{0}`", max = InstanceId::LENGTH_MAX)]
-pub struct InvalidInstanceId(String);
-
-impl InstanceId {
-    const LENGTH_MAX: usize = 64;
-
-    /// An id that nobody else has.
-    pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().to_string())
-    }
-
-    /// The id itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for InstanceId {
-    type Err = InvalidInstanceId;
-
-    fn from_str(id: &str) -> Result<Self, InvalidInstanceId> {
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        match (1..=Self::LENGTH_MAX).contains(&id.len()) && id.bytes().all(allowed) {
-            true => Ok(Self(id.to_owned())),
-            false => Err(InvalidInstanceId(id.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// What became of a wish for positions of a list.

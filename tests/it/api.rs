@@ -45,7 +45,7 @@ status-list-pools:
   p: {{ api-key: {KEY}, size: 800, bits: 2, final-status: 1, update-interval: 1s, prefetch: {{ capacity: 100 }} }}
   q: {{ api-key: the key of q, size: 800 }}"
     );
-    TestApp::start_with(tempfile::tempdir().unwrap(), &settings, statuslist::clock::Clock::System)
+    TestApp::start_with(tempfile::tempdir().unwrap(), &settings, statuslist::base::clock::Clock::System)
 }
 
 #[tokio::test]
@@ -241,7 +241,8 @@ async fn a_slow_body_is_cut_off() {
     use std::io::{Read, Write};
     let settings =
         format!("limits: {{ request-timeout: 1s }}\nstatus-list-pools: {{ p: {{ api-key: {KEY} }} }}");
-    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, statuslist::clock::Clock::System);
+    let app =
+        TestApp::start_with(tempfile::tempdir().unwrap(), &settings, statuslist::base::clock::Clock::System);
     let mut stream = std::net::TcpStream::connect(app.url.trim_start_matches("http://")).unwrap();
     let head = format!(
         "PATCH /status-lists/update HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use super::reload::Live;
 use crate::disk_full::{fill, on_small_disk};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use statuslist::clock::{Clock, Timestamp};
+use statuslist::base::clock::{Clock, Timestamp};
 
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::authority::{
@@ -467,5 +467,5 @@ async fn no_secret_is_in_the_log_even_at_debug() {
             assert!(!log().contains(part), "{part} is in the log:\n{}", log());
         }
     }
-    assert!(!log().contains(&statuslist::issuer::ApiKeyHash::of(KEY).to_setting()), "nor its hash");
+    assert!(!log().contains(&statuslist::model::api_key::ApiKeyHash::of(KEY).to_setting()), "nor its hash");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;

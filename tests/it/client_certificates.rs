@@ -8,7 +8,7 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 use reqwest::{Certificate, Client, Identity};
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use crate::support::app::{KEY, TestApp};
 use crate::support::nginx::{ApiTls, Nginx, Settings};

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use crate::support::disk::{Disk, can_mount};
 use crate::support::fleet::{Instance, PUBLIC_URL, on_redis};

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use statuslist::clock::{Clock, Timestamp};
+use statuslist::base::clock::{Clock, Timestamp};
 
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;

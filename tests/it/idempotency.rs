@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use crate::restore::copy_database;
 use crate::support::app::{KEY, Reference, TestApp};

@@ -93,7 +93,7 @@ async fn another_cose_library_verifies_the_cwt_with_every_algorithm() {
             "update-interval: 1s, formats: [jwt, cwt], signer: {{ pem: {{ key: {} }} }}",
             key.display()
         );
-        let app = TestApp::start_in(folder, &pool, statuslist::clock::Clock::System);
+        let app = TestApp::start_in(folder, &pool, statuslist::base::clock::Clock::System);
         run(&app, "cose_verify.py", &about(&updated(&app, 1).await, 1)).await;
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use statuslist::clock::{Clock, Timestamp};
+use statuslist::base::clock::{Clock, Timestamp};
 use tempfile::TempDir;
 
 use crate::support::app::{KEY, Reference, TestApp};

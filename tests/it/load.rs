@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 use tempfile::TempDir;
 
 use crate::support::k6;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;

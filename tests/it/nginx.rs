@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::Method;
 use serde_json::Value;
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 use statuslist::status_list::{ListId, cwt, jwt};
 use tempfile::TempDir;
 
@@ -20,7 +20,7 @@ use crate::support::nginx::{Nginx, Settings};
 use crate::support::relying_party::{List, jwks, published};
 use crate::support::site::TestSite;
 
-#[path = "../../src/site_server/expectations.rs"]
+#[path = "../../src/site/server/expectations.rs"]
 mod expectations;
 
 const IAT: u64 = 1_700_000_000;

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::JwkSet;
 use reqwest::Client;
-use statuslist::clock::Clock;
-use statuslist::publish::TokenFiles;
+use statuslist::base::clock::Clock;
+use statuslist::site::folder::TokenFiles;
 use statuslist::status_list::{ListId, cwt, jwt};
 
 use crate::support::gunzip;

@@ -6,11 +6,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use statuslist::clock::{Clock, Timestamp};
+use statuslist::base::clock::{Clock, Timestamp};
 use statuslist::config::Config;
-use statuslist::pool::PoolId;
+use statuslist::model::instance::InstanceId;
+use statuslist::model::pool::PoolId;
 use statuslist::status_list::ListId;
-use statuslist::store::{InstanceId, Publication, StatusChange, Store};
+use statuslist::store::{Publication, StatusChange, Store};
 
 use crate::support::app::TestApp;
 use crate::support::process::PROGRAM;

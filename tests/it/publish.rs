@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use statuslist::clock::{Clock, Timestamp};
+use statuslist::base::clock::{Clock, Timestamp};
 
 use crate::support::app::{Reference, TestApp};
 use crate::support::eventually;

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use crate::support::eventually;
 use crate::support::fleet::{Instance, PUBLIC_URL, on_redis};

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use crate::support::app::{KEY, TestApp};
 

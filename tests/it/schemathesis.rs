@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use crate::support::app::{KEY, TestApp};
 use crate::support::process::PROGRAM;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use super::reload::replace_key;
 use crate::support::app::{KEY, Reference, TestApp};

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 
 use crate::support::app::{KEY, TestApp};
 

@@ -25,9 +25,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Put;
+use crate::base::stopper::Stopper;
+use crate::publish::pass::Put;
 use crate::status_list::ListId;
-use crate::stopper::Stopper;
 use crate::store::Pending;
 use uploader::Uploader;
 pub(super) use uploader::{Files, Name};

@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::bucket::{Bucket, Content, Outcome, SinkError};
-use crate::clock::{Clock, Timestamp};
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::stopper::Stopper;
 use crate::config::PoolConfig;
-use crate::metrics::{PoolMetrics, SinkMetrics};
 use crate::publish::lease::PublisherLease;
-use crate::publish::site::Site;
 use crate::sign::KeyRing;
+use crate::site::folder::Site;
 use crate::status_list::{BaseUri, ListId, cwt, jwt};
-use crate::stopper::Stopper;
+use crate::telemetry::metrics::{PoolMetrics, SinkMetrics};
 
 /// Uploads at the same time. Higher: a bucket that comes back is current sooner, and more memory and connections.
 const CONCURRENT: usize = 16;

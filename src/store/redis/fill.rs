@@ -3,7 +3,7 @@
 use super::reply::{damaged, spread_begins, spread_text};
 use super::scripts::{self, Call};
 use super::{RedisStore, bit_offset};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::model::{Refusal, StoreError};
 use crate::store::{Applied, Spread, random_key};

@@ -1,9 +1,9 @@
 //! The names of all keys. What belongs to a pool carries its hash tag, so that a cluster keeps it together and every script
 //! works on one node.
 
-use crate::pool::PoolId;
+use crate::model::instance::InstanceId;
+use crate::model::pool::PoolId;
 use crate::status_list::ListId;
-use crate::store::model::InstanceId;
 use crate::store::remembered::Digest;
 
 /// Names keys under one prefix.

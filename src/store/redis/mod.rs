@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use super::model::StoreError;
 use crate::config::RedisConfig;
-use crate::pool::{PoolId, PoolShape};
+use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Capacity, ListId};
 use checks::Unusable;
 use keys::Keys;

@@ -7,12 +7,13 @@ use deadpool_redis::redis::{FromRedisValue, Pipeline, cmd};
 
 use super::reply::{RECORD, damaged, parsed, part, record, unexpected};
 use super::{PAGE, RedisStore, bit_offset};
-use crate::clock::Timestamp;
-use crate::pool::PoolId;
+use crate::base::clock::Timestamp;
+use crate::model::instance::InstanceId;
+use crate::model::pool::PoolId;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::model::{
-    Changes, Fence, InstanceId, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState,
-    Snapshot, StoreError,
+    Changes, Fence, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState, Snapshot,
+    StoreError,
 };
 
 impl RedisStore {

@@ -7,8 +7,8 @@ use deadpool_redis::redis::cmd;
 use super::RedisStore;
 use super::reply::part;
 use super::scripts::{self, Call};
-use crate::clock::Timestamp;
-use crate::pool::PoolId;
+use crate::base::clock::Timestamp;
+use crate::model::pool::PoolId;
 use crate::store::model::StoreError;
 use crate::store::remembered::{Answered, Digest, Remembered};
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use deadpool_redis::redis::{FromRedisValue, ParsingError, Value};
 
-use crate::pool::PoolId;
+use crate::model::pool::PoolId;
 use crate::status_list::{ListId, Status};
 use crate::store::Spread;
 use crate::store::model::{ListRecord, Publication, StoreError};

@@ -1,10 +1,11 @@
-//! What only this backend promises: see `contract.rs` for the rest.
+//! What only this backend promises: see `store/tests/` for the rest.
 
 use super::*;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::config::{Config, StoreConfig};
+use crate::model::instance::InstanceId;
 use crate::status_list::{Bits, Status, StatusSet};
-use crate::store::model::{InstanceId, StatusChange};
+use crate::store::model::StatusChange;
 use crate::store::servers::RedisServer;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);

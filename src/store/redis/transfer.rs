@@ -5,7 +5,7 @@ use deadpool_redis::redis::{Pipeline, cmd};
 use super::RedisStore;
 use super::reply::{damaged, parsed, part, spread_text};
 use super::scripts::{self, Call};
-use crate::pool::{PoolId, PoolShape};
+use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Capacity, ListId, Status, StatusSet};
 use crate::store::model::{ListTransfer, StoreError};
 

@@ -9,10 +9,11 @@ use deadpool_redis::redis::{Value, cmd};
 use super::reply::{damaged, part};
 use super::scripts::{self, Call, Script};
 use super::{PAGE, RedisStore, bit_offset};
-use crate::clock::Timestamp;
-use crate::pool::{PoolId, PoolShape};
+use crate::base::clock::Timestamp;
+use crate::model::instance::InstanceId;
+use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::ListId;
-use crate::store::model::{Block, Fence, InstanceId, Leased, Publication, Refusal, StatusChange, StoreError};
+use crate::store::model::{Block, Fence, Leased, Publication, Refusal, StatusChange, StoreError};
 use crate::store::{Applied, random_key};
 
 impl RedisStore {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use super::hot::HotList;
 use super::journal::{self, EVERY};
 use super::write::Writer;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::status_list::{Index, ListId};
 use crate::store::model::{Refusal, StoreError};
 use crate::store::{Applied, Spread, random_key};

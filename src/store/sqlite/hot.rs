@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::journal::EVERY;
 use super::read;
-use crate::pool::PoolShape;
+use crate::model::pool::PoolShape;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::Spread;
 use crate::store::model::StoreError;

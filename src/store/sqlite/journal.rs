@@ -4,7 +4,7 @@
 use rusqlite::{Connection, params};
 
 use super::hot::HotList;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::status_list::Status;
 use crate::store::model::StoreError;
 

@@ -23,14 +23,15 @@ use tokio::sync::{oneshot, watch};
 
 use super::Applied;
 use super::model::{
-    Block, Changes, Fence, InstanceId, Leased, ListRecord, ListTransfer, OpenList, Order, Pending, PoolUsage,
+    Block, Changes, Fence, Leased, ListRecord, ListTransfer, OpenList, Order, Pending, PoolUsage,
     Publication, PublisherState, Snapshot, StatusChange, StoreError,
 };
 use super::remembered::{Answered, Digest, Remembered};
 use super::spread::Spread;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::config::Synchronous;
-use crate::pool::{PoolId, PoolShape};
+use crate::model::instance::InstanceId;
+use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
 use commit::Job;
 use write::Writer;

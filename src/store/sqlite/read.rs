@@ -7,13 +7,14 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::hot::CHUNK_BYTES;
 use super::journal::EVERY;
-use crate::clock::Timestamp;
-use crate::pool::PoolId;
+use crate::base::clock::Timestamp;
+use crate::model::instance::InstanceId;
+use crate::model::pool::PoolId;
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray};
 use crate::store::Spread;
 use crate::store::model::{
-    Changes, Fence, InstanceId, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState,
-    Snapshot, StoreError,
+    Changes, Fence, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState, Snapshot,
+    StoreError,
 };
 
 /// A value in the database that this program never writes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::write::Writer;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::store::model::StoreError;
 use crate::store::remembered::{Answered, Digest, Remembered};
 

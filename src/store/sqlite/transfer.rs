@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::hot::CHUNK_BYTES;
 use super::write::Writer;
 use super::{fill, read};
-use crate::pool::{PoolId, PoolShape};
+use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray, StatusSet};
 use crate::store::model::{ListTransfer, StoreError};
 

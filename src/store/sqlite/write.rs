@@ -9,10 +9,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::hot::{HotList, HotLists};
 use super::journal::EVERY;
 use super::{fill, journal};
-use crate::clock::Timestamp;
-use crate::pool::{PoolId, PoolShape};
+use crate::base::clock::Timestamp;
+use crate::model::instance::InstanceId;
+use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
-use crate::store::model::{Block, Fence, InstanceId, Leased, Publication, Refusal, StatusChange, StoreError};
+use crate::store::model::{Block, Fence, Leased, Publication, Refusal, StatusChange, StoreError};
 use crate::store::{Applied, random_key};
 
 pub(super) struct Writer {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 use statuslist::app::{App, Handle};
-use statuslist::clock::Clock;
+use statuslist::base::clock::Clock;
 use statuslist::config::Config;
 use tempfile::TempDir;
 

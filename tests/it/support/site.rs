@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use statuslist::publish::{Site, TokenFiles};
 use statuslist::sign::{Algorithm, JwkSet, KeyHints, Signer, SigningKey, generate};
+use statuslist::site::folder::{Site, TokenFiles};
 use statuslist::status_list::{Aggregation, Bits, Claims, ListId, lst};
 
 /// The folder, and the key that signs what is in it.

@@ -1,0 +1,397 @@
+//! The only part that knows every other: builds them, runs them, stops them in order.
+
+pub mod instance;
+pub mod reload;
+mod running;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use actix_web::web;
+use anyhow::{Context, Result, anyhow, bail};
+use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
+
+use crate::access::Access;
+use crate::allocate::{Allocated, Allocator, HandedOut, Marks};
+use crate::app::instance::Instance;
+use crate::app::reload::{Reload, Source};
+use crate::audit::Audit;
+use crate::base::clock::Clock;
+use crate::base::signals::Signals;
+use crate::base::stopper::{StopSwitch, Stopper, stopper};
+use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
+use crate::http::api::{About, Api, PoolApi};
+use crate::http::{self, Listeners};
+use crate::keys::made;
+use crate::keys::signers::PoolSigners;
+use crate::model::api_key::ApiKey;
+use crate::model::pool::PoolId;
+use crate::publish::{Bucket, KeySet, NEXT_SECOND, Parts, PoolKeys, PoolPublisher, sweep};
+use crate::sign::KeyRing;
+use crate::site::folder::Site;
+use crate::site::server::SiteServer;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+use crate::update::Updater;
+use running::{Running, RunningPool, access, set_times};
+
+/// How long publishing once waits for all uploads.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
+
+/// A service that is ready to run.
+pub struct App {
+    config: Config,
+    clock: Clock,
+    /// Held as long as the service lives: nobody else may be this instance.
+    _instance: Instance,
+    store: Store,
+    metrics: Arc<Metrics>,
+    audit: Audit,
+    site: Site,
+    pools: Vec<PoolParts>,
+    listeners: Listeners,
+    key_set: Arc<KeySet>,
+    new_api_keys: BTreeMap<PoolId, String>,
+    /// Where changed settings come from; `None`: they need a restart.
+    source: Option<Source>,
+}
+
+struct PoolParts {
+    config: PoolConfig,
+    keys: Arc<KeyRing>,
+    signals: Arc<Signals>,
+    allocator: Arc<Allocator>,
+    publisher: Arc<PoolPublisher>,
+}
+
+/// What a running service can be asked.
+#[derive(Clone)]
+pub struct Handle {
+    stop: Arc<StopSwitch>,
+    allocators: Arc<BTreeMap<PoolId, Arc<Allocator>>>,
+}
+
+impl Handle {
+    /// Asks the service to stop: it answers what it has begun, gives back unused references and ends.
+    pub fn stop(&self) {
+        self.stop.stop();
+    }
+
+    /// Takes references as a request does; `None` if there is no such pool or none are ready.
+    pub async fn allocate(&self, pool: &PoolId, amount: usize) -> Option<Vec<Allocated>> {
+        self.allocators.get(pool)?.allocate(amount).await.ok()
+    }
+}
+
+impl App {
+    /// Opens the store, reads the keys and binds the addresses of the settings.
+    pub async fn build(config: Config, clock: Clock) -> Result<Self> {
+        Self::build_on(Listeners::bind(&config.server)?, config, clock).await
+    }
+
+    /// As [`Self::build`], on addresses that are bound already.
+    pub async fn build_on(listeners: impl Into<Listeners>, mut config: Config, clock: Clock) -> Result<Self> {
+        let listeners = listeners.into();
+        for warning in &config.warnings {
+            tracing::warn!("settings: {warning}");
+        }
+        let instance =
+            Instance::open(&config.instance.directory).context("cannot open instance-directory")?;
+        let store = Store::open(&config.store).await.context("cannot open the store")?;
+        let site =
+            Site::open(&config.publish.storage_directory).context("cannot prepare storage-directory")?;
+        let leftovers =
+            sweep::remove_leftovers(&site, clock.now()).context("cannot clean storage-directory")?;
+        if leftovers > 0 {
+            tracing::info!(leftovers, "removed files that a crash left behind");
+        }
+        refuse_forgotten_pools(&store, &config).await?;
+        let buckets = config.publish.sinks.iter().map(Bucket::open);
+        let buckets: Vec<_> = buckets.collect::<Result<_, _>>().context("cannot use publish.sinks")?;
+        let metrics = Arc::new(Metrics::default());
+        let audit = Audit::open(config.audit.as_ref(), clock.clone(), metrics.audit.clone());
+        let audit = audit.context("cannot continue the audit trail")?;
+        let key_directory = config.publish.key_directory.clone();
+        let mut new_api_keys = BTreeMap::new();
+        let mut pools = Vec::with_capacity(config.pools.len());
+        for (id, pool) in &mut config.pools {
+            if pool.api_keys.is_empty() {
+                let (hash, key) = made::demo_api_key(pool, &key_directory)?;
+                pool.api_keys.push(ApiKey::unlimited(hash));
+                new_api_keys.extend(key.map(|key| (id.clone(), key)));
+            }
+            store.declare_pool(&pool.shape).await.context("the settings do not fit the store")?;
+            let signers = PoolSigners::read(pool, &key_directory).with_context(|| format!("pool {id}"))?;
+            signers.warn_of_certificates(pool, clock.now());
+            let keys = Arc::new(KeyRing::new(signers.current, signers.next));
+            let pool_metrics = metrics.pool(id);
+            let parts = Parts {
+                store: store.clone(),
+                site: site.clone(),
+                base: config.public_url.clone(),
+                clock: clock.clone(),
+                holder: instance.id().clone(),
+                role: config.publish.role,
+                buckets: buckets.clone(),
+            };
+            let marks = instance.directory().join(format!("{id}.marks"));
+            let marks = config.instance.marks.then(|| Marks::open(&marks)).transpose();
+            let marks = marks.context("cannot read this instance's high-water marks")?;
+            pools.push(PoolParts {
+                signals: Arc::new(Signals::default()),
+                allocator: Arc::new(Allocator::new(
+                    pool,
+                    instance.id().clone(),
+                    marks,
+                    Arc::clone(&pool_metrics),
+                )),
+                publisher: Arc::new(PoolPublisher::new(pool.clone(), Arc::clone(&keys), pool_metrics, parts)),
+                config: pool.clone(),
+                keys,
+            });
+        }
+        let of_pool = |pool: &PoolParts| PoolKeys {
+            id: pool.config.shape.id.clone(),
+            ring: Arc::clone(&pool.keys),
+            publisher: Arc::clone(&pool.publisher),
+        };
+        let all_keys = pools.iter().map(of_pool).collect();
+        let key_set = Arc::new(KeySet::new(site.clone(), clock.clone(), Arc::clone(&metrics), all_keys));
+        set_times(&config, &key_set, None);
+        key_set.publish_first().await.context("cannot publish the public keys")?;
+        Ok(Self {
+            config,
+            clock,
+            _instance: instance,
+            store,
+            metrics,
+            audit,
+            site,
+            pools,
+            key_set,
+            listeners,
+            new_api_keys,
+            source: None,
+        })
+    }
+
+    /// The service takes changed settings and keys from there while it runs.
+    pub fn reloading(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// API keys that were made at this start; they are told nowhere else.
+    pub fn new_api_keys(&self) -> &BTreeMap<PoolId, String> {
+        &self.new_api_keys
+    }
+
+    /// Where the hash of a pool's generated API key is kept.
+    pub fn api_key_path(&self, pool: &PoolId) -> Option<PathBuf> {
+        let pool = self.config.pools.get(pool)?;
+        Some(made::demo_api_key_path(pool, &self.config.publish.key_directory))
+    }
+
+    /// Publishes everything that is pending, once, without serving. Answers how many lists were published and how many failed.
+    pub async fn publish_once(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<(usize, usize)> {
+        let (mut published, mut failed) = (0, 0);
+        for pool in &self.pools {
+            pool.publisher.look().await;
+            pool.publisher.advance_spreads().await;
+            loop {
+                let pass = pool.publisher.publish_pending(&pool.signals, progress).await;
+                published += pass.published.len();
+                failed += pass.failed.len();
+                if pass.not_ours {
+                    bail!("pool {} is published by another instance", pool.config.shape.id);
+                }
+                if let Some(error) = pass.ended_by {
+                    return Err(error).context("publishing ended early");
+                }
+                if pass.waiting == 0 || !pass.failed.is_empty() {
+                    break;
+                }
+                // Lists that were signed within this second, by a service that has just stopped.
+                tokio::time::sleep(NEXT_SECOND).await;
+            }
+            let (settled, owed) = pool.publisher.upload(&pool.signals, UPLOAD_PATIENCE).await;
+            published += settled;
+            failed += owed;
+            pool.publisher.release().await;
+        }
+        Ok((published, failed))
+    }
+
+    /// The parts of the running service: a handle, and what must be awaited until it has stopped.
+    pub fn run(self) -> (Handle, impl Future<Output = Result<()>>) {
+        let (switch, stop) = stopper();
+        let allocators =
+            self.pools.iter().map(|pool| (pool.config.shape.id.clone(), Arc::clone(&pool.allocator)));
+        let handle = Handle { stop: Arc::new(switch), allocators: Arc::new(allocators.collect()) };
+        (handle, self.serve(stop))
+    }
+
+    async fn serve(self, stop: Stopper) -> Result<()> {
+        let mut background = JoinSet::new();
+        let mut writers = JoinSet::new();
+        let mut pool_apis = BTreeMap::new();
+        let (stop_background, background_stopper) = stopper();
+        for pool in &self.pools {
+            let id = pool.config.shape.id.clone();
+            let (updater, batches) = Updater::new(
+                id.clone(),
+                self.store.clone(),
+                self.clock.clone(),
+                self.config.limits.queue_max.max(self.config.limits.batch_max),
+                self.metrics.pool(&id),
+            );
+            writers.spawn(batches);
+            let (allocator, store, signals, clock, stopper) = (
+                Arc::clone(&pool.allocator),
+                self.store.clone(),
+                Arc::clone(&pool.signals),
+                self.clock.clone(),
+                background_stopper.clone(),
+            );
+            background.spawn(async move { allocator.run(&store, &signals, &clock, &stopper).await });
+            let (publisher, signals, stopper) =
+                (Arc::clone(&pool.publisher), Arc::clone(&pool.signals), background_stopper.clone());
+            background.spawn(async move { publisher.run(&signals, &stopper).await });
+            let allocator = Arc::clone(&pool.allocator);
+            let about = ArcSwap::from_pointee(about(&pool.config, &pool.keys));
+            let api_keys = &self.config.pools[&id].api_keys;
+            running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
+            let capacity = pool.config.shape.capacity;
+            let handed_out = pool.config.reject_unallocated.then(HandedOut::default);
+            pool_apis.insert(id.clone(), PoolApi { id, capacity, allocator, handed_out, updater, about });
+        }
+        let api = Api::new(
+            self.config.public_url.clone(),
+            pool_apis,
+            self.access()?,
+            self.store.clone(),
+            self.config.limits,
+            Arc::clone(&self.metrics),
+            self.clock.clone(),
+        );
+        let api = web::Data::new(api.audited(self.audit.clone()));
+        let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
+        let (key_set, stopper) = (Arc::clone(&self.key_set), background_stopper.clone());
+        background.spawn(async move { key_set.run(&stopper).await });
+        let running = Arc::new(self.running(Arc::downgrade(&api.clone().into_inner()), site.clone()));
+        if let Some(source) = &self.source {
+            let take = Arc::clone(&running);
+            let take = Arc::new(move |config| take.take(config));
+            let reload = Reload::new(source.clone(), &self.config, take, self.metrics.reloads.clone());
+            let stopper = background_stopper.clone();
+            background.spawn(async move { reload.run(&stopper).await });
+        }
+        let stopper = background_stopper.clone();
+        background.spawn(async move { running.watch_certificates(&stopper).await });
+        let (servers, server_handles) =
+            http::servers(&self.listeners, &self.config.server, &api, site.as_ref())?;
+        let access = Arc::clone(&api.access());
+        tokio::spawn(async move { access.prepare().await });
+        drop(api);
+        let mut serving: JoinSet<_> = servers.into_iter().collect();
+        tracing::info!(listen = %self.config.server.listen, public_url = %self.config.public_url, "ready");
+
+        // A part that ends before it is asked to has failed: better to be restarted than to go on without it.
+        let failed = stop.until(async {
+            tokio::select! {
+                _ = background.join_next() => "publishing or allocation",
+                _ = writers.join_next() => "updating",
+                () = self.store.ended() => "the store",
+                () = self.audit.ended() => "the audit trail",
+                _ = serving.join_next() => "the HTTP server",
+            }
+        });
+        let failed = failed.await;
+        match failed {
+            Some(part) => tracing::error!(part, "a part of the service failed; stopping"),
+            None => tracing::info!("stopping"),
+        }
+        let stops: JoinSet<_> = server_handles.into_iter().map(|server| server.stop(true)).collect();
+        stops.join_all().await;
+        while let Some(served) = serving.join_next().await {
+            served.context("the HTTP server ended early")?.context("the HTTP server failed")?;
+        }
+        // The server held the last updaters: what they took is answered, then their tasks end.
+        while writers.join_next().await.is_some() {}
+        stop_background.stop();
+        while background.join_next().await.is_some() {}
+        tracing::info!("stopped");
+        match failed {
+            Some(part) => Err(anyhow!("{part} ended early; the log says why")),
+            None => Ok(()),
+        }
+    }
+
+    /// Who may do what, as the settings say it.
+    fn access(&self) -> Result<Access> {
+        let keys = self.pools.iter().map(|pool| (&pool.config, pool.config.api_keys.clone()));
+        access(&self.config, keys, &self.clock, None)
+    }
+
+    /// What of it can change from now on.
+    fn running(&self, api: Weak<Api>, site: Option<Arc<SiteServer>>) -> Running {
+        set_times(&self.config, &self.key_set, site.as_deref());
+        let of_pool = |pool: &PoolParts| RunningPool {
+            allocator: Arc::clone(&pool.allocator),
+            publisher: Arc::clone(&pool.publisher),
+            ring: Arc::clone(&pool.keys),
+        };
+        Running {
+            clock: self.clock.clone(),
+            current: Mutex::new(self.config.clone()),
+            pools: self.pools.iter().map(of_pool).collect(),
+            key_set: Arc::clone(&self.key_set),
+            api,
+            site,
+        }
+    }
+
+    fn site_server(&self) -> SiteServer {
+        // Until its next beat a pool cannot have anything newer.
+        let beats = self.pools.iter().map(|pool| pool.config.update_interval);
+        let max_age = beats.min().unwrap_or_default();
+        let clock = self.clock.clone();
+        let now = Arc::new(move || clock.now().secs());
+        SiteServer::new(self.site.folder().to_owned(), self.config.public_url.path(), max_age, now)
+    }
+}
+
+/// A pool that is in the store but not in the settings would stop being renewed, and every credential of it would fail.
+async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
+    for (pool, lists) in store.pools().await.context("cannot read the store")? {
+        if lists > 0 && !config.pools.contains_key(&pool) && !config.retired_pools.contains(&pool) {
+            bail!(
+                "the store has pool {pool} with {lists} lists, the settings do not; put it back, or name it in `retired-pools` \
+                 when all credentials of it have expired"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn about(pool: &PoolConfig, keys: &Arc<KeyRing>) -> About {
+    let keys = Arc::clone(keys);
+    let Formats { jwt, cwt, json, cbor } = pool.formats;
+    let formats = [("jwt", jwt), ("cwt", cwt), ("json", json), ("cbor", cbor)];
+    About {
+        bits: pool.shape.capacity.bits().get(),
+        size: pool.shape.capacity.entries(),
+        ttl_secs: pool.lifetimes.ttl.as_secs(),
+        reference_lifetime: pool.reference_lifetime,
+        list_lifetime_secs: pool.lifetimes.list_lifetime.as_secs(),
+        update_interval_secs: pool.update_interval.as_secs(),
+        formats: formats.into_iter().filter_map(|(name, on)| on.then_some(name)).collect(),
+        key_id: Arc::new(move || keys.signer().kid().to_owned()),
+        amount_max: match pool.prefetch.on_underflow {
+            OnUnderflow::Delay => u32::MAX,
+            OnUnderflow::Fail => pool.prefetch.capacity,
+        },
+    }
+}

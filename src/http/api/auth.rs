@@ -1,0 +1,95 @@
+//! Who calls: reads what a request presents, and turns refusals into answers. Who may do what is decided in `access/`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use actix_web::HttpMessage;
+use actix_web::HttpRequest;
+use actix_web::http::header::{AUTHORIZATION, HeaderName};
+
+use super::problem::Problem;
+use super::{Api, PoolApi};
+use crate::access::{self, Access, Denied, Presented, Refused};
+use crate::model::api_key::Scope;
+use crate::model::pool::PoolId;
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const BEARER: &str = "Bearer ";
+
+/// What logs and the audit trail call whoever was let in; an extension of the request where
+/// there is a trail.
+pub(super) struct CallerName(pub(super) Arc<str>);
+
+/// A caller who may do something in at least one pool.
+pub(super) struct Caller(access::Caller);
+
+impl Caller {
+    /// The caller of this request. Refused before its body is read.
+    pub(super) async fn of(request: &HttpRequest, api: &Api) -> Result<Self, Problem> {
+        let access = api.access();
+        let caller = access.admit(&presented(request, &access)).await;
+        if api.audit.is_on()
+            && let Ok(caller) = &caller
+        {
+            request.extensions_mut().insert(CallerName(Arc::clone(caller.name())));
+        }
+        caller.map(Self).map_err(|refused| match refused {
+            Refused::Missing => Problem::missing_key(),
+            Refused::InvalidKey => Problem::invalid_key(),
+            Refused::InvalidToken => Problem::invalid_token(),
+            Refused::KeysUnknown => Problem::token_keys_unknown(),
+            Refused::NoCertificate => Problem::no_client_certificate(),
+            Refused::TooMany { retry_after } => Problem::too_many_requests(retry_after),
+        })
+    }
+
+    /// The pool of this name, if the caller may do this in it.
+    pub(super) fn pool<'a>(&self, api: &'a Api, name: &str, scope: Scope) -> Result<&'a PoolApi, Problem> {
+        let id: PoolId = name.parse().map_err(|_| Problem::no_such_pool(name))?;
+        self.may_use(api.pools.get(&id).ok_or_else(|| Problem::no_such_pool(name))?, scope)
+    }
+
+    /// `pool`, if the caller may do this in it.
+    pub(super) fn may_use<'a>(&self, pool: &'a PoolApi, scope: Scope) -> Result<&'a PoolApi, Problem> {
+        match self.0.may(scope, &pool.id) {
+            Ok(()) => Ok(pool),
+            Err(Denied::OtherPool) => Err(Problem::invalid_key()),
+            Err(Denied::LacksScope) if self.0.has_token() => Err(Problem::token_lacks_scope(&pool.id, scope)),
+            Err(Denied::LacksScope) => Err(Problem::key_lacks_scope(&pool.id, scope)),
+        }
+    }
+
+    /// What logs and the audit trail call them; nothing secret.
+    pub(super) fn name(&self) -> &str {
+        self.0.name()
+    }
+}
+
+/// Where a request comes from, as far as proxies are believed.
+pub(super) fn client_address(request: &HttpRequest, access: &Access) -> Option<IpAddr> {
+    Some(access.client_address(request.peer_addr()?.ip(), &forwarded_for(request)))
+}
+
+/// A value that is no text stays in its place, as one that nobody can read.
+fn forwarded_for(request: &HttpRequest) -> Vec<&str> {
+    request.headers().get_all(FORWARDED_FOR).map(|value| value.to_str().unwrap_or("?")).collect()
+}
+
+fn presented<'a>(request: &'a HttpRequest, access: &Access) -> Presented<'a> {
+    let headers = request.headers();
+    let bearer = |value: &'a str| {
+        let (scheme, token) = value.split_at_checked(BEARER.len())?;
+        scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim())
+    };
+    Presented {
+        peer: request.peer_addr().map(|address| address.ip()),
+        forwarded_for: forwarded_for(request),
+        client_certificate: access.certificate_header().and_then(|name| {
+            let mut values = headers.get_all(name);
+            values.next().filter(|_| values.next().is_none()).map(|value| value.as_bytes())
+        }),
+        api_key: headers.get(API_KEY).map(|value| value.as_bytes()),
+        token: headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer),
+    }
+}

@@ -1,0 +1,133 @@
+//! `PATCH /pools/{pool}/lists/{id}`: one status for every entry of a list, at once or spread over beats.
+//!
+//! It goes to the store without waiting in the queue of updates, whose bounds count entries: whatever was answered before it
+//! is in the store already, so it stands over that, and what is asked for after its answer stands over it.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::auth::Caller;
+use super::openapi::{
+    BadRequest, Forbidden, ListRetired, NotFound, PayloadTooLarge, RequestTimeout, Unauthorized, Unavailable,
+    UnsupportedMediaType,
+};
+use super::pools::ask;
+use super::problem::Problem;
+use super::statuses::{NewStatus, Value, read};
+use super::{Api, trail};
+use crate::model::api_key::Scope;
+use crate::store::{Refusal, Spread};
+use crate::update::UpdateError;
+
+/// The most beats of one change: with a beat of five minutes, three and a half days.
+const BEATS_MAX: u32 = 1000;
+
+/// One status for every entry.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Fill {
+    #[schema(value_type = NewStatus)]
+    value: Value,
+    /// Over how many beats; 1 is at once.
+    #[serde(default = "at_once")]
+    #[schema(minimum = 1, maximum = 1000, default = 1)]
+    spread_beats: u32,
+}
+
+fn at_once() -> u32 {
+    1
+}
+
+/// How long it takes until every entry is set.
+#[derive(Serialize, ToSchema)]
+struct Spreading {
+    /// So many beats in all; fewer than asked for where the entries do not divide.
+    beats: u32,
+}
+
+/// Set every status of a list
+///
+/// `PATCH /pools/{pool}/lists/{id}`: sets every entry, those that nobody has as well, or none. Unless that is the default
+/// status, the list gives no more references. With `spread-beats`, each beat of the pool sets a share, in a random order,
+/// so that no token shows which entries belong together. An update of an entry to another status meanwhile completes the rest
+/// first, at once. The same request again changes nothing; one of another value or number of beats takes its place, as does one
+/// without, which sets all at once.
+#[utoipa::path(
+    patch,
+    path = "/pools/{pool}/lists/{id}",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    params(
+        ("pool" = String, Path, example = "demo", description = "The pool's name"),
+        ("id" = String, Path, description = "The list's id: the last part of its `uri`"),
+    ),
+    request_body = Fill,
+    responses(
+        (status = 204, description = "Every entry is set"),
+        (status = 202, description = "Every entry will be set, over so many beats", body = Spreading),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 404, response = NotFound),
+        (status = 408, response = RequestTimeout),
+        (status = 410, response = ListRetired),
+        (status = 413, response = PayloadTooLarge),
+        (status = 415, response = UnsupportedMediaType),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn fill(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<Api>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (pool, id) = path.into_inner();
+    let caller = Caller::of(&request, &api).await?;
+    let pool = caller.pool(&api, &pool, Scope::Update)?;
+    let Fill { value, spread_beats: beats } = read(&request, payload, &api).await?;
+    if !(1..=BEATS_MAX).contains(&beats) {
+        return Err(Problem::bad_request(format!("spread-beats must be 1 to {BEATS_MAX}, got {beats}")));
+    }
+    let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
+    let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
+    record.ok_or_else(|| Problem::no_such_list(&id))?;
+    let changing = trail::filling(&request, &api, pool, list, value.number(), beats).await?;
+    let filled = ask(&api, pool, api.store.fill_list(list, value.number(), beats, api.clock.now())).await;
+    let filled = filled.and_then(|filled| {
+        filled.map_err(|refusal| match refusal {
+            Refusal::NoSuchList { .. } => Problem::no_such_list(&id),
+            refusal => Problem::from_update(UpdateError::Refused(refusal), &api.base),
+        })
+    });
+    // Where it cannot be told whether the list was sealed, no reference of it is the safer answer.
+    if filled.as_ref().err().is_none_or(Problem::is_of_the_server) {
+        let after = ask(&api, pool, api.store.list(list)).await;
+        if !matches!(&after, Ok(Some(record)) if !record.sealed) {
+            pool.allocator.forget(&list);
+        }
+    }
+    changing.ended(&api, filled).await?;
+    let caller = caller.name();
+    let (pool_id, value) = (&pool.id, value.number());
+    tracing::info!(pool = %pool_id, list.id = %list, caller, value, beats, "set every entry of a list");
+    Ok(match beats {
+        1 => HttpResponse::NoContent().finish(),
+        _ => HttpResponse::Accepted().json(Spreading { beats: Spread::beats_taken(pool.capacity, beats) }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    #[test]
+    fn the_description_names_the_bounds_that_hold() {
+        let described = serde_json::to_value(Fill::schema()).unwrap();
+        let beats = &described["properties"]["spread-beats"];
+        assert_eq!((&beats["minimum"], &beats["maximum"]), (&1.into(), &BEATS_MAX.into()), "{beats}");
+    }
+}

@@ -1,0 +1,326 @@
+//! `GET /pools/{pool}` and below: what the store knows, never a token.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::Caller;
+use super::openapi::{BadRequest, ListInUse, NotFound, Unauthorized, Unavailable};
+use super::problem::Problem;
+use super::{Api, PoolApi, trail};
+use crate::base::clock::Timestamp;
+use crate::model::api_key::Scope;
+use crate::store::{ListRecord, StoreError};
+
+/// What issuers agree on, and how much is used.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pool)]
+#[serde(rename_all = "camelCase")]
+struct PoolAnswer<'a> {
+    pool: &'a str,
+    /// Bits of an entry.
+    bits: u8,
+    /// Entries of a list.
+    size: u32,
+    /// For how many seconds a token may be kept.
+    ttl: u64,
+    /// For how many seconds a token is valid.
+    list_lifetime: u64,
+    /// The beat, in seconds: how long a change takes at most until it is published.
+    update_interval: u64,
+    /// In which formats tokens are published.
+    #[schema(value_type = Vec<String>, example = json!(["jwt", "cwt"]))]
+    formats: &'a [&'static str],
+    /// `kid` of the key that signs.
+    key_id: &'a str,
+    /// How many lists there are.
+    lists: u64,
+    references: Usage,
+}
+
+/// How many references a pool has.
+#[derive(Serialize, ToSchema)]
+struct Usage {
+    /// Handed out, or leased in order to be.
+    used: u64,
+    /// Left in the lists that give references.
+    free: u64,
+    /// In memory, to be handed out at once.
+    ready: usize,
+}
+
+/// All lists of a pool.
+#[derive(Serialize, ToSchema)]
+struct Lists {
+    lists: Vec<List>,
+}
+
+/// One list.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    #[schema(format = "uuid")]
+    id: String,
+    uri: String,
+    /// References handed out, or leased in order to be.
+    used: u32,
+    /// Whether it gives references.
+    open: bool,
+    /// Whether it is published no more.
+    retired: bool,
+    /// How often it was changed.
+    version: u64,
+    /// The version that is published; null before the first publication.
+    published_version: Option<u64>,
+    /// `iat` of the published token, in seconds since 1970.
+    published_at: Option<u64>,
+    /// What the list is on its way to; absent without a PATCH with `spread-beats` that is still going on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spread: Option<Spread>,
+}
+
+/// A change of a whole list that is spread over beats.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Spread {
+    /// What every entry will have.
+    value: u8,
+    /// Over how many beats it was asked to be spread.
+    beats: u32,
+    /// How many entries are left.
+    entries_left: u32,
+}
+
+/// The stored value of one entry, and whether it is out yet.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stored)]
+#[serde(rename_all = "camelCase")]
+struct StatusAnswer {
+    uri: String,
+    index: u64,
+    value: u8,
+    /// The version of the list in which the value was set.
+    version: u64,
+    /// The version that is published; null before the first publication.
+    published_version: Option<u64>,
+    /// Whether what is published has this value.
+    published: bool,
+}
+
+/// Look at a pool
+///
+/// `GET /pools/{pool}`: what issuers agree on, and how much is used.
+#[utoipa::path(
+    get,
+    path = "/pools/{pool}",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    params(("pool" = String, Path, example = "demo", description = "The pool's name")),
+    responses(
+        (status = 200, description = "The pool", body = PoolAnswer),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn pool(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    pool: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
+    let usage = ask(&api, pool, api.store.usage(&pool.id)).await?;
+    let about = pool.about.load();
+    Ok(HttpResponse::Ok().json(PoolAnswer {
+        pool: pool.id.as_str(),
+        bits: about.bits,
+        size: about.size,
+        ttl: about.ttl_secs,
+        list_lifetime: about.list_lifetime_secs,
+        update_interval: about.update_interval_secs,
+        formats: &about.formats,
+        key_id: &(about.key_id)(),
+        lists: usage.lists,
+        references: Usage { used: usage.leased, free: usage.free, ready: pool.allocator.ready() },
+    }))
+}
+
+/// Look at all lists of a pool
+///
+/// `GET /pools/{pool}/lists`
+#[utoipa::path(
+    get,
+    path = "/pools/{pool}/lists",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    params(("pool" = String, Path, example = "demo", description = "The pool's name")),
+    responses(
+        (status = 200, description = "Its lists", body = Lists),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn lists(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    pool: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
+    let lists = ask(&api, pool, api.store.lists(&pool.id)).await?;
+    let lists = lists.iter().map(|list| describe(&api, pool, list)).collect();
+    Ok(HttpResponse::Ok().json(Lists { lists }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Retirement {
+    /// Whether to retire it although credentials with references of it may still be valid.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Retire a list
+///
+/// `DELETE /pools/{pool}/lists/{id}[?force=true]`: at the next beat its tokens are removed, and its `uri` answers 410.
+#[utoipa::path(
+    delete,
+    path = "/pools/{pool}/lists/{id}",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    params(
+        ("pool" = String, Path, example = "demo", description = "The pool's name"),
+        ("id" = String, Path, format = "uuid", example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list: the last segment of its `uri`"),
+        Retirement,
+    ),
+    responses(
+        (status = 204, description = "The list is retired"),
+        (status = 400, response = BadRequest),
+        (status = 409, response = ListInUse),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn retire(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (pool, id) = path.into_inner();
+    let caller = Caller::of(&request, &api).await?;
+    let pool = caller.pool(&api, &pool, Scope::Update)?;
+    let query = web::Query::<Retirement>::from_query(request.query_string())
+        .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
+    let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
+    let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
+    let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
+    if !query.force
+        && let Some(why) = still_in_use(&record, pool.about.load().reference_lifetime, api.clock.now())
+    {
+        return Err(Problem::list_in_use(&list, &why));
+    }
+    let changing = trail::retiring(&request, &api, pool, list, query.force).await?;
+    let retired = ask(&api, pool, api.store.retire_list(list)).await;
+    // Also if that failed: whether it was done is not known then.
+    pool.allocator.forget(&list);
+    changing.ended(&api, retired).await?;
+    tracing::info!(pool = %pool.id, list.id = %list, caller = caller.name(), force = query.force, "retired a list");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Why references of a list may still be in credentials that are valid.
+fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp) -> Option<String> {
+    let leased_at = record.leased_at.map(Timestamp::from_millis)?;
+    if record.retired {
+        return None;
+    }
+    if record.open {
+        return Some("it still gives references".to_owned());
+    }
+    let Some(lifetime) = lifetime else {
+        return Some(
+            "how long its references are valid is not known (`reference-lifetime` of the pool)".to_owned(),
+        );
+    };
+    let until = leased_at.plus(lifetime);
+    (until > now)
+        .then(|| format!("its references may be valid for {} more seconds", until.since(now).as_secs() + 1))
+}
+
+/// Look at one status
+///
+/// `GET /pools/{pool}/lists/{id}/statuses/{idx}`: the stored value, and whether it is out yet.
+#[utoipa::path(
+    get,
+    path = "/pools/{pool}/lists/{id}/statuses/{idx}",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    params(
+        ("pool" = String, Path, example = "demo", description = "The pool's name"),
+        ("id" = String, Path, format = "uuid", example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list: the last segment of its `uri`"),
+        ("idx" = u64, Path, example = 4711, description = "The entry in it"),
+    ),
+    responses(
+        (status = 200, description = "What the store has", body = StatusAnswer),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn status(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    path: web::Path<(String, String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (pool, id, idx) = path.into_inner();
+    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
+    let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
+    let idx: u64 = idx.parse().map_err(|_| Problem::bad_request("The index in the path is not a number"))?;
+    let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
+    let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
+    let index = pool.capacity.index(idx);
+    let index = index.map_err(|_| Problem::index_out_of_bounds(&api.base.join(&list), idx))?;
+    let (value, version) = ask(&api, pool, api.store.status(list, index)).await?;
+    let published = record.published.map(|published| published.version);
+    Ok(HttpResponse::Ok().json(StatusAnswer {
+        uri: api.base.join(&list),
+        index: idx,
+        value: value.value(),
+        version,
+        published_version: published,
+        published: published.is_some_and(|published| published >= version),
+    }))
+}
+
+/// What the store answers, in time.
+pub(super) async fn ask<T>(
+    api: &Api,
+    pool: &PoolApi,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, Problem> {
+    let answer = api.within(answer).await.ok_or_else(Problem::unavailable)?;
+    answer.map_err(|error| Problem::from_store(&error, &pool.id))
+}
+
+fn describe(api: &Api, pool: &PoolApi, list: &ListRecord) -> List {
+    let spread = list.spread.map(|spread| Spread {
+        value: spread.value.value(),
+        beats: spread.beats,
+        entries_left: pool.capacity.entries().saturating_sub(spread.done),
+    });
+    List {
+        id: list.id.to_string(),
+        uri: api.base.join(&list.id),
+        used: list.leased,
+        open: list.open,
+        retired: list.retired,
+        version: list.version,
+        published_version: list.published.map(|published| published.version),
+        published_at: list.published.map(|published| published.iat),
+        spread,
+    }
+}

@@ -1,0 +1,200 @@
+//! `POST /pools/{pool}/new-references`, and the older paths of the same meaning.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::Caller;
+use super::idempotency::{IdempotencyKey, Key, Repeated};
+use super::openapi::{BadRequest, KeyReused, NotFound, RateLimitReached, Unauthorized, Unavailable};
+use super::problem::Problem;
+use super::{Api, PoolApi, trail};
+use crate::model::api_key::Scope;
+use crate::status_list::Reference;
+use crate::store::Given;
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Query {
+    /// How many references; the settings and the size of the pool's buffer set the limit.
+    #[serde(default = "one")]
+    #[param(minimum = 1, default = 1)]
+    amount: u32,
+    /// Whether each comes with its `status` claim, to be put into a credential as it is.
+    #[serde(default)]
+    claims: bool,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// References that nobody else was or will be given.
+#[derive(Serialize, ToSchema)]
+struct References {
+    references: Vec<Item>,
+}
+
+/// Where the status of one credential is found.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reference)]
+struct Item {
+    /// The list.
+    #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d", format = "uri")]
+    uri: String,
+    /// The entry in it.
+    index: u32,
+    /// The `status` claim of the credential, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, required = false)]
+    status: Option<Value>,
+}
+
+/// Take new references
+///
+/// `POST /pools/{pool}/new-references?amount=N[&claims=true]`: references that nobody else was or will be given, each for one
+/// credential. What was taken and not used stays unused.
+#[utoipa::path(
+    post,
+    path = "/pools/{pool}/new-references",
+    tag = "references",
+    security(("api-key" = []), ("bearer" = [])),
+    params(("pool" = String, Path, example = "demo", description = "The pool's name"), Query, IdempotencyKey),
+    responses(
+        (status = 200, description = "The references", body = References),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 422, response = KeyReused),
+        (status = 429, response = RateLimitReached),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn new_references(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    pool: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let caller = Caller::of(&request, &api).await?;
+    let pool = caller.pool(&api, &pool, Scope::Allocate)?;
+    let query = web::Query::<Query>::from_query(request.query_string())
+        .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
+    let references = allocate(&request, &api, (&caller, pool), query.amount, query.claims).await?;
+    let item = |reference: Given| {
+        let uri = api.base.join(&reference.list);
+        let status =
+            query.claims.then(|| Reference { uri: uri.clone(), idx: reference.idx.into() }.to_json());
+        Item { uri, index: reference.idx, status }
+    };
+    Ok(HttpResponse::Ok().json(References { references: references.into_iter().map(item).collect() }))
+}
+
+/// Take one new reference
+///
+/// `POST /api/{pool}/new-reference`
+#[utoipa::path(
+    post,
+    path = "/api/{pool}/new-reference",
+    tag = "older paths",
+    security(("api-key" = []), ("bearer" = [])),
+    params(("pool" = String, Path, example = "demo", description = "The pool's name"), IdempotencyKey),
+    responses(
+        (status = 200, description = "The reference", body = Item),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 422, response = KeyReused),
+        (status = 429, response = RateLimitReached),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn new_reference(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    pool: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let caller = Caller::of(&request, &api).await?;
+    let pool = caller.pool(&api, &pool, Scope::Allocate)?;
+    let references = allocate(&request, &api, (&caller, pool), 1, false).await?;
+    Ok(HttpResponse::Ok().json(items(&api, references).next()))
+}
+
+/// Take new references
+///
+/// `POST /api/{pool}/new-references/{n}`
+#[utoipa::path(
+    post,
+    path = "/api/{pool}/new-references/{n}",
+    tag = "older paths",
+    security(("api-key" = []), ("bearer" = [])),
+    params(
+        ("pool" = String, Path, example = "demo", description = "The pool's name"),
+        ("n" = u32, Path, example = 10, description = "How many references", minimum = 1),
+        IdempotencyKey,
+    ),
+    responses(
+        (status = 200, description = "The references", body = References),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 404, response = NotFound),
+        (status = 422, response = KeyReused),
+        (status = 429, response = RateLimitReached),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn new_references_of_path(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (pool, amount) = path.into_inner();
+    let caller = Caller::of(&request, &api).await?;
+    let pool = caller.pool(&api, &pool, Scope::Allocate)?;
+    let amount =
+        amount.parse().map_err(|_| Problem::bad_request("The amount in the path is not a number"))?;
+    let references = allocate(&request, &api, (&caller, pool), amount, false).await?;
+    Ok(HttpResponse::Ok().json(References { references: items(&api, references).collect() }))
+}
+
+async fn allocate(
+    request: &HttpRequest,
+    api: &Api,
+    (caller, pool): (&Caller, &PoolApi),
+    amount: u32,
+    claims: bool,
+) -> Result<Vec<Given>, Problem> {
+    // Where a pool does not wait, more than the buffer holds would be refused for ever.
+    let max = pool.about.load().amount_max.min(api.limits.amount_max);
+    if !(1..=max).contains(&amount) {
+        return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
+    }
+    let taken = async {
+        let allocated = api.within(pool.allocator.allocate(amount as usize)).await;
+        let allocated =
+            allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|_| Problem::underflow())?;
+        if let Err(problem) = trail::allocated(request, api, pool, amount, false).await {
+            // Nobody has seen them.
+            pool.allocator.give_back(allocated);
+            return Err(problem);
+        }
+        Ok(allocated)
+    };
+    let Some(key) = Key::of(request, &pool.id, caller.name())? else {
+        return Ok(taken.await?.iter().map(Given::from).collect());
+    };
+    let asked = format!("amount={amount}&claims={claims}");
+    let (references, Repeated(repeated)) = Box::pin(key.answer(api, pool, &asked, taken)).await?;
+    if repeated {
+        trail::allocated(request, api, pool, amount, true).await?;
+    }
+    Ok(references)
+}
+
+fn items(api: &Api, references: Vec<Given>) -> impl Iterator<Item = Item> {
+    references.into_iter().map(|reference| Item {
+        uri: api.base.join(&reference.list),
+        index: reference.idx,
+        status: None,
+    })
+}

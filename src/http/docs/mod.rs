@@ -1,0 +1,115 @@
+//! What the service says of itself: its OpenAPI description at `/openapi.json`, and the page at `/docs` that shows it.
+//!
+//! The description is made from the code; `docs/openapi.json` is a copy for those who have no running service, and a test
+//! compares the two. The page is three files built into the program; it asks nobody but the service for anything.
+
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, guard};
+use utoipa::openapi::OpenApi;
+
+use crate::http::api;
+use crate::site::server;
+
+/// Nothing but the page's own two files and the description.
+const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+);
+/// The path of `public-url` in the copy of the description.
+const USUAL_BASE: &str = "/lists";
+
+/// The description of all that a service answers which serves lists below `base`, or serves none.
+pub fn description(base: Option<&str>) -> OpenApi {
+    let mut description = api::openapi();
+    if let Some(base) = base {
+        let mut site = server::openapi();
+        let paths = std::mem::take(&mut site.paths.paths);
+        site.paths.paths = paths.into_iter().map(|(path, item)| (format!("{base}{path}"), item)).collect();
+        description.merge(site);
+    }
+    description
+}
+
+/// The text of `docs/openapi.json`.
+pub fn copy() -> String {
+    let mut text = description(Some(USUAL_BASE)).to_pretty_json().expect("a description is always JSON");
+    text.push('\n');
+    text
+}
+
+/// The description as it is served, and the page that shows it.
+#[derive(Clone)]
+pub struct Docs(web::Bytes);
+
+impl Docs {
+    /// Of a service which serves lists below `base`, or serves none.
+    pub fn new(base: Option<&str>) -> Self {
+        Self(description(base).to_json().expect("a description is always JSON").into())
+    }
+
+    /// Mounts description and page. Must come before the site, which may answer for every other path.
+    pub fn configure(&self, config: &mut ServiceConfig) {
+        for (path, media_type, content) in [
+            ("/openapi.json", "application/json", self.0.clone()),
+            ("/docs", "text/html; charset=utf-8", include_str!("page.html").into()),
+            ("/docs/page.css", "text/css; charset=utf-8", include_str!("page.css").into()),
+            ("/docs/page.js", "text/javascript; charset=utf-8", include_str!("page.js").into()),
+        ] {
+            let get = move || std::future::ready(answer(media_type, content.clone()));
+            let reading = guard::Any(guard::Get()).or(guard::Head());
+            let resource = web::resource(path).route(web::route().guard(reading).to(get));
+            config.service(resource.default_service(web::to(api::only_get)));
+        }
+    }
+}
+
+fn answer(media_type: &'static str, content: web::Bytes) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, HeaderValue::from_static(media_type)))
+        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")))
+        .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        .insert_header((header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")))
+        .body(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copy_is_what_the_code_says() {
+        let kept = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json"));
+        // Compared as text, so that the order is part of it.
+        assert!(
+            kept.is_ok_and(|kept| kept == copy()),
+            "docs/openapi.json is not what the code says; refresh it: cargo run -- openapi > docs/openapi.json"
+        );
+    }
+
+    #[test]
+    fn every_reference_in_it_leads_somewhere() {
+        let text = copy();
+        let description: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut references = 0;
+        for rest in text.split("\"$ref\": \"#").skip(1) {
+            let pointer = rest.split('"').next().unwrap();
+            assert!(description.pointer(pointer).is_some(), "{pointer} is not there");
+            references += 1;
+        }
+        assert!(references > 50);
+        assert_eq!(description["openapi"], "3.1.0");
+        // A status is a number or a name, not just anything.
+        let value = &description["components"]["schemas"]["Update"]["properties"]["value"];
+        assert_eq!(value["$ref"], "#/components/schemas/Status");
+    }
+
+    #[test]
+    fn lists_are_described_where_they_are_served() {
+        let paths = |base| description(base).paths.paths.into_keys().collect::<Vec<_>>();
+        assert!(paths(Some("/a/b")).iter().any(|path| path == "/a/b/{list}"));
+        assert!(paths(Some("")).iter().any(|path| path == "/{list}"));
+        assert!(!paths(None).iter().any(|path| path.ends_with("/{list}")));
+    }
+}

@@ -1,0 +1,225 @@
+//! The signing keys that the settings name: read from where they are, and their certificates looked at.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use secrecy::ExposeSecret;
+
+use crate::base::clock::Timestamp;
+use crate::config::{KeySource, Pkcs11Key, PoolConfig};
+use crate::keys::made::write_new_key;
+#[cfg(feature = "pkcs11")]
+use crate::sign::HsmKey;
+use crate::sign::{Algorithm, KeyHints, Signer, SigningKey};
+
+/// The signers of a pool.
+#[derive(Clone, Debug)]
+pub struct PoolSigners {
+    /// The one that is to sign.
+    pub current: Signer,
+    /// The one after it, only published so far.
+    pub next: Option<Signer>,
+}
+
+impl PoolSigners {
+    /// Reads the keys of `pool`; makes a development key if the settings name none and there is none yet.
+    pub fn read(pool: &PoolConfig, key_directory: &Path) -> Result<Self> {
+        let settings = &pool.signer;
+        let current = match &settings.key {
+            Some(source) => read(source, settings.kid.as_deref())?,
+            None => read_pem(&development_key(pool, key_directory)?, None, settings.kid.as_deref())?,
+        };
+        let next = settings.next.as_ref().map(|next| {
+            let key = read(&next.key, next.kid.as_deref()).context("signer.next")?;
+            signer(pool, key).context("signer.next")
+        });
+        Ok(Self { current: signer(pool, current)?, next: next.transpose()? })
+    }
+
+    /// Warns of each certificate that ends before the tokens which are signed now.
+    pub fn warn_of_certificates(&self, pool: &PoolConfig, now: Timestamp) {
+        warn_of_certificate(&self.current, pool, now);
+        self.next.iter().for_each(|next| warn_of_certificate(next, pool, now));
+    }
+}
+
+/// Warns if the certificate of `signer` ends before the tokens that it signs now.
+pub fn warn_of_certificate(signer: &Signer, pool: &PoolConfig, now: Timestamp) {
+    if let Some(end) = signer.certificate_not_after()
+        && end < now.plus(pool.lifetimes.list_lifetime).secs()
+    {
+        let left_secs = end.saturating_sub(now.secs());
+        tracing::warn!(
+            pool = %pool.shape.id, kid = signer.kid(), certificate.not_after = end, left_secs,
+            "the certificate ends before the tokens it signs; renew it"
+        );
+    }
+}
+
+/// `key` with what the settings say of its tokens, if its certificate is as they ask.
+fn signer(pool: &PoolConfig, key: SigningKey) -> Result<Signer> {
+    let settings = &pool.signer;
+    let setting = format!("status-list-pools.{}.signer", pool.shape.id);
+    let x5c = settings.x5c_in_header.unwrap_or(!key.chain().is_empty());
+    if x5c && key.chain().is_empty() {
+        bail!(
+            "{setting}.header.x5c is true, but {setting}.pem.chain is not set, nor is there another chain; set the chain, or the switch to false"
+        );
+    }
+    let signer = Signer::new(key, KeyHints { kid: settings.kid_in_header, x5c, jwk: settings.jwk_in_header });
+    if let Some(wanted) = &settings.eku
+        && let Some(leaf) = signer.certificate()
+        && !leaf.extended_key_usages.contains(wanted)
+    {
+        let found = leaf.extended_key_usages.join(", ");
+        if settings.eku_required {
+            bail!(
+                "the certificate has no extended key usage {wanted} ({setting}.eku), only [{found}]; get one that has, or set eku-required to false"
+            );
+        }
+        tracing::warn!(
+            pool = %pool.shape.id, kid = signer.kid(), wanted, found,
+            "the certificate has not got the extended key usage that the settings ask for; verifiers may refuse its tokens"
+        );
+    }
+    Ok(signer)
+}
+
+fn read(source: &KeySource, kid: Option<&str>) -> Result<SigningKey> {
+    match source {
+        KeySource::Pem(pem) => read_pem(&pem.key, pem.chain.as_deref(), kid),
+        KeySource::Pkcs12(store) => {
+            let (file, alias) = (store.keystore.display(), store.alias.as_deref());
+            let bytes = std::fs::read(&store.keystore).with_context(|| format!("cannot read {file}"))?;
+            SigningKey::from_pkcs12(&bytes, store.password.expose_secret(), alias, kid)
+                .with_context(|| format!("cannot use the key store {file}"))
+        }
+        KeySource::Pkcs11(key) => read_pkcs11(key, kid),
+    }
+}
+
+#[cfg(feature = "pkcs11")]
+fn read_pkcs11(key: &Pkcs11Key, kid: Option<&str>) -> Result<SigningKey> {
+    let chain = key.chain.as_deref().map(read_text).transpose()?;
+    let Pkcs11Key { module, token, key, pin, .. } = key.clone();
+    let named = format!("cannot use the key `{key}` of the token `{token}`");
+    SigningKey::from_hsm(HsmKey { module, token, key, pin }, chain.as_deref(), kid).context(named)
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn read_pkcs11(_: &Pkcs11Key, _: Option<&str>) -> Result<SigningKey> {
+    bail!("this program was built without the feature pkcs11")
+}
+
+fn read_pem(key: &Path, chain: Option<&Path>, kid: Option<&str>) -> Result<SigningKey> {
+    let chain = chain.map(read_text).transpose()?;
+    let pem = read_text(key).context("make a key with `statuslist generate-key FILE`")?;
+    SigningKey::from_pem(&pem, chain.as_deref(), kid)
+        .with_context(|| format!("cannot use the signing key {}", key.display()))
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Where the key of a pool is that names none.
+pub fn development_key_path(pool: &PoolConfig, key_directory: &Path) -> PathBuf {
+    key_directory.join(format!("{}.pem", pool.shape.id))
+}
+
+fn development_key(pool: &PoolConfig, key_directory: &Path) -> Result<PathBuf> {
+    let path = development_key_path(pool, key_directory);
+    if !path.exists() {
+        write_new_key(&path, Algorithm::Es256)?;
+    }
+    tracing::warn!(
+        pool = %pool.shape.id,
+        key = %path.display(),
+        "SIGNING WITH A GENERATED DEVELOPMENT KEY; set `signer.pem` of this pool before real credentials refer to its lists"
+    );
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn demo(extra: &str) -> PoolConfig {
+        let file = format!("status-list-pools: {{ demo: {{ {extra} }} }}");
+        Config::load(Some(&file), std::iter::empty()).unwrap().pools.into_values().next().unwrap()
+    }
+
+    #[test]
+    fn development_key_is_made_once_and_kept_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let first = PoolSigners::read(&demo(""), folder.path()).unwrap();
+        let again = PoolSigners::read(&demo(""), folder.path()).unwrap();
+        assert_eq!(first.current.kid(), again.current.kid());
+        let mode = std::fs::metadata(folder.path().join("demo.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(
+            write_new_key(&folder.path().join("demo.pem"), Algorithm::Es256).is_err(),
+            "never written over"
+        );
+    }
+
+    #[test]
+    fn missing_key_and_missing_chain_are_refused_with_advice() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |pool: &str| {
+            let error = PoolSigners::read(&demo(pool), folder.path()).unwrap_err();
+            format!("{error:#}")
+        };
+        let error = refused("signer: { pem: { key: /none.pem } }");
+        assert!(error.contains("/none.pem") && error.contains("generate-key"), "{error}");
+        let error = refused("signer: { header: { x5c: true } }");
+        assert!(error.contains("signer.header.x5c") && error.contains("signer.pem.chain"), "{error}");
+        let error = refused("signer: { next: { pem: { key: /next.pem } } }");
+        assert!(error.contains("signer.next") && error.contains("/next.pem"), "{error}");
+        let error = refused("signer: { keystore: /none.p12, password: hidden }");
+        assert!(error.contains("/none.p12") && !error.contains("hidden"), "{error}");
+    }
+
+    /// A self-signed certificate with this extended key usage.
+    fn with_certificate(folder: &Path, usage: rcgen::ExtendedKeyUsagePurpose) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["status.example".into()]).unwrap();
+        params.extended_key_usages = vec![usage];
+        let chain = params.self_signed(&key).unwrap().pem();
+        for (name, content) in [("key.pem", key.serialize_pem()), ("chain.pem", chain)] {
+            let mut file = std::fs::File::create(folder.join(name)).unwrap();
+            std::io::Write::write_all(&mut file, content.as_bytes()).unwrap();
+        }
+        let (key, chain) = (folder.join("key.pem"), folder.join("chain.pem"));
+        format!("pem: {{ key: {}, chain: {} }}", key.display(), chain.display())
+    }
+
+    #[test]
+    fn a_certificate_without_the_required_usage_is_refused_and_one_with_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let of_settings = vec![1, 3, 6, 1, 5, 5, 7, 3, 999];
+        for (usage, fits) in [
+            (rcgen::ExtendedKeyUsagePurpose::Other(of_settings), true),
+            (rcgen::ExtendedKeyUsagePurpose::ServerAuth, false),
+        ] {
+            let pem = with_certificate(folder.path(), usage);
+            let read = |required: bool| {
+                let eku = format!("eku: 1.3.6.1.5.5.7.3.999, eku-required: {required}");
+                PoolSigners::read(&demo(&format!("signer: {{ {pem}, {eku} }}")), folder.path())
+            };
+            assert!(read(false).is_ok(), "only a warning");
+            match read(true) {
+                Ok(_) => assert!(fits),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(
+                        !fits && error.contains("demo.signer.eku") && error.contains("5.5.7.3.1"),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+}

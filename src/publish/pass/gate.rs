@@ -1,0 +1,462 @@
+//! The last look before a token replaces another: would a Relying Party accept it, is it newer, and is every difference one
+//! that was asked for? A refusal keeps the old file. It reads the final bytes, so it also catches faults of memory and of
+//! every step before it.
+
+use std::collections::HashMap;
+
+use thiserror::Error;
+
+use crate::sign::PublicKey;
+use crate::site::folder::{TokenFiles, gunzip};
+use crate::status_list::raw::RawList;
+use crate::status_list::{Capacity, Claims, Index, InvalidClaims, Status, StatusArray, cwt, jwt, lst};
+use crate::store::Changes;
+
+/// What a token must be to pass.
+pub(in crate::publish) struct Expected<'a> {
+    /// The list's URI.
+    pub(in crate::publish) uri: &'a str,
+    /// Entries and bits, as stored with the list.
+    pub(in crate::publish) capacity: Capacity,
+    /// The key that signs.
+    pub(in crate::publish) key: &'a PublicKey,
+    /// The current second.
+    pub(in crate::publish) now: u64,
+    /// The largest `iat` published so far, by the files and by the store.
+    pub(in crate::publish) previous_iat: Option<u64>,
+    /// The claims of the token that would be replaced, if there is one.
+    pub(in crate::publish) previous: Option<&'a Claims>,
+    /// Whether that token is of the store's latest publication, so that the journal explains every difference to it.
+    pub(in crate::publish) previous_is_latest: bool,
+    /// A status that no entry may leave.
+    pub(in crate::publish) final_status: Option<Status>,
+    /// What the store has: the new token must hold exactly this.
+    pub(in crate::publish) array: &'a StatusArray,
+    /// What was changed since the previous publication, where a journal is kept.
+    pub(in crate::publish) changes: Option<&'a Changes>,
+}
+
+/// Which check a publication failed.
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// The bytes are no Status List Token.
+    #[error("the new file is no Status List Token: {0}")]
+    Unreadable(#[from] InvalidClaims),
+    /// The signature is not of the pool's key.
+    #[error("the signature does not verify with the pool's key")]
+    Signature,
+    /// The token is of another list.
+    #[error("`sub` is {found}, the list is {expected}")]
+    Subject {
+        /// In the token.
+        found: String,
+        /// The list's URI.
+        expected: String,
+    },
+    /// The array is not that of the list.
+    #[error("the array cannot be that of the list: {0}")]
+    Array(String),
+    /// Not later than what is published.
+    #[error("`iat` {found} is not later than the published {published}")]
+    IssuedAt {
+        /// In the new token.
+        found: u64,
+        /// In the published one.
+        published: u64,
+    },
+    /// Not valid at this moment.
+    #[error("a Relying Party would refuse it now ({now}): iat {iat}, exp {exp:?}")]
+    Times {
+        /// The current second.
+        now: u64,
+        /// In the new token.
+        iat: u64,
+        /// In the new token.
+        exp: Option<u64>,
+    },
+    /// JWT, gzip and CWT are not of one publication.
+    #[error("the files differ in what they say")]
+    FilesDiffer,
+    /// Not the statuses that the store has.
+    #[error("the array is not that of the store")]
+    OtherArray,
+    /// Entries lost the final status.
+    #[error("{} entries would leave their final status, the first is index {}", lost.len(), lost.first().copied().unwrap_or_default())]
+    FinalStatus {
+        /// The entries; at least one.
+        lost: Vec<u32>,
+        /// The status.
+        status: Status,
+    },
+    /// An entry changed although nobody asked for it.
+    #[error("index {idx} would change from {old} to {new}, which nobody asked for")]
+    Unexplained {
+        /// The entry.
+        idx: u32,
+        /// Its published status.
+        old: Status,
+        /// Its status in the new token.
+        new: Status,
+    },
+    /// An entry does not have the status that was asked for.
+    #[error("index {idx} would be {found}, but {asked} was asked for")]
+    Missing {
+        /// The entry.
+        idx: u32,
+        /// Its status in the new token.
+        found: Status,
+        /// What was asked for last.
+        asked: Status,
+    },
+}
+
+impl Refused {
+    /// The label of `publish_refused_total`.
+    pub fn check(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::Signature => "signature",
+            Self::Subject { .. } => "subject",
+            Self::Array(_) => "array",
+            Self::IssuedAt { .. } => "iat",
+            Self::Times { .. } => "times",
+            Self::FilesDiffer => "files-differ",
+            Self::OtherArray => "other-array",
+            Self::FinalStatus { .. } => "final-status",
+            Self::Unexplained { .. } => "unexplained",
+            Self::Missing { .. } => "missing",
+        }
+    }
+}
+
+/// Lets a publication pass, or says why not.
+pub(in crate::publish) fn check(files: &TokenFiles, expected: &Expected<'_>) -> Result<(), Refused> {
+    let claims = one_publication(files, expected.key)?;
+    if claims.sub != expected.uri {
+        return Err(Refused::Subject { found: claims.sub, expected: expected.uri.to_owned() });
+    }
+    if let Some(published) = expected.previous_iat.filter(|published| claims.iat <= *published) {
+        return Err(Refused::IssuedAt { found: claims.iat, published });
+    }
+    if claims.iat > expected.now || claims.exp.is_some_and(|exp| exp <= expected.now) {
+        return Err(Refused::Times { now: expected.now, iat: claims.iat, exp: claims.exp });
+    }
+    let array = array_of(&claims, expected.capacity)?;
+    if array != *expected.array {
+        return Err(Refused::OtherArray);
+    }
+    check_changes(&array, expected)
+}
+
+/// The claims of all files, which must say the same under signatures of `key`.
+fn one_publication(files: &TokenFiles, key: &PublicKey) -> Result<Claims, Refused> {
+    let mut claims = Vec::with_capacity(2);
+    if let Some(token) = &files.jwt {
+        let text = std::str::from_utf8(token).map_err(|_| Refused::Signature)?;
+        let token = jwt::decode(text)?;
+        let algorithm = key.algorithm().jose_name();
+        if token.header.alg != algorithm || !key.verify(token.signing_input.as_bytes(), &token.signature) {
+            return Err(Refused::Signature);
+        }
+        claims.push(token.claims);
+    }
+    if let Some(token) = &files.cwt {
+        let token = cwt::decode(token)?;
+        if token.alg != key.algorithm().cose_number() || !key.verify(&token.signing_input, &token.signature) {
+            return Err(Refused::Signature);
+        }
+        claims.push(token.claims);
+    }
+    if let (Some(gz), Some(plain)) = (&files.jwt_gz, &files.jwt)
+        && gunzip(gz, plain.len()).ok().as_ref() != Some(plain)
+    {
+        return Err(Refused::FilesDiffer);
+    }
+    let last = claims.pop().ok_or(Refused::FilesDiffer)?;
+    let json = files.json.as_deref().map(RawList::from_json).transpose()?;
+    let cbor = files.cbor.as_deref().map(RawList::from_cbor).transpose()?;
+    for raw in json.into_iter().chain(cbor) {
+        if raw.bits != last.bits || raw.lst != last.lst || raw.aggregation_uri != last.aggregation_uri {
+            return Err(Refused::FilesDiffer);
+        }
+    }
+    if claims.iter().all(|other| *other == last) { Ok(last) } else { Err(Refused::FilesDiffer) }
+}
+
+fn array_of(claims: &Claims, capacity: Capacity) -> Result<StatusArray, Refused> {
+    if claims.bits != capacity.bits() {
+        return Err(Refused::Array(format!("bits is {}, the list has {}", claims.bits, capacity.bits())));
+    }
+    let bytes = lst::inflate(&claims.lst, capacity.bytes() as u64)
+        .map_err(|error| Refused::Array(error.to_string()))?;
+    StatusArray::from_bytes(capacity, bytes).map_err(|error| Refused::Array(error.to_string()))
+}
+
+fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Refused> {
+    // The latest wish for each entry.
+    let asked: Option<HashMap<u32, Status>> =
+        expected.changes.map(|changes| changes.entries.iter().copied().collect());
+    let every = expected.changes.and_then(|changes| changes.every);
+    for (&idx, &asked) in asked.iter().flatten() {
+        let index: Index =
+            expected.capacity.index(idx.into()).map_err(|error| Refused::Array(error.to_string()))?;
+        let found = array.get(index);
+        if found != asked {
+            return Err(Refused::Missing { idx, found, asked });
+        }
+    }
+    if let Some(every) = every {
+        let filled = StatusArray::filled(expected.capacity, every);
+        let mut others = filled.changes(array).map(|(index, _, found)| (index.get(), found));
+        if let Some((idx, found)) =
+            others.find(|(idx, _)| !asked.as_ref().is_some_and(|asked| asked.contains_key(idx)))
+        {
+            return Err(Refused::Missing { idx, found, asked: every });
+        }
+    }
+    let Some(previous) = expected.previous else { return Ok(()) };
+    // Most often only the times differ.
+    let previous = array_of(previous, expected.capacity)?;
+    if let Some(status) = expected.final_status {
+        let left = previous.changes(array).filter(|(_, old, _)| *old == status);
+        let lost: Vec<_> = left.map(|(index, _, _)| index.get()).collect();
+        if !lost.is_empty() {
+            return Err(Refused::FinalStatus { lost, status });
+        }
+    }
+    if every.is_some() {
+        // It explains whatever else changed.
+        return Ok(());
+    }
+    for (index, old, new) in previous.changes(array) {
+        let idx = index.get();
+        if expected.previous_is_latest && asked.as_ref().is_some_and(|asked| !asked.contains_key(&idx)) {
+            return Err(Refused::Unexplained { idx, old, new });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sign::{Algorithm, KeyHints, Signer, SigningKey, generate};
+    use crate::status_list::Bits;
+
+    const URI: &str = "https://example.com/lists/1";
+
+    fn signer() -> Signer {
+        let key = SigningKey::from_pem(&generate(Algorithm::Es256).unwrap(), None, None).unwrap();
+        Signer::new(key, KeyHints { kid: true, x5c: false, jwk: false })
+    }
+
+    fn capacity() -> Capacity {
+        Capacity::new(800, Bits::Two).unwrap()
+    }
+
+    fn claims(changes: &[(u32, u8)], iat: u64) -> Claims {
+        let mut array = StatusArray::filled(capacity(), Status::VALID);
+        for (idx, value) in changes {
+            array.set(capacity().index((*idx).into()).unwrap(), Status::new(*value));
+        }
+        Claims {
+            sub: URI.into(),
+            iss: None,
+            iat,
+            nbf: None,
+            exp: Some(iat + 100),
+            ttl: Some(10),
+            bits: Bits::Two,
+            lst: lst::compress(array.as_bytes()).into(),
+            aggregation_uri: None,
+        }
+    }
+
+    fn files(signer: &Signer, claims: &Claims) -> TokenFiles {
+        TokenFiles::new(Some(signer.sign_jwt(claims).unwrap()), Some(signer.sign_cwt(claims).unwrap()))
+    }
+
+    /// Publishes `new` over `old`, with `changes` in the journal.
+    fn outcome(
+        old: &Claims,
+        new: &Claims,
+        changes: &[(u32, Status)],
+        adjust: impl FnOnce(&mut Expected<'_>, &mut TokenFiles),
+    ) -> Result<(), Refused> {
+        outcome_after(old, new, &Changes { every: None, entries: changes.to_vec() }, adjust)
+    }
+
+    fn outcome_after(
+        old: &Claims,
+        new: &Claims,
+        changes: &Changes,
+        adjust: impl FnOnce(&mut Expected<'_>, &mut TokenFiles),
+    ) -> Result<(), Refused> {
+        let signer = signer();
+        let mut files = files(&signer, new);
+        let array = array_of(new, capacity()).unwrap();
+        let mut expected = Expected {
+            uri: URI,
+            capacity: capacity(),
+            key: signer.public_key(),
+            now: 2000,
+            previous_iat: Some(old.iat),
+            previous: Some(old),
+            previous_is_latest: true,
+            final_status: Some(Status::INVALID),
+            array: &array,
+            changes: Some(changes),
+        };
+        adjust(&mut expected, &mut files);
+        check(&files, &expected)
+    }
+
+    fn label(
+        old: &Claims,
+        new: &Claims,
+        changes: &[(u32, Status)],
+        adjust: impl FnOnce(&mut Expected<'_>, &mut TokenFiles),
+    ) -> &'static str {
+        outcome(old, new, changes, adjust).map_or_else(|refused| refused.check(), |()| "passed")
+    }
+
+    #[test]
+    fn explained_changes_pass() {
+        let (old, new) = (claims(&[(1, 1)], 1000), claims(&[(1, 1), (2, 2), (700, 1)], 2000));
+        let journal = [(2, Status::INVALID), (2, Status::SUSPENDED), (700, Status::INVALID)];
+        assert_eq!(label(&old, &new, &journal, |_, _| ()), "passed");
+        assert_eq!(
+            label(&old, &claims(&[(1, 1)], 2000), &[], |_, _| ()),
+            "passed",
+            "signed again without a change"
+        );
+    }
+
+    #[test]
+    fn signature_of_another_key_is_refused() {
+        let (old, new) = (claims(&[], 1000), claims(&[], 2000));
+        let other = signer();
+        assert_eq!(
+            label(&old, &new, &[], |_, files| files.jwt = Some(other.sign_jwt(&new).unwrap().into())),
+            "signature"
+        );
+        assert_eq!(
+            label(&old, &new, &[], |_, files| files.cwt = Some(other.sign_cwt(&new).unwrap())),
+            "signature"
+        );
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused() {
+        let (old, new) = (claims(&[], 1000), claims(&[], 2000));
+        assert_eq!(label(&old, &new, &[], |_, files| files.jwt = Some(b"a.b".to_vec())), "unreadable");
+        assert_eq!(label(&old, &new, &[], |_, files| files.cwt.as_mut().unwrap().truncate(50)), "unreadable");
+    }
+
+    #[test]
+    fn token_of_another_list_is_refused() {
+        let new = Claims { sub: "https://example.com/lists/2".into(), ..claims(&[], 2000) };
+        assert_eq!(label(&claims(&[], 1000), &new, &[], |_, _| ()), "subject");
+    }
+
+    #[test]
+    fn iat_that_does_not_grow_is_refused() {
+        assert_eq!(label(&claims(&[], 2000), &claims(&[], 2000), &[], |_, _| ()), "iat");
+        assert_eq!(label(&claims(&[], 2000), &claims(&[], 1999), &[], |_, _| ()), "iat");
+    }
+
+    #[test]
+    fn token_that_is_not_valid_now_is_refused() {
+        assert_eq!(label(&claims(&[], 1000), &claims(&[], 2001), &[], |_, _| ()), "times");
+        assert_eq!(label(&claims(&[], 1000), &claims(&[], 1900), &[], |_, _| ()), "times");
+    }
+
+    #[test]
+    fn array_of_another_size_or_width_is_refused() {
+        let (old, new) = (claims(&[], 1000), claims(&[], 2000));
+        let adjust =
+            |capacity| move |expected: &mut Expected<'_>, _: &mut TokenFiles| expected.capacity = capacity;
+        assert_eq!(label(&old, &new, &[], adjust(Capacity::new(1600, Bits::One).unwrap())), "array");
+        assert_eq!(label(&old, &new, &[], adjust(Capacity::new(1600, Bits::Two).unwrap())), "array");
+        assert_eq!(label(&old, &new, &[], adjust(Capacity::new(400, Bits::Two).unwrap())), "array");
+    }
+
+    #[test]
+    fn files_of_different_publications_are_refused() {
+        let (old, new) = (claims(&[], 1000), claims(&[], 2000));
+        assert_eq!(
+            label(&old, &new, &[], |_, files| files.jwt_gz.as_mut().unwrap().truncate(20)),
+            "files-differ"
+        );
+        assert_eq!(label(&old, &new, &[], |_, files| *files = TokenFiles::default()), "files-differ");
+        let signer = signer();
+        let mixed = TokenFiles { cwt: files(&signer, &claims(&[], 1999)).cwt, ..files(&signer, &new) };
+        assert!(matches!(one_publication(&mixed, signer.public_key()), Err(Refused::FilesDiffer)));
+    }
+
+    #[test]
+    fn other_statuses_than_those_of_the_store_are_refused() {
+        let stored = array_of(&claims(&[(7, 1)], 2000), capacity()).unwrap();
+        let outcome = outcome(&claims(&[], 1000), &claims(&[], 2000), &[], |_, _| ());
+        assert!(outcome.is_ok());
+        let signer = signer();
+        let new = claims(&[], 2000);
+        let expected = Expected {
+            uri: URI,
+            capacity: capacity(),
+            key: signer.public_key(),
+            now: 2000,
+            previous_iat: None,
+            previous: None,
+            previous_is_latest: false,
+            final_status: None,
+            array: &stored,
+            changes: None,
+        };
+        assert!(matches!(check(&files(&signer, &new), &expected), Err(Refused::OtherArray)));
+    }
+
+    #[test]
+    fn lost_final_status_is_refused() {
+        let (old, new) = (claims(&[(5, 1)], 1000), claims(&[], 2000));
+        assert_eq!(label(&old, &new, &[(5, Status::VALID)], |_, _| ()), "final-status");
+    }
+
+    #[test]
+    fn change_that_nobody_asked_for_is_refused() {
+        assert_eq!(label(&claims(&[], 1000), &claims(&[(9, 2)], 2000), &[], |_, _| ()), "unexplained");
+        assert_eq!(
+            label(&claims(&[], 1000), &claims(&[(9, 2)], 2000), &[], |expected, _| expected.changes = None),
+            "passed",
+            "no journal"
+        );
+    }
+
+    #[test]
+    fn a_change_of_every_entry_explains_all_and_demands_all() {
+        let some = |value: u8| (0..800).map(move |idx| (idx, value)).collect::<Vec<_>>();
+        let every = |after: &[(u32, Status)], new: &[(u32, u8)]| {
+            let changes = Changes { every: Some(Status::INVALID), entries: after.to_vec() };
+            let (old, new) = (claims(&[(3, 1), (4, 2)], 1000), claims(new, 2000));
+            outcome_after(&old, &new, &changes, |_, _| ())
+                .map_or_else(|refused| refused.check(), |()| "passed")
+        };
+        assert_eq!(every(&[], &some(1)), "passed");
+        let mut other = some(1);
+        other[9].1 = 2;
+        assert_eq!(every(&[], &other), "missing", "an entry that is not as all were asked to be");
+        assert_eq!(every(&[(9, Status::SUSPENDED)], &other), "passed", "unless it was asked for later");
+        assert_eq!(every(&[(9, Status::SUSPENDED)], &some(1)), "missing");
+        other[3].1 = 0;
+        let lost = [(9, Status::SUSPENDED), (3, Status::VALID)];
+        assert_eq!(every(&lost, &other), "final-status", "nothing explains that");
+    }
+
+    #[test]
+    fn change_that_is_missing_is_refused() {
+        assert_eq!(
+            label(&claims(&[], 1000), &claims(&[], 2000), &[(9, Status::INVALID)], |_, _| ()),
+            "missing"
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! One list on its way to its files: snapshot → `lst` → claims → signatures → gate → files.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::gate::{self, Refused};
+use super::render::Template;
+use super::{PublishError, schedule};
+use crate::base::clock::Timestamp;
+use crate::config::PoolConfig;
+use crate::model::pool::PoolId;
+use crate::sign::KeyRing;
+use crate::site::folder::{Prepared, Site, SiteError, Stamp, TokenFiles};
+use crate::status_list::raw::RawList;
+use crate::status_list::{Claims, ListId, Status, cwt, jwt, lst};
+use crate::store::{Changes, Pending, Publication, Snapshot, StatusChange, Store, StoreError};
+use crate::telemetry::metrics::PoolMetrics;
+
+/// One list on its way to its files.
+pub(super) struct Job {
+    pub(super) pending: Pending,
+    pub(super) store: Store,
+    pub(super) site: Site,
+    pub(super) uri: String,
+    pub(super) keys: Arc<KeyRing>,
+    pub(super) metrics: Arc<PoolMetrics>,
+    pub(super) pool: PoolConfig,
+    pub(super) template: Template,
+    pub(super) now: Timestamp,
+}
+
+/// A list whose new files are written, but not in place yet.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) pending: Pending,
+    pub(super) publication: Publication,
+    /// When its snapshot was asked for.
+    pub(super) taken: Timestamp,
+    /// The files that the gate compared it with.
+    seen: Stamp,
+    files: Prepared,
+}
+
+/// Sets final statuses again that the published token shows and the store does not have any more: it lost data. The token is
+/// ours, verified, and nothing can leave a final status, so they were asked for.
+async fn restore(
+    store: &Store,
+    pool: &PoolId,
+    list: ListId,
+    lost: &[u32],
+    status: Status,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let value = status.value().into();
+    let changes = lost.iter().map(|idx| StatusChange { list, idx: (*idx).into(), value }).collect();
+    match store.apply(pool, vec![changes], now).await?.pop() {
+        Some(Ok(())) => {
+            let restored = lost.len();
+            tracing::error!(
+                %pool, list.id = %list, restored,
+                "THE STORE LOST DATA: it did not have final statuses that are published; set them again from the published token"
+            );
+        }
+        refused => tracing::error!(%pool, list.id = %list, ?refused, "cannot set lost final statuses again"),
+    }
+    Ok(())
+}
+
+impl Ready {
+    /// Puts the files in place, unless another instance did so meanwhile. To be called under the pool's lock.
+    pub(super) fn put(self, site: &Site) -> (Pending, Result<(Publication, Timestamp), PublishError>) {
+        let put = match site.stamp(&self.pending.list) == self.seen {
+            true => self.files.put().map_err(PublishError::from),
+            false => Err(PublishError::Overtaken),
+        };
+        (self.pending, put.map(|()| (self.publication, self.taken)))
+    }
+}
+
+/// What the job works with.
+struct Wanted {
+    seen: Stamp,
+    snapshot: Snapshot,
+    changes: Option<Changes>,
+}
+
+impl Job {
+    /// Makes the list ready; answers which it was as well.
+    pub(super) async fn run(self) -> (Pending, Result<Ready, PublishError>) {
+        (self.pending, self.prepare().await)
+    }
+
+    async fn prepare(self) -> Result<Ready, PublishError> {
+        let list = self.pending.list;
+        // Before anything is read: if another instance replaces a file from now on, it shows.
+        let seen = self.site.stamp(&list);
+        let snapshot = self.store.snapshot(list).await?;
+        if self.pending.retired {
+            return self.retire(snapshot.version, seen);
+        }
+        let changes = self.store.changes_since_publication(list, snapshot.version).await?;
+        let wanted = Wanted { seen, snapshot, changes };
+        let (store, pool, now) = (self.store.clone(), self.pool.shape.id.clone(), self.now);
+        let work = move || self.write(wanted);
+        let written = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| PublishError::Interrupted(error.to_string()))?;
+        if let Err(PublishError::Refused(Refused::FinalStatus { lost, status, .. })) = &written {
+            restore(&store, &pool, list, lost, *status, now).await?;
+        }
+        written
+    }
+
+    /// The list's tokens make room for the mark of one that is gone.
+    fn retire(self, version: u64, seen: Stamp) -> Result<Ready, PublishError> {
+        let list = self.pending.list;
+        let files = self.site.prepare_retirement(&list)?;
+        let iat = self.pending.published.map_or(0, |published| published.iat);
+        let publication = Publication { version, iat, resign_at: Publication::NEVER };
+        Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })
+    }
+
+    /// Compresses, signs, checks and writes. Takes milliseconds of CPU and several fsyncs: not for an async thread.
+    fn write(self, wanted: Wanted) -> Result<Ready, PublishError> {
+        let Wanted { seen, snapshot, changes } = wanted;
+        let list = self.pending.list;
+        let previous = self.previous()?;
+        let previous_iat = [
+            self.pending.published.map(|published| published.iat),
+            previous.as_ref().map(|claims| claims.iat),
+            // Another instance's clock may be ahead; what is further ahead than that was not written by the publisher.
+            self.site.latest_mtime(&list, self.now.plus(schedule::CLOCK_BEHIND_MAX).secs()),
+        ];
+        let previous_iat = previous_iat.into_iter().max().flatten();
+        let iat = schedule::issued_at(self.now, previous_iat)?;
+        // Only to a file of the store's latest publication does the journal explain every difference.
+        let previous_is_latest = previous.as_ref().map(|claims| claims.iat)
+            == self.pending.published.map(|published| published.iat);
+
+        let unchanged = self.pending.published.is_some_and(|published| published.version == snapshot.version);
+        let lst = match &previous {
+            Some(claims) if unchanged && previous_is_latest => Arc::clone(&claims.lst),
+            _ => lst::compress(snapshot.array.as_bytes()).into(),
+        };
+        let claims = self.template.claims(self.uri.clone(), lst, iat);
+        // One key for all files of a publication, even if another takes over meanwhile.
+        let signer = self.keys.signer();
+        let jwt = self.pool.formats.jwt.then(|| self.timed(|| signer.sign_jwt(&claims))).transpose()?;
+        let cwt = self.pool.formats.cwt.then(|| self.timed(|| signer.sign_cwt(&claims))).transpose()?;
+        let raw = RawList {
+            bits: claims.bits,
+            lst: Arc::clone(&claims.lst),
+            aggregation_uri: claims.aggregation_uri.clone(),
+        };
+        let json = self.pool.formats.json.then(|| raw.to_json());
+        let cbor = self.pool.formats.cbor.then(|| raw.to_cbor());
+        let files = TokenFiles::new(jwt, cwt).with_raw(json, cbor);
+        gate::check(
+            &files,
+            &gate::Expected {
+                uri: &self.uri,
+                capacity: self.pool.shape.capacity,
+                key: signer.public_key(),
+                now: self.now.secs(),
+                previous_iat,
+                previous: previous.as_ref(),
+                previous_is_latest,
+                final_status: self.pool.shape.final_status,
+                array: &snapshot.array,
+                changes: changes.as_ref(),
+            },
+        )?;
+        let mut files = self.site.prepare(&list, &files, iat)?;
+        if self.pool.history.is_some() {
+            files = files.archived(&self.site, &list, iat);
+        }
+        let resign_at = schedule::resign_at(iat, &list, &self.pool.lifetimes);
+        let publication = Publication { version: snapshot.version, iat, resign_at };
+        Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })
+    }
+
+    fn timed<T>(&self, sign: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let signed = sign();
+        self.metrics.signing.observe(begun.elapsed().as_secs_f64());
+        signed
+    }
+
+    /// The claims of the published token, if there is one of ours.
+    fn previous(&self) -> Result<Option<Claims>, SiteError> {
+        let files = self.site.read(&self.pending.list, self.pool.formats)?;
+        Ok(claims_of_ours(files, &self.keys, &self.uri))
+    }
+}
+
+/// The claims of a published token, if there is one that a key of this pool signed. Whoever can write into the folder must not
+/// be able to have anything signed, and a damaged file must not stand in the way of its replacement.
+pub(in crate::publish) fn claims_of_ours(files: TokenFiles, keys: &KeyRing, uri: &str) -> Option<Claims> {
+    let jwt = files.jwt.and_then(|token| {
+        let token = jwt::decode(std::str::from_utf8(&token).ok()?).ok()?;
+        keys.verifies(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
+    });
+    let cwt = files.cwt.and_then(|token| {
+        let token = cwt::decode(&token).ok()?;
+        keys.verifies(&token.signing_input, &token.signature).then_some(token.claims)
+    });
+    let ours = jwt.into_iter().chain(cwt).filter(|claims| claims.sub == uri);
+    ours.max_by_key(|claims| claims.iat)
+}

@@ -1,0 +1,240 @@
+//! One pass: takes what is pending, has each list made ready by its job, puts the files in place and settles them in the store.
+//!
+//! `publish_pending` may be called at any time and as often as one likes; what a pass does not finish stays pending.
+
+pub(super) mod gate;
+pub(super) mod job;
+mod render;
+pub mod schedule;
+mod settle;
+
+use std::collections::HashSet;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+use super::PoolPublisher;
+use crate::base::clock::Timestamp;
+use crate::base::signals::Signals;
+use crate::config::{Lifetimes, PoolConfig};
+use crate::sign::SignError;
+use crate::site::folder::SiteError;
+use crate::status_list::ListId;
+use crate::store::{Fence, Pending, Publication, StoreError};
+use gate::Refused;
+use job::Job;
+use render::Template;
+use schedule::NotNow;
+
+/// Lists whose files share one fsync of the folder and one commit. Larger saves more of both; smaller makes the first of them
+/// count as published sooner, and bounds the memory.
+const CHUNK: usize = 64;
+
+/// A list whose files were put in place, what they are, and when its snapshot was asked for; or why not.
+pub(super) type Put = (Pending, Result<(Publication, Timestamp), PublishError>);
+
+/// What one pass did.
+#[derive(Debug, Default)]
+pub struct Pass {
+    /// Lists that were signed and written.
+    pub published: Vec<ListId>,
+    /// Lists that wait for the next second of the clock.
+    pub waiting: usize,
+    /// Lists that stay as they were, and why; they are tried again.
+    pub failed: Vec<(ListId, PublishError)>,
+    /// Whether another instance publishes this pool.
+    pub not_ours: bool,
+    /// Why the pass ended early, if it did.
+    pub ended_by: Option<PublishError>,
+}
+
+/// Why a list was not published. Its old file stays, and it stays pending.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key failed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The gate refused it.
+    #[error("refused by the gate: {0}")]
+    Refused(#[from] Refused),
+    /// Another instance replaced the list's files in between.
+    #[error("another instance published the list in the meantime")]
+    Overtaken,
+    /// Not at this moment.
+    #[error(transparent)]
+    NotNow(#[from] NotNow),
+    /// A thread ended early; only at a stop.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
+}
+
+impl PoolPublisher {
+    /// One pass: everything that changed, is new, or is to be renewed before the next beat. `progress` hears how many of how many are done.
+    pub async fn publish_pending(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
+        let now = self.clock.now();
+        let pool = &self.pool.shape.id;
+        let pending = async {
+            let Some(fence) = self.lease.take(now).await? else { return Ok(None) };
+            if *self.swept() != Some(fence) {
+                // Whoever published before us may have left files unfinished, or had a folder of its own.
+                self.look_as_publisher(fence).await;
+            }
+            let mut pending = self.store.dirty(pool).await?;
+            let oldest = pending.iter().filter_map(|list| list.since).min();
+            let age = oldest.map_or(0, |oldest| now.since(Timestamp::from_millis(oldest)).as_secs());
+            self.metrics.oldest_unpublished.set(i64::try_from(age).unwrap_or(i64::MAX));
+            let due = self.store.due(pool, schedule::due_by(now, self.live.load().update_interval)).await?;
+            let dirty: HashSet<_> = pending.iter().map(|list| list.list).collect();
+            pending.extend(due.into_iter().filter(|list| !dirty.contains(&list.list)));
+            if let Some(renewal) = self.store.next_due(pool).await? {
+                // Never later than what is true: a list is renewed as long before its end at least.
+                let Lifetimes { list_lifetime, resign_after, .. } = self.live.load().lifetimes;
+                let until = renewal.plus(list_lifetime - resign_after).secs();
+                self.metrics.tokens_valid_until.set(i64::try_from(until).unwrap_or(i64::MAX));
+            }
+            // New lists first: references wait for them, maybe in another instance.
+            pending.sort_by_key(|list| list.published.is_some());
+            Ok(Some(pending))
+        };
+        self.publish(pending.await, signals, progress).await
+    }
+
+    /// Only lists that were never published, whose `uri` must answer before it is handed out.
+    pub async fn publish_new(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
+        let due = self.store.due(&self.pool.shape.id, Timestamp::from_secs(0)).await;
+        let new = due.map(|due| Some(due.into_iter().filter(|list| list.published.is_none()).collect()));
+        self.publish(new, signals, progress).await
+    }
+
+    /// Publishes what is pending; `None` where another instance does.
+    async fn publish(
+        &self,
+        pending: Result<Option<Vec<Pending>>, StoreError>,
+        signals: &Signals,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Pass {
+        let mut pass = Pass::default();
+        let mut pending = match pending {
+            Ok(Some(pending)) => pending,
+            Ok(None) => {
+                self.sinks.forget();
+                return Pass { not_ours: true, ..pass };
+            }
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "cannot ask the store what to publish");
+                self.metrics.publish_failed.inc();
+                pass.ended_by = Some(error.into());
+                return pass;
+            }
+        };
+        let never_published = pending.iter().filter(|list| list.published.is_none());
+        let changed = never_published.chain(pending.iter().filter(|list| list.retired));
+        let new: HashSet<_> = changed.map(|list| list.list).collect();
+        let uploaded = self.sinks.release(&mut pending);
+        if !uploaded.is_empty()
+            && let Some(fence) = self.fence(&mut pass).await
+        {
+            self.settle(uploaded, fence, &mut pass).await;
+        }
+        let mut done = 0;
+        for chunk in pending.chunks(CHUNK) {
+            let Some(fence) = self.fence(&mut pass).await else { return pass };
+            self.publish_chunk(chunk, fence, &mut pass).await;
+            done += chunk.len();
+            progress(done, pending.len());
+        }
+        if pass.published.iter().any(|list| new.contains(list)) {
+            self.write_aggregation().await;
+            signals.list_published();
+        }
+        pass
+    }
+
+    /// The number of our right to publish; `None`, with the reason noted in `pass`, if it is not ours.
+    async fn fence(&self, pass: &mut Pass) -> Option<Fence> {
+        match self.lease.take(self.clock.now()).await {
+            Ok(Some(fence)) => return Some(fence),
+            Ok(None) => {
+                self.sinks.forget();
+                pass.not_ours = true;
+            }
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish");
+                self.metrics.publish_failed.inc();
+                pass.ended_by = Some(error.into());
+            }
+        }
+        None
+    }
+
+    async fn publish_chunk(&self, chunk: &[Pending], fence: Fence, pass: &mut Pass) {
+        let mut ready = Vec::with_capacity(chunk.len());
+        let mut renders = JoinSet::new();
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get) * 2;
+        let mut left = chunk.iter();
+        loop {
+            while renders.len() < threads
+                && let Some(pending) = left.next()
+            {
+                renders.spawn(self.job(*pending).run());
+            }
+            match renders.join_next().await {
+                Some(Ok((_, Ok(list)))) => ready.push(list),
+                Some(Ok((pending, Err(error)))) => self.note_failure(pass, pending.list, error),
+                Some(Err(error)) => {
+                    tracing::error!(pool = %self.pool.shape.id, %error, "a publishing task ended early");
+                    pass.ended_by = Some(PublishError::Interrupted(error.to_string()));
+                }
+                None => break,
+            }
+        }
+        if ready.is_empty() {
+            return;
+        }
+        match self.put_in_place(ready, fence).await {
+            Ok(put) => self.settle(self.sinks.accept(put).await, fence, pass).await,
+            Err(error) => {
+                tracing::error!(pool = %self.pool.shape.id, %error, "the lists are not published, or not for sure; trying again at the next beat");
+                self.metrics.publish_failed.inc();
+                pass.ended_by = Some(error);
+            }
+        }
+    }
+
+    /// Counts and logs why a list is not published.
+    fn note_failure(&self, pass: &mut Pass, list: ListId, error: PublishError) {
+        if let PublishError::NotNow(NotNow::SameSecond) = error {
+            pass.waiting += 1;
+            return;
+        }
+        self.metrics.publish_failed.inc();
+        if let PublishError::Refused(refused) = &error {
+            self.metrics.publish_refused(refused.check());
+        }
+        tracing::error!(pool = %self.pool.shape.id, list.id = %list, %error, "list not published; its old token stays");
+        pass.failed.push((list, error));
+    }
+
+    fn job(&self, pending: Pending) -> Job {
+        let pool = PoolConfig::clone(&self.live.load());
+        Job {
+            pending,
+            store: self.store.clone(),
+            site: self.site.clone(),
+            uri: self.base.join(&pending.list),
+            keys: Arc::clone(&self.keys),
+            metrics: Arc::clone(&self.metrics),
+            template: Template::of(&pool, &self.base),
+            pool,
+            now: self.clock.now(),
+        }
+    }
+}

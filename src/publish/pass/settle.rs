@@ -1,0 +1,71 @@
+//! The last steps of a publication: the new files get their names, then the store is told. In this order, so that a crash in
+//! between leaves a list pending.
+
+use super::job::Ready;
+use super::{Pass, PublishError, Put};
+use crate::base::clock::Timestamp;
+use crate::publish::PoolPublisher;
+use crate::site::folder::{SiteError, SiteLock};
+use crate::store::{Fence, StoreError};
+
+impl PoolPublisher {
+    /// Gives the new files their names, durably. Instances that share the folder do so one after the other, and only the one
+    /// that has the right to publish: one that slept between its snapshot and this step must not bring an older state back.
+    pub(super) async fn put_in_place(
+        &self,
+        ready: Vec<Ready>,
+        fence: Fence,
+    ) -> Result<Vec<Put>, PublishError> {
+        let lock = self.lock().await?;
+        if !self.lease.is_current(fence, self.clock.now()).await? {
+            return Err(StoreError::Fenced.into());
+        }
+        let site = self.site.clone();
+        let put = move || {
+            let put = ready.into_iter().map(|list| list.put(&site)).collect();
+            let synced = site.sync();
+            drop(lock);
+            synced.map(|()| put)
+        };
+        let put = tokio::task::spawn_blocking(put).await;
+        put.map_err(|error| PublishError::Interrupted(error.to_string()))?.map_err(PublishError::from)
+    }
+
+    pub(in crate::publish) async fn lock(&self) -> Result<SiteLock, SiteError> {
+        self.site.lock(&format!("pool-{}", self.pool.shape.id)).await
+    }
+
+    /// Records in the store what is in place now.
+    pub(super) async fn settle(&self, put: Vec<Put>, fence: Fence, pass: &mut Pass) {
+        let mut settles = Vec::with_capacity(put.len());
+        for (pending, put) in put {
+            match put {
+                Ok((publication, taken)) => {
+                    let store = self.store.clone();
+                    // Asked for together, so that they share a commit.
+                    settles.push(tokio::spawn(async move {
+                        (pending, store.settle(pending.list, publication, taken, fence).await)
+                    }));
+                }
+                Err(error) => self.note_failure(pass, pending.list, error),
+            }
+        }
+        for settle in settles {
+            match settle.await {
+                Ok((pending, Ok(()))) => {
+                    self.metrics.published.inc();
+                    if let Some(since) = pending.since {
+                        let waited = self.clock.now().since(Timestamp::from_millis(since));
+                        self.metrics.update_to_publish.observe(waited.as_secs_f64());
+                    }
+                    pass.published.push(pending.list);
+                }
+                Ok((pending, Err(error))) => self.note_failure(pass, pending.list, error.into()),
+                Err(error) => {
+                    tracing::error!(pool = %self.pool.shape.id, %error, "a settling task ended early");
+                    pass.ended_by = Some(PublishError::Interrupted(error.to_string()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The explorer page, built into the program: what `public/` holds, served at `/` beside the lists.
+//!
+//! Responsible for the page's files and their headers. The page itself is a reader like any other: it knows of a list what
+//! the site answers. Where lists are at `/` or under `/assets`, they come first and there is no page.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::body::MessageBody;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::{Data, ServiceConfig};
+use serde::{Deserialize, Serialize};
+
+use super::cache::File;
+use super::{NOSNIFF, SiteServer, resource};
+
+/// As in the page itself, and what a page cannot say of itself: that no other may frame it.
+const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src *; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+);
+/// The files come with the program and have no version of their own: a browser asks again each time.
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+const JSON: &str = "application/json";
+
+const INDEX: &str = include_str!("../../../public/index.html");
+const SETTINGS: &str = include_str!("../../../public/explorer.json");
+
+/// A file below `/assets`.
+struct Asset {
+    name: &'static str,
+    media_type: &'static str,
+    content: &'static str,
+}
+
+macro_rules! assets {
+    ($($name:literal: $media_type:ident),* $(,)?) => {
+        &[$(Asset {
+            name: $name,
+            media_type: $media_type,
+            content: include_str!(concat!("../../../public/assets/", $name)),
+        }),*]
+    };
+}
+
+const ASSETS: &[Asset] = assets! {
+    "base64url.js": SCRIPT,
+    "bitmap.js": SCRIPT,
+    "credential.js": SCRIPT,
+    "cwt.js": SCRIPT,
+    "icon.svg": SVG,
+    "judge.js": SCRIPT,
+    "list.js": SCRIPT,
+    "main.js": SCRIPT,
+    "site.js": SCRIPT,
+    "statuses.js": SCRIPT,
+    "style.css": CSS,
+    "theme.js": SCRIPT,
+    "timeline.js": SCRIPT,
+    "token.js": SCRIPT,
+    "verify.js": SCRIPT,
+    "view.js": SCRIPT,
+    "words.js": SCRIPT,
+};
+
+/// What `explorer.json` tells the page.
+#[derive(Serialize, Deserialize)]
+struct Settings {
+    lists: String,
+    pools: Vec<String>,
+}
+
+/// Mounts the page, unless lists have its addresses. Must come before the site.
+pub(super) fn configure(site: &Arc<SiteServer>, config: &mut ServiceConfig) {
+    let base = site.base.as_str();
+    if base.is_empty() || base == "/assets" || base.starts_with("/assets/") {
+        return;
+    }
+    let settings = resource("/explorer.json", settings).app_data(Data::from(Arc::clone(site)));
+    config.service(resource("/", index)).service(settings);
+    for asset in ASSETS {
+        let get = move || async { answer(asset.media_type, asset.content) };
+        config.service(resource(&format!("/assets/{}", asset.name), get));
+    }
+}
+
+async fn index() -> HttpResponse {
+    answer(HTML, INDEX)
+}
+
+/// The tracked settings, with the lists where they are, and without pools that have nothing to show.
+async fn settings(site: Data<SiteServer>) -> HttpResponse {
+    let mut settings: Settings = serde_json::from_str(SETTINGS).expect("a test reads the tracked settings");
+    settings.lists = format!("{}/", site.base);
+    settings
+        .pools
+        .retain(|pool| pool.parse().is_ok_and(|pool| site.cache.contains(&File::Aggregation(pool))));
+    answer(JSON, serde_json::to_string(&settings).expect("texts are always JSON"))
+}
+
+fn answer(media_type: &'static str, content: impl MessageBody + 'static) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, HeaderValue::from_static(media_type)))
+        .insert_header((header::CACHE_CONTROL, NO_CACHE))
+        .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
+        .insert_header((header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")))
+        .body(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_built_in() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("public/assets");
+        let files =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let built_in = ASSETS.iter().map(|asset| asset.name.to_owned());
+        assert_eq!(built_in.collect::<BTreeSet<_>>(), files.collect());
+    }
+
+    #[test]
+    fn header_and_page_have_one_policy() {
+        let (_, rest) = INDEX.split_once("Content-Security-Policy\" content=\"").unwrap();
+        let policy = rest.split_once('"').unwrap().0;
+        // Only a header can forbid frames.
+        let header = CONTENT_SECURITY_POLICY.to_str().unwrap().replace(" frame-ancestors 'none';", "");
+        assert_eq!(policy, header);
+    }
+
+    #[test]
+    fn tracked_settings_can_be_read() {
+        let settings: Settings = serde_json::from_str(SETTINGS).unwrap();
+        assert_eq!((settings.lists.as_str(), settings.pools), ("lists/", vec!["demo".to_owned()]));
+    }
+}

@@ -1,0 +1,158 @@
+//! The promises of a store as a suite. A backend instantiates it with [`suite!`] and a folder-like harness that opens the
+//! same data again, as after a restart.
+
+mod allocation;
+mod answers;
+mod fills;
+mod pools;
+mod publication;
+mod spreads;
+mod updates;
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{Config, Synchronous};
+use crate::status_list::{Bits, Capacity, Status, StatusRefused, StatusSet};
+use allocation::*;
+use answers::*;
+use fills::*;
+use pools::*;
+use publication::*;
+use spreads::*;
+use updates::*;
+
+/// One set of data that can be opened again and again, once at a time.
+pub(crate) trait Harness {
+    /// Opens it, as a fresh process would.
+    async fn open(&self) -> Store;
+}
+
+/// Runs every promise below on a backend. `$harness` is an expression that makes an empty one.
+macro_rules! suite {
+    ($backend:ident, $harness:expr) => {
+        mod $backend {
+            suite! { @each $harness;
+                shape_is_kept_and_a_mismatch_refused, blocks_are_disjoint_and_end_with_the_list,
+                concurrent_leases_are_disjoint, tail_comes_back_once_and_only_from_the_end,
+                sealed_list_gives_nothing_more, changes_are_stored_and_counted, requests_are_all_or_nothing,
+                every_refusal_names_its_reason, final_status_is_never_left, final_status_holds_inside_a_batch,
+                default_status_fills_new_lists, touched_lists_are_dirty_since_their_first_change,
+                settling_clears_only_what_was_published, older_fence_is_refused, lease_expires_and_fences_grow,
+                due_lists_are_those_to_be_renewed, changes_since_publication_explain_it, everything_survives_a_restart,
+                unknown_lists_and_pools_are_errors, usage_adds_up, lists_give_references_through_one_instance,
+                a_store_that_lost_leases_gives_nothing, single_statuses_are_those_of_the_snapshot,
+                large_batches_are_one_step, retired_lists_take_nothing_and_are_due_once,
+                an_answer_is_remembered_once_and_for_a_while, concurrent_answers_under_one_key_are_one,
+                filled_lists_have_one_status_and_later_changes, filling_is_refused_as_a_whole_and_changes_nothing,
+                filled_lists_give_no_more_references_unless_as_by_default,
+                a_spread_sets_each_entry_once_and_ends_with_the_last, a_step_of_a_spread_counts_once_and_only_in_order,
+                another_status_completes_a_spread_first_and_stands, a_spread_never_leaves_the_final_status,
+                a_spread_is_repeated_replaced_and_ended, a_spread_seals_as_filling_does_and_moves_with_its_list
+            }
+        }
+    };
+    (@each $harness:expr; $($name:ident),* $(,)?) => {
+        $(#[tokio::test] async fn $name() { let harness = $harness; super::$name(&harness).await; })*
+    };
+}
+
+suite!(redis, super::RedisHarness::new(super::SERVER.settings()));
+suite!(sentinel, super::RedisHarness::new(format!("replicas: 1, {}", super::SENTINELS.settings())));
+suite!(cluster, super::RedisHarness::new(format!("replicas: 1, {}", super::CLUSTER.settings())));
+suite!(sqlite, super::SqliteHarness(tempfile::tempdir().expect("a temporary folder")));
+
+struct SqliteHarness(tempfile::TempDir);
+
+impl Harness for SqliteHarness {
+    async fn open(&self) -> Store {
+        Store::Sqlite(
+            SqliteStore::open(&self.0.path().join("contract.db"), Synchronous::Full)
+                .expect("the database opens"),
+        )
+    }
+}
+
+/// The servers are shared by all tests, which have key prefixes of their own.
+static SERVER: LazyLock<servers::RedisServer> = LazyLock::new(servers::RedisServer::start);
+static SENTINELS: LazyLock<servers::Sentinels> =
+    LazyLock::new(|| servers::Sentinels::start(&[("min-replicas-to-write", "1")]));
+static CLUSTER: LazyLock<servers::Cluster> = LazyLock::new(servers::Cluster::start);
+
+struct RedisHarness(StoreConfig);
+
+impl RedisHarness {
+    fn new(redis: String) -> Self {
+        let prefix = ListId::random();
+        let settings = format!("{{ storage-type: redis, redis: {{ key-prefix: \"{prefix}\", {redis} }} }}");
+        Self(Config::load(Some(&settings), std::iter::empty()).unwrap().store)
+    }
+}
+
+impl Harness for RedisHarness {
+    async fn open(&self) -> Store {
+        Store::open(&self.0).await.expect("Redis can be used")
+    }
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+const TERM: Duration = Duration::from_secs(30);
+/// When the snapshot of a publication was asked for: a second after the first changes, before the later ones.
+const TAKEN: Timestamp = Timestamp::from_secs(1_700_000_001);
+
+fn instance(id: &str) -> InstanceId {
+    id.parse().unwrap()
+}
+
+fn ours() -> InstanceId {
+    instance("ours")
+}
+
+/// Leases without a mark.
+async fn lease(store: &Store, list: ListId, n: u32) -> Option<Block> {
+    match store.lease_block(list, n, &ours(), 0, NOW).await.unwrap() {
+        Leased::Block(block) => Some(block),
+        Leased::Nothing => None,
+        behind @ Leased::Behind { .. } => panic!("{behind:?}"),
+    }
+}
+
+fn shape(name: &str, size: u64, bits: Bits) -> PoolShape {
+    PoolShape {
+        id: name.parse().unwrap(),
+        public_url: "https://status.example".parse().unwrap(),
+        capacity: Capacity::new(size, bits).unwrap(),
+        default_status: Status::VALID,
+        final_status: None,
+        statuses: StatusSet::new(bits, &[]).unwrap(),
+    }
+}
+
+async fn store_with_list(harness: &impl Harness, shape: &PoolShape) -> (Store, ListId) {
+    let store = harness.open().await;
+    store.declare_pool(shape).await.unwrap();
+    let list = store.open_list(&shape.id, &ours(), NOW).await.unwrap();
+    (store, list)
+}
+
+fn change(list: ListId, idx: u64, value: u64) -> StatusChange {
+    StatusChange { list, idx, value }
+}
+
+async fn apply_one(store: &Store, changes: Vec<StatusChange>) -> Applied {
+    store.apply(&"a".parse().unwrap(), vec![changes], NOW).await.unwrap().remove(0)
+}
+
+async fn value(store: &Store, list: ListId, idx: u64) -> u8 {
+    let array = store.snapshot(list).await.unwrap().array;
+    array.get(array.capacity().index(idx).unwrap()).value()
+}
+
+async fn publish(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: u64) {
+    let fence = store.lease_publisher(pool, &ours(), NOW, TERM, Duration::ZERO).await.unwrap().unwrap();
+    let publication = Publication { version, iat: NOW.secs(), resign_at };
+    store.settle(list, publication, TAKEN, fence).await.unwrap();
+}

@@ -1,0 +1,138 @@
+//! What is dirty or due, settling, and the publisher's lease.
+
+use super::*;
+
+pub(super) async fn touched_lists_are_dirty_since_their_first_change(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    let untouched = store.open_list(&pool, &ours(), NOW).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], NOW.plus(TERM)).await.unwrap();
+    let dirty = store.dirty(&pool).await.unwrap();
+    assert_eq!(dirty, [Pending { list, since: Some(NOW.millis()), retired: false, published: None }]);
+    assert!(
+        store.due(&pool, NOW).await.unwrap().iter().any(|pending| pending.list == untouched),
+        "never published"
+    );
+}
+
+pub(super) async fn settling_clears_only_what_was_published(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
+    let snapshot = store.snapshot(list).await.unwrap();
+    let later = NOW.plus(TERM);
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], later).await.unwrap();
+    publish(&store, &pool, list, snapshot.version, NOW.secs() + 100).await;
+    let dirty = store.dirty(&pool).await.unwrap();
+    assert_eq!(dirty.len(), 1, "a change came in between");
+    let since = dirty[0].since.unwrap();
+    assert!((TAKEN.millis()..=later.millis()).contains(&since), "only the later change waits: {since}");
+    publish(&store, &pool, list, 2, NOW.secs() + 100).await;
+    assert!(store.dirty(&pool).await.unwrap().is_empty());
+    assert_eq!(store.list(list).await.unwrap().unwrap().published.unwrap().version, 2);
+    assert_eq!((value(&store, list, 1).await, value(&store, list, 2).await), (1, 1));
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 0)]], later).await.unwrap();
+    assert_eq!(value(&store, list, 1).await, 0, "changes after folding stand over the chunks");
+}
+
+pub(super) async fn older_fence_is_refused(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    let old =
+        store.lease_publisher(&pool, &instance("first"), NOW, TERM, Duration::ZERO).await.unwrap().unwrap();
+    let new = store
+        .lease_publisher(&pool, &instance("second"), NOW.plus(TERM * 2), TERM, Duration::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
+    let publication = Publication { version: 0, iat: NOW.secs(), resign_at: 0 };
+    assert!(matches!(store.settle(list, publication, TAKEN, old).await, Err(StoreError::Fenced)));
+    assert_eq!(store.list(list).await.unwrap().unwrap().published, None);
+    store.settle(list, publication, TAKEN, new).await.unwrap();
+}
+
+pub(super) async fn lease_expires_and_fences_grow(harness: &impl Harness) {
+    let (store, _) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    let first =
+        store.lease_publisher(&pool, &instance("first"), NOW, TERM, Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!(
+        store.lease_publisher(&pool, &instance("second"), NOW, TERM, Duration::ZERO).await.unwrap(),
+        None
+    );
+    assert_eq!(
+        store
+            .lease_publisher(&pool, &instance("first"), NOW.plus(TERM / 2), TERM, Duration::ZERO)
+            .await
+            .unwrap(),
+        Some(first),
+        "extended"
+    );
+    assert_eq!(
+        store
+            .lease_publisher(&pool, &instance("second"), NOW.plus(TERM), TERM, Duration::ZERO)
+            .await
+            .unwrap(),
+        None
+    );
+    let second = store
+        .lease_publisher(&pool, &instance("second"), NOW.plus(TERM * 2), TERM, Duration::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(second > first);
+    assert_eq!(
+        store
+            .lease_publisher(&pool, &instance("first"), NOW.plus(TERM * 2), TERM, Duration::ZERO)
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+pub(super) async fn due_lists_are_those_to_be_renewed(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool: PoolId = "a".parse().unwrap();
+    let due = async |t: u64| store.due(&pool, Timestamp::from_secs(t)).await.unwrap().len();
+    assert_eq!(due(0).await, 1, "a list that was never published is due at once");
+    publish(&store, &pool, list, 0, 5000).await;
+    assert_eq!((due(4999).await, due(5000).await), (0, 1));
+    assert_eq!(store.next_due(&pool).await.unwrap(), Some(Timestamp::from_secs(5000)));
+    store.mark_due(vec![list]).await.unwrap();
+    assert_eq!(due(0).await, 1);
+    assert_eq!(store.next_due(&pool).await.unwrap(), None, "it is published no more as it should be");
+}
+
+pub(super) async fn changes_since_publication_explain_it(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool = "a".parse().unwrap();
+    apply_one(&store, vec![change(list, 1, 1)]).await.unwrap();
+    publish(&store, &pool, list, 1, 0).await;
+    apply_one(&store, vec![change(list, 2, 1), change(list, 3, 1)]).await.unwrap();
+    apply_one(&store, vec![change(list, 3, 0)]).await.unwrap();
+    apply_one(&store, vec![change(list, 4, 1)]).await.unwrap();
+    let Some(changes) = store.changes_since_publication(list, 3).await.unwrap() else { return };
+    assert_eq!(changes.every, None);
+    assert_eq!(changes.entries, [(2, Status::INVALID), (3, Status::INVALID), (3, Status::VALID)]);
+}
+
+pub(super) async fn retired_lists_take_nothing_and_are_due_once(harness: &impl Harness) {
+    let given = shape("a", 96, Bits::One);
+    let (store, list) = store_with_list(harness, &given).await;
+    lease(&store, list, 10).await.unwrap();
+    apply_one(&store, vec![change(list, 1, 1)]).await.unwrap();
+    publish(&store, &given.id, list, 1, NOW.secs() + 1000).await;
+    let record = store.list(list).await.unwrap().unwrap();
+    assert_eq!((record.leased_at, record.retired), (Some(NOW.millis()), false));
+    store.retire_list(list).await.unwrap();
+    assert_eq!(apply_one(&store, vec![change(list, 2, 1)]).await, Err(Refusal::Retired { list }));
+    assert_eq!(lease(&store, list, 1).await, None);
+    assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 1, leased: 10, free: 0 });
+    let due = store.due(&given.id, NOW).await.unwrap();
+    assert!(due.len() == 1 && due[0].list == list && due[0].retired, "{due:?}");
+    publish(&store, &given.id, list, 1, Publication::NEVER).await;
+    assert!(store.due(&given.id, Timestamp::from_secs(1 << 40)).await.unwrap().is_empty());
+    assert!(store.list(list).await.unwrap().unwrap().retired);
+    assert!(matches!(store.retire_list(ListId::random()).await, Err(StoreError::NoSuchList(_))));
+}

@@ -1,0 +1,393 @@
+//! Every metric: name, unit, meaning. Parts count through the handles; `/metrics` shows them all.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::http::{HttpMetrics, RouteMetrics};
+use crate::model::pool::PoolId;
+
+/// All metrics of the service.
+pub struct Metrics {
+    registry: Registry,
+    /// Those of the audit trail.
+    pub audit: AuditMetrics,
+    references_issued: Family<Labels, Counter>,
+    buffer_underflows: Family<Labels, Counter>,
+    updates: Family<Labels, Counter>,
+    published: Family<Labels, Counter>,
+    publish_failed: Family<Labels, Counter>,
+    publish_refused: Family<Labels, Counter>,
+    lists_behind: Family<Labels, Counter>,
+    sinks: Sinks,
+    oldest_unpublished: Family<Labels, Gauge>,
+    update_to_publish: Family<Labels, Histogram, fn() -> Histogram>,
+    batch_size: Family<Labels, Histogram, fn() -> Histogram>,
+    store_commit: Family<Labels, Histogram, fn() -> Histogram>,
+    signing: Family<Labels, Histogram, fn() -> Histogram>,
+    references_ready: Family<Labels, Gauge>,
+    references_free: Family<Labels, Gauge>,
+    tokens_valid_until: Family<Labels, Gauge>,
+    certificate_not_after: Family<Labels, Gauge>,
+    api_key_not_after: Family<Labels, Gauge>,
+    http: HttpMetrics,
+    /// What became of changed settings and keys.
+    pub reloads: ReloadMetrics,
+}
+
+/// The metrics of the audit trail.
+#[derive(Clone, Debug, Default)]
+pub struct AuditMetrics {
+    /// Lines that are durable.
+    pub lines: Counter,
+    /// Writes of one or more lines that failed.
+    pub failed: Counter,
+}
+
+/// The metrics of reloading.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadMetrics {
+    total: Family<[(&'static str, &'static str); 1], Counter>,
+    stale: Gauge,
+}
+
+impl ReloadMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let reloads = Self::default();
+        registry.register("reloads", "Changed settings or keys, by result", reloads.total.clone());
+        let help = "Whether the files say something else than what is used, because it was refused";
+        registry.register("settings_stale", help, reloads.stale.clone());
+        reloads
+    }
+
+    /// Changed settings or keys were taken, or refused.
+    pub fn note(&self, taken: bool) {
+        self.total.get_or_create_owned(&[("result", if taken { "ok" } else { "refused" })]).inc();
+        self.stale.set(i64::from(!taken));
+    }
+}
+
+/// The metrics of one pool.
+#[derive(Debug)]
+pub struct PoolMetrics {
+    /// References handed out.
+    pub references_issued: Counter,
+    /// Requests that found too few references in memory.
+    pub buffer_underflows: Counter,
+    /// Entries updated durably.
+    pub updates: Counter,
+    /// Lists published.
+    pub published: Counter,
+    /// Lists whose publication failed; tried again at the next beat.
+    pub publish_failed: Counter,
+    /// Lists of which the store had lost leases; their allocation was ended.
+    pub lists_behind: Counter,
+    /// Age of the oldest change that is not published yet, as the latest pass found it.
+    pub oldest_unpublished: Gauge,
+    /// Seconds from the first unpublished change of a list to its publication.
+    pub update_to_publish: Histogram,
+    /// Entries of one durable batch of updates.
+    pub batch_size: Histogram,
+    /// Seconds that the store took for one batch.
+    pub store_commit: Histogram,
+    /// Seconds that one signature took.
+    pub signing: Histogram,
+    /// References in memory, as they were last taken or refilled.
+    pub references_ready: Gauge,
+    /// References that open lists have left beside those in memory, as the latest refill found them.
+    pub references_free: Gauge,
+    /// Seconds since 1970 before which no published token expires, as the latest pass found it.
+    pub tokens_valid_until: Gauge,
+    pool: PoolId,
+    refused: Family<Labels, Counter>,
+    sinks: Sinks,
+}
+
+/// The metrics of one pool's uploads to one bucket.
+#[derive(Debug)]
+pub struct SinkMetrics {
+    /// Lists and documents uploaded.
+    pub uploaded: Counter,
+    /// Uploads that failed; tried again.
+    pub failed: Counter,
+    /// Age of the oldest upload that has not gone through yet, as the latest round left it.
+    pub oldest_owed: Gauge,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Sinks {
+    uploaded: Family<Labels, Counter>,
+    failed: Family<Labels, Counter>,
+    oldest_owed: Family<Labels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Labels {
+    pool: String,
+    check: Option<&'static str>,
+    sink: Option<String>,
+}
+
+impl Labels {
+    fn of(pool: &PoolId) -> Self {
+        Self { pool: pool.to_string(), check: None, sink: None }
+    }
+}
+
+impl EncodeLabelSet for Labels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        [("pool", self.pool.as_str())].encode(encoder)?;
+        self.check.map_or(Ok(()), |check| [("check", check)].encode(&mut *encoder))?;
+        self.sink.as_deref().map_or(Ok(()), |sink| [("sink", sink)].encode(encoder))
+    }
+}
+
+fn publish_buckets() -> Histogram {
+    Histogram::new([0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0])
+}
+
+/// A request of its own, a full batch, and what a single large request makes of it.
+fn batch_buckets() -> Histogram {
+    Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 512.0, 1024.0, 10_000.0, 100_000.0])
+}
+
+/// From an fsync of a fast disk to the longest wait for a store.
+fn commit_buckets() -> Histogram {
+    Histogram::new([0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0])
+}
+
+/// From a key in memory to a hardware module over a network.
+fn signing_buckets() -> Histogram {
+    Histogram::new([0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 2.0])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("statuslist");
+        let mut counter = |name: &str, help: &str| {
+            let family = Family::<Labels, Counter>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let references_issued = counter("references_issued", "References handed out");
+        let buffer_underflows =
+            counter("buffer_underflows", "Requests that found too few references in memory");
+        let updates = counter("updates", "Entries updated durably");
+        let published = counter("published", "Lists signed and written");
+        let publish_failed = counter("publish_failed", "Publications that failed and are tried again");
+        let publish_refused = counter("publish_refused", "Publications that the gate refused, by check");
+        let help = "Lists of which the store had lost leases: alarm on any increase";
+        let lists_behind = counter("lists_behind", help);
+        let sinks = Sinks {
+            uploaded: counter("sink_uploaded", "Lists and documents uploaded to a bucket"),
+            failed: counter("sink_failed", "Uploads that failed and are tried again"),
+            oldest_owed: Family::default(),
+        };
+        let help = "Age of the oldest upload that has not gone through yet, at the latest round";
+        registry.register_with_unit("sink_oldest_owed", help, Unit::Seconds, sinks.oldest_owed.clone());
+        let audit = AuditMetrics::default();
+        registry.register("audit_lines", "Lines of the audit trail that are durable", audit.lines.clone());
+        let help = "Writes of the audit trail that failed, so that requests were answered 503: alarm on any increase";
+        registry.register("audit_failed", help, audit.failed.clone());
+        let oldest_unpublished = Family::<Labels, Gauge>::default();
+        let help = "Age of the oldest change that is not published yet, at the latest pass";
+        registry.register_with_unit("oldest_unpublished", help, Unit::Seconds, oldest_unpublished.clone());
+        let update_to_publish = Family::new_with_constructor(publish_buckets as fn() -> Histogram);
+        let help = "From a list's first unpublished change to its publication";
+        registry.register_with_unit("update_to_publish", help, Unit::Seconds, update_to_publish.clone());
+        let mut histogram = |name: &str, help: &str, unit: Option<Unit>, buckets: fn() -> Histogram| {
+            let family = Family::new_with_constructor(buckets);
+            match unit {
+                Some(unit) => registry.register_with_unit(name, help, unit, family.clone()),
+                None => registry.register(name, help, family.clone()),
+            }
+            family
+        };
+        let help = "Entries of one durable batch of updates";
+        let batch_size = histogram("batch_size", help, None, batch_buckets);
+        let help = "How long the store took for one batch of updates";
+        let store_commit = histogram("store_commit", help, Some(Unit::Seconds), commit_buckets);
+        let help = "How long one signature took";
+        let signing = histogram("signing", help, Some(Unit::Seconds), signing_buckets);
+        let references_ready = Family::<Labels, Gauge>::default();
+        let help = "References in memory, as they were last taken or refilled";
+        registry.register("references_ready", help, references_ready.clone());
+        let references_free = Family::<Labels, Gauge>::default();
+        let help = "References that this instance's open lists have left, beside those in memory";
+        registry.register("references_free", help, references_free.clone());
+        let tokens_valid_until = Family::<Labels, Gauge>::default();
+        let help =
+            "Time before which no published token expires, at the latest pass: alarm when it comes near";
+        let name = "tokens_valid_until_timestamp";
+        registry.register_with_unit(name, help, Unit::Seconds, tokens_valid_until.clone());
+        let http = HttpMetrics::register(&mut registry);
+        let certificate_not_after = Family::<Labels, Gauge>::default();
+        let help = "When the certificate of the signing key ends, in seconds since 1970";
+        registry.register_with_unit(
+            "certificate_not_after",
+            help,
+            Unit::Seconds,
+            certificate_not_after.clone(),
+        );
+        let api_key_not_after = Family::<Labels, Gauge>::default();
+        let help = "When the next of the API keys ends, in seconds since 1970";
+        registry.register_with_unit("api_key_not_after", help, Unit::Seconds, api_key_not_after.clone());
+        let reloads = ReloadMetrics::register(&mut registry);
+        Self {
+            registry,
+            audit,
+            references_issued,
+            buffer_underflows,
+            updates,
+            published,
+            publish_failed,
+            publish_refused,
+            lists_behind,
+            sinks,
+            oldest_unpublished,
+            update_to_publish,
+            batch_size,
+            store_commit,
+            signing,
+            references_ready,
+            references_free,
+            tokens_valid_until,
+            http,
+            certificate_not_after,
+            api_key_not_after,
+            reloads,
+        }
+    }
+}
+
+impl Metrics {
+    /// The handles of one pool.
+    pub fn pool(&self, pool: &PoolId) -> Arc<PoolMetrics> {
+        let labels = Labels::of(pool);
+        Arc::new(PoolMetrics {
+            references_issued: self.references_issued.get_or_create_owned(&labels),
+            buffer_underflows: self.buffer_underflows.get_or_create_owned(&labels),
+            updates: self.updates.get_or_create_owned(&labels),
+            published: self.published.get_or_create_owned(&labels),
+            publish_failed: self.publish_failed.get_or_create_owned(&labels),
+            lists_behind: self.lists_behind.get_or_create_owned(&labels),
+            oldest_unpublished: self.oldest_unpublished.get_or_create_owned(&labels),
+            update_to_publish: self.update_to_publish.get_or_create_owned(&labels),
+            batch_size: self.batch_size.get_or_create_owned(&labels),
+            store_commit: self.store_commit.get_or_create_owned(&labels),
+            signing: self.signing.get_or_create_owned(&labels),
+            references_ready: self.references_ready.get_or_create_owned(&labels),
+            references_free: self.references_free.get_or_create_owned(&labels),
+            tokens_valid_until: self.tokens_valid_until.get_or_create_owned(&labels),
+            pool: pool.clone(),
+            refused: self.publish_refused.clone(),
+            sinks: self.sinks.clone(),
+        })
+    }
+
+    /// When the certificate of a pool's signing key ends, if it has one.
+    pub fn certificate_not_after(&self, pool: &PoolId, end: Option<u64>) {
+        set_or_remove(&self.certificate_not_after, pool, end);
+    }
+
+    /// When the next of a pool's API keys ends, if any of them does.
+    pub fn api_key_not_after(&self, pool: &PoolId, end: Option<u64>) {
+        set_or_remove(&self.api_key_not_after, pool, end);
+    }
+
+    /// The handles of one route.
+    pub fn route(&self, route: &'static str) -> RouteMetrics {
+        self.http.route(route)
+    }
+
+    /// All of them, in the OpenMetrics text format.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to memory does not fail");
+        text
+    }
+}
+
+fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<u64>) {
+    let labels = Labels::of(pool);
+    match value.and_then(|value| i64::try_from(value).ok()) {
+        Some(value) => _ = gauges.get_or_create_owned(&labels).set(value),
+        None => _ = gauges.remove(&labels),
+    }
+}
+
+impl PoolMetrics {
+    /// The gate refused a publication for this reason.
+    pub fn publish_refused(&self, check: &'static str) {
+        self.refused.get_or_create(&Labels { check: Some(check), ..Labels::of(&self.pool) }).inc();
+    }
+
+    /// The handles of this pool's uploads to one bucket.
+    pub fn sink(&self, sink: &str) -> SinkMetrics {
+        let labels = Labels { sink: Some(sink.to_owned()), ..Labels::of(&self.pool) };
+        SinkMetrics {
+            uploaded: self.sinks.uploaded.get_or_create_owned(&labels),
+            failed: self.sinks.failed.get_or_create_owned(&labels),
+            oldest_owed: self.sinks.oldest_owed.get_or_create_owned(&labels),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_has_names_units_and_labels() {
+        let metrics = Metrics::default();
+        let pool = metrics.pool(&"demo".parse().unwrap());
+        pool.references_issued.inc_by(3);
+        pool.publish_refused("final-status");
+        pool.update_to_publish.observe(0.7);
+        pool.sink("s3://b/lists/").oldest_owed.set(7);
+        let text = metrics.to_text();
+        assert!(text.contains("statuslist_references_issued_total{pool=\"demo\"} 3"), "{text}");
+        let oldest = "statuslist_sink_oldest_owed_seconds{pool=\"demo\",sink=\"s3://b/lists/\"} 7";
+        assert!(text.contains(oldest), "{text}");
+        assert!(
+            text.contains("statuslist_publish_refused_total{pool=\"demo\",check=\"final-status\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("statuslist_update_to_publish_seconds_bucket{le=\"1.0\",pool=\"demo\"} 1"),
+            "{text}"
+        );
+    }
+
+    /// The page that operators read has exactly the metrics that there are.
+    #[test]
+    fn every_metric_is_in_the_operators_page_and_no_other() {
+        let metrics = Metrics::default();
+        let pool = metrics.pool(&"demo".parse().unwrap());
+        pool.publish_refused("newer");
+        pool.sink("s3://b/");
+        metrics.route("/version").answered(200, 0.001);
+        metrics.certificate_not_after(&"demo".parse().unwrap(), Some(1));
+        metrics.api_key_not_after(&"demo".parse().unwrap(), Some(1));
+        metrics.reloads.note(true);
+        let text = metrics.to_text();
+        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| {
+            let (name, kind) = line.split_once(' ').unwrap();
+            format!("{name}{}", if kind == "counter" { "_total" } else { "" })
+        });
+        let page = std::fs::read_to_string("docs/OPERATIONS.md").unwrap();
+        let section = page.split("\n## ").find(|section| section.starts_with("Metrics")).unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let documented = rows.map(|row| row.split('`').next().unwrap().to_owned());
+        let [families, documented]: [std::collections::BTreeSet<_>; 2] =
+            [families.collect(), documented.collect()];
+        assert_eq!(families, documented);
+    }
+}
