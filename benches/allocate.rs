@@ -9,7 +9,8 @@ use statuslist::allocate::{Allocator, Marks};
 use statuslist::base::clock::Clock;
 use statuslist::base::signals::Signals;
 use statuslist::base::stopper::stopper;
-use statuslist::model::order::Permutation;
+use statuslist::model::order::{OrderKey, Permutation};
+use statuslist::store::Lease;
 use statuslist::telemetry::metrics::Metrics;
 
 use pool::{BEGIN, Bench, folder, holder};
@@ -26,7 +27,7 @@ fn permutation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("permutation");
     group.throughput(Throughput::Elements(REFERENCES.into()));
     for (name, size) in SIZES {
-        let order = Permutation::new(*b"a key of 16 byte", size);
+        let order = Permutation::new(OrderKey::from_bytes(*b"a key of 16 byte"), size);
         for (filling, percent) in FILLINGS {
             let first = size / 100 * percent;
             group.bench_with_input(BenchmarkId::new(name, filling), &first, |bench, &first| {
@@ -72,7 +73,7 @@ fn allocate_all(bench: &Bench, leased: u32) -> Duration {
     let (_switch, stopper) = stopper();
     bench.runtime.block_on(async {
         if leased > 0 {
-            bench.store.lease_block(list, leased, &holder(), 0, BEGIN).await.unwrap();
+            bench.store.lease_block(list, leased, &holder(), Lease::default(), BEGIN).await.unwrap();
         }
         let give_all = async {
             for _ in 0..REFERENCES {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rusqlite::{Connection, params};
+use statuslist::status_list::Status;
 use statuslist::store::StatusChange;
 
 use pool::{BEGIN, Bench};
@@ -31,7 +32,8 @@ fn apply(criterion: &mut Criterion) {
             criterion.iter(|| {
                 let requests = (at..at + batch).map(|n| {
                     let list = lists[(n % LISTS) as usize];
-                    vec![StatusChange { list, idx: n * STRIDE % SIZE, value: n / SIZE % 2 }]
+                    let index = bench.pool.shape.capacity.index(n * STRIDE % SIZE).unwrap();
+                    vec![StatusChange { list, index, status: Status::new((n / SIZE % 2) as u8) }]
                 });
                 let requests = requests.collect();
                 at += batch;

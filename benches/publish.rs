@@ -16,7 +16,7 @@ use statuslist::config::PublishRole;
 use statuslist::publish::{Parts, PoolPublisher};
 use statuslist::sign::{Algorithm, KeyHints, KeyRing, Signer, SigningKey, generate};
 use statuslist::site::folder::Site;
-use statuslist::status_list::{ListId, lst};
+use statuslist::status_list::{ListId, Status, lst};
 use statuslist::store::StatusChange;
 use statuslist::telemetry::metrics::Metrics;
 use tempfile::TempDir;
@@ -77,7 +77,11 @@ impl Lists {
         for (seed, &list) in lists.iter().enumerate() {
             let array = random::random_array(size, 0.01, seed as u64);
             let set = (0..size).filter(|entry| array[entry / 8] >> (entry % 8) & 1 == 1);
-            let changes = set.map(|entry| StatusChange { list, idx: entry as u64, value: 1 }).collect();
+            let change = |entry: usize| {
+                let index = bench.pool.shape.capacity.index(entry as u64).unwrap();
+                StatusChange { list, index, status: Status::INVALID }
+            };
+            let changes = set.map(change).collect();
             bench.runtime.block_on(bench.store.apply(&bench.pool.shape.id, vec![changes], BEGIN)).unwrap()[0]
                 .as_ref()
                 .unwrap();
@@ -92,8 +96,9 @@ impl Lists {
     fn pass(&mut self, expected: usize) -> Duration {
         self.passes += 1;
         let idx = self.passes * 7919 % self.size as u64;
-        let changes =
-            self.changing.iter().map(|&list| vec![StatusChange { list, idx, value: self.passes % 2 }]);
+        let index = self.bench.pool.shape.capacity.index(idx).unwrap();
+        let status = Status::new((self.passes % 2) as u8);
+        let changes = self.changing.iter().map(|&list| vec![StatusChange { list, index, status }]);
         let (store, pool) = (&self.bench.store, &self.bench.pool.shape.id);
         self.bench.runtime.block_on(store.apply(pool, changes.collect(), self.clock.now())).unwrap();
         self.clock.advance(Duration::from_secs(1));

@@ -7,7 +7,7 @@ use statuslist::base::clock::Timestamp;
 use statuslist::config::{Config, PoolConfig, Synchronous};
 use statuslist::model::instance::InstanceId;
 use statuslist::status_list::ListId;
-use statuslist::store::{Publication, SqliteStore, Store};
+use statuslist::store::{Publication, SqliteStore, Store, Version};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -46,7 +46,7 @@ impl Bench {
     /// Opens lists and records a publication for each, which is not to be renewed.
     pub(crate) fn open_lists(&self, count: usize) -> Vec<ListId> {
         let pool = &self.pool.shape.id;
-        let publication = Publication { version: 0, iat: BEGIN.secs(), resign_at: 1 << 40 };
+        let publication = Publication { version: Version(0), iat: BEGIN.secs(), resign_at: 1 << 40 };
         self.runtime.block_on(async {
             let term = Duration::from_secs(1 << 30);
             let fence = self

@@ -137,9 +137,11 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::order::OrderKey;
+    use crate::store::Lease;
 
     fn block(list: ListId, positions: std::ops::Range<u32>) -> Block {
-        Block { list, key: *list.as_bytes(), positions, lease: 1 }
+        Block { list, key: OrderKey::from_bytes(*list.as_bytes()), positions, lease: Lease(1) }
     }
 
     fn fill(buffer: &mut Buffer, blocks: Vec<Block>, size: u32) {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::status_list::ListId;
+use crate::store::Lease;
 
 const LINE_BYTES: usize = 64;
 
@@ -23,7 +24,7 @@ pub struct Marks {
     path: PathBuf,
     file: File,
     /// Where each list's line is, and its mark.
-    lines: HashMap<ListId, (u64, u64)>,
+    lines: HashMap<ListId, (u64, Lease)>,
 }
 
 /// The marks cannot be read or written. Nothing may be handed out without them.
@@ -76,23 +77,23 @@ impl Marks {
         Ok(Self { path: path.to_owned(), file, lines })
     }
 
-    /// The latest lease of the list that this instance had; 0 if it never had any.
-    pub fn of(&self, list: &ListId) -> u64 {
-        self.lines.get(list).map_or(0, |(_, mark)| *mark)
+    /// The latest lease of the list that this instance had; the default if it never had any.
+    pub fn of(&self, list: &ListId) -> Lease {
+        self.lines.get(list).map(|(_, mark)| *mark).unwrap_or_default()
     }
 
     /// Every list that this instance ever leased from, with its mark.
-    pub fn iter(&self) -> impl Iterator<Item = (ListId, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (ListId, Lease)> {
         self.lines.iter().map(|(list, (_, mark))| (*list, *mark))
     }
 
     /// Raises marks; durable when it returns.
-    pub fn raise(&mut self, marks: &[(ListId, u64)]) -> Result<(), MarksError> {
+    pub fn raise(&mut self, marks: &[(ListId, Lease)]) -> Result<(), MarksError> {
         let unusable = |source| MarksError::Unusable { path: self.path.clone(), source };
         let mut next = self.lines.len() as u64;
         for (list, mark) in marks {
             let number = self.lines.get(list).map_or(next, |(number, _)| *number);
-            let text = format!("{list} {mark:020}");
+            let text = format!("{list} {:020}", mark.0);
             let line = format!("{text:<width$}\n", width = LINE_BYTES - 1);
             self.file.write_all_at(line.as_bytes(), number * LINE_BYTES as u64).map_err(unusable)?;
             if number == next {
@@ -104,9 +105,9 @@ impl Marks {
     }
 }
 
-fn parse(line: &[u8]) -> Option<(ListId, u64)> {
+fn parse(line: &[u8]) -> Option<(ListId, Lease)> {
     let (list, mark) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.trim_end().split_once(' ')?;
-    Some((list.parse().ok()?, mark.parse().ok()?))
+    Some((list.parse().ok()?, Lease(mark.parse().ok()?)))
 }
 
 #[cfg(test)]
@@ -119,12 +120,12 @@ mod tests {
         let path = folder.path().join("p.marks");
         let (a, b) = (ListId::random(), ListId::random());
         let mut marks = Marks::open(&path).unwrap();
-        assert_eq!(marks.of(&a), 0);
-        marks.raise(&[(a, 1), (b, 1)]).unwrap();
-        marks.raise(&[(a, 2)]).unwrap();
-        marks.raise(&[(b, u64::MAX)]).unwrap();
+        assert_eq!(marks.of(&a), Lease(0));
+        marks.raise(&[(a, Lease(1)), (b, Lease(1))]).unwrap();
+        marks.raise(&[(a, Lease(2))]).unwrap();
+        marks.raise(&[(b, Lease(u64::MAX))]).unwrap();
         let again = Marks::open(&path).unwrap();
-        assert_eq!((again.of(&a), again.of(&b)), (2, u64::MAX));
+        assert_eq!((again.of(&a), again.of(&b)), (Lease(2), Lease(u64::MAX)));
         assert_eq!(again.iter().count(), 2);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * LINE_BYTES as u64);
     }
@@ -134,16 +135,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.marks");
         let (a, b) = (ListId::random(), ListId::random());
-        Marks::open(&path).unwrap().raise(&[(a, 7)]).unwrap();
+        Marks::open(&path).unwrap().raise(&[(a, Lease(7))]).unwrap();
         let cut = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
         io::Write::write_all(&mut &cut, b"0123456").unwrap();
         let mut marks = Marks::open(&path).unwrap();
-        assert_eq!(marks.of(&a), 7);
-        marks.raise(&[(b, 9)]).unwrap();
+        assert_eq!(marks.of(&a), Lease(7));
+        marks.raise(&[(b, Lease(9))]).unwrap();
         let again = Marks::open(&path).unwrap();
-        assert_eq!((again.of(&a), again.of(&b)), (7, 9));
+        assert_eq!((again.of(&a), again.of(&b)), (Lease(7), Lease(9)));
         io::Write::write_all(&mut &cut, &[0; 100]).unwrap();
-        assert_eq!(Marks::open(&path).unwrap().of(&b), 9, "zeros at the end were never relied on");
+        assert_eq!(Marks::open(&path).unwrap().of(&b), Lease(9), "zeros at the end were never relied on");
         let damage = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         damage.write_all_at(b"x", 64).unwrap();
         let error = Marks::open(&path).unwrap_err();

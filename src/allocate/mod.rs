@@ -30,7 +30,7 @@ use crate::config::{OnUnderflow, PoolConfig};
 use crate::model::instance::InstanceId;
 use crate::model::pool::PoolId;
 use crate::status_list::ListId;
-use crate::store::{Block, Leased, OpenList, Store, StoreError};
+use crate::store::{Block, Lease, Leased, OpenList, Store, StoreError};
 use crate::telemetry::metrics::PoolMetrics;
 use buffer::Buffer;
 use taken::Taken;
@@ -360,15 +360,15 @@ impl Allocator {
         &self,
         store: &Store,
         list: ListId,
-        mark: u64,
-        found: Option<u64>,
+        mark: Lease,
+        found: Option<Lease>,
     ) -> Result<(), StoreError> {
         self.metrics.lists_behind.inc();
         self.buffer().forget(&list);
         match found {
             Some(found) => {
                 tracing::error!(
-                    pool = %self.pool, list.id = %list, lease = found, expected = mark,
+                    pool = %self.pool, list.id = %list, lease = found.0, expected = mark.0,
                     "THE STORE LOST DATA: it would hand out references of this list again; sealing the list. \
                      Updates since its last good state may be lost as well: see README, \"When the store lost data\""
                 );
@@ -376,7 +376,7 @@ impl Allocator {
             }
             None => {
                 tracing::error!(
-                    pool = %self.pool, list.id = %list, expected = mark,
+                    pool = %self.pool, list.id = %list, expected = mark.0,
                     "THE STORE LOST DATA: it does not know this list, of which references were handed out; \
                      their statuses cannot be updated: see README, \"When the store lost data\""
                 );
@@ -399,9 +399,9 @@ impl Allocator {
         Ok(())
     }
 
-    fn mark_of(&self, list: &ListId) -> u64 {
+    fn mark_of(&self, list: &ListId) -> Lease {
         let of = |marks: &Arc<Mutex<Marks>>| marks.lock().unwrap_or_else(PoisonError::into_inner).of(list);
-        self.marks.as_ref().map_or(0, of)
+        self.marks.as_ref().map_or(Lease::default(), of)
     }
 
     /// Remembers these leases durably, before a reference of them is handed out.

@@ -263,9 +263,12 @@ impl App {
             let about = ArcSwap::from_pointee(about(&pool.config, &pool.keys));
             let api_keys = &self.config.pools[&id].api_keys;
             running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
-            let capacity = pool.config.shape.capacity;
+            let (capacity, statuses) = (pool.config.shape.capacity, pool.config.shape.statuses);
             let handed_out = pool.config.reject_unallocated.then(HandedOut::default);
-            pool_apis.insert(id.clone(), PoolApi { id, capacity, allocator, handed_out, updater, about });
+            pool_apis.insert(
+                id.clone(),
+                PoolApi { id, capacity, statuses, allocator, handed_out, updater, about },
+            );
         }
         let api = Api::new(
             self.config.public_url.clone(),

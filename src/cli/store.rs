@@ -191,7 +191,7 @@ mod tests {
         let pools = from.pools().await.unwrap();
         check_unwritten(&from, &to, &pools).await.unwrap();
         // Neither a version nor a lease grows with it.
-        from.fill_list(list, 1, 10, Timestamp::from_secs(1001)).await.unwrap().unwrap();
+        from.fill_list(list, Status::INVALID, 10, Timestamp::from_secs(1001)).await.unwrap().unwrap();
         let noticed = check_unwritten(&from, &to, &pools).await.unwrap_err().to_string();
         assert!(noticed.starts_with("somebody wrote to --from"), "{noticed}");
     }

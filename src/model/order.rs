@@ -4,11 +4,44 @@
 //! SipHash-2-4 as round function (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", Generalized-Feistel). Bijective,
 //! and without the key no index tells anything of the others. A test pins its output: a change would hand out an index twice.
 
+use std::fmt;
 use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
 const ROUNDS: u64 = 12;
+
+/// The secret that a list's order follows from: 128 random bits. Who has it can tell in which order the list's references were
+/// handed out, so it is never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct OrderKey([u8; 16]);
+
+impl OrderKey {
+    /// A fresh random key.
+    pub fn random() -> Self {
+        let mut key = [0_u8; 16];
+        aws_lc_rs::rand::fill(&mut key)
+            .expect("the system's random numbers never run out once it has started");
+        Self(key)
+    }
+
+    /// The key as a store keeps it.
+    pub const fn from_bytes(key: [u8; 16]) -> Self {
+        Self(key)
+    }
+
+    /// What a store keeps.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Shows nothing of the key.
+impl fmt::Debug for OrderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OrderKey(..)")
+    }
+}
 
 /// The order of one list.
 #[derive(Clone, Debug)]
@@ -21,8 +54,8 @@ pub struct Permutation {
 
 impl Permutation {
     /// The order of a list of `size` entries with this key.
-    pub fn new(key: [u8; 16], size: u32) -> Self {
-        let key = u128::from_le_bytes(key);
+    pub fn new(key: OrderKey, size: u32) -> Self {
+        let key = u128::from_le_bytes(key.0);
         let side = u64::from(size).isqrt();
         let side = if side * side < u64::from(size) { side + 1 } else { side };
         Self { keys: (key as u64, (key >> 64) as u64), size, side }
@@ -84,8 +117,8 @@ mod tests {
 
     use super::*;
 
-    fn key(n: u8) -> [u8; 16] {
-        std::array::from_fn(|at| n.wrapping_mul(31).wrapping_add(at as u8))
+    fn key(n: u8) -> OrderKey {
+        OrderKey(std::array::from_fn(|at| n.wrapping_mul(31).wrapping_add(at as u8)))
     }
 
     #[test]
@@ -118,7 +151,7 @@ mod tests {
     proptest! {
         #[test]
         fn position_is_the_inverse_of_index(bytes: [u8; 16], size in 1..=u32::MAX, at: u32) {
-            let order = Permutation::new(bytes, size);
+            let order = Permutation::new(OrderKey::from_bytes(bytes), size);
             let at = at % size;
             prop_assert_eq!(order.position(order.index(at)), at);
             prop_assert_eq!(order.index(order.position(at)), at);

@@ -87,12 +87,14 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::model::order::OrderKey;
     use crate::status_list::{Bits, Status};
 
     #[test]
     fn shares_are_of_every_entry_once_and_in_no_visible_order() {
         let capacity = Capacity::new(100_000, Bits::One).unwrap();
-        let mut spread = Spread { value: Status::INVALID, beats: 7, key: [3; 16], done: 0 };
+        let mut spread =
+            Spread { value: Status::INVALID, beats: 7, key: OrderKey::from_bytes([3; 16]), done: 0 };
         let mut seen = HashSet::new();
         for _ in 0..7 {
             let until = spread.after_beat(capacity);

@@ -16,8 +16,8 @@ mod sqlite;
 mod tests;
 
 pub use model::{
-    Block, Changes, Fence, Given, Leased, ListRecord, ListTransfer, OpenList, Order, Pending, PoolUsage,
-    Publication, PublisherState, Refusal, Snapshot, StatusChange, StoreError,
+    Block, Changes, Fence, Given, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
+    PoolUsage, Publication, PublisherState, Refusal, Snapshot, StatusChange, StoreError, Version,
 };
 pub use redis::RedisStore;
 pub use remembered::{Answered, Digest, Remembered};
@@ -92,13 +92,13 @@ impl Store {
     }
 
     /// Takes up to `n` positions of a list for the caller alone. Answered after it is durable. `mark` is the latest lease of
-    /// this list that the caller ever had, 0 for none: a store that is behind it gives nothing.
+    /// this list that the caller ever had: a store that is behind it gives nothing.
     pub async fn lease_block(
         &self,
         list: ListId,
         n: u32,
         owner: &InstanceId,
-        mark: u64,
+        mark: Lease,
         now: Timestamp,
     ) -> Result<Leased, StoreError> {
         backend!(self, store => store.lease_block(list, n, owner, mark, now))
@@ -143,11 +143,11 @@ impl Store {
     pub async fn fill_list(
         &self,
         list: ListId,
-        value: u64,
+        status: Status,
         beats: u32,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        backend!(self, store => store.fill_list(list, value, beats, now))
+        backend!(self, store => store.fill_list(list, status, beats, now))
     }
 
     /// The lists of a pool that have a spread.
@@ -211,7 +211,7 @@ impl Store {
     }
 
     /// One status of a list, and a version that has it: at least as new as the status.
-    pub async fn status(&self, list: ListId, index: Index) -> Result<(Status, u64), StoreError> {
+    pub async fn status(&self, list: ListId, index: Index) -> Result<(Status, Version), StoreError> {
         backend!(self, store => store.status(list, index))
     }
 
@@ -219,7 +219,7 @@ impl Store {
     pub async fn changes_since_publication(
         &self,
         list: ListId,
-        version: u64,
+        version: Version,
     ) -> Result<Option<Changes>, StoreError> {
         backend!(self, store => store.changes_since_publication(list, version))
     }
@@ -305,11 +305,4 @@ impl Store {
     pub async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {
         backend!(self, store => store.import_list(list))
     }
-}
-
-/// What nobody can guess: the key of an order.
-fn random_key() -> Result<[u8; 16], StoreError> {
-    let mut key = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut key).map_err(|_| StoreError::Unavailable("no random numbers".to_owned()))?;
-    Ok(key)
 }

@@ -7,18 +7,28 @@ use thiserror::Error;
 use super::spread::Spread;
 use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
+use crate::model::order::OrderKey;
 use crate::model::pool::PoolId;
-use crate::status_list::{ListId, Status, StatusArray, StatusRefused};
+use crate::status_list::{Index, ListId, Status, StatusArray};
 
-/// One status to be set.
+/// How often a list has changed: grows by one with each applied batch that touches it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// The number of a list's lease, by which a lost one is noticed: grows with each lease and each return; 0 before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lease(pub u64);
+
+/// One status to be set. Index and status are those of the pool: whoever makes a change has checked both. What only the
+/// store knows (the list, its retirement, a final status) it checks inside its atomic step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusChange {
     /// The list.
     pub list: ListId,
-    /// The entry; checked by the store against the list's capacity.
-    pub idx: u64,
-    /// The new status; checked by the store against the pool's statuses.
-    pub value: u64,
+    /// The entry.
+    pub index: Index,
+    /// The new status.
+    pub status: Status,
 }
 
 /// Why a request's changes were not applied. Nothing of that request was.
@@ -30,28 +40,6 @@ pub enum Refusal {
         /// The id.
         list: ListId,
     },
-    /// The list is shorter.
-    #[error("list {list} has {entries} entries, so there is no index {idx}")]
-    IndexOutOfRange {
-        /// The list.
-        list: ListId,
-        /// The index asked for.
-        idx: u64,
-        /// Entries of the list.
-        entries: u32,
-    },
-    /// The value may not stand in this list.
-    #[error("value {value} at index {idx} of list {list}: {why}")]
-    ValueRefused {
-        /// The list.
-        list: ListId,
-        /// The index.
-        idx: u64,
-        /// The value.
-        value: u64,
-        /// Which rule it breaks.
-        why: StatusRefused,
-    },
     /// The list was retired: nobody reads it any more.
     #[error("list {list} was retired")]
     Retired {
@@ -59,12 +47,12 @@ pub enum Refusal {
         list: ListId,
     },
     /// The entry has the pool's final status, which cannot be left.
-    #[error("index {idx} of list {list} has the final status {status}")]
+    #[error("index {idx} of list {list} has the final status {status}", idx = .index.get())]
     FinalStatus {
         /// The list.
         list: ListId,
         /// The index.
-        idx: u64,
+        index: Index,
         /// The final status.
         status: Status,
     },
@@ -80,7 +68,7 @@ pub enum Leased {
     /// The store knows of fewer leases than the caller was given: it lost some, and would give their positions again.
     Behind {
         /// The latest lease that the store knows of.
-        lease: u64,
+        lease: Lease,
     },
 }
 
@@ -90,18 +78,18 @@ pub struct Block {
     /// The list.
     pub list: ListId,
     /// The list's permutation key.
-    pub key: [u8; 16],
+    pub key: OrderKey,
     /// The positions.
     pub positions: Range<u32>,
     /// Which lease of the list this is: only the latest can give positions back.
-    pub lease: u64,
+    pub lease: Lease,
 }
 
 /// The order in which a list gives its indices, and how far it has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The permutation key.
-    pub key: [u8; 16],
+    pub key: OrderKey,
     /// Positions below it are leased.
     pub leased: u32,
 }
@@ -135,20 +123,20 @@ pub struct ListRecord {
     pub pool: PoolId,
     /// Positions already leased.
     pub leased: u32,
-    /// Its latest lease; grows with each lease and each return.
-    pub lease: u64,
+    /// Its latest lease.
+    pub lease: Lease,
     /// The instance that gives its references.
     pub owner: InstanceId,
-    /// When positions were last leased, in milliseconds since 1970.
-    pub leased_at: Option<u64>,
+    /// When positions were last leased.
+    pub leased_at: Option<Timestamp>,
     /// Whether it still gives references.
     pub open: bool,
     /// Whether it gives no more references although it may not be full; its permutation key is deleted.
     pub sealed: bool,
     /// Whether it is published no more: its tokens are replaced by the mark of a list that is gone.
     pub retired: bool,
-    /// Grows by one with each applied batch that touches the list.
-    pub version: u64,
+    /// How often it has changed.
+    pub version: Version,
     /// Its latest publication.
     pub published: Option<Publication>,
     /// What it is on its way to, a share of its entries at each beat.
@@ -159,7 +147,7 @@ pub struct ListRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Publication {
     /// The version that the files show.
-    pub version: u64,
+    pub version: Version,
     /// `iat` of the tokens, in seconds since 1970.
     pub iat: u64,
     /// When the list is to be signed again without a change, in seconds since 1970.
@@ -176,8 +164,8 @@ impl Publication {
 pub struct Pending {
     /// The list.
     pub list: ListId,
-    /// When its first unpublished change was made, in milliseconds since 1970; `None` if it is only due.
-    pub since: Option<u64>,
+    /// When its first unpublished change was made; `None` if it is only due.
+    pub since: Option<Timestamp>,
     /// Whether its tokens are to be removed instead.
     pub retired: bool,
     /// Its latest publication.
@@ -188,7 +176,7 @@ pub struct Pending {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The version.
-    pub version: u64,
+    pub version: Version,
     /// The statuses.
     pub array: StatusArray,
 }
@@ -221,9 +209,9 @@ pub struct ListTransfer {
     /// What the store knows of it.
     pub record: ListRecord,
     /// Its permutation key; `None` once it is sealed.
-    pub key: Option<[u8; 16]>,
-    /// When its first unpublished change was made, in milliseconds since 1970.
-    pub dirty_since: Option<u64>,
+    pub key: Option<OrderKey>,
+    /// When its first unpublished change was made.
+    pub dirty_since: Option<Timestamp>,
     /// Its statuses.
     pub array: StatusArray,
 }

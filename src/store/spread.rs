@@ -4,32 +4,23 @@
 //! Leaves the order of the entries to whoever advances it. Invariants: a step counts only from where the latest one ended, so
 //! none is made twice or skipped; whoever writes another status has it complete first, so what is asked for last stands.
 
-use std::fmt;
-
+use crate::model::order::OrderKey;
 use crate::status_list::{Capacity, Index, Status};
 
 /// The most entries of one step, so that the updates of others never wait long for it.
 pub const SPREAD_STEP_MAX: usize = 8192;
 
 /// A whole list on its way to one status.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spread {
     /// What every entry will have.
     pub value: Status,
     /// Over how many beats it was asked to be spread; at least 2.
     pub beats: u32,
     /// The permutation key of the order in which the entries get it; no other spread has the same.
-    pub key: [u8; 16],
+    pub key: OrderKey,
     /// So many entries, in that order, have it already.
     pub done: u32,
-}
-
-/// Without its key, which tells what comes next.
-impl fmt::Debug for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { value, beats, done, key: _ } = self;
-        write!(f, "Spread({value} over {beats} beats, {done} done)")
-    }
 }
 
 impl Spread {
@@ -65,7 +56,8 @@ mod tests {
             [(1000, 4, 4), (1000, 3, 3), (1000, 300, 250), (8, 1000, 8), (1000, 1, 1), (1000, 2, 2)]
         {
             let capacity = Capacity::new(entries, Bits::One).unwrap();
-            let mut spread = Spread { value: Status::INVALID, beats, key: [7; 16], done: 0 };
+            let mut spread =
+                Spread { value: Status::INVALID, beats, key: OrderKey::from_bytes([7; 16]), done: 0 };
             let (mut taken, mut shares) = (0, Vec::new());
             while spread.done < capacity.entries() {
                 let after = spread.after_beat(capacity);
@@ -82,8 +74,12 @@ mod tests {
 
     #[test]
     fn the_key_is_not_shown() {
-        let spread = Spread { value: Status::INVALID, beats: 10, key: [201; 16], done: 3 };
+        let spread =
+            Spread { value: Status::INVALID, beats: 10, key: OrderKey::from_bytes([201; 16]), done: 3 };
         let shown = format!("{spread:?}");
-        assert!(shown.contains("10 beats, 3 done") && !shown.contains("201"), "{shown}");
+        assert!(
+            shown.contains("beats: 10") && shown.contains("done: 3") && !shown.contains("201"),
+            "{shown}"
+        );
     }
 }

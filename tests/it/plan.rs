@@ -10,7 +10,7 @@ use statuslist::base::clock::{Clock, Timestamp};
 use statuslist::config::Config;
 use statuslist::model::instance::InstanceId;
 use statuslist::model::pool::PoolId;
-use statuslist::status_list::ListId;
+use statuslist::status_list::{ListId, Status};
 use statuslist::store::{Publication, StatusChange, Store};
 
 use crate::support::app::TestApp;
@@ -57,7 +57,12 @@ impl Filling {
             // Anywhere between one and the next, so that the array is no pattern that compresses well.
             let between = self.entries / self.updates;
             let idx = |n| n * between + random(&mut state) % between;
-            let changes = (0..self.updates).map(idx).map(|idx| StatusChange { list, idx, value: 1 });
+            let capacity = config.pools[&pool].shape.capacity;
+            let change = |idx| {
+                let index = capacity.index(idx).unwrap();
+                StatusChange { list, index, status: Status::INVALID }
+            };
+            let changes = (0..self.updates).map(idx).map(change);
             store.apply(&pool, vec![changes.collect()], now).await.unwrap()[0].as_ref().unwrap();
             lists.push(list);
         }
@@ -179,7 +184,9 @@ async fn measured(filling: Filling) -> (f64, f64) {
         let config = Config::load(Some(&settings), std::iter::empty()).unwrap();
         let store = Store::open(&config.store).await.unwrap();
         store.declare_pool(&config.pools[&pool()].shape).await.unwrap();
-        let changes = lists.iter().map(|&list| vec![StatusChange { list, idx, value: 1 }]).collect();
+        let index = config.pools[&pool()].shape.capacity.index(idx).unwrap();
+        let change = |&list| vec![StatusChange { list, index, status: Status::INVALID }];
+        let changes = lists.iter().map(change).collect();
         assert!(store.apply(&pool(), changes, now).await.unwrap().iter().all(Result::is_ok));
     };
     assert_eq!(publish_once(folder.path(), &settings).0, filling.lists);

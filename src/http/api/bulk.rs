@@ -94,7 +94,11 @@ pub(super) async fn fill(
     let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     record.ok_or_else(|| Problem::no_such_list(&id))?;
     let changing = trail::filling(&request, &api, pool, list, value.number(), beats).await?;
-    let filled = ask(&api, pool, api.store.fill_list(list, value.number(), beats, api.clock.now())).await;
+    let status = pool.statuses.check(value.number());
+    let filled = match status {
+        Ok(status) => ask(&api, pool, api.store.fill_list(list, status, beats, api.clock.now())).await,
+        Err(why) => Err(Problem::value_out_of_range(&api.base.join(&list), value.number(), &why)),
+    };
     let filled = filled.and_then(|filled| {
         filled.map_err(|refusal| match refusal {
             Refusal::NoSuchList { .. } => Problem::no_such_list(&id),

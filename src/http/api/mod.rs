@@ -30,7 +30,7 @@ use crate::audit::Audit;
 use crate::base::clock::Clock;
 use crate::config::Limits;
 use crate::model::pool::PoolId;
-use crate::status_list::{BaseUri, Capacity, ListId};
+use crate::status_list::{BaseUri, Capacity, ListId, StatusSet};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::update::Updater;
@@ -66,6 +66,8 @@ pub struct PoolApi {
     pub id: PoolId,
     /// Entries of each list, and bits per entry.
     pub capacity: Capacity,
+    /// The statuses that updates may set.
+    pub statuses: StatusSet,
     /// Gives references.
     pub allocator: Arc<Allocator>,
     /// Where updates of what was never handed out are refused: what was.

@@ -233,7 +233,7 @@ pub(super) async fn retire(
 
 /// Why references of a list may still be in credentials that are valid.
 fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp) -> Option<String> {
-    let leased_at = record.leased_at.map(Timestamp::from_millis)?;
+    let leased_at = record.leased_at?;
     if record.retired {
         return None;
     }
@@ -290,8 +290,8 @@ pub(super) async fn status(
         uri: api.base.join(&list),
         index: idx,
         value: value.value(),
-        version,
-        published_version: published,
+        version: version.0,
+        published_version: published.map(|published| published.0),
         published: published.is_some_and(|published| published >= version),
     }))
 }
@@ -318,8 +318,8 @@ fn describe(api: &Api, pool: &PoolApi, list: &ListRecord) -> List {
         used: list.leased,
         open: list.open,
         retired: list.retired,
-        version: list.version,
-        published_version: list.published.map(|published| published.version),
+        version: list.version.0,
+        published_version: list.published.map(|published| published.version.0),
         published_at: list.published.map(|published| published.iat),
         spread,
     }

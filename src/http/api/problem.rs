@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::model::api_key::Scope;
 use crate::model::pool::PoolId;
-use crate::status_list::{BaseUri, ListId};
+use crate::status_list::{BaseUri, ListId, StatusRefused};
 use crate::store::{Refusal, StoreError};
 use crate::update::UpdateError;
 
@@ -127,6 +127,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "INDEX_OUT_OF_BOUNDS", message)
     }
 
+    pub(super) fn value_out_of_range(uri: &str, value: u64, why: &StatusRefused) -> Self {
+        let message = format!("Value out of range (uri={uri}, value={value}): {why}");
+        Self::new(StatusCode::BAD_REQUEST, "VALUE_OUT_OF_RANGE", message)
+    }
+
     pub(super) fn not_allocated(uri: &str, index: u32) -> Self {
         let message = format!("Index not allocated (uri={uri}, index={index}): it was never handed out");
         Self::new(StatusCode::BAD_REQUEST, "INDEX_NOT_ALLOCATED", message)
@@ -217,13 +222,8 @@ impl Problem {
         match refusal {
             Refusal::NoSuchList { list } => Self::no_list_to_update(&list),
             Refusal::Retired { list } => Self::list_retired(&list),
-            Refusal::IndexOutOfRange { list, idx, .. } => Self::index_out_of_bounds(&base.join(&list), idx),
-            Refusal::ValueRefused { list, value, why, .. } => {
-                let message = format!("Value out of range (uri={}, value={value}): {why}", base.join(&list));
-                Self::new(StatusCode::BAD_REQUEST, "VALUE_OUT_OF_RANGE", message)
-            }
-            Refusal::FinalStatus { list, idx, status } => {
-                let uri = base.join(&list);
+            Refusal::FinalStatus { list, index, status } => {
+                let (uri, idx) = (base.join(&list), index.get());
                 let message =
                     format!("The status is final (uri={uri}, index={idx}, status={})", status.value());
                 Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)

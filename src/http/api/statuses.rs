@@ -80,6 +80,25 @@ pub(super) enum Name {
 /// Any type of the name `Value` is serde_json's to utoipa; it must be told another.
 pub(super) type NewStatus = Value;
 
+/// One change as the client wrote it.
+pub(super) struct Requested {
+    pub(super) list: ListId,
+    pub(super) index: u64,
+    pub(super) value: u64,
+}
+
+impl Requested {
+    /// The change, if the pool's lists have the index and may hold the value.
+    fn checked(&self, api: &Api, pool: &PoolApi) -> Result<StatusChange, Problem> {
+        let &Self { list, index, value } = self;
+        let uri = || api.base.join(&list);
+        let index = pool.capacity.index(index).map_err(|_| Problem::index_out_of_bounds(&uri(), index))?;
+        let status =
+            pool.statuses.check(value).map_err(|why| Problem::value_out_of_range(&uri(), value, &why))?;
+        Ok(StatusChange { list, index, status })
+    }
+}
+
 impl BatchUpdate {
     /// What its list of entries is called, and the changes that it asks for.
     fn changes(self) -> Result<(&'static str, Vec<Update>), Problem> {
@@ -137,7 +156,7 @@ pub(super) async fn update(
     let caller = Caller::of(&request, &api).await?;
     let update: Update = read(&request, payload, &api).await?;
     let (list, pool) = api.find(&update.uri).await?;
-    let change = StatusChange { list, idx: update.index, value: update.value.number() };
+    let change = Requested { list, index: update.index, value: update.value.number() };
     apply(&request, &api, caller.may_use(pool, Scope::Update)?, vec![change]).await
 }
 
@@ -200,7 +219,7 @@ pub(super) async fn batch_update(
         if values.insert((list, target.index), value).is_some_and(|other| other != value) {
             return Err(Problem::contradiction(&target.uri, target.index));
         }
-        changes.push(StatusChange { list, idx: target.index, value });
+        changes.push(Requested { list, index: target.index, value });
     }
     let pool = only_pool.expect("a batch has at least one entry, whose pool was found");
     apply(&request, &api, pool, changes).await
@@ -249,22 +268,30 @@ async fn apply(
     request: &HttpRequest,
     api: &Api,
     pool: &PoolApi,
-    changes: Vec<StatusChange>,
+    requested: Vec<Requested>,
 ) -> Result<HttpResponse, Problem> {
     if let Some(handed_out) = &pool.handed_out {
-        // What is no index of the list the store refuses, by its own name.
-        let index = |change: &StatusChange| Some((change.list, pool.capacity.index(change.idx).ok()?.get()));
-        let indices = changes.iter().filter_map(index);
+        // An index that the list does not have is refused below, by its own name.
+        let index = |change: &Requested| Some((change.list, pool.capacity.index(change.index).ok()?.get()));
+        let indices = requested.iter().filter_map(index);
         let missing = handed_out.first_missing(&api.store, pool.capacity.entries(), indices);
         if let Some((list, index)) = Box::pin(ask(api, pool, missing)).await? {
             return Err(Problem::not_allocated(&api.base.join(&list), index));
         }
     }
-    let changing = trail::updating(request, api, pool, &changes).await?;
-    let applied = api.within(pool.updater.update(changes)).await.ok_or_else(Problem::timed_out);
-    let applied = applied.and_then(|applied| applied.map_err(|error| Problem::from_update(error, &api.base)));
+    let changing = trail::updating(request, api, pool, &requested).await?;
+    let changes = requested.iter().map(|change| change.checked(api, pool)).collect::<Result<_, _>>();
+    let applied = match changes {
+        Ok(changes) => update_durably(api, pool, changes).await,
+        Err(refusal) => Err(refusal),
+    };
     changing.ended(api, applied).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+async fn update_durably(api: &Api, pool: &PoolApi, changes: Vec<StatusChange>) -> Result<(), Problem> {
+    let applied = api.within(pool.updater.update(changes)).await.ok_or_else(Problem::timed_out)?;
+    applied.map_err(|error| Problem::from_update(error, &api.base))
 }
 
 /// These bytes as each body, up to the list that they name.

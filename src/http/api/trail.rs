@@ -13,10 +13,10 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use super::auth::{CallerName, client_address};
 use super::observe::RequestId;
 use super::problem::Problem;
+use super::statuses::Requested;
 use super::{Api, PoolApi};
 use crate::audit::{Action, Begun, Caller, Change, Line, Outcome, Refusal};
 use crate::status_list::ListId;
-use crate::store::StatusChange;
 
 /// One refusal a second is told, more in a burst: strangers must not fill the disk. The others are counted.
 const REFUSALS_EVERY: Duration = Duration::from_secs(1);
@@ -60,9 +60,9 @@ pub(super) async fn updating(
     request: &HttpRequest,
     api: &Api,
     pool: &PoolApi,
-    changes: &[StatusChange],
+    changes: &[Requested],
 ) -> Result<Changing, Problem> {
-    let change = |change: &StatusChange| Change { list: change.list, index: change.idx, value: change.value };
+    let change = |change: &Requested| Change { list: change.list, index: change.index, value: change.value };
     begin(request, api, || Action::update(&pool.id, changes.iter().map(change))).await
 }
 

@@ -81,10 +81,10 @@ pub enum Refused {
     #[error("the array is not that of the store")]
     OtherArray,
     /// Entries lost the final status.
-    #[error("{} entries would leave their final status, the first is index {}", lost.len(), lost.first().copied().unwrap_or_default())]
+    #[error("{} entries would leave their final status, the first is index {}", lost.len(), lost.first().map_or(0, |index| index.get()))]
     FinalStatus {
         /// The entries; at least one.
-        lost: Vec<u32>,
+        lost: Vec<Index>,
         /// The status.
         status: Status,
     },
@@ -219,7 +219,7 @@ fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Ref
     let previous = array_of(previous, expected.capacity)?;
     if let Some(status) = expected.final_status {
         let left = previous.changes(array).filter(|(_, old, _)| *old == status);
-        let lost: Vec<_> = left.map(|(index, _, _)| index.get()).collect();
+        let lost: Vec<_> = left.map(|(index, _, _)| index).collect();
         if !lost.is_empty() {
             return Err(Refused::FinalStatus { lost, status });
         }

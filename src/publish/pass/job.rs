@@ -12,8 +12,8 @@ use crate::model::pool::PoolId;
 use crate::sign::KeyRing;
 use crate::site::folder::{Prepared, Site, SiteError, Stamp, TokenFiles};
 use crate::status_list::raw::RawList;
-use crate::status_list::{Claims, ListId, Status, cwt, jwt, lst};
-use crate::store::{Changes, Pending, Publication, Snapshot, StatusChange, Store, StoreError};
+use crate::status_list::{Claims, Index, ListId, Status, cwt, jwt, lst};
+use crate::store::{Changes, Pending, Publication, Snapshot, StatusChange, Store, StoreError, Version};
 use crate::telemetry::metrics::PoolMetrics;
 
 /// One list on its way to its files.
@@ -47,12 +47,11 @@ async fn restore(
     store: &Store,
     pool: &PoolId,
     list: ListId,
-    lost: &[u32],
+    lost: &[Index],
     status: Status,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let value = status.value().into();
-    let changes = lost.iter().map(|idx| StatusChange { list, idx: (*idx).into(), value }).collect();
+    let changes = lost.iter().map(|&index| StatusChange { list, index, status }).collect();
     match store.apply(pool, vec![changes], now).await?.pop() {
         Some(Ok(())) => {
             let restored = lost.len();
@@ -112,7 +111,7 @@ impl Job {
     }
 
     /// The list's tokens make room for the mark of one that is gone.
-    fn retire(self, version: u64, seen: Stamp) -> Result<Ready, PublishError> {
+    fn retire(self, version: Version, seen: Stamp) -> Result<Ready, PublishError> {
         let list = self.pending.list;
         let files = self.site.prepare_retirement(&list)?;
         let iat = self.pending.published.map_or(0, |published| published.iat);

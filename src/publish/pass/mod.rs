@@ -89,7 +89,7 @@ impl PoolPublisher {
             }
             let mut pending = self.store.dirty(pool).await?;
             let oldest = pending.iter().filter_map(|list| list.since).min();
-            let age = oldest.map_or(0, |oldest| now.since(Timestamp::from_millis(oldest)).as_secs());
+            let age = oldest.map_or(0, |oldest| now.since(oldest).as_secs());
             self.metrics.oldest_unpublished.set(i64::try_from(age).unwrap_or(i64::MAX));
             let due = self.store.due(pool, schedule::due_by(now, self.live.load().update_interval)).await?;
             let dirty: HashSet<_> = pending.iter().map(|list| list.list).collect();

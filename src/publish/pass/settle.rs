@@ -3,7 +3,6 @@
 
 use super::job::Ready;
 use super::{Pass, PublishError, Put};
-use crate::base::clock::Timestamp;
 use crate::publish::PoolPublisher;
 use crate::site::folder::{SiteError, SiteLock};
 use crate::store::{Fence, StoreError};
@@ -55,7 +54,7 @@ impl PoolPublisher {
                 Ok((pending, Ok(()))) => {
                     self.metrics.published.inc();
                     if let Some(since) = pending.since {
-                        let waited = self.clock.now().since(Timestamp::from_millis(since));
+                        let waited = self.clock.now().since(since);
                         self.metrics.update_to_publish.observe(waited.as_secs_f64());
                     }
                     pass.published.push(pending.list);

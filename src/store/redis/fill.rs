@@ -4,15 +4,16 @@ use super::reply::{damaged, spread_begins, spread_text};
 use super::scripts::{self, Call};
 use super::{RedisStore, bit_offset};
 use crate::base::clock::Timestamp;
+use crate::model::order::OrderKey;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::model::{Refusal, StoreError};
-use crate::store::{Applied, Spread, random_key};
+use crate::store::{Applied, Spread};
 
 impl RedisStore {
     pub(in crate::store) async fn fill_list(
         &self,
         list: ListId,
-        value: u64,
+        status: Status,
         beats: u32,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
@@ -20,10 +21,6 @@ impl RedisStore {
             return Ok(Err(Refusal::NoSuchList { list }));
         };
         let shape = self.shape(&pool)?;
-        let status = match shape.statuses.check(value) {
-            Ok(status) => status,
-            Err(why) => return Ok(Err(Refusal::ValueRefused { list, idx: 0, value, why })),
-        };
         let (default, capacity) = (shape.default_status, shape.capacity);
         let relative = |status: Status| Status::new(status.value() ^ default.value());
         let filled = StatusArray::filled(capacity, relative(status));
@@ -38,7 +35,7 @@ impl RedisStore {
             keys.spreads(&pool),
         ];
         let spread = match beats > 1 {
-            true => spread_text(&Spread { value: status, beats, key: random_key()?, done: 0 }),
+            true => spread_text(&Spread { value: status, beats, key: OrderKey::random(), done: 0 }),
             false => String::new(),
         };
         let call = Call::new(&scripts::FILL_LIST, &keys)
@@ -57,7 +54,10 @@ impl RedisStore {
             ([0], _) => Ok(Ok(())),
             ([1], _) => Ok(Err(Refusal::NoSuchList { list })),
             ([2], _) => Ok(Err(Refusal::Retired { list })),
-            ([3, idx], Some(status)) => Ok(Err(Refusal::FinalStatus { list, idx: *idx, status })),
+            ([3, idx], Some(status)) => {
+                let index = capacity.index(*idx).map_err(|error| damaged(&error))?;
+                Ok(Err(Refusal::FinalStatus { list, index, status }))
+            }
             _ => Err(damaged("the script knows an outcome that this program does not")),
         }
     }
@@ -75,7 +75,7 @@ impl RedisStore {
         let advanced = Some(spread.advanced(entries)).filter(|spread| spread.done < capacity.entries());
         let keys =
             [keys.dirty(&pool), keys.spreads(&pool), keys.list(&pool, &list), keys.bytes(&pool, &list)];
-        let offsets: Vec<_> = entries.iter().map(|index| bit_offset(capacity, index.get().into())).collect();
+        let offsets: Vec<_> = entries.iter().map(|index| bit_offset(capacity, *index)).collect();
         let call = Call::new(&scripts::ADVANCE_SPREAD, &keys)
             .arg(list.to_string())
             .arg(now.millis())

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use super::model::StoreError;
 use crate::config::RedisConfig;
 use crate::model::pool::{PoolId, PoolShape};
-use crate::status_list::{Capacity, ListId};
+use crate::status_list::{Capacity, Index, ListId};
 use checks::Unusable;
 use keys::Keys;
 use link::Link;
@@ -139,8 +139,8 @@ async fn watch(shared: Weak<Shared>) {
 }
 
 /// Where an entry begins as Redis counts bits, from the most significant bit of each byte; a token counts from the least.
-fn bit_offset(capacity: Capacity, idx: u64) -> u64 {
-    let bits = u64::from(capacity.bits().get());
+fn bit_offset(capacity: Capacity, index: Index) -> u64 {
+    let (idx, bits) = (u64::from(index.get()), u64::from(capacity.bits().get()));
     let (byte, shift) = (idx * bits / 8, idx * bits % 8);
     byte * 8 + 8 - bits - shift
 }

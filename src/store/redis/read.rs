@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use deadpool_redis::redis::{FromRedisValue, Pipeline, cmd};
 
-use super::reply::{RECORD, damaged, parsed, part, record, unexpected};
+use super::reply::{RECORD, damaged, order_key, parsed, part, record, unexpected};
 use super::{PAGE, RedisStore, bit_offset};
 use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
@@ -13,14 +13,15 @@ use crate::model::pool::PoolId;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::model::{
     Changes, Fence, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState, Snapshot,
-    StoreError,
+    StoreError, Version,
 };
 
 impl RedisStore {
     pub(in crate::store) async fn dirty(&self, pool: &PoolId) -> Result<Vec<Pending>, StoreError> {
         let range = cmd("ZRANGE").arg(self.0.keys.dirty(pool)).arg(0).arg(-1).arg("WITHSCORES").take();
         let dirty: Vec<(String, u64)> = self.read_one(range).await?;
-        let dirty = dirty.into_iter().map(|(list, since)| Ok((parsed(&list)?, Some(since))));
+        let dirty =
+            dirty.into_iter().map(|(list, since)| Ok((parsed(&list)?, Some(Timestamp::from_millis(since)))));
         self.pending(pool, dirty.collect::<Result<_, StoreError>>()?).await
     }
 
@@ -67,14 +68,14 @@ impl RedisStore {
             *byte ^= relative;
         }
         let array = StatusArray::from_bytes(shape.capacity, bytes).map_err(|error| damaged(&error))?;
-        Ok(Snapshot { version, array })
+        Ok(Snapshot { version: Version(version), array })
     }
 
     pub(in crate::store) async fn status(
         &self,
         list: ListId,
         index: Index,
-    ) -> Result<(Status, u64), StoreError> {
+    ) -> Result<(Status, Version), StoreError> {
         let pool = self.pool_of(list).await?;
         let shape = self.shape(&pool)?;
         let mut commands = Pipeline::with_capacity(2);
@@ -84,20 +85,20 @@ impl RedisStore {
             .arg(self.0.keys.bytes(&pool, &list))
             .arg("GET")
             .arg(format!("u{}", shape.capacity.bits()))
-            .arg(bit_offset(shape.capacity, index.get().into()));
+            .arg(bit_offset(shape.capacity, index));
         commands.cmd("HGET").arg(self.0.keys.list(&pool, &list)).arg("version");
         let answers = self.0.link.read(&commands).await?;
         let relative: Vec<u8> = part(&answers, 0)?;
         let version: Option<u64> = part(&answers, 1)?;
         let relative = relative.first().copied().unwrap_or_default();
         let status = Status::new(relative ^ shape.default_status.value());
-        Ok((status, version.ok_or(StoreError::NoSuchList(list))?))
+        Ok((status, Version(version.ok_or(StoreError::NoSuchList(list))?)))
     }
 
     pub(in crate::store) async fn changes_since_publication(
         &self,
         _list: ListId,
-        _version: u64,
+        _version: Version,
     ) -> Result<Option<Changes>, StoreError> {
         Ok(None)
     }
@@ -107,8 +108,7 @@ impl RedisStore {
         let get = cmd("HMGET").arg(self.0.keys.list(&pool, &list)).arg("key").arg("leased").take();
         let (key, leased): (Option<Vec<u8>>, Option<u32>) = self.read_one(get).await?;
         let (Some(key), Some(leased)) = (key, leased) else { return Ok(None) };
-        let key = key.try_into().map_err(|_| damaged("a permutation key is not 16 bytes long"))?;
-        Ok(Some(Order { key, leased }))
+        Ok(Some(Order { key: order_key(key)?, leased }))
     }
 
     pub(in crate::store) async fn publisher(&self, pool: &PoolId) -> Result<PublisherState, StoreError> {
@@ -181,7 +181,7 @@ impl RedisStore {
     async fn pending(
         &self,
         pool: &PoolId,
-        lists: Vec<(ListId, Option<u64>)>,
+        lists: Vec<(ListId, Option<Timestamp>)>,
     ) -> Result<Vec<Pending>, StoreError> {
         let ids: Vec<_> = lists.iter().map(|(list, _)| *list).collect();
         let records = self.records(pool, &ids).await?.into_iter();

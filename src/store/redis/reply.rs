@@ -5,10 +5,12 @@ use std::str::FromStr;
 
 use deadpool_redis::redis::{FromRedisValue, ParsingError, Value};
 
+use crate::base::clock::Timestamp;
+use crate::model::order::OrderKey;
 use crate::model::pool::PoolId;
 use crate::status_list::{ListId, Status};
 use crate::store::Spread;
-use crate::store::model::{ListRecord, Publication, StoreError};
+use crate::store::model::{Lease, ListRecord, Publication, StoreError, Version};
 
 /// The fields of a list that make its record.
 pub(super) const RECORD: [&str; 12] = [
@@ -36,19 +38,23 @@ pub(super) fn record(
     let Some(owner) = owner else { return Ok(None) };
     let version: Option<u64> = part(fields, 5)?;
     let published = match version {
-        Some(version) => Some(Publication { version, iat: part(fields, 6)?, resign_at: part(fields, 7)? }),
+        Some(version) => Some(Publication {
+            version: Version(version),
+            iat: part(fields, 6)?,
+            resign_at: part(fields, 7)?,
+        }),
         None => None,
     };
     Ok(Some(ListRecord {
         id: list,
         pool: pool.clone(),
-        lease: part(fields, 1)?,
+        lease: Lease(part(fields, 1)?),
         leased: part(fields, 2)?,
         owner: parsed(&owner)?,
         open: part(fields, 3)?,
-        version: part(fields, 4)?,
+        version: Version(part(fields, 4)?),
         published,
-        leased_at: part(fields, 8)?,
+        leased_at: part::<Option<u64>>(fields, 8)?.map(Timestamp::from_millis),
         retired: part::<Option<bool>>(fields, 9)?.unwrap_or_default(),
         sealed: part::<Option<Vec<u8>>>(fields, 10)?.is_none(),
         spread: part::<Option<String>>(fields, 11)?.map(|text| spread(&text)).transpose()?,
@@ -58,7 +64,7 @@ pub(super) fn record(
 /// How a spread is stored. Equal texts are equal spreads, so that a script need only compare.
 pub(super) fn spread_text(spread: &Spread) -> String {
     let Spread { value, beats, key, done } = spread;
-    format!("{}{:032x} {done}", spread_begins(*value, *beats), u128::from_be_bytes(*key))
+    format!("{}{:032x} {done}", spread_begins(*value, *beats), u128::from_be_bytes(*key.as_bytes()))
 }
 
 /// How the text of every spread of this value and these beats begins.
@@ -70,7 +76,14 @@ fn spread(text: &str) -> Result<Spread, StoreError> {
     let words: Vec<_> = text.split(' ').collect();
     let [value, beats, key, done] = words[..] else { return Err(damaged("a spread has other parts")) };
     let key = u128::from_str_radix(key, 16).map_err(|error| damaged(&error))?.to_be_bytes();
+    let key = OrderKey::from_bytes(key);
     Ok(Spread { value: Status::new(parsed(value)?), beats: parsed(beats)?, key, done: parsed(done)? })
+}
+
+/// A permutation key.
+pub(super) fn order_key(bytes: Vec<u8>) -> Result<OrderKey, StoreError> {
+    let key = bytes.try_into().map_err(|_| damaged("a permutation key is not 16 bytes long"))?;
+    Ok(OrderKey::from_bytes(key))
 }
 
 /// The part of an answer at `n`; missing ones count as nil.

@@ -5,7 +5,7 @@ use crate::base::clock::Timestamp;
 use crate::config::{Config, StoreConfig};
 use crate::model::instance::InstanceId;
 use crate::status_list::{Bits, Status, StatusSet};
-use crate::store::model::StatusChange;
+use crate::store::model::{StatusChange, Version};
 use crate::store::servers::RedisServer;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -40,8 +40,12 @@ fn owner() -> InstanceId {
     "ours".parse().unwrap()
 }
 
+fn index(idx: u64) -> Index {
+    Capacity::new(1_000_000, Bits::One).unwrap().index(idx).unwrap()
+}
+
 async fn set(store: &RedisStore, list: ListId, idx: u64) -> Result<(), StoreError> {
-    let changes = vec![vec![StatusChange { list, idx, value: 1 }]];
+    let changes = vec![vec![StatusChange { list, index: index(idx), status: Status::INVALID }]];
     store.apply(&"p".parse().unwrap(), changes, NOW).await.map(|answers| assert_eq!(answers, [Ok(())]))
 }
 
@@ -127,7 +131,7 @@ async fn a_server_that_forgot_the_scripts_or_comes_back_is_used_again() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let snapshot = store.snapshot(list).await.unwrap();
-    assert_eq!((snapshot.version, snapshot.array.counts()), (3, vec![797, 3]));
+    assert_eq!((snapshot.version, snapshot.array.counts()), (Version(3), vec![797, 3]));
 }
 
 #[tokio::test]
@@ -154,7 +158,7 @@ fn entries_lie_where_a_token_has_them() {
         let width = u64::from(bits.get());
         for idx in 0..64 {
             // Redis counts from the most significant bit, so a value's last bit is at `offset + width - 1`.
-            let last = bit_offset(capacity, idx) + width - 1;
+            let last = bit_offset(capacity, capacity.index(idx).unwrap()) + width - 1;
             let (byte, shift) = (last / 8, 7 - last % 8);
             assert_eq!((byte, shift), (idx * width / 8, idx * width % 8), "{bits} bits, index {idx}");
         }

@@ -3,8 +3,9 @@
 use deadpool_redis::redis::{Pipeline, cmd};
 
 use super::RedisStore;
-use super::reply::{damaged, parsed, part, spread_text};
+use super::reply::{damaged, order_key, parsed, part, spread_text};
 use super::scripts::{self, Call};
+use crate::base::clock::Timestamp;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Capacity, ListId, Status, StatusSet};
 use crate::store::model::{ListTransfer, StoreError};
@@ -38,9 +39,9 @@ impl RedisStore {
         commands.cmd("ZSCORE").arg(self.0.keys.dirty(&record.pool)).arg(list.to_string());
         let answers = self.0.link.read(&commands).await?;
         let key: Option<Vec<u8>> = part(&answers, 0)?;
-        let key = key.map(TryInto::try_into).transpose();
-        let key = key.map_err(|_| damaged("a permutation key is not 16 bytes long"))?;
-        Ok(ListTransfer { record, key, dirty_since: part(&answers, 1)?, array: snapshot.array })
+        let key = key.map(order_key).transpose()?;
+        let dirty_since = part::<Option<u64>>(&answers, 1)?.map(Timestamp::from_millis);
+        Ok(ListTransfer { record, key, dirty_since, array: snapshot.array })
     }
 
     pub(in crate::store) async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {
@@ -69,18 +70,18 @@ impl RedisStore {
             ],
         )
         .arg(record.id.to_string())
-        .arg(key.as_ref().map_or(&[][..], |key| &key[..]))
+        .arg(key.as_ref().map_or(&[][..], |key| &key.as_bytes()[..]))
         .arg(record.owner.as_str())
         .arg(record.leased)
-        .arg(record.lease)
+        .arg(record.lease.0)
         .arg(u8::from(record.open))
-        .arg(record.version)
-        .arg(or_empty(published.map(|published| published.version)))
+        .arg(record.version.0)
+        .arg(or_empty(published.map(|published| published.version.0)))
         .arg(published.map_or(0, |published| published.iat))
         .arg(published.map_or(0, |published| published.resign_at))
-        .arg(or_empty(*dirty_since))
+        .arg(or_empty(dirty_since.map(Timestamp::millis)))
         .arg(if untouched { &[][..] } else { &relative[..] })
-        .arg(or_empty(record.leased_at))
+        .arg(or_empty(record.leased_at.map(Timestamp::millis)))
         .arg(u8::from(record.retired))
         .arg(record.spread.as_ref().map(spread_text).unwrap_or_default());
         self.write(&call).await

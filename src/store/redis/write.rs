@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use deadpool_redis::redis::{Value, cmd};
 
-use super::reply::{damaged, part};
+use super::reply::{damaged, order_key, part};
 use super::scripts::{self, Call, Script};
 use super::{PAGE, RedisStore, bit_offset};
 use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
+use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::ListId;
-use crate::store::model::{Block, Fence, Leased, Publication, Refusal, StatusChange, StoreError};
-use crate::store::{Applied, random_key};
+use crate::store::Applied;
+use crate::store::model::{Block, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError};
 
 impl RedisStore {
     pub(in crate::store) async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
@@ -43,7 +44,7 @@ impl RedisStore {
         _now: Timestamp,
     ) -> Result<ListId, StoreError> {
         let list = ListId::random();
-        let key = random_key()?;
+        let key = OrderKey::random();
         let keys = &self.0.keys;
         // First, so that a list that exists is always found; a name without a list is harmless.
         let name = cmd("SET").arg(keys.pool_of(&list)).arg(pool.as_str()).take();
@@ -59,7 +60,7 @@ impl RedisStore {
             ],
         )
         .arg(list.to_string())
-        .arg(&key[..])
+        .arg(&key.as_bytes()[..])
         .arg(owner.as_str());
         if self.write(&call).await? {
             return Ok(list);
@@ -86,7 +87,7 @@ impl RedisStore {
         list: ListId,
         n: u32,
         owner: &InstanceId,
-        mark: u64,
+        mark: Lease,
         now: Timestamp,
     ) -> Result<Leased, StoreError> {
         let Some(pool) = self.find_pool(list).await? else { return Ok(Leased::Nothing) };
@@ -94,18 +95,17 @@ impl RedisStore {
             .of_open_list(&scripts::LEASE_BLOCK, &pool, list, owner)
             .arg(owner.as_str())
             .arg(n)
-            .arg(mark)
+            .arg(mark.0)
             .arg(now.millis());
         let reply: Vec<Value> = self.write(&call).await?;
         let kind: String = part(&reply, 0)?;
         Ok(match kind.as_str() {
             "block" => {
-                let key: Vec<u8> = part(&reply, 4)?;
-                let key = key.try_into().map_err(|_| damaged("a permutation key is not 16 bytes long"))?;
+                let key = order_key(part(&reply, 4)?)?;
                 let positions = part(&reply, 1)?..part(&reply, 2)?;
-                Leased::Block(Block { list, key, positions, lease: part(&reply, 3)? })
+                Leased::Block(Block { list, key, positions, lease: Lease(part(&reply, 3)?) })
             }
-            "behind" => Leased::Behind { lease: part(&reply, 1)? },
+            "behind" => Leased::Behind { lease: Lease(part(&reply, 1)?) },
             _ => Leased::Nothing,
         })
     }
@@ -116,7 +116,7 @@ impl RedisStore {
         }
         let Some((pool, owner)) = self.owner_of(block.list).await? else { return Ok(false) };
         let call = self.of_open_list(&scripts::RETURN_TAIL, &pool, block.list, &owner);
-        self.write(&call.arg(block.lease).arg(from)).await
+        self.write(&call.arg(block.lease.0).arg(from)).await
     }
 
     pub(in crate::store) async fn seal_list(&self, list: ListId) -> Result<(), StoreError> {
@@ -150,25 +150,24 @@ impl RedisStore {
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
         let shape = self.shape(pool)?;
-        let mut answers: Vec<Applied> = requests.iter().map(|request| check(&shape, request)).collect();
         let default = shape.default_status.value();
         let capacity = shape.capacity;
         let mut numbers: HashMap<ListId, usize> = HashMap::new();
         let mut lists = Vec::new();
         let mut arguments = Vec::with_capacity(4 * requests.len());
-        for (request, _) in requests.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
+        for request in &requests {
             arguments.push(request.len() as u64);
             for change in request {
                 let number = *numbers.entry(change.list).or_insert_with(|| {
                     lists.push(change.list);
                     lists.len()
                 });
-                let value = change.value ^ u64::from(default);
-                arguments.extend([number as u64, bit_offset(capacity, change.idx), value]);
+                let value = u64::from(change.status.value() ^ default);
+                arguments.extend([number as u64, bit_offset(capacity, change.index), value]);
             }
         }
         if arguments.is_empty() {
-            return Ok(answers);
+            return Ok(Vec::new());
         }
         let mut keys = vec![self.0.keys.dirty(pool), self.0.keys.spreads(pool)];
         for list in &lists {
@@ -183,15 +182,11 @@ impl RedisStore {
             .arg(default)
             .arg(arguments);
         let replies: Vec<usize> = self.write(&call).await?;
-        if replies.len() != 2 * answers.iter().filter(|answer| answer.is_ok()).count() {
+        if replies.len() != 2 * requests.len() {
             return Err(damaged("the script answers another number of requests"));
         }
-
-        let asked = requests.iter().zip(&mut answers).filter(|(_, answer)| answer.is_ok());
-        for ((request, answer), reply) in asked.zip(replies.chunks_exact(2)) {
-            *answer = outcome(&shape, request, reply[0], reply[1])?;
-        }
-        Ok(answers)
+        let answers = requests.iter().zip(replies.chunks_exact(2));
+        answers.map(|(request, reply)| outcome(&shape, request, reply[0], reply[1])).collect()
     }
 
     pub(in crate::store) async fn settle(
@@ -209,7 +204,7 @@ impl RedisStore {
         )
         .arg(list.to_string())
         .arg(fence.0)
-        .arg(publication.version)
+        .arg(publication.version.0)
         .arg(publication.iat)
         .arg(publication.resign_at)
         .arg(taken.millis());
@@ -291,19 +286,6 @@ impl RedisStore {
     }
 }
 
-/// What can be said of a request without asking Redis: the shape never changes.
-fn check(shape: &PoolShape, request: &[StatusChange]) -> Applied {
-    for &StatusChange { list, idx, value } in request {
-        shape.capacity.index(idx).map_err(|out| Refusal::IndexOutOfRange {
-            list,
-            idx,
-            entries: out.entries,
-        })?;
-        shape.statuses.check(value).map_err(|why| Refusal::ValueRefused { list, idx, value, why })?;
-    }
-    Ok(())
-}
-
 /// What the script says of one request.
 fn outcome(
     shape: &PoolShape,
@@ -315,12 +297,12 @@ fn outcome(
         return Ok(Ok(()));
     }
     let change = change.checked_sub(1).and_then(|n| request.get(n));
-    let StatusChange { list, idx, .. } =
+    let StatusChange { list, index, .. } =
         *change.ok_or_else(|| damaged("the script names a change that there is not"))?;
     match (outcome, shape.final_status) {
         (1, _) => Ok(Err(Refusal::NoSuchList { list })),
         (2, _) => Ok(Err(Refusal::Retired { list })),
-        (3, Some(status)) => Ok(Err(Refusal::FinalStatus { list, idx, status })),
+        (3, Some(status)) => Ok(Err(Refusal::FinalStatus { list, index, status })),
         _ => Err(damaged("the script knows an outcome that this program does not")),
     }
 }

@@ -7,19 +7,20 @@ use super::hot::HotList;
 use super::journal::{self, EVERY};
 use super::write::Writer;
 use crate::base::clock::Timestamp;
-use crate::status_list::{Index, ListId};
+use crate::model::order::OrderKey;
+use crate::status_list::{Index, ListId, Status};
 use crate::store::model::{Refusal, StoreError};
-use crate::store::{Applied, Spread, random_key};
+use crate::store::{Applied, Spread};
 
 impl Writer {
     pub(super) fn fill_list(
         &mut self,
         list: ListId,
-        value: u64,
+        status: Status,
         beats: u32,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        let filled = self.fill(list, value, beats, now);
+        let filled = self.fill(list, status, beats, now);
         if filled.is_err() {
             // Memory may be ahead of what is committed.
             self.forget(list);
@@ -27,26 +28,28 @@ impl Writer {
         filled
     }
 
-    fn fill(&mut self, list: ListId, value: u64, beats: u32, now: Timestamp) -> Result<Applied, StoreError> {
+    fn fill(
+        &mut self,
+        list: ListId,
+        status: Status,
+        beats: u32,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError> {
         let (connection, loaded) = self.load(list)?;
         let Some(loaded) = loaded else { return Ok(Err(Refusal::NoSuchList { list })) };
         if loaded.retired {
             return Ok(Err(Refusal::Retired { list }));
         }
-        let status = match loaded.shape.statuses.check(value) {
-            Ok(status) => status,
-            Err(why) => return Ok(Err(Refusal::ValueRefused { list, idx: 0, value, why })),
-        };
         if let Some(last) = loaded.shape.final_status.filter(|last| *last != status)
-            && let Some(idx) = loaded.first_to_have(last)
+            && let Some(index) = loaded.first_to_have(last)
         {
-            return Ok(Err(Refusal::FinalStatus { list, idx: idx.into(), status: last }));
+            return Ok(Err(Refusal::FinalStatus { list, index, status: last }));
         }
         if beats > 1 {
             if loaded.spread.is_some_and(|spread| (spread.value, spread.beats) == (status, beats)) {
                 return Ok(Ok(()));
             }
-            let spread = Spread { value: status, beats, key: random_key()?, done: 0 };
+            let spread = Spread { value: status, beats, key: OrderKey::random(), done: 0 };
             insert(connection, loaded.id, &spread)?;
             loaded.spread = Some(spread);
         } else {
@@ -107,7 +110,7 @@ impl Writer {
 pub(super) fn insert(connection: &Connection, list: i64, spread: &Spread) -> Result<(), StoreError> {
     let Spread { value, beats, key, done } = spread;
     let sql = "INSERT OR REPLACE INTO spread (list, value, beats, key, done) VALUES (?1, ?2, ?3, ?4, ?5)";
-    connection.prepare_cached(sql)?.execute(params![list, value.value(), beats, key, done])?;
+    connection.prepare_cached(sql)?.execute(params![list, value.value(), beats, key.as_bytes(), done])?;
     Ok(())
 }
 

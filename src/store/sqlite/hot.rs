@@ -12,7 +12,7 @@ use super::read;
 use crate::model::pool::PoolShape;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::Spread;
-use crate::store::model::StoreError;
+use crate::store::model::{StoreError, Version};
 
 /// Bytes of one chunk row.
 pub(super) const CHUNK_BYTES: usize = 4096;
@@ -26,7 +26,7 @@ pub(super) struct HotList {
     pub(super) id: i64,
     pub(super) shape: Arc<PoolShape>,
     pub(super) retired: bool,
-    pub(super) version: u64,
+    pub(super) version: Version,
     /// The seq of its latest journal row.
     pub(super) journaled: i64,
     pub(super) spread: Option<Spread>,
@@ -62,10 +62,10 @@ impl HotList {
     }
 
     /// The first entry that has this status, or will have it by the list's spread.
-    pub(super) fn first_to_have(&self, status: Status) -> Option<u32> {
+    pub(super) fn first_to_have(&self, status: Status) -> Option<Index> {
         match self.spread {
-            Some(spread) if spread.value == status => Some(0),
-            _ => self.array.find(status).map(Index::get),
+            Some(spread) if spread.value == status => self.array.capacity().index(0).ok(),
+            _ => self.array.find(status),
         }
     }
 

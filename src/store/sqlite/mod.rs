@@ -23,8 +23,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::Applied;
 use super::model::{
-    Block, Changes, Fence, Leased, ListRecord, ListTransfer, OpenList, Order, Pending, PoolUsage,
-    Publication, PublisherState, Snapshot, StatusChange, StoreError,
+    Block, Changes, Fence, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending, PoolUsage,
+    Publication, PublisherState, Snapshot, StatusChange, StoreError, Version,
 };
 use super::remembered::{Answered, Digest, Remembered};
 use super::spread::Spread;
@@ -110,7 +110,7 @@ impl SqliteStore {
         list: ListId,
         n: u32,
         owner: &InstanceId,
-        mark: u64,
+        mark: Lease,
         now: Timestamp,
     ) -> Result<Leased, StoreError> {
         let owner = owner.clone();
@@ -146,11 +146,11 @@ impl SqliteStore {
     pub(super) async fn fill_list(
         &self,
         list: ListId,
-        value: u64,
+        status: Status,
         beats: u32,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        self.write(move |writer| writer.fill_list(list, value, beats, now)).await
+        self.write(move |writer| writer.fill_list(list, status, beats, now)).await
     }
 
     pub(super) async fn spreading(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
@@ -273,7 +273,7 @@ impl SqliteStore {
             .await
     }
 
-    pub(super) async fn status(&self, list: ListId, index: Index) -> Result<(Status, u64), StoreError> {
+    pub(super) async fn status(&self, list: ListId, index: Index) -> Result<(Status, Version), StoreError> {
         let Snapshot { version, array } = self.snapshot(list).await?;
         Ok((array.get(index), version))
     }
@@ -281,7 +281,7 @@ impl SqliteStore {
     pub(super) async fn changes_since_publication(
         &self,
         list: ListId,
-        version: u64,
+        version: Version,
     ) -> Result<Option<Changes>, StoreError> {
         self.read(move |connection| read::changes_since_publication(connection, list, version).map(Some))
             .await

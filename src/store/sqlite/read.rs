@@ -9,12 +9,13 @@ use super::hot::CHUNK_BYTES;
 use super::journal::EVERY;
 use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
+use crate::model::order::OrderKey;
 use crate::model::pool::PoolId;
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray};
 use crate::store::Spread;
 use crate::store::model::{
-    Changes, Fence, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState, Snapshot,
-    StoreError,
+    Changes, Fence, Lease, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState,
+    Snapshot, StoreError, Version,
 };
 
 /// A value in the database that this program never writes.
@@ -47,18 +48,23 @@ const PENDING: &str = "uuid, dirty_since, published_version, published_iat, resi
 
 fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
     let published = publication(row, 2)?;
-    Ok(Pending { list: parsed(row, 0)?, since: row.get(1)?, retired: row.get(5)?, published })
+    Ok(Pending { list: parsed(row, 0)?, since: moment(row, 1)?, retired: row.get(5)?, published })
+}
+
+/// A moment in milliseconds since 1970, or none.
+fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<u64>>(column)?.map(Timestamp::from_millis))
 }
 
 fn publication(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Publication>> {
-    let Some(version) = row.get(first)? else { return Ok(None) };
+    let Some(version) = row.get::<_, Option<u64>>(first)?.map(Version) else { return Ok(None) };
     Ok(Some(Publication { version, iat: row.get(first + 1)?, resign_at: row.get(first + 2)? }))
 }
 
 fn spread(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Spread>> {
     let Some(value) = row.get(first)? else { return Ok(None) };
     let (beats, key, done) = (row.get(first + 1)?, row.get(first + 2)?, row.get(first + 3)?);
-    Ok(Some(Spread { value: Status::new(value), beats, key, done }))
+    Ok(Some(Spread { value: Status::new(value), beats, key: OrderKey::from_bytes(key), done }))
 }
 
 pub(super) fn dirty(connection: &Connection, pool: &PoolId) -> Result<Vec<Pending>, StoreError> {
@@ -149,18 +155,24 @@ pub(super) fn snapshot_in(connection: &Connection, list: ListId) -> Result<Optio
             }
         }
     }
-    Ok(Some(Stored { id, journaled, retired, spread, snapshot: Snapshot { version, array } }))
+    Ok(Some(Stored {
+        id,
+        journaled,
+        retired,
+        spread,
+        snapshot: Snapshot { version: Version(version), array },
+    }))
 }
 
 pub(super) fn changes_since_publication(
     connection: &Connection,
     list: ListId,
-    version: u64,
+    version: Version,
 ) -> Result<Changes, StoreError> {
     let sql = "SELECT journal.idx, journal.value FROM list JOIN journal ON journal.list = list.id AND journal.seq > list.published_seq
                WHERE list.uuid = ?1 AND journal.version <= ?2 ORDER BY journal.seq";
     let mut query = connection.prepare_cached(sql)?;
-    let mut rows = query.query(params![list.to_string(), version])?;
+    let mut rows = query.query(params![list.to_string(), version.0])?;
     let mut changes = Changes::default();
     while let Some(row) = rows.next()? {
         let status = Status::new(row.get(1)?);
@@ -183,12 +195,12 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
         id: parsed(row, 0)?,
         pool: parsed(row, 1)?,
         leased: row.get(2)?,
-        lease: row.get(3)?,
+        lease: Lease(row.get(3)?),
         owner: parsed(row, 4)?,
         open: row.get(5)?,
-        version: row.get(6)?,
+        version: Version(row.get(6)?),
         published: publication(row, 7)?,
-        leased_at: row.get(10)?,
+        leased_at: moment(row, 10)?,
         retired: row.get(11)?,
         sealed: row.get(12)?,
         spread: spread(row, 13)?,
@@ -198,8 +210,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ListRecord> {
 pub(super) fn order_of(connection: &Connection, list: ListId) -> Result<Option<Order>, StoreError> {
     let sql = "SELECT permutation_key, leased FROM list WHERE uuid = ?1 AND permutation_key IS NOT NULL";
     let mut query = connection.prepare_cached(sql)?;
-    let order =
-        query.query_row([list.to_string()], |row| Ok(Order { key: row.get(0)?, leased: row.get(1)? }));
+    let order = query.query_row([list.to_string()], |row| {
+        Ok(Order { key: OrderKey::from_bytes(row.get(0)?), leased: row.get(1)? })
+    });
     Ok(order.optional()?)
 }
 

@@ -5,6 +5,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::hot::CHUNK_BYTES;
 use super::write::Writer;
 use super::{fill, read};
+use crate::base::clock::Timestamp;
+use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray, StatusSet};
 use crate::store::model::{ListTransfer, StoreError};
@@ -33,8 +35,9 @@ pub(super) fn export_list(connection: &mut Connection, list: ListId) -> Result<L
     let record = read::list(&transaction, list)?.ok_or(StoreError::NoSuchList(list))?;
     let snapshot = read::snapshot_in(&transaction, list)?.ok_or(StoreError::NoSuchList(list))?.snapshot;
     let sql = "SELECT permutation_key, dirty_since FROM list WHERE uuid = ?1";
-    let (key, dirty_since) =
+    let stored: (Option<[u8; 16]>, Option<u64>) =
         transaction.query_row(sql, [list.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (key, dirty_since) = (stored.0.map(OrderKey::from_bytes), stored.1.map(Timestamp::from_millis));
     Ok(ListTransfer { record, key, dirty_since, array: snapshot.array })
 }
 
@@ -51,17 +54,17 @@ impl Writer {
                    ON CONFLICT (uuid) DO NOTHING";
         let inserted = self.connection().prepare_cached(sql)?.execute(params![
             record.id.to_string(),
-            key,
+            key.as_ref().map(OrderKey::as_bytes),
             record.leased,
-            record.lease,
+            record.lease.0,
             record.owner.as_str(),
             record.open,
-            record.version,
-            dirty_since,
-            record.published.map(|published| published.version),
+            record.version.0,
+            dirty_since.map(Timestamp::millis),
+            record.published.map(|published| published.version.0),
             iat,
             record.published.map_or(0, |published| published.resign_at),
-            record.leased_at,
+            record.leased_at.map(Timestamp::millis),
             record.retired,
             record.pool.as_str(),
         ])?;

@@ -11,10 +11,11 @@ use super::journal::EVERY;
 use super::{fill, journal};
 use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
+use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
-use crate::store::model::{Block, Fence, Leased, Publication, Refusal, StatusChange, StoreError};
-use crate::store::{Applied, random_key};
+use crate::store::Applied;
+use crate::store::model::{Block, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError};
 
 pub(super) struct Writer {
     connection: Connection,
@@ -119,9 +120,9 @@ impl Writer {
 
     pub(super) fn open_list(&mut self, pool: &PoolId, owner: &InstanceId) -> Result<ListId, StoreError> {
         let list = ListId::random();
-        let key = random_key()?;
+        let key = OrderKey::random();
         let sql = "INSERT INTO list (uuid, pool, permutation_key, owner) SELECT ?1, id, ?2, ?3 FROM pool WHERE name = ?4";
-        let values = params![list.to_string(), key, owner.as_str(), pool.as_str()];
+        let values = params![list.to_string(), key.as_bytes(), owner.as_str(), pool.as_str()];
         let inserted = self.connection.prepare_cached(sql)?.execute(values)?;
         if inserted == 0 { Err(StoreError::NoSuchPool(pool.clone())) } else { Ok(list) }
     }
@@ -131,7 +132,7 @@ impl Writer {
         list: ListId,
         n: u32,
         owner: &InstanceId,
-        mark: u64,
+        mark: Lease,
         now: Timestamp,
     ) -> Result<Leased, StoreError> {
         let sql = "SELECT list.id, list.leased, list.leases, list.permutation_key, list.open, pool.size
@@ -142,22 +143,31 @@ impl Writer {
             .prepare_cached(sql)?
             .query_row(params![list.to_string(), owner.as_str()], |row| {
                 let (id, leased, leases): (i64, u32, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                Ok((id, leased, leases, row.get(3)?, row.get(4)?, row.get::<_, u32>(5)?))
+                Ok((
+                    id,
+                    leased,
+                    leases,
+                    row.get::<_, Option<[u8; 16]>>(3)?,
+                    row.get(4)?,
+                    row.get::<_, u32>(5)?,
+                ))
             })
             .optional()?;
         let Some((id, leased, leases, key, open, size)) = found else { return Ok(Leased::Nothing) };
-        if leases < mark {
-            return Ok(Leased::Behind { lease: leases });
+        if Lease(leases) < mark {
+            return Ok(Leased::Behind { lease: Lease(leases) });
         }
         let end = leased.saturating_add(n).min(size);
-        let (true, Some(key), true) = (open, key, end > leased) else { return Ok(Leased::Nothing) };
+        let (true, Some(key), true) = (open, key.map(OrderKey::from_bytes), end > leased) else {
+            return Ok(Leased::Nothing);
+        };
         let lease = leases + 1;
         self.connection
             .prepare_cached(
                 "UPDATE list SET leased = ?2, leases = ?3, open = ?4, leased_at = ?5 WHERE id = ?1",
             )?
             .execute(params![id, end, lease, end < size, now.millis()])?;
-        Ok(Leased::Block(Block { list, key, positions: leased..end, lease }))
+        Ok(Leased::Block(Block { list, key, positions: leased..end, lease: Lease(lease) }))
     }
 
     pub(super) fn return_tail(&mut self, block: &Block, from: u32) -> Result<bool, StoreError> {
@@ -169,7 +179,7 @@ impl Writer {
                    WHERE uuid = ?1 AND leases = ?2 AND permutation_key IS NOT NULL";
         let returned = self.connection.prepare_cached(sql)?.execute(params![
             block.list.to_string(),
-            block.lease,
+            block.lease.0,
             from
         ])?;
         Ok(returned == 1)
@@ -221,7 +231,7 @@ impl Writer {
             let mut answer = Ok(());
             for change in request {
                 match set(connection, pools, hot, change)? {
-                    Ok((index, new, old)) => done.push((change.list, index, new, old)),
+                    Ok(old) => done.push((change.list, change.index, change.status, old)),
                     Err(refusal) => {
                         for &(list, index, _, old) in done.iter().rev() {
                             hot.loaded(list).set(index, old);
@@ -298,7 +308,7 @@ impl Writer {
                    WHERE list.id = ?1 AND journal.version > ?2 ORDER BY journal.seq LIMIT 1";
         let unpublished = connection
             .prepare_cached(sql)?
-            .query_row(params![loaded.id, publication.version], |row| {
+            .query_row(params![loaded.id, publication.version.0], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?))
             })
             .optional()?;
@@ -308,7 +318,7 @@ impl Writer {
         connection.prepare_cached(sql)?.execute(params![
             loaded.id,
             unpublished.map(|(_, at)| at),
-            publication.version,
+            publication.version.0,
             published_seq,
             publication.iat,
             publication.resign_at
@@ -365,14 +375,14 @@ impl Writer {
     }
 }
 
-/// Checks one change and makes it in memory; answers the entry, its new and its old status.
+/// Checks one change and makes it in memory. Returns the entry's old status.
 fn set(
     connection: &Connection,
     pools: &HashMap<i64, Arc<PoolShape>>,
     hot: &mut HotLists,
     change: &StatusChange,
-) -> Result<Result<(Index, Status, Status), Refusal>, StoreError> {
-    let &StatusChange { list, idx, value } = change;
+) -> Result<Result<Status, Refusal>, StoreError> {
+    let &StatusChange { list, index, status: new } = change;
     let Some(loaded) = hot.load(connection, list, |id| shape_of(connection, pools, id))? else {
         return Ok(Err(Refusal::NoSuchList { list }));
     };
@@ -380,21 +390,13 @@ fn set(
         return Ok(Err(Refusal::Retired { list }));
     }
     let shape = &loaded.shape;
-    let index = match shape.capacity.index(idx) {
-        Ok(index) => index,
-        Err(out) => return Ok(Err(Refusal::IndexOutOfRange { list, idx, entries: out.entries })),
-    };
-    let new = match shape.statuses.check(value) {
-        Ok(status) => status,
-        Err(why) => return Ok(Err(Refusal::ValueRefused { list, idx, value, why })),
-    };
     let old = loaded.get(index);
     let stands = [Some(old), loaded.spread.map(|spread| spread.value)];
     if let Some(status) = shape.final_status.filter(|last| *last != new && stands.contains(&Some(*last))) {
-        return Ok(Err(Refusal::FinalStatus { list, idx, status }));
+        return Ok(Err(Refusal::FinalStatus { list, index, status }));
     }
     loaded.set(index, new);
-    Ok(Ok((index, new, old)))
+    Ok(Ok(old))
 }
 
 fn shape_of(

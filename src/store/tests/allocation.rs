@@ -55,7 +55,7 @@ pub(super) async fn lists_give_references_through_one_instance(harness: &impl Ha
     let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
     let pool = "a".parse().unwrap();
     let other = instance("other");
-    assert_eq!(store.lease_block(list, 10, &other, 0, NOW).await.unwrap(), Leased::Nothing);
+    assert_eq!(store.lease_block(list, 10, &other, Lease::default(), NOW).await.unwrap(), Leased::Nothing);
     assert!(store.open_lists(&pool, &other).await.unwrap().is_empty());
     let theirs = store.open_list(&pool, &other, NOW).await.unwrap();
     let open = async |owner: &InstanceId| -> Vec<ListId> {
@@ -69,7 +69,7 @@ pub(super) async fn a_store_that_lost_leases_gives_nothing(harness: &impl Harnes
     let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
     let first = lease(&store, list, 10).await.unwrap();
     assert_eq!(store.list(list).await.unwrap().unwrap().lease, first.lease);
-    let behind = store.lease_block(list, 10, &ours(), first.lease + 1, NOW).await.unwrap();
+    let behind = store.lease_block(list, 10, &ours(), Lease(first.lease.0 + 1), NOW).await.unwrap();
     assert_eq!(behind, Leased::Behind { lease: first.lease });
     let Leased::Block(next) = store.lease_block(list, 10, &ours(), first.lease, NOW).await.unwrap() else {
         panic!("the mark fits, so it gives")

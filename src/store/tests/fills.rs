@@ -18,14 +18,14 @@ pub(super) async fn filled_lists_have_one_status_and_later_changes(harness: &imp
         set(7, 0).await;
         publish(&store, &given.id, list, 1, 0).await;
         set(8, 0).await;
-        store.fill_list(list, 1, 1, NOW.plus(TERM)).await.unwrap().unwrap();
+        store.fill_list(list, Status::INVALID, 1, NOW.plus(TERM)).await.unwrap().unwrap();
         let dirty = store.dirty(&given.id).await.unwrap();
-        assert_eq!(dirty[0].since, Some(NOW.millis()), "dirty since the first change");
+        assert_eq!(dirty[0].since, Some(NOW), "dirty since the first change");
         assert_eq!(store.snapshot(list).await.unwrap().array.counts()[1], 80_000, "{bits} bits");
         set(70_000, 0).await;
         let check = async |store: &Store, when: &str| {
             let snapshot = store.snapshot(list).await.unwrap();
-            assert_eq!(snapshot.version, 4);
+            assert_eq!(snapshot.version, Version(4));
             assert_eq!(
                 (snapshot.array.counts()[0], snapshot.array.counts()[1]),
                 (1, 79_999),
@@ -34,7 +34,7 @@ pub(super) async fn filled_lists_have_one_status_and_later_changes(harness: &imp
             assert_eq!((value(store, list, 70_000).await, value(store, list, 8).await), (0, 1), "{when}");
         };
         check(&store, "at once").await;
-        if let Some(changes) = store.changes_since_publication(list, 4).await.unwrap() {
+        if let Some(changes) = store.changes_since_publication(list, Version(4)).await.unwrap() {
             assert_eq!(changes.every, Some(Status::INVALID));
             assert_eq!(
                 changes.entries,
@@ -59,15 +59,13 @@ pub(super) async fn filled_lists_have_one_status_and_later_changes(harness: &imp
 pub(super) async fn filling_is_refused_as_a_whole_and_changes_nothing(harness: &impl Harness) {
     let given = PoolShape { final_status: Some(Status::INVALID), ..shape("a", 800, Bits::Two) };
     let (store, list) = store_with_list(harness, &given).await;
-    let fill = async |list, value| store.fill_list(list, value, 1, NOW).await.unwrap();
+    let fill = async |list, value| store.fill_list(list, Status::new(value), 1, NOW).await.unwrap();
     let nowhere = ListId::random();
     assert_eq!(fill(nowhere, 1).await, Err(Refusal::NoSuchList { list: nowhere }));
-    let why = StatusRefused::Undeclared { value: 3 };
-    assert_eq!(fill(list, 3).await, Err(Refusal::ValueRefused { list, idx: 0, value: 3, why }));
     apply_one(&store, vec![change(list, 5, 2), change(list, 701, 1), change(list, 702, 1)]).await.unwrap();
     let before = store.list(list).await.unwrap();
     for value in [0, 2] {
-        let refusal = Refusal::FinalStatus { list, idx: 701, status: Status::INVALID };
+        let refusal = Refusal::FinalStatus { list, index: index(701), status: Status::INVALID };
         assert_eq!(fill(list, value).await, Err(refusal));
     }
     assert_eq!(store.list(list).await.unwrap(), before, "no version, nothing sealed");
@@ -87,11 +85,11 @@ pub(super) async fn filled_lists_give_no_more_references_unless_as_by_default(ha
     let given = shape("a", 96, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
     let block = lease(&store, list, 10).await.unwrap();
-    store.fill_list(list, 0, 1, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::VALID, 1, NOW).await.unwrap().unwrap();
     assert!(!store.list(list).await.unwrap().unwrap().sealed);
     assert_eq!(lease(&store, list, 10).await.unwrap().positions, 10..20, "as new lists are");
-    store.fill_list(list, 1, 1, NOW).await.unwrap().unwrap();
-    store.fill_list(list, 1, 1, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::INVALID, 1, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::INVALID, 1, NOW).await.unwrap().unwrap();
     let record = store.list(list).await.unwrap().unwrap();
     assert_eq!((record.sealed, record.open, record.leased), (true, false, 20));
     assert_eq!(lease(&store, list, 10).await, None, "they would be invalid from the start");

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{Config, Synchronous};
-use crate::status_list::{Bits, Capacity, Status, StatusRefused, StatusSet};
+use crate::model::order::OrderKey;
+use crate::status_list::{Bits, Capacity, Status, StatusSet};
 use allocation::*;
 use answers::*;
 use fills::*;
@@ -113,7 +114,7 @@ fn ours() -> InstanceId {
 
 /// Leases without a mark.
 async fn lease(store: &Store, list: ListId, n: u32) -> Option<Block> {
-    match store.lease_block(list, n, &ours(), 0, NOW).await.unwrap() {
+    match store.lease_block(list, n, &ours(), Lease::default(), NOW).await.unwrap() {
         Leased::Block(block) => Some(block),
         Leased::Nothing => None,
         behind @ Leased::Behind { .. } => panic!("{behind:?}"),
@@ -138,8 +139,13 @@ async fn store_with_list(harness: &impl Harness, shape: &PoolShape) -> (Store, L
     (store, list)
 }
 
-fn change(list: ListId, idx: u64, value: u64) -> StatusChange {
-    StatusChange { list, idx, value }
+/// An index of any list that is long enough.
+fn index(idx: u64) -> Index {
+    Capacity::new(1_000_000, Bits::One).unwrap().index(idx).unwrap()
+}
+
+fn change(list: ListId, idx: u64, value: u8) -> StatusChange {
+    StatusChange { list, index: index(idx), status: Status::new(value) }
 }
 
 async fn apply_one(store: &Store, changes: Vec<StatusChange>) -> Applied {
@@ -153,6 +159,6 @@ async fn value(store: &Store, list: ListId, idx: u64) -> u8 {
 
 async fn publish(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: u64) {
     let fence = store.lease_publisher(pool, &ours(), NOW, TERM, Duration::ZERO).await.unwrap().unwrap();
-    let publication = Publication { version, iat: NOW.secs(), resign_at };
+    let publication = Publication { version: Version(version), iat: NOW.secs(), resign_at };
     store.settle(list, publication, TAKEN, fence).await.unwrap();
 }

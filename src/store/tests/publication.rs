@@ -9,7 +9,7 @@ pub(super) async fn touched_lists_are_dirty_since_their_first_change(harness: &i
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], NOW.plus(TERM)).await.unwrap();
     let dirty = store.dirty(&pool).await.unwrap();
-    assert_eq!(dirty, [Pending { list, since: Some(NOW.millis()), retired: false, published: None }]);
+    assert_eq!(dirty, [Pending { list, since: Some(NOW), retired: false, published: None }]);
     assert!(
         store.due(&pool, NOW).await.unwrap().iter().any(|pending| pending.list == untouched),
         "never published"
@@ -23,14 +23,14 @@ pub(super) async fn settling_clears_only_what_was_published(harness: &impl Harne
     let snapshot = store.snapshot(list).await.unwrap();
     let later = NOW.plus(TERM);
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], later).await.unwrap();
-    publish(&store, &pool, list, snapshot.version, NOW.secs() + 100).await;
+    publish(&store, &pool, list, snapshot.version.0, NOW.secs() + 100).await;
     let dirty = store.dirty(&pool).await.unwrap();
     assert_eq!(dirty.len(), 1, "a change came in between");
     let since = dirty[0].since.unwrap();
-    assert!((TAKEN.millis()..=later.millis()).contains(&since), "only the later change waits: {since}");
+    assert!((TAKEN..=later).contains(&since), "only the later change waits: {since:?}");
     publish(&store, &pool, list, 2, NOW.secs() + 100).await;
     assert!(store.dirty(&pool).await.unwrap().is_empty());
-    assert_eq!(store.list(list).await.unwrap().unwrap().published.unwrap().version, 2);
+    assert_eq!(store.list(list).await.unwrap().unwrap().published.unwrap().version, Version(2));
     assert_eq!((value(&store, list, 1).await, value(&store, list, 2).await), (1, 1));
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 0)]], later).await.unwrap();
     assert_eq!(value(&store, list, 1).await, 0, "changes after folding stand over the chunks");
@@ -46,7 +46,7 @@ pub(super) async fn older_fence_is_refused(harness: &impl Harness) {
         .await
         .unwrap()
         .unwrap();
-    let publication = Publication { version: 0, iat: NOW.secs(), resign_at: 0 };
+    let publication = Publication { version: Version(0), iat: NOW.secs(), resign_at: 0 };
     assert!(matches!(store.settle(list, publication, TAKEN, old).await, Err(StoreError::Fenced)));
     assert_eq!(store.list(list).await.unwrap().unwrap().published, None);
     store.settle(list, publication, TAKEN, new).await.unwrap();
@@ -112,7 +112,7 @@ pub(super) async fn changes_since_publication_explain_it(harness: &impl Harness)
     apply_one(&store, vec![change(list, 2, 1), change(list, 3, 1)]).await.unwrap();
     apply_one(&store, vec![change(list, 3, 0)]).await.unwrap();
     apply_one(&store, vec![change(list, 4, 1)]).await.unwrap();
-    let Some(changes) = store.changes_since_publication(list, 3).await.unwrap() else { return };
+    let Some(changes) = store.changes_since_publication(list, Version(3)).await.unwrap() else { return };
     assert_eq!(changes.every, None);
     assert_eq!(changes.entries, [(2, Status::INVALID), (3, Status::INVALID), (3, Status::VALID)]);
 }
@@ -124,7 +124,7 @@ pub(super) async fn retired_lists_take_nothing_and_are_due_once(harness: &impl H
     apply_one(&store, vec![change(list, 1, 1)]).await.unwrap();
     publish(&store, &given.id, list, 1, NOW.secs() + 1000).await;
     let record = store.list(list).await.unwrap().unwrap();
-    assert_eq!((record.leased_at, record.retired), (Some(NOW.millis()), false));
+    assert_eq!((record.leased_at, record.retired), (Some(NOW), false));
     store.retire_list(list).await.unwrap();
     assert_eq!(apply_one(&store, vec![change(list, 2, 1)]).await, Err(Refusal::Retired { list }));
     assert_eq!(lease(&store, list, 1).await, None);

@@ -16,8 +16,8 @@ pub(super) async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness
         let given = PoolShape { default_status: default, ..shape(&format!("p{bits}"), 20_000, bits) };
         let (mut store, list) = store_with_list(harness, &given).await;
         publish(&store, &given.id, list, 0, NOW.secs() + 1000).await;
-        store.fill_list(list, 1, 3, NOW).await.unwrap().unwrap();
-        assert_eq!(store.list(list).await.unwrap().unwrap().version, 0);
+        store.fill_list(list, Status::INVALID, 3, NOW).await.unwrap().unwrap();
+        assert_eq!(store.list(list).await.unwrap().unwrap().version, Version(0));
         assert!(store.dirty(&given.id).await.unwrap().is_empty(), "nothing is changed yet");
         let order = indices(&given, 0..20_000).into_iter().rev().collect::<Vec<_>>();
         let mut done = 0;
@@ -29,10 +29,14 @@ pub(super) async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness
             assert!(store.advance_spread(list, &spread, step, NOW.plus(TERM)).await.unwrap());
             done += u32::try_from(step.len()).unwrap();
             let snapshot = store.snapshot(list).await.unwrap();
-            assert_eq!((snapshot.version, snapshot.array.counts()[1]), (version, done), "{bits} bits");
+            assert_eq!(
+                (snapshot.version, snapshot.array.counts()[1]),
+                (Version(version), done),
+                "{bits} bits"
+            );
             assert!(step.iter().all(|index| snapshot.array.get(*index) == Status::INVALID));
             let dirty = store.dirty(&given.id).await.unwrap();
-            assert_eq!(dirty[0].since, Some(NOW.plus(TERM).millis()), "as after any change");
+            assert_eq!(dirty[0].since, Some(NOW.plus(TERM)), "as after any change");
             if version == 1 {
                 drop(store);
                 store = harness.open().await;
@@ -42,7 +46,7 @@ pub(super) async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness
         assert_eq!((done, spread_of(&store, list).await), (20_000, None));
         assert!(store.spreading(&given.id).await.unwrap().is_empty());
         assert_eq!(store.snapshot(list).await.unwrap().array.counts()[1], 20_000);
-        if let Some(changes) = store.changes_since_publication(list, 3).await.unwrap() {
+        if let Some(changes) = store.changes_since_publication(list, Version(3)).await.unwrap() {
             assert_eq!((changes.every, changes.entries.len()), (None, 20_000), "each is explained");
         }
         publish(&store, &given.id, list, 3, 0).await;
@@ -54,7 +58,7 @@ pub(super) async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness
 pub(super) async fn a_step_of_a_spread_counts_once_and_only_in_order(harness: &impl Harness) {
     let given = shape("a", 800, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
-    store.fill_list(list, 1, 4, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::INVALID, 4, NOW).await.unwrap().unwrap();
     let first = spread_of(&store, list).await.unwrap();
     let step = indices(&given, 0..200);
     let publishers = (0..8).map(|_| {
@@ -69,13 +73,13 @@ pub(super) async fn a_step_of_a_spread_counts_once_and_only_in_order(harness: &i
     let second = spread_of(&store, list).await.unwrap();
     assert_eq!(second, first.advanced(&step));
     let skipping = second.advanced(&indices(&given, 0..1));
-    let other = Spread { key: [0; 16], ..second };
+    let other = Spread { key: OrderKey::from_bytes([0; 16]), ..second };
     for wrong in [first, skipping, other, Spread { value: Status::VALID, ..second }] {
         let rest = indices(&given, 200..800);
         assert!(!store.advance_spread(list, &wrong, &rest, NOW).await.unwrap(), "{wrong:?}");
     }
     let snapshot = store.snapshot(list).await.unwrap();
-    assert_eq!((snapshot.version, snapshot.array.counts()), (1, vec![600, 200]));
+    assert_eq!((snapshot.version, snapshot.array.counts()), (Version(1), vec![600, 200]));
     assert_eq!(spread_of(&store, list).await, Some(second));
 }
 
@@ -88,7 +92,7 @@ pub(super) async fn another_status_completes_a_spread_first_and_stands(harness: 
         let other = store.open_list(&given.id, &ours(), NOW).await.unwrap();
         let apply = async |requests| store.apply(&given.id, requests, NOW).await.unwrap();
         for list in [list, other] {
-            store.fill_list(list, 1, 4, NOW).await.unwrap().unwrap();
+            store.fill_list(list, Status::INVALID, 4, NOW).await.unwrap().unwrap();
             let spread = spread_of(&store, list).await.unwrap();
             assert!(store.advance_spread(list, &spread, &indices(&given, 0..2000), NOW).await.unwrap());
         }
@@ -106,7 +110,11 @@ pub(super) async fn another_status_completes_a_spread_first_and_stands(harness: 
         assert!(answers[0].is_ok() && answers[1].is_ok() && answers[2].is_err());
         let check = async |store: &Store| {
             let snapshot = store.snapshot(list).await.unwrap();
-            assert_eq!((snapshot.version, &snapshot.array.counts()[..3]), (3, &[1, 7998, 1][..]), "{bits}");
+            assert_eq!(
+                (snapshot.version, &snapshot.array.counts()[..3]),
+                (Version(3), &[1, 7998, 1][..]),
+                "{bits}"
+            );
             assert_eq!((value(store, list, 5).await, value(store, list, 7001).await), (0, 2));
             assert_eq!(spread_of(store, list).await, None);
             assert!(spread_of(store, other).await.is_some(), "that of another list goes on");
@@ -116,7 +124,7 @@ pub(super) async fn another_status_completes_a_spread_first_and_stands(harness: 
         check(&store).await;
         let late = indices(&given, 2000..4000);
         assert!(!store.advance_spread(list, &spread, &late, NOW).await.unwrap(), "it is over");
-        if let Some(changes) = store.changes_since_publication(list, 3).await.unwrap() {
+        if let Some(changes) = store.changes_since_publication(list, Version(3)).await.unwrap() {
             assert_eq!(changes.every, Some(Status::INVALID));
             assert_eq!(changes.entries.last(), Some(&(7001, Status::SUSPENDED)));
         }
@@ -132,8 +140,8 @@ pub(super) async fn another_status_completes_a_spread_first_and_stands(harness: 
 pub(super) async fn a_spread_never_leaves_the_final_status(harness: &impl Harness) {
     let given = PoolShape { final_status: Some(Status::INVALID), ..shape("a", 800, Bits::Two) };
     let (store, list) = store_with_list(harness, &given).await;
-    let fill = async |value, beats| store.fill_list(list, value, beats, NOW).await.unwrap();
-    let refusal = |idx| Err(Refusal::FinalStatus { list, idx, status: Status::INVALID });
+    let fill = async |value, beats| store.fill_list(list, Status::new(value), beats, NOW).await.unwrap();
+    let refusal = |idx| Err(Refusal::FinalStatus { list, index: index(idx), status: Status::INVALID });
     fill(2, 4).await.unwrap();
     let spread = spread_of(&store, list).await.unwrap();
     assert!(store.advance_spread(list, &spread, &indices(&given, 0..200), NOW).await.unwrap());
@@ -157,7 +165,7 @@ pub(super) async fn a_spread_never_leaves_the_final_status(harness: &impl Harnes
 pub(super) async fn a_spread_is_repeated_replaced_and_ended(harness: &impl Harness) {
     let given = shape("a", 800, Bits::Two);
     let (store, list) = store_with_list(harness, &given).await;
-    let fill = async |value, beats| store.fill_list(list, value, beats, NOW).await.unwrap();
+    let fill = async |value, beats| store.fill_list(list, Status::new(value), beats, NOW).await.unwrap();
     let spread = async || spread_of(&store, list).await;
     fill(1, 4).await.unwrap();
     let first = spread().await.unwrap();
@@ -169,12 +177,11 @@ pub(super) async fn a_spread_is_repeated_replaced_and_ended(harness: &impl Harne
         let before = spread().await.unwrap();
         fill(value, beats).await.unwrap();
         let now = spread().await.unwrap();
-        assert_eq!((u64::from(now.value.value()), now.beats, now.done), (value, beats, 0));
+        assert_eq!((now.value.value(), now.beats, now.done), (value, beats, 0));
         assert_ne!(now.key, before.key, "in an order of its own");
         assert!(!store.advance_spread(list, &before, &indices(&given, 200..400), NOW).await.unwrap());
     }
     assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [600, 200, 0, 0]);
-    assert!(fill(4, 4).await.is_err() && fill(3, 4).await.is_err(), "no such status");
     assert!(spread().await.is_some());
     fill(0, 1).await.unwrap();
     assert_eq!((spread().await, store.spreading(&given.id).await.unwrap()), (None, Vec::new()));
@@ -187,16 +194,16 @@ pub(super) async fn a_spread_is_repeated_replaced_and_ended(harness: &impl Harne
     assert!(!store.advance_spread(list, &last, &indices(&given, 0..200), NOW).await.unwrap());
     assert_eq!(fill(1, 4).await, Err(Refusal::Retired { list }));
     let nowhere = ListId::random();
-    assert!(store.fill_list(nowhere, 1, 4, NOW).await.unwrap().is_err());
+    assert!(store.fill_list(nowhere, Status::INVALID, 4, NOW).await.unwrap().is_err());
 }
 
 pub(super) async fn a_spread_seals_as_filling_does_and_moves_with_its_list(harness: &impl Harness) {
     let given = shape("a", 96, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
     lease(&store, list, 10).await.unwrap();
-    store.fill_list(list, 0, 4, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::VALID, 4, NOW).await.unwrap().unwrap();
     assert_eq!(lease(&store, list, 10).await.unwrap().positions, 10..20, "as new lists are");
-    store.fill_list(list, 1, 4, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::INVALID, 4, NOW).await.unwrap().unwrap();
     let record = store.list(list).await.unwrap().unwrap();
     assert_eq!((record.sealed, record.open), (true, false));
     assert_eq!(lease(&store, list, 10).await, None, "they would be invalid sooner or later");
