@@ -99,14 +99,15 @@ pub(super) async fn another_status_completes_a_spread_first_and_stands(harness: 
         let spread = spread_of(&store, list).await.unwrap();
         apply(vec![vec![change(list, 5, 1), change(list, 5000, 1)]]).await[0].clone().unwrap();
         assert_eq!(spread_of(&store, list).await, Some(spread), "the same status is no other");
-        let refused = apply(vec![vec![change(list, 6, 0), change(list, 9000, 0)]]).await;
+        let refused = apply(vec![vec![change(list, 6, 0), change(ListId::random(), 0, 0)]]).await;
         assert!(refused[0].is_err());
         assert_eq!(spread_of(&store, list).await, Some(spread), "what is refused changes nothing");
         assert_eq!(value(&store, list, 7000).await, default.value());
 
         // Of an entry that has it already, of one that would get it, and twice of one.
         let changes = vec![change(list, 5, 0), change(list, 7000, 1), change(list, 7001, 0)];
-        let answers = apply(vec![changes, vec![change(list, 7001, 2)], vec![change(other, 9000, 1)]]).await;
+        let answers =
+            apply(vec![changes, vec![change(list, 7001, 2)], vec![change(ListId::random(), 0, 1)]]).await;
         assert!(answers[0].is_ok() && answers[1].is_ok() && answers[2].is_err());
         let check = async |store: &Store| {
             let snapshot = store.snapshot(list).await.unwrap();

@@ -86,7 +86,7 @@ pub(super) async fn final_status_holds_inside_a_batch(harness: &impl Harness) {
         .apply(
             &"a".parse().unwrap(),
             vec![
-                vec![change(list, 5, 1), change(list, 6, 9)],
+                vec![change(list, 5, 1), change(ListId::random(), 0, 1)],
                 vec![change(list, 5, 2)],
                 vec![change(list, 5, 1)],
                 vec![change(list, 5, 0)],
