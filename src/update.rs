@@ -41,6 +41,9 @@ pub enum UpdateError {
     /// Too many others wait; nothing of the request was applied.
     #[error("too many updates are waiting for the store")]
     Busy,
+    /// The store is damaged: an operator has to act, and repeating the update does not help.
+    #[error("{0}")]
+    Damaged(String),
     /// The store failed. Whether the change was made is unknown; it may be repeated.
     #[error("{0}")]
     Unavailable(String),
@@ -113,13 +116,22 @@ async fn apply_batches(
             Err(error) => {
                 tracing::error!(%pool, %error, updates = size, "updates could not be stored");
                 for answer in answers {
-                    let _ = answer.send(Err(UpdateError::Unavailable(error.to_string())));
+                    let _ = answer.send(Err(UpdateError::from(&error)));
                 }
             }
         }
     }
 }
 
+impl From<&StoreError> for UpdateError {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Damaged(_) => Self::Damaged(error.to_string()),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
 fn stopping() -> UpdateError {
-    UpdateError::Unavailable(StoreError::Unavailable("the service is stopping".to_owned()).to_string())
+    UpdateError::from(&StoreError::Unavailable("the service is stopping".to_owned()))
 }

@@ -35,8 +35,10 @@ use crate::telemetry::metrics::PoolMetrics;
 use buffer::Buffer;
 use taken::Taken;
 
-/// How long to wait before the store is asked again after it failed.
+/// How long to wait before asking the store again after it failed.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// The same if it is damaged: only an operator can mend that.
+const RETRY_DAMAGED_AFTER: Duration = Duration::from_secs(60);
 /// How often it is looked whether another instance has published our new lists.
 const PUBLISHED_POLL: Duration = Duration::from_secs(1);
 
@@ -221,12 +223,16 @@ impl Allocator {
             let awaits = match refilled.await {
                 Ok(refilled) => refilled == Refilled::AwaitsPublication,
                 Err(error) => {
-                    tracing::warn!(pool = %self.pool, %error, "cannot refill the references; trying again");
+                    let pause = match error {
+                        RefillError::Store(StoreError::Damaged(_)) => RETRY_DAMAGED_AFTER,
+                        _ => RETRY_AFTER,
+                    };
+                    tracing::warn!(pool = %self.pool, %error, retry_secs = pause.as_secs_f64(), "cannot refill the references; trying again");
                     // What answers again may be another server, or the same one with older data.
                     if compared == Compared::Yes {
                         compared = Compared::Doubtful;
                     }
-                    if stopper.until(tokio::time::sleep(RETRY_AFTER)).await.is_none() {
+                    if stopper.until(tokio::time::sleep(pause)).await.is_none() {
                         break;
                     }
                     continue;

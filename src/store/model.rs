@@ -233,6 +233,12 @@ pub enum StoreError {
     /// It does not answer, or not in time. Whether the write happened is unknown; every write may be repeated.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// It holds what this program never writes. Asking again changes nothing: an operator has to act.
+    #[error(
+        "the store is damaged: {0}; stop the service, keep a copy of the store, and restore a backup: \
+         see docs/OPERATIONS.md, \"A damaged store\""
+    )]
+    Damaged(String),
     /// Another process has the database.
     #[error("{path} is used by another process; stop it first, or give this one another `sqlite.path`")]
     InUse {

@@ -49,7 +49,7 @@ impl Answered {
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
         Self::parse(bytes).ok_or_else(|| {
-            StoreError::Unavailable("a remembered answer is not what this program writes".to_owned())
+            StoreError::Damaged("a remembered answer is not what this program writes".to_owned())
         })
     }
 

@@ -189,6 +189,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(2)
     }
 
+    pub(super) fn store_damaged() -> Self {
+        let message = "The store is damaged; do not repeat the request, an operator has to act";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "STORE_DAMAGED", message)
+    }
+
     pub(super) fn unaudited(what_happened: &str) -> Self {
         let message = format!("The audit trail cannot be written; {what_happened}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(2)
@@ -214,6 +219,7 @@ impl Problem {
         match error {
             UpdateError::Refused(refusal) => Self::from_refusal(refusal, base),
             UpdateError::Busy => Self::busy(),
+            UpdateError::Damaged(_) => Self::store_damaged(),
             UpdateError::Unavailable(_) => Self::unavailable(),
         }
     }
@@ -234,7 +240,10 @@ impl Problem {
     /// A store that failed while it was asked for something of `pool`.
     pub(super) fn from_store(error: &StoreError, pool: &PoolId) -> Self {
         tracing::error!(%pool, %error, "the store failed");
-        Self::unavailable()
+        match error {
+            StoreError::Damaged(_) => Self::store_damaged(),
+            _ => Self::unavailable(),
+        }
     }
 }
 

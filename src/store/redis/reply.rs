@@ -100,5 +100,5 @@ pub(super) fn unexpected(error: ParsingError) -> StoreError {
 }
 
 pub(super) fn damaged(what: &(impl fmt::Display + ?Sized)) -> StoreError {
-    StoreError::Unavailable(format!("Redis holds what this program never writes: {what}"))
+    StoreError::Damaged(format!("Redis holds what this program never writes: {what}"))
 }

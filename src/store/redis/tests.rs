@@ -164,3 +164,15 @@ fn entries_lie_where_a_token_has_them() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_this_program_never_writes_is_damage_not_an_outage() {
+    let server = RedisServer::start();
+    let (store, list) = store_with_list(&server, &shape(800, Bits::One)).await;
+    let keys = server.cli(&["--scan", "--pattern", &format!("*:list:{list}")]);
+    let key = keys.lines().find(|key| key.contains("{p}")).unwrap();
+    server.cli(&["HSET", key, "owner", "not an id!"]);
+    let error = store.list(list).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
+    set(&store, list, 7).await.unwrap();
+}

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{oneshot, watch};
 
 use super::Applied;
@@ -331,7 +331,13 @@ impl SqliteStore {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+        let corrupt = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase];
+        let damaged = match &error {
+            FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => true,
+            other => other.sqlite_error_code().is_some_and(|code| corrupt.contains(&code)),
+        };
+        if damaged { Self::Damaged(error.to_string()) } else { Self::Unavailable(error.to_string()) }
     }
 }
 
@@ -401,6 +407,33 @@ mod tests {
         let path = folder.path().join("a.db");
         std::io::Write::write_all(&mut File::create(&path).unwrap(), &[7; 5000]).unwrap();
         assert!(matches!(SqliteStore::open(&path, Synchronous::Full), Err(StoreError::Open { .. })));
+    }
+
+    /// Two kinds: a value that is never written, and a file whose pages are overwritten.
+    #[tokio::test]
+    async fn a_damaged_database_is_told_from_one_that_does_not_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let pool = "p".parse().unwrap();
+        let open = || SqliteStore::open(&path, Synchronous::Full).unwrap();
+        let settings = "status-list-pools: { p: { api-key: secret, size: 800 } }";
+        let config = crate::config::Config::load(Some(settings), std::iter::empty()).unwrap();
+        let store = open();
+        store.declare_pool(&config.pools[&pool].shape).await.unwrap();
+        let owner = crate::model::instance::InstanceId::random();
+        let list = store.open_list(&pool, &owner, Timestamp::from_secs(1)).await.unwrap();
+        drop(store);
+        Connection::open(&path).unwrap().execute("UPDATE list SET owner = 'not an id!'", []).unwrap();
+        let error = open().list(list).await.unwrap_err();
+        assert!(matches!(error, StoreError::Damaged(_)) && error.to_string().contains("restore"), "{error}");
+
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[7; 8192], 4096).unwrap();
+        let error = match SqliteStore::open(&path, Synchronous::Full) {
+            Ok(store) => store.lists(&pool).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(matches!(error, StoreError::Damaged(_) | StoreError::Open { .. }), "{error:?}");
     }
 
     #[test]

@@ -137,11 +137,11 @@ pub(super) fn snapshot_in(connection: &Connection, list: ListId) -> Result<Optio
         let chunk = chunk.as_blob().map_err(|error| damaged(1, error))?;
         let place = bytes.get_mut(start..start + chunk.len());
         place
-            .ok_or_else(|| StoreError::Unavailable(format!("list {list} has a chunk beyond its end")))?
+            .ok_or_else(|| StoreError::Damaged(format!("list {list} has a chunk beyond its end")))?
             .copy_from_slice(chunk);
     }
-    let mut array = StatusArray::from_bytes(capacity, bytes)
-        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let mut array =
+        StatusArray::from_bytes(capacity, bytes).map_err(|error| StoreError::Damaged(error.to_string()))?;
     let mut journal = connection
         .prepare_cached("SELECT idx, value FROM journal WHERE list = ?1 AND seq > ?2 ORDER BY seq")?;
     let mut rows = journal.query([id, folded])?;

@@ -18,7 +18,7 @@ pub(super) fn shape_of(connection: &Connection, pool: &PoolId) -> Result<Option<
         Ok((row.get::<_, String>(0)?, numbers))
     });
     let Some((public_url, (bits, size, default, last))) = stored.optional()? else { return Ok(None) };
-    let damaged = |what: &dyn ToString| StoreError::Unavailable(what.to_string());
+    let damaged = |what: &dyn ToString| StoreError::Damaged(what.to_string());
     let bits = Bits::try_from(bits).map_err(|error| damaged(&error))?;
     Ok(Some(PoolShape {
         id: pool.clone(),
