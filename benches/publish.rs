@@ -65,12 +65,8 @@ impl Lists {
             buckets: Vec::new(),
         };
         let metrics = Metrics::default().pool(&bench.pool.shape.id);
-        let publisher = PoolPublisher::new(
-            bench.pool.clone(),
-            std::sync::Arc::new(KeyRing::new(signer, None)),
-            metrics,
-            parts,
-        );
+        let publisher =
+            PoolPublisher::new(&bench.pool, std::sync::Arc::new(KeyRing::new(signer, None)), metrics, parts);
         let mut lists = bench.open_lists(total);
         // The first pass publishes the others, and no later one has to look at them again.
         lists.truncate(changing);
@@ -113,7 +109,7 @@ impl Lists {
     fn raw_work(&self) -> Vec<(Vec<u8>, Vec<Vec<u8>>)> {
         let work = |list: &ListId| {
             let snapshot = self.bench.runtime.block_on(self.bench.store.snapshot(*list)).unwrap();
-            let tokens = self.site.read(list, self.bench.pool.formats).unwrap();
+            let tokens = self.site.read(list, self.bench.pool.start.formats).unwrap();
             (snapshot.array.as_bytes().to_vec(), tokens.jwt.into_iter().chain(tokens.cwt).collect())
         };
         self.changing.iter().map(work).collect()

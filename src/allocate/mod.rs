@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::base::clock::Clock;
 use crate::base::signals::Signals;
 use crate::base::stopper::Stopper;
-use crate::config::{OnUnderflow, PoolConfig};
+use crate::config::{OnUnderflow, PoolConfig, PoolLive};
 use crate::model::instance::InstanceId;
 use crate::model::pool::PoolId;
 use crate::status_list::ListId;
@@ -47,6 +47,8 @@ const PUBLISHED_POLL: Duration = Duration::from_secs(1);
 pub struct Allocator {
     pool: PoolId,
     list_entries: u32,
+    /// How often the number of lists is checked.
+    check_delay: Duration,
     settings: ArcSwap<Settings>,
     /// Whose lists these references are of.
     owner: InstanceId,
@@ -67,7 +69,6 @@ struct Settings {
     on_underflow: OnUnderflow,
     open_lists: usize,
     spare_lists: usize,
-    check_delay: Duration,
 }
 
 /// Whether to wait for the first publication of new lists, so that references are mixed over as many as the pool is set to.
@@ -110,14 +111,13 @@ enum Refilled {
 pub struct Underflow;
 
 impl Settings {
-    fn of(pool: &PoolConfig) -> Self {
+    fn of(live: &PoolLive) -> Self {
         Self {
-            capacity: pool.prefetch.capacity as usize,
-            threshold: pool.prefetch.threshold as usize,
-            on_underflow: pool.prefetch.on_underflow,
-            open_lists: pool.open_lists,
-            spare_lists: pool.precreation.lists,
-            check_delay: pool.precreation.check_delay,
+            capacity: live.prefetch.capacity as usize,
+            threshold: live.prefetch.threshold as usize,
+            on_underflow: live.prefetch.on_underflow,
+            open_lists: live.open_lists,
+            spare_lists: live.ready_lists,
         }
     }
 }
@@ -133,7 +133,8 @@ impl Allocator {
         Self {
             pool: pool.shape.id.clone(),
             list_entries: pool.shape.capacity.entries(),
-            settings: ArcSwap::from_pointee(Settings::of(pool)),
+            check_delay: pool.start.check_delay,
+            settings: ArcSwap::from_pointee(Settings::of(&pool.live)),
             owner,
             marks: marks.map(|marks| Arc::new(Mutex::new(marks))),
             buffer: Mutex::default(),
@@ -144,8 +145,8 @@ impl Allocator {
     }
 
     /// Goes on with another buffer and another number of lists; how often that is checked stays.
-    pub fn set(&self, pool: &PoolConfig) {
-        self.settings.store(Arc::new(Settings::of(pool)));
+    pub fn set(&self, live: &PoolLive) {
+        self.settings.store(Arc::new(Settings::of(live)));
         self.wanted.notify_one();
     }
 
@@ -205,8 +206,7 @@ impl Allocator {
     /// Keeps the buffer full and lists ready until asked to stop; then gives back what nobody has.
     pub async fn run(&self, store: &Store, signals: &Signals, clock: &Clock, stopper: &Stopper) {
         let mut published = signals.watch_published();
-        let check_delay = self.settings().check_delay;
-        let mut check = tokio::time::interval_at(Instant::now() + check_delay, check_delay);
+        let mut check = tokio::time::interval_at(Instant::now() + self.check_delay, self.check_delay);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut patience = Patience::Wait;
         let mut compared = Compared::No;

@@ -148,7 +148,7 @@ impl App {
                     marks,
                     Arc::clone(&pool_metrics),
                 )),
-                publisher: Arc::new(PoolPublisher::new(pool.clone(), Arc::clone(&keys), pool_metrics, parts)),
+                publisher: Arc::new(PoolPublisher::new(pool, Arc::clone(&keys), pool_metrics, parts)),
                 config: pool.clone(),
                 keys,
             });
@@ -264,7 +264,7 @@ impl App {
             let api_keys = &self.config.pools[&id].api_keys;
             running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
             let (capacity, statuses) = (pool.config.shape.capacity, pool.config.shape.statuses);
-            let handed_out = pool.config.reject_unallocated.then(HandedOut::default);
+            let handed_out = pool.config.start.reject_unallocated.then(HandedOut::default);
             pool_apis.insert(
                 id.clone(),
                 PoolApi { id, capacity, statuses, allocator, handed_out, updater, about },
@@ -358,7 +358,7 @@ impl App {
 
     fn site_server(&self) -> SiteServer {
         // Until its next beat a pool cannot have anything newer.
-        let beats = self.pools.iter().map(|pool| pool.config.update_interval);
+        let beats = self.pools.iter().map(|pool| pool.config.live.update_interval);
         let max_age = beats.min().unwrap_or_default();
         let clock = self.clock.clone();
         let now = Arc::new(move || clock.now().secs());
@@ -381,20 +381,20 @@ async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
 
 fn about(pool: &PoolConfig, keys: &Arc<KeyRing>) -> About {
     let keys = Arc::clone(keys);
-    let Formats { jwt, cwt, json, cbor } = pool.formats;
+    let Formats { jwt, cwt, json, cbor } = pool.start.formats;
     let formats = [("jwt", jwt), ("cwt", cwt), ("json", json), ("cbor", cbor)];
     About {
         bits: pool.shape.capacity.bits().get(),
         size: pool.shape.capacity.entries(),
-        ttl_secs: pool.lifetimes.ttl.as_secs(),
-        reference_lifetime: pool.reference_lifetime,
-        list_lifetime_secs: pool.lifetimes.list_lifetime.as_secs(),
-        update_interval_secs: pool.update_interval.as_secs(),
+        ttl_secs: pool.live.lifetimes.ttl.as_secs(),
+        reference_lifetime: pool.live.reference_lifetime,
+        list_lifetime_secs: pool.live.lifetimes.list_lifetime.as_secs(),
+        update_interval_secs: pool.live.update_interval.as_secs(),
         formats: formats.into_iter().filter_map(|(name, on)| on.then_some(name)).collect(),
         key_id: Arc::new(move || keys.signer().kid().to_owned()),
-        amount_max: match pool.prefetch.on_underflow {
+        amount_max: match pool.live.prefetch.on_underflow {
             OnUnderflow::Delay => u32::MAX,
-            OnUnderflow::Fail => pool.prefetch.capacity,
+            OnUnderflow::Fail => pool.live.prefetch.capacity,
         },
     }
 }

@@ -98,8 +98,8 @@ impl Running {
         for (running, Checked { pool, api_keys, signers }) in pools() {
             signers.warn_of_certificates(pool, self.clock.now());
             running.ring.replace(&signers.current, signers.next.as_ref());
-            running.allocator.set(pool);
-            running.publisher.set(pool.clone());
+            running.allocator.set(&pool.live);
+            running.publisher.set(pool.live.clone());
             tell_next_key_end(&api.metrics, &pool.shape.id, api_keys, self.clock.now());
             let api = &api.pools[&pool.shape.id];
             api.about.store(Arc::new(about(pool, &running.ring)));
@@ -163,11 +163,11 @@ pub(super) fn tell_next_key_end(metrics: &Metrics, pool: &PoolId, keys: &[ApiKey
 /// Tells those who need it how long keys and lists may be kept.
 pub(super) fn set_times(config: &Config, key_set: &KeySet, site: Option<&SiteServer>) {
     let keys_max_age = config.publish.keys_max_age;
-    let lifetimes = config.pools.values().map(|pool| pool.lifetimes.list_lifetime);
+    let lifetimes = config.pools.values().map(|pool| pool.live.lifetimes.list_lifetime);
     key_set.set(keys_max_age, lifetimes.max().unwrap_or_default());
     if let Some(site) = site {
         // Until its next beat a pool cannot have anything newer.
-        let beats = config.pools.values().map(|pool| pool.update_interval);
+        let beats = config.pools.values().map(|pool| pool.live.update_interval);
         site.set_max_age(beats.min().unwrap_or_default(), keys_max_age);
     }
 }

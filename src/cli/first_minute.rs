@@ -30,7 +30,7 @@ impl FirstMinute {
             base: config.public_url.clone(),
             address: format!("http://{}", config.server.listen),
             pool: pool.clone(),
-            beat: crate::config::show_duration(settings.update_interval),
+            beat: crate::config::show_duration(settings.live.update_interval),
         })
     }
 

@@ -266,13 +266,13 @@ fn check_config(settings: &Settings) -> Result<ExitCode> {
         println!("warning: {warning}");
     }
     for (id, pool) in &config.pools {
-        let (capacity, lifetimes) = (pool.shape.capacity, &pool.lifetimes);
+        let (capacity, lifetimes) = (pool.shape.capacity, &pool.live.lifetimes);
         let show = crate::config::show_duration;
         println!(
             "pool {id}: {} entries of {} bit(s), published every {}, valid for {}, signed again after {}, ttl {}",
             capacity.entries(),
             capacity.bits(),
-            show(pool.update_interval),
+            show(pool.live.update_interval),
             show(lifetimes.list_lifetime),
             show(lifetimes.resign_after),
             show(lifetimes.ttl)

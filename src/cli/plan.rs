@@ -226,7 +226,7 @@ mod tests {
         let pool = config.pools.values().next().unwrap();
         assert_eq!(
             (arguments.open_lists as usize, arguments.precreated_lists as usize),
-            (pool.open_lists, pool.precreation.lists)
+            (pool.live.open_lists, pool.live.ready_lists)
         );
         assert_eq!(
             (arguments.size, arguments.bits),
@@ -234,7 +234,7 @@ mod tests {
         );
         assert_eq!(
             (arguments.beat, arguments.list_lifetime),
-            (pool.update_interval, pool.lifetimes.list_lifetime)
+            (pool.live.update_interval, pool.live.lifetimes.list_lifetime)
         );
     }
 

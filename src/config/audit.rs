@@ -6,7 +6,7 @@ use super::raw::RawAudit;
 use super::{ConfigError, PublishConfig};
 
 /// The audit trail's settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
     /// The file that is written; what came before lies beside it.
     pub path: PathBuf,

@@ -1,87 +1,243 @@
 //! What differs between two versions of the settings, and whether a running service can take it.
+//!
+//! Every field of every section is listed here as `live` or with the name of its setting, and the compiler refuses a section
+//! of which a field is missing. So a new setting cannot be forgotten, and none is taken that only counts at the start.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
+use secrecy::ExposeSecret;
 
-use super::Config;
+use super::{
+    AuditConfig, Config, InstanceConfig, Limits, PoolConfig, PoolStart, PublishConfig, RedisConfig,
+    ServerConfig, StoreConfig, Telemetry,
+};
+use crate::model::pool::PoolShape;
 
-/// What a running service takes, with everything below it; `*` is any name. Everything else needs a restart.
-const LIVE: &[&str] = &[
-    "limits.failures-per-address",
-    "limits.requests-per-address",
-    "limits.requests-per-key",
-    "oauth",
-    "publish.keys-max-age",
-    "server.client-certificate",
-    "server.trusted-proxies",
-    "status-list-pools.*.api-key",
-    "status-list-pools.*.api-keys",
-    "status-list-pools.*.issuer",
-    "status-list-pools.*.list-lifetime",
-    "status-list-pools.*.open-lists",
-    "status-list-pools.*.precreation.lists",
-    "status-list-pools.*.prefetch",
-    "status-list-pools.*.reference-lifetime",
-    "status-list-pools.*.resign-after",
-    "status-list-pools.*.signer",
-    "status-list-pools.*.ttl",
-    "status-list-pools.*.update-interval",
-];
+/// Names of settings that differ.
+type Names = BTreeSet<String>;
 
-/// The settings as they were written, defaults filled in. They hold secrets, so they are never shown.
-#[derive(Clone)]
-pub(super) struct Written {
-    pub(super) tree: Value,
-    /// The files that settings were read from by their name with `-file`.
-    pub(super) files: Vec<PathBuf>,
-}
-
-impl fmt::Debug for Written {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Written(..)")
-    }
+/// Puts the settings of a section into `$names` that differ between `$old` and `$new` and are not `live`.
+macro_rules! differences {
+    ($names:ident, $old:expr, $new:expr, $prefix:expr, $type:ident { $($field:ident: $kind:tt),* $(,)? }) => {{
+        let (old, new, prefix): (&$type, &$type, &str) = ($old, $new, $prefix);
+        // Names every field, or it does not compile.
+        let $type { $($field: _),* } = old;
+        $(differences!(@field $names, old.$field, new.$field, prefix, $kind);)*
+    }};
+    (@field $names:ident, $old:expr, $new:expr, $prefix:ident, live) => {};
+    (@field $names:ident, $old:expr, $new:expr, $prefix:ident, $setting:literal) => {
+        if $old != $new {
+            $names.insert(format!("{}{}", $prefix, $setting));
+        }
+    };
 }
 
 impl Config {
     /// The settings that differ in `newer` and that a running service cannot take.
     pub fn needs_restart(&self, newer: &Self) -> Vec<String> {
-        let mut changed = BTreeSet::new();
-        differences(&self.written.tree, &newer.written.tree, String::new(), &mut changed);
-        changed.into_iter().filter(|path| !is_live(path)).collect()
+        let mut names = Names::new();
+        // Sections with settings of their own come below; warnings and files only tell of the others.
+        differences!(
+            names,
+            self,
+            newer,
+            "",
+            Config {
+                public_url: "public-url",
+                server: live,
+                limits: live,
+                telemetry: live,
+                audit: live,
+                access: live,
+                store: live,
+                instance: live,
+                publish: live,
+                pools: live,
+                retired_pools: "retired-pools",
+                warnings: live,
+                secret_files: live,
+            }
+        );
+        differences!(
+            names,
+            &self.server,
+            &newer.server,
+            "server.",
+            ServerConfig {
+                listen: "listen",
+                api_listen: "api-listen",
+                management_listen: "management-listen",
+                workers: "workers",
+                shutdown_grace: "shutdown-grace",
+                max_connections: "max-connections",
+                serve_status_lists: live,
+            }
+        );
+        if self.server.serve_status_lists != newer.server.serve_status_lists {
+            names.insert("serve-status-lists".to_owned());
+        }
+        differences!(
+            names,
+            &self.limits,
+            &newer.limits,
+            "limits.",
+            Limits {
+                request_timeout: "request-timeout",
+                amount_max: "amount",
+                batch_max: "batch",
+                body_bytes_max: "body-bytes",
+                queue_max: "queue",
+            }
+        );
+        differences!(
+            names,
+            &self.telemetry,
+            &newer.telemetry,
+            "",
+            Telemetry { format: "log.format", otlp_endpoint: "tracing.otlp-endpoint" }
+        );
+        differences!(
+            names,
+            &self.instance,
+            &newer.instance,
+            "",
+            InstanceConfig { directory: "instance-directory", marks: "high-water-marks" }
+        );
+        differences!(
+            names,
+            &self.publish,
+            &newer.publish,
+            "",
+            PublishConfig {
+                storage_directory: "storage-directory",
+                key_directory: "key-directory",
+                role: "publish.role",
+                keys_max_age: live,
+                sinks: "publish.sinks",
+            }
+        );
+        match (&self.audit, &newer.audit) {
+            (Some(old), Some(new)) => differences!(
+                names,
+                old,
+                new,
+                "audit.",
+                AuditConfig { path: "path", rotate_bytes: "rotate-bytes", rotate_daily: "rotate-daily" }
+            ),
+            (None, None) => {}
+            _ => _ = names.insert("audit.path".to_owned()),
+        }
+        self.store.differences(&newer.store, &mut names);
+        let ids: BTreeSet<_> = self.pools.keys().chain(newer.pools.keys()).collect();
+        for id in ids {
+            match (self.pools.get(id), newer.pools.get(id)) {
+                (Some(old), Some(new)) => old.differences(new, &mut names),
+                _ => _ = names.insert(format!("status-list-pools.{id}")),
+            }
+        }
+        names.into_iter().collect()
     }
 
     /// Every file that these settings depend on, but for the settings file itself.
     pub fn files(&self) -> Vec<PathBuf> {
         let keys = self.pools.values().flat_map(|pool| pool.signer.files()).map(|(_, path, _)| path.clone());
-        self.written.files.iter().cloned().chain(keys).collect()
+        self.secret_files.iter().cloned().chain(keys).collect()
     }
 }
 
-/// Puts the path of each value into `changed` that is not in both, or not the same.
-fn differences(old: &Value, new: &Value, path: String, changed: &mut BTreeSet<String>) {
-    let (Value::Object(old), Value::Object(new)) = (old, new) else {
-        if old != new {
-            changed.insert(path);
+impl StoreConfig {
+    fn differences(&self, newer: &Self, names: &mut Names) {
+        match (self, newer) {
+            (
+                Self::Sqlite { path, synchronous },
+                Self::Sqlite { path: new_path, synchronous: new_synchronous },
+            ) => {
+                if path != new_path {
+                    names.insert("sqlite.path".to_owned());
+                }
+                if synchronous != new_synchronous {
+                    names.insert("sqlite.synchronous".to_owned());
+                }
+            }
+            (Self::Redis(old), Self::Redis(new)) => {
+                differences!(
+                    names,
+                    old,
+                    new,
+                    "redis.",
+                    RedisConfig {
+                        target: "host",
+                        tls: "tls",
+                        username: "username",
+                        password: live,
+                        database: "database",
+                        key_prefix: "key-prefix",
+                        persistence: "persistence-strategy",
+                        replicas: "replicas",
+                        connections: "connections",
+                        connect_timeout: "connect-timeout",
+                        command_timeout: "command-timeout",
+                        replica_timeout: "replica-timeout",
+                    }
+                );
+                let password = |config: &RedisConfig| {
+                    config.password.as_ref().map(|password| password.expose_secret().to_owned())
+                };
+                if password(old) != password(new) {
+                    names.insert("redis.password".to_owned());
+                }
+            }
+            _ => _ = names.insert("storage-type".to_owned()),
         }
-        return;
-    };
-    let names = |one: &Map<String, Value>| one.keys().cloned().collect::<BTreeSet<_>>();
-    for name in names(old).union(&names(new)) {
-        let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        let of = |side: &Map<String, Value>| side.get(name).cloned().unwrap_or_default();
-        differences(&of(old), &of(new), below, changed);
     }
 }
 
-fn is_live(path: &str) -> bool {
-    LIVE.iter().any(|live| {
-        let mut segments = path.split('.');
-        live.split('.')
-            .all(|expected| segments.next().is_some_and(|found| expected == "*" || expected == found))
-    })
+impl PoolConfig {
+    fn differences(&self, newer: &Self, names: &mut Names) {
+        let prefix = format!("status-list-pools.{}.", self.shape.id);
+        // Names every field: shape and start are compared below, the others are live.
+        let PoolConfig { shape: _, start: _, live: _, api_keys: _, signer: _ } = self;
+        // The URL is compared once, for all pools.
+        differences!(
+            names,
+            &self.shape,
+            &newer.shape,
+            &prefix,
+            PoolShape {
+                id: live,
+                public_url: live,
+                capacity: live,
+                default_status: "default-status",
+                final_status: "final-status",
+                statuses: live,
+            }
+        );
+        let (old, new) = (&self.shape.capacity, &newer.shape.capacity);
+        let bits_differ = old.bits() != new.bits();
+        // The set of statuses follows from the bits as well.
+        let statuses_differ = self.shape.statuses != newer.shape.statuses && !bits_differ;
+        let others = [
+            ("bits", bits_differ),
+            ("size", old.entries() != new.entries()),
+            ("application-statuses", statuses_differ),
+        ];
+        let differing = others.into_iter().filter(|(_, differs)| *differs);
+        names.extend(differing.map(|(setting, _)| format!("{prefix}{setting}")));
+        differences!(
+            names,
+            &self.start,
+            &newer.start,
+            &prefix,
+            PoolStart {
+                formats: "formats",
+                aggregation: "aggregation",
+                check_delay: "precreation.check-delay",
+                reject_unallocated: "reject-unallocated",
+                history: "history",
+            }
+        );
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +284,7 @@ mod tests {
         let with = |password: &str| {
             std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), password.as_bytes())
                 .unwrap();
-            load("", &format!("redis: {{ password-file: {} }}", file.display()))
+            load("", &format!("storage-type: redis\nredis: {{ password-file: {} }}", file.display()))
         };
         let (old, new) = (with("hidden"), with("other"));
         assert_eq!(old.needs_restart(&new), ["redis.password"]);

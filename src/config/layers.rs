@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::ConfigError;
-use super::changes::Written;
 use super::raw::RawConfig;
 
 const DEFAULTS: &str = include_str!("../../config/default.yaml");
@@ -22,7 +21,8 @@ const TEXTS: [&str; 7] = ["api-key", "audience", "password", "pin", "eku", "kid"
 pub(super) struct Layers {
     pub(super) raw: RawConfig,
     pub(super) warnings: Vec<String>,
-    pub(super) written: Written,
+    /// The files that settings were read from by their name with `-file`.
+    pub(super) secret_files: Vec<PathBuf>,
 }
 
 pub(super) fn merge(
@@ -47,7 +47,7 @@ pub(super) fn merge(
     tree[POOLS] = with_defaults(tree[POOLS].take(), &template)?;
     let mut files = Vec::new();
     read_secret_files(&mut tree, "", &mut files)?;
-    Ok(Layers { raw: read(tree.clone())?, warnings, written: Written { tree, files } })
+    Ok(Layers { raw: read(tree)?, warnings, secret_files: files })
 }
 
 fn parse(origin: &'static str, yaml: &str) -> Result<Value, ConfigError> {

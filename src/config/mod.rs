@@ -25,7 +25,7 @@ pub use audit::AuditConfig;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use network::Network;
-pub use pools::{Formats, Lifetimes, OnUnderflow, PoolConfig, Precreation, Prefetch};
+pub use pools::{Formats, Lifetimes, OnUnderflow, PoolConfig, PoolLive, PoolStart, Prefetch};
 pub use publish::{PublishConfig, PublishRole, S3Config, S3Credentials};
 pub use rate::Rate;
 pub use server::ServerConfig;
@@ -68,11 +68,12 @@ pub struct Config {
     pub retired_pools: BTreeSet<PoolId>,
     /// What is allowed but probably not meant; logged at start.
     pub warnings: Vec<String>,
-    written: changes::Written,
+    /// The files that settings were read from by their name with `-file`.
+    secret_files: Vec<PathBuf>,
 }
 
 /// What an instance remembers outside the store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceConfig {
     /// Where.
     pub directory: PathBuf,
@@ -113,7 +114,7 @@ impl Config {
         file: Option<&str>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let layers::Layers { raw, mut warnings, written } = layers::merge(file, environment)?;
+        let layers::Layers { raw, mut warnings, secret_files } = layers::merge(file, environment)?;
         let public_url: BaseUri =
             raw.public_url.parse().map_err(|why| ConfigError::at("public-url", format!("{why}")))?;
         if raw.cache_duration.is_some() {
@@ -141,7 +142,7 @@ impl Config {
             keys_max_age: raw.publish.keys_max_age.0,
             sinks: S3Config::check_all(raw.publish.sinks, &mut warnings)?,
         };
-        let beats = pools.values().map(|pool| pool.update_interval);
+        let beats = pools.values().map(|pool| pool.live.update_interval);
         if let Some(beat) = beats.max().filter(|beat| *beat > publish.keys_max_age) {
             warnings.push(format!(
                 "publish.keys-max-age ({}) is below an update-interval ({}), for which caches may keep the keys: raise the first",
@@ -176,7 +177,7 @@ impl Config {
             pools,
             retired_pools,
             warnings,
-            written,
+            secret_files,
         })
     }
 }
@@ -195,7 +196,7 @@ mod tests {
         let demo = &config.pools[&"demo".parse().unwrap()];
         assert_eq!(config.public_url.as_str(), "http://localhost:8090/lists");
         assert_eq!(demo.shape.capacity.entries(), 100_000);
-        assert_eq!((demo.prefetch.capacity, demo.prefetch.threshold), (1000, 200));
+        assert_eq!((demo.live.prefetch.capacity, demo.live.prefetch.threshold), (1000, 200));
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     }
 
@@ -213,8 +214,8 @@ mod tests {
         let config = load(include_str!("../../tests/it/original.yaml")).unwrap();
         let pool = &config.pools[&"tests".parse().unwrap()];
         assert_eq!(pool.shape.capacity.entries(), 50_000);
-        assert_eq!((pool.prefetch.threshold, pool.prefetch.capacity), (1000, 10_000));
-        assert_eq!(pool.precreation.check_delay.as_secs(), 40);
+        assert_eq!((pool.live.prefetch.threshold, pool.live.prefetch.capacity), (1000, 10_000));
+        assert_eq!(pool.start.check_delay.as_secs(), 40);
         assert_eq!(pool.api_keys.len(), 1);
         assert!(
             config.warnings.iter().any(|warning| warning.contains("plain text")),
@@ -281,7 +282,7 @@ mod tests {
         let lifetimes = |pool: &str| {
             let config = load(&format!("status-list-pools: {{ a: {{ api-key: x, {pool} }} }}")).unwrap();
             let found = &config.pools[&"a".parse().unwrap()];
-            (found.lifetimes.ttl.as_secs(), found.lifetimes.resign_after.as_secs())
+            (found.live.lifetimes.ttl.as_secs(), found.live.lifetimes.resign_after.as_secs())
         };
         assert_eq!(lifetimes("update-interval: 10s"), (10, 43200));
         assert_eq!(
@@ -331,7 +332,7 @@ mod tests {
             "{:?}",
             config.warnings
         );
-        assert_eq!(config.pools[&"a".parse().unwrap()].prefetch.capacity, 128);
+        assert_eq!(config.pools[&"a".parse().unwrap()].live.prefetch.capacity, 128);
     }
 
     #[test]

@@ -18,37 +18,53 @@ const LISTS_MAX: usize = 1000;
 const BEAT_MARGIN: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The settings of one pool.
+/// The settings of one pool, by when they can change.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
-    /// What its lists look like, for ever.
+    /// What its lists look like. This can never change: the store refuses another shape at the start.
     pub shape: PoolShape,
-    /// Who may write. Empty only for the built-in pool before its first start.
+    /// What needs a restart to change.
+    pub start: PoolStart,
+    /// What a running service takes.
+    pub live: PoolLive,
+    /// Who may write; a running service takes others. Empty only for the built-in pool before its first start.
     pub api_keys: Vec<ApiKey>,
-    /// The tokens' `iss`.
-    pub issuer: Option<String>,
+    /// The signing key; a running service takes another.
+    pub signer: SignerConfig,
+}
+
+/// The settings of a pool that hold from the start of the service to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolStart {
     /// Which files a publication has.
     pub formats: Formats,
     /// Whether the lists are named in an aggregation.
     pub aggregation: bool,
-    /// Lists that references are taken from at the same time.
-    pub open_lists: usize,
-    /// Lists kept ready.
-    pub precreation: Precreation,
-    /// References kept ready.
-    pub prefetch: Prefetch,
+    /// How often the service checks that enough lists are ready.
+    pub check_delay: Duration,
     /// Whether updates of entries that were never handed out are refused.
     pub reject_unallocated: bool,
+    /// How long tokens that were replaced are kept for `?time=`; `None`: not at all.
+    pub history: Option<Duration>,
+}
+
+/// The settings of a pool that can change while the service runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolLive {
+    /// The tokens' `iss`.
+    pub issuer: Option<String>,
+    /// Lists that references are taken from at the same time.
+    pub open_lists: usize,
+    /// Untouched published lists that are kept ready.
+    pub ready_lists: usize,
+    /// References kept ready.
+    pub prefetch: Prefetch,
     /// The beat: how long an acknowledged update may wait for its publication.
     pub update_interval: Duration,
     /// The tokens' times.
     pub lifetimes: Lifetimes,
     /// The longest that a credential is valid, from the allocation of its reference on, if that is known.
     pub reference_lifetime: Option<Duration>,
-    /// How long tokens that were replaced are kept for `?time=`; `None`: not at all.
-    pub history: Option<Duration>,
-    /// The signing key.
-    pub signer: SignerConfig,
 }
 
 /// Which formats are published; at least one of the two that are signed.
@@ -62,15 +78,6 @@ pub struct Formats {
     pub json: bool,
     /// `application/statuslist+cbor`: the list without a signature.
     pub cbor: bool,
-}
-
-/// Untouched published lists that wait for their use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Precreation {
-    /// How many.
-    pub lists: usize,
-    /// How often that is checked.
-    pub check_delay: Duration,
 }
 
 /// The buffer of references.
@@ -172,9 +179,8 @@ impl PoolConfig {
         }
         let given = (raw.api_key.take(), std::mem::take(&mut raw.api_keys));
         let api_keys = api_keys::check(given, &key, keyless_allowed, warnings)?;
+        let prefetch = Prefetch::check(&raw, capacity).map_err(|(setting, why)| refuse(setting, &why))?;
         Ok(Self {
-            api_keys,
-            prefetch: Prefetch::check(&raw, capacity).map_err(|(setting, why)| refuse(setting, &why))?,
             shape: PoolShape {
                 id,
                 public_url: public_url.clone(),
@@ -183,19 +189,23 @@ impl PoolConfig {
                 final_status,
                 statuses,
             },
-            issuer: raw.issuer,
-            formats,
-            aggregation: raw.aggregation,
-            open_lists: raw.open_lists,
-            precreation: Precreation {
-                lists: raw.precreation.lists,
+            start: PoolStart {
+                formats,
+                aggregation: raw.aggregation,
                 check_delay: raw.precreation.check_delay.0,
+                reject_unallocated: raw.reject_unallocated,
+                history: raw.history.map(|history| history.retention.0),
             },
-            reject_unallocated: raw.reject_unallocated,
-            update_interval: raw.update_interval.0,
-            lifetimes,
-            reference_lifetime: raw.reference_lifetime.map(|lifetime| lifetime.0),
-            history: raw.history.map(|history| history.retention.0),
+            live: PoolLive {
+                issuer: raw.issuer,
+                open_lists: raw.open_lists,
+                ready_lists: raw.precreation.lists,
+                prefetch,
+                update_interval: raw.update_interval.0,
+                lifetimes,
+                reference_lifetime: raw.reference_lifetime.map(|lifetime| lifetime.0),
+            },
+            api_keys,
             signer: SignerConfig::check(raw.signer).map_err(|why| refuse("signer", &why))?,
         })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::raw::{RawPublishRole, RawS3, RawSink};
 use super::{ConfigError, InstanceConfig, PoolConfig, StoreConfig};
@@ -26,7 +26,7 @@ pub struct PublishConfig {
 }
 
 /// A bucket of an S3-compatible storage.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Config {
     /// Its name.
     pub bucket: String,
@@ -54,6 +54,16 @@ pub struct S3Credentials {
     /// Never shown.
     pub secret_access_key: SecretString,
 }
+
+/// For telling whether the settings changed.
+impl PartialEq for S3Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        self.access_key_id == other.access_key_id
+            && self.secret_access_key.expose_secret() == other.secret_access_key.expose_secret()
+    }
+}
+
+impl Eq for S3Credentials {}
 
 /// What an instance has to do with publishing, where several share a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::raw::RawServer;
 use crate::status_list::BaseUri;
 
 /// Where and how requests are answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Address of the lists when they are served here, and of everything that has no address of its own.
     pub listen: SocketAddr,

@@ -4,7 +4,7 @@ use super::ConfigError;
 use super::raw::{RawLog, RawLogFormat, RawTracing};
 
 /// Log lines and traces.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Telemetry {
     /// How log lines look.
     pub format: LogFormat,

@@ -46,7 +46,7 @@ impl PoolSigners {
 /// Warns if the certificate of `signer` ends before the tokens that it signs now.
 pub fn warn_of_certificate(signer: &Signer, pool: &PoolConfig, now: Timestamp) {
     if let Some(end) = signer.certificate_not_after()
-        && end < now.plus(pool.lifetimes.list_lifetime).secs()
+        && end < now.plus(pool.live.lifetimes.list_lifetime).secs()
     {
         let left_secs = end.saturating_sub(now.secs());
         tracing::warn!(

@@ -8,18 +8,18 @@ impl PoolPublisher {
     /// Writes which lists of the pool there are.
     pub(super) async fn write_aggregation(&self) {
         let write = async {
-            if !self.pool.aggregation {
-                return self.site.remove_aggregation(&self.pool.shape.id).map_err(PublishError::from);
+            if !self.start.aggregation {
+                return self.site.remove_aggregation(&self.shape.id).map_err(PublishError::from);
             }
             // Under the lock, so that no instance writes an older state over a newer one.
             let lock = self.lock().await?;
-            let lists = self.store.lists(&self.pool.shape.id).await?;
+            let lists = self.store.lists(&self.shape.id).await?;
             let published = lists.iter().filter(|list| list.published.is_some() && !list.retired);
             let mut status_lists: Vec<_> = published.map(|list| self.base.join(&list.id)).collect();
             // In the order of their random names, which tells nothing of their age.
             status_lists.sort_unstable();
             let document = Aggregation { status_lists }.to_json();
-            let (site, pool) = (self.site.clone(), self.pool.shape.id.clone());
+            let (site, pool) = (self.site.clone(), self.shape.id.clone());
             let write = move || {
                 let _until_written = lock;
                 site.write_aggregation(&pool, &document)
@@ -30,7 +30,7 @@ impl PoolPublisher {
         match write.await {
             Ok(()) => self.sinks.owe([Name::Aggregation].into_iter()),
             Err(error) => {
-                tracing::error!(pool = %self.pool.shape.id, %error, "cannot write the aggregation; it is written again with the next new list");
+                tracing::error!(pool = %self.shape.id, %error, "cannot write the aggregation; it is written again with the next new list");
             }
         }
     }

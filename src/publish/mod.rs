@@ -31,8 +31,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::base::clock::Clock;
 use crate::base::signals::Signals;
 use crate::base::stopper::{Stopper, stopper};
-use crate::config::{PoolConfig, PublishRole};
+use crate::config::{PoolConfig, PoolLive, PoolStart, PublishRole};
 use crate::model::instance::InstanceId;
+use crate::model::pool::PoolShape;
 use crate::sign::KeyRing;
 use crate::site::folder::Site;
 use crate::status_list::BaseUri;
@@ -60,10 +61,9 @@ enum Wake {
 /// Publishes one pool.
 #[derive(Debug)]
 pub struct PoolPublisher {
-    /// The settings of the start: what never changes while the service runs.
-    pool: PoolConfig,
-    /// The settings of now: times and issuer may change.
-    live: Arc<ArcSwap<PoolConfig>>,
+    shape: PoolShape,
+    start: PoolStart,
+    live: Arc<ArcSwap<PoolLive>>,
     changed: Notify,
     store: Store,
     site: Site,
@@ -100,15 +100,18 @@ pub struct Parts {
 
 impl PoolPublisher {
     /// The publisher of `pool`.
-    pub fn new(pool: PoolConfig, keys: Arc<KeyRing>, metrics: Arc<PoolMetrics>, parts: Parts) -> Self {
+    pub fn new(pool: &PoolConfig, keys: Arc<KeyRing>, metrics: Arc<PoolMetrics>, parts: Parts) -> Self {
         let Parts { store, site, base, clock, holder, role, buckets } = parts;
-        let id = pool.shape.id.clone();
-        let lease = Arc::new(PublisherLease::new(store.clone(), id, holder, role, pool.update_interval));
-        let live = Arc::new(ArcSwap::from_pointee(pool.clone()));
+        let PoolConfig { shape, start, live, .. } = pool.clone();
+        let id = shape.id.clone();
+        let lease = Arc::new(PublisherLease::new(store.clone(), id, holder, role, live.update_interval));
+        let live = Arc::new(ArcSwap::from_pointee(live));
         let files = Files {
             site: site.clone(),
             base: base.clone(),
-            pool: pool.clone(),
+            pool: shape.id.clone(),
+            formats: start.formats,
+            aggregation: start.aggregation,
             live: Arc::clone(&live),
             keys: Arc::clone(&keys),
             lease: Arc::clone(&lease),
@@ -118,7 +121,8 @@ impl PoolPublisher {
         let sinks = Sinks::new(&buckets, &files);
         let (swept, advanced_at, changed) = Default::default();
         Self {
-            pool,
+            shape,
+            start,
             live,
             changed,
             store,
@@ -203,9 +207,9 @@ impl PoolPublisher {
     }
 
     /// Goes on with other times; lists keep theirs until they are published again. What else differs is not looked at.
-    pub fn set(&self, pool: PoolConfig) {
-        self.lease.set_beat(pool.update_interval);
-        self.live.store(Arc::new(pool));
+    pub fn set(&self, live: PoolLive) {
+        self.lease.set_beat(live.update_interval);
+        self.live.store(Arc::new(live));
         self.changed.notify_one();
     }
 
@@ -230,7 +234,7 @@ impl PoolPublisher {
     fn log(&self, pass: &Pass, took: Duration) {
         if !pass.published.is_empty() {
             let (published, duration_ms) = (pass.published.len(), took.as_millis());
-            tracing::info!(pool = %self.pool.shape.id, published, duration_ms, "published");
+            tracing::info!(pool = %self.shape.id, published, duration_ms, "published");
         }
     }
 }

@@ -24,12 +24,12 @@ impl PoolPublisher {
         }
         if let Err(error) = self.advance_until(now + half).await {
             self.metrics.publish_failed.inc();
-            tracing::error!(pool = %self.pool.shape.id, %error, "cannot advance the spreads; going on at the next beat");
+            tracing::error!(pool = %self.shape.id, %error, "cannot advance the spreads; going on at the next beat");
         }
     }
 
     async fn advance_until(&self, deadline: Instant) -> Result<(), StoreError> {
-        let pool = &self.pool.shape.id;
+        let pool = &self.shape.id;
         let ours = async || Ok::<_, StoreError>(self.lease.take(self.clock.now()).await?.is_some());
         if !ours().await? {
             return Ok(());
@@ -56,7 +56,7 @@ impl PoolPublisher {
 
     /// One share, in steps between which others are let in.
     async fn advance(&self, list: ListId, mut spread: Spread) -> Result<(), StoreError> {
-        let capacity = self.pool.shape.capacity;
+        let capacity = self.shape.capacity;
         let until = spread.after_beat(capacity);
         while spread.done < until {
             let step = step(&spread, until, capacity);
@@ -66,7 +66,7 @@ impl PoolPublisher {
             }
             spread = spread.advanced(&step);
         }
-        let (pool, done, of) = (&self.pool.shape.id, spread.done, capacity.entries());
+        let (pool, done, of) = (&self.shape.id, spread.done, capacity.entries());
         tracing::debug!(%pool, list.id = %list, done, of, "advanced the spread of a list");
         Ok(())
     }

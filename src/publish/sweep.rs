@@ -49,7 +49,7 @@ impl PoolPublisher {
             Ok(Some(fence)) => self.look_as_publisher(fence).await,
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish")
+                tracing::error!(pool = %self.shape.id, %error, "cannot take the right to publish")
             }
         }
     }
@@ -59,29 +59,29 @@ impl PoolPublisher {
             Ok(stale) => {
                 *self.swept() = Some(fence);
                 if stale > 0 {
-                    tracing::warn!(pool = %self.pool.shape.id, stale, "files are missing or out of date; publishing them anew");
+                    tracing::warn!(pool = %self.shape.id, stale, "files are missing or out of date; publishing them anew");
                 }
             }
             Err(error) => {
-                tracing::error!(pool = %self.pool.shape.id, %error, "cannot look through the published files")
+                tracing::error!(pool = %self.shape.id, %error, "cannot look through the published files")
             }
         }
         self.write_aggregation().await;
-        match self.store.lists(&self.pool.shape.id).await {
+        match self.store.lists(&self.shape.id).await {
             Ok(lists) => {
                 let published = lists.iter().filter(|list| list.published.is_some());
                 self.sinks.compare(published.map(|list| list.id));
             }
-            Err(error) => tracing::error!(pool = %self.pool.shape.id, %error, "cannot compare the buckets"),
+            Err(error) => tracing::error!(pool = %self.shape.id, %error, "cannot compare the buckets"),
         }
     }
 
     /// Marks every list of the pool due whose files are not those of its latest publication; answers how many.
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let lists = self.store.lists(&self.pool.shape.id).await?;
+        let lists = self.store.lists(&self.shape.id).await?;
         let (site, base, keys, formats) =
-            (self.site.clone(), self.base.clone(), Arc::clone(&self.keys), self.pool.formats);
-        let history = self.pool.history;
+            (self.site.clone(), self.base.clone(), Arc::clone(&self.keys), self.start.formats);
+        let history = self.start.history;
         let check = move || -> Vec<ListId> {
             for list in &lists {
                 let retention = history.filter(|_| !list.retired);

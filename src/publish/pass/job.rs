@@ -7,8 +7,8 @@ use super::gate::{self, Refused};
 use super::render::Template;
 use super::{PublishError, schedule};
 use crate::base::clock::Timestamp;
-use crate::config::PoolConfig;
-use crate::model::pool::PoolId;
+use crate::config::Formats;
+use crate::model::pool::{PoolId, PoolShape};
 use crate::sign::KeyRing;
 use crate::site::folder::{Prepared, Site, SiteError, Stamp, TokenFiles};
 use crate::status_list::raw::RawList;
@@ -24,7 +24,9 @@ pub(super) struct Job {
     pub(super) uri: String,
     pub(super) keys: Arc<KeyRing>,
     pub(super) metrics: Arc<PoolMetrics>,
-    pub(super) pool: PoolConfig,
+    pub(super) shape: PoolShape,
+    pub(super) formats: Formats,
+    pub(super) history: bool,
     pub(super) template: Template,
     pub(super) now: Timestamp,
 }
@@ -99,7 +101,7 @@ impl Job {
         }
         let changes = self.store.changes_since_publication(list, snapshot.version).await?;
         let wanted = Wanted { seen, snapshot, changes };
-        let (store, pool, now) = (self.store.clone(), self.pool.shape.id.clone(), self.now);
+        let (store, pool, now) = (self.store.clone(), self.shape.id.clone(), self.now);
         let work = move || self.write(wanted);
         let written = tokio::task::spawn_blocking(work)
             .await
@@ -144,36 +146,36 @@ impl Job {
         let claims = self.template.claims(self.uri.clone(), lst, iat);
         // One key for all files of a publication, even if another takes over meanwhile.
         let signer = self.keys.signer();
-        let jwt = self.pool.formats.jwt.then(|| self.timed(|| signer.sign_jwt(&claims))).transpose()?;
-        let cwt = self.pool.formats.cwt.then(|| self.timed(|| signer.sign_cwt(&claims))).transpose()?;
+        let jwt = self.formats.jwt.then(|| self.timed(|| signer.sign_jwt(&claims))).transpose()?;
+        let cwt = self.formats.cwt.then(|| self.timed(|| signer.sign_cwt(&claims))).transpose()?;
         let raw = RawList {
             bits: claims.bits,
             lst: Arc::clone(&claims.lst),
             aggregation_uri: claims.aggregation_uri.clone(),
         };
-        let json = self.pool.formats.json.then(|| raw.to_json());
-        let cbor = self.pool.formats.cbor.then(|| raw.to_cbor());
+        let json = self.formats.json.then(|| raw.to_json());
+        let cbor = self.formats.cbor.then(|| raw.to_cbor());
         let files = TokenFiles::new(jwt, cwt).with_raw(json, cbor);
         gate::check(
             &files,
             &gate::Expected {
                 uri: &self.uri,
-                capacity: self.pool.shape.capacity,
+                capacity: self.shape.capacity,
                 key: signer.public_key(),
                 now: self.now.secs(),
                 previous_iat,
                 previous: previous.as_ref(),
                 previous_is_latest,
-                final_status: self.pool.shape.final_status,
+                final_status: self.shape.final_status,
                 array: &snapshot.array,
                 changes: changes.as_ref(),
             },
         )?;
         let mut files = self.site.prepare(&list, &files, iat)?;
-        if self.pool.history.is_some() {
+        if self.history {
             files = files.archived(&self.site, &list, iat);
         }
-        let resign_at = schedule::resign_at(iat, &list, &self.pool.lifetimes);
+        let resign_at = schedule::resign_at(iat, &list, &self.template.lifetimes);
         let publication = Publication { version: snapshot.version, iat, resign_at };
         Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })
     }
@@ -187,7 +189,7 @@ impl Job {
 
     /// The claims of the published token, if there is one of ours.
     fn previous(&self) -> Result<Option<Claims>, SiteError> {
-        let files = self.site.read(&self.pending.list, self.pool.formats)?;
+        let files = self.site.read(&self.pending.list, self.formats)?;
         Ok(claims_of_ours(files, &self.keys, &self.uri))
     }
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::PoolPublisher;
 use crate::base::clock::Timestamp;
 use crate::base::signals::Signals;
-use crate::config::{Lifetimes, PoolConfig};
+use crate::config::Lifetimes;
 use crate::sign::SignError;
 use crate::site::folder::SiteError;
 use crate::status_list::ListId;
@@ -80,7 +80,7 @@ impl PoolPublisher {
     /// One pass: everything that changed, is new, or is to be renewed before the next beat. `progress` hears how many of how many are done.
     pub async fn publish_pending(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
         let now = self.clock.now();
-        let pool = &self.pool.shape.id;
+        let pool = &self.shape.id;
         let pending = async {
             let Some(fence) = self.lease.take(now).await? else { return Ok(None) };
             if *self.swept() != Some(fence) {
@@ -109,7 +109,7 @@ impl PoolPublisher {
 
     /// Only lists that were never published, whose `uri` must answer before it is handed out.
     pub async fn publish_new(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
-        let due = self.store.due(&self.pool.shape.id, Timestamp::from_secs(0)).await;
+        let due = self.store.due(&self.shape.id, Timestamp::from_secs(0)).await;
         let new = due.map(|due| Some(due.into_iter().filter(|list| list.published.is_none()).collect()));
         self.publish(new, signals, progress).await
     }
@@ -129,7 +129,7 @@ impl PoolPublisher {
                 return Pass { not_ours: true, ..pass };
             }
             Err(error) => {
-                tracing::error!(pool = %self.pool.shape.id, %error, "cannot ask the store what to publish");
+                tracing::error!(pool = %self.shape.id, %error, "cannot ask the store what to publish");
                 self.metrics.publish_failed.inc();
                 pass.ended_by = Some(error.into());
                 return pass;
@@ -167,7 +167,7 @@ impl PoolPublisher {
                 pass.not_ours = true;
             }
             Err(error) => {
-                tracing::error!(pool = %self.pool.shape.id, %error, "cannot take the right to publish");
+                tracing::error!(pool = %self.shape.id, %error, "cannot take the right to publish");
                 self.metrics.publish_failed.inc();
                 pass.ended_by = Some(error.into());
             }
@@ -190,7 +190,7 @@ impl PoolPublisher {
                 Some(Ok((_, Ok(list)))) => ready.push(list),
                 Some(Ok((pending, Err(error)))) => self.note_failure(pass, pending.list, error),
                 Some(Err(error)) => {
-                    tracing::error!(pool = %self.pool.shape.id, %error, "a publishing task ended early");
+                    tracing::error!(pool = %self.shape.id, %error, "a publishing task ended early");
                     pass.ended_by = Some(PublishError::Interrupted(error.to_string()));
                 }
                 None => break,
@@ -202,7 +202,7 @@ impl PoolPublisher {
         match self.put_in_place(ready, fence).await {
             Ok(put) => self.settle(self.sinks.accept(put).await, fence, pass).await,
             Err(error) => {
-                tracing::error!(pool = %self.pool.shape.id, %error, "the lists are not published, or not for sure; trying again at the next beat");
+                tracing::error!(pool = %self.shape.id, %error, "the lists are not published, or not for sure; trying again at the next beat");
                 self.metrics.publish_failed.inc();
                 pass.ended_by = Some(error);
             }
@@ -219,12 +219,12 @@ impl PoolPublisher {
         if let PublishError::Refused(refused) = &error {
             self.metrics.publish_refused(refused.check());
         }
-        tracing::error!(pool = %self.pool.shape.id, list.id = %list, %error, "list not published; its old token stays");
+        tracing::error!(pool = %self.shape.id, list.id = %list, %error, "list not published; its old token stays");
         pass.failed.push((list, error));
     }
 
     fn job(&self, pending: Pending) -> Job {
-        let pool = PoolConfig::clone(&self.live.load());
+        let live = self.live.load();
         Job {
             pending,
             store: self.store.clone(),
@@ -232,8 +232,10 @@ impl PoolPublisher {
             uri: self.base.join(&pending.list),
             keys: Arc::clone(&self.keys),
             metrics: Arc::clone(&self.metrics),
-            template: Template::of(&pool, &self.base),
-            pool,
+            template: Template::of(&self.shape, self.start.aggregation, &live, &self.base),
+            shape: self.shape.clone(),
+            formats: self.start.formats,
+            history: self.start.history.is_some(),
             now: self.clock.now(),
         }
     }

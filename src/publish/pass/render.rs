@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::config::{Lifetimes, PoolConfig};
+use crate::config::{Lifetimes, PoolLive};
+use crate::model::pool::PoolShape;
 use crate::status_list::{BaseUri, Bits, Claims};
 
 /// What all tokens of a pool have in common.
@@ -19,12 +20,12 @@ pub(super) struct Template {
 }
 
 impl Template {
-    pub(super) fn of(pool: &PoolConfig, base: &BaseUri) -> Self {
-        let aggregation = pool.aggregation.then(|| format!("aggregation/{}", pool.shape.id));
+    pub(super) fn of(shape: &PoolShape, aggregation: bool, live: &PoolLive, base: &BaseUri) -> Self {
+        let aggregation = aggregation.then(|| format!("aggregation/{}", shape.id));
         Self {
-            issuer: pool.issuer.clone(),
-            bits: pool.shape.capacity.bits(),
-            lifetimes: pool.lifetimes,
+            issuer: live.issuer.clone(),
+            bits: shape.capacity.bits(),
+            lifetimes: live.lifetimes,
             aggregation_uri: aggregation.map(|path| base.join_path(&path)),
         }
     }

@@ -31,7 +31,7 @@ impl PoolPublisher {
     }
 
     pub(in crate::publish) async fn lock(&self) -> Result<SiteLock, SiteError> {
-        self.site.lock(&format!("pool-{}", self.pool.shape.id)).await
+        self.site.lock(&format!("pool-{}", self.shape.id)).await
     }
 
     /// Records in the store what is in place now.
@@ -61,7 +61,7 @@ impl PoolPublisher {
                 }
                 Ok((pending, Err(error))) => self.note_failure(pass, pending.list, error.into()),
                 Err(error) => {
-                    tracing::error!(pool = %self.pool.shape.id, %error, "a settling task ended early");
+                    tracing::error!(pool = %self.shape.id, %error, "a settling task ended early");
                     pass.ended_by = Some(PublishError::Interrupted(error.to_string()));
                 }
             }

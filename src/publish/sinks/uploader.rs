@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::bucket::{Bucket, Content, Outcome, SinkError};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::stopper::Stopper;
-use crate::config::PoolConfig;
+use crate::config::{Formats, PoolLive};
+use crate::model::pool::PoolId;
 use crate::publish::lease::PublisherLease;
 use crate::sign::KeyRing;
 use crate::site::folder::Site;
@@ -39,8 +40,10 @@ pub(in crate::publish) enum Name {
 pub(in crate::publish) struct Files {
     pub(in crate::publish) site: Site,
     pub(in crate::publish) base: BaseUri,
-    pub(in crate::publish) pool: PoolConfig,
-    pub(in crate::publish) live: Arc<ArcSwap<PoolConfig>>,
+    pub(in crate::publish) pool: PoolId,
+    pub(in crate::publish) formats: Formats,
+    pub(in crate::publish) aggregation: bool,
+    pub(in crate::publish) live: Arc<ArcSwap<PoolLive>>,
     pub(in crate::publish) keys: Arc<KeyRing>,
     pub(in crate::publish) lease: Arc<PublisherLease>,
     pub(in crate::publish) clock: Clock,
@@ -203,7 +206,7 @@ impl Uploader {
 
     /// Takes note of an upload; answers whether it went through.
     fn note(&self, name: Name, wish: u64, uploaded: Result<Outcome, SinkError>) -> bool {
-        let (pool, bucket) = (&self.files.pool.shape.id, &self.bucket);
+        let (pool, bucket) = (&self.files.pool, &self.bucket);
         let mut state = self.state();
         match uploaded {
             Err(SinkError::NotOurs) => state.owed.clear(),
@@ -238,7 +241,7 @@ impl Uploader {
     }
 
     fn note_round(&self, succeeded: usize, failed: usize) {
-        let (pool, bucket) = (&self.files.pool.shape.id, &self.bucket);
+        let (pool, bucket) = (&self.files.pool, &self.bucket);
         let mut state = self.state();
         match succeeded {
             0 if failed >= CONCURRENT => {
@@ -280,14 +283,14 @@ impl Files {
             Some(Content { bytes, content_type, cache_control: cache_control.to_owned(), iat })
         };
         let json = |bytes| content(bytes, "application/json", None);
-        let pool = &self.pool.shape.id;
+        let pool = &self.pool;
         Ok(match name {
             Name::List(list) => {
                 let names = [list.to_string(), format!("{list}.jwt"), format!("{list}.cwt")];
                 if self.site.is_retired(&list) {
                     return Ok(names.map(|name| (name, None)).to_vec());
                 }
-                let (uri, formats) = (self.base.join(&list), self.pool.formats);
+                let (uri, formats) = (self.base.join(&list), self.formats);
                 let files = self.site.read(&list, formats).map_err(|error| failed(&error))?;
                 // Only what we signed: whoever can write into the folder must not get anything into the bucket.
                 let token = |bytes: Option<Vec<u8>>, content_type| {
@@ -306,7 +309,7 @@ impl Files {
             }
             Name::Aggregation => {
                 let path = self.site.folder().join("aggregation").join(format!("{pool}.json"));
-                let document = match self.pool.aggregation.then(|| std::fs::read(&path)) {
+                let document = match self.aggregation.then(|| std::fs::read(&path)) {
                     None => None,
                     Some(Ok(document)) => json(document),
                     Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
