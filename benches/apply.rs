@@ -2,11 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing to report")]
 
 use std::path::Path;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rusqlite::{Connection, params};
 use statuslist::status_list::Status;
-use statuslist::store::StatusChange;
+use statuslist::store::{Deadline, StatusChange};
 
 use pool::{BEGIN, Bench};
 
@@ -37,8 +38,15 @@ fn apply(criterion: &mut Criterion) {
                 });
                 let requests = requests.collect();
                 at += batch;
-                let applied =
-                    bench.runtime.block_on(bench.store.apply(&bench.pool.shape.id, requests, BEGIN)).unwrap();
+                let applied = bench
+                    .runtime
+                    .block_on(bench.store.apply(
+                        &bench.pool.shape.id,
+                        requests,
+                        Deadline::after(Duration::from_secs(3600)),
+                        BEGIN,
+                    ))
+                    .unwrap();
                 assert!(applied.iter().all(Result::is_ok));
             })
         });

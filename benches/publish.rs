@@ -17,7 +17,7 @@ use statuslist::publish::{Parts, PoolPublisher};
 use statuslist::sign::{Algorithm, KeyHints, KeyRing, Signer, SigningKey, generate};
 use statuslist::site::folder::Site;
 use statuslist::status_list::{ListId, Status, lst};
-use statuslist::store::StatusChange;
+use statuslist::store::{Deadline, StatusChange};
 use statuslist::telemetry::metrics::Metrics;
 use tempfile::TempDir;
 
@@ -78,7 +78,15 @@ impl Lists {
                 StatusChange { list, index, status: Status::INVALID }
             };
             let changes = set.map(change).collect();
-            bench.runtime.block_on(bench.store.apply(&bench.pool.shape.id, vec![changes], BEGIN)).unwrap()[0]
+            bench
+                .runtime
+                .block_on(bench.store.apply(
+                    &bench.pool.shape.id,
+                    vec![changes],
+                    Deadline::after(Duration::from_secs(3600)),
+                    BEGIN,
+                ))
+                .unwrap()[0]
                 .as_ref()
                 .unwrap();
         }
@@ -96,7 +104,15 @@ impl Lists {
         let status = Status::new((self.passes % 2) as u8);
         let changes = self.changing.iter().map(|&list| vec![StatusChange { list, index, status }]);
         let (store, pool) = (&self.bench.store, &self.bench.pool.shape.id);
-        self.bench.runtime.block_on(store.apply(pool, changes.collect(), self.clock.now())).unwrap();
+        self.bench
+            .runtime
+            .block_on(store.apply(
+                pool,
+                changes.collect(),
+                Deadline::after(Duration::from_secs(3600)),
+                self.clock.now(),
+            ))
+            .unwrap();
         self.clock.advance(Duration::from_secs(1));
         let (signals, begun) = (Signals::default(), Instant::now());
         let pass = self.bench.runtime.block_on(self.publisher.publish_pending(&signals, &|_, _| ()));

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::base::clock::Clock;
 use crate::model::pool::PoolId;
-use crate::store::{Refusal, StatusChange, Store, StoreError};
+use crate::store::{Deadline, Refusal, StatusChange, Store, StoreError};
 use crate::telemetry::metrics::PoolMetrics;
 
 /// The most changes of one batch, unless a single request has more.
@@ -28,6 +28,7 @@ pub struct Updater {
 #[derive(Debug)]
 struct Request {
     changes: Vec<StatusChange>,
+    deadline: Deadline,
     answer: oneshot::Sender<Result<(), UpdateError>>,
     room: OwnedSemaphorePermit,
 }
@@ -41,6 +42,9 @@ pub enum UpdateError {
     /// Too many others wait; nothing of the request was applied.
     #[error("too many updates are waiting for the store")]
     Busy,
+    /// The deadline passed before; nothing of the request was applied.
+    #[error("the update reached the store after its deadline")]
+    Late,
     /// The store is damaged: an operator has to act, and repeating the update does not help.
     #[error("{0}")]
     Damaged(String),
@@ -64,12 +68,12 @@ impl Updater {
         (Self { queue, room }, apply_batches(pool, store, clock, requests, metrics))
     }
 
-    /// Makes all changes or none, durably.
-    pub async fn update(&self, changes: Vec<StatusChange>) -> Result<(), UpdateError> {
+    /// Makes all changes or none, durably; none after the deadline.
+    pub async fn update(&self, changes: Vec<StatusChange>, deadline: Deadline) -> Result<(), UpdateError> {
         let entries = u32::try_from(changes.len()).map_err(|_| UpdateError::Busy)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(entries).map_err(|_| UpdateError::Busy)?;
         let (answer, answered) = oneshot::channel();
-        self.queue.send(Request { changes, answer, room }).map_err(|_| stopping())?;
+        self.queue.send(Request { changes, deadline, answer, room }).map_err(|_| stopping())?;
         answered.await.map_err(|_| stopping())?
     }
 }
@@ -83,10 +87,17 @@ async fn apply_batches(
 ) {
     while let Some(first) = requests.recv().await {
         let (mut changes, mut answers, mut rooms, mut size) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        // That of the batch is the earliest of its requests.
+        let mut deadline = None;
         let mut next = Some(first);
         while let Some(request) = next {
-            // Who gave up was told that the outcome is unknown, and will ask again.
-            if !request.answer.is_closed() {
+            if request.deadline.has_passed() {
+                let _ = request.answer.send(Err(UpdateError::Late));
+            } else if !request.answer.is_closed() {
+                // Who gave up was told that the outcome is unknown, and will ask again.
+                deadline = deadline
+                    .map(|earliest: Deadline| earliest.min(request.deadline))
+                    .or(Some(request.deadline));
                 size += request.changes.len();
                 changes.push(request.changes);
                 answers.push(request.answer);
@@ -94,12 +105,10 @@ async fn apply_batches(
             }
             next = if size < BATCH_MAX { requests.try_recv().ok() } else { None };
         }
-        if changes.is_empty() {
-            continue;
-        }
+        let Some(deadline) = deadline else { continue };
         let sizes: Vec<_> = changes.iter().map(Vec::len).collect();
         let begun = Instant::now();
-        let applied = store.apply(&pool, changes, clock.now()).await;
+        let applied = store.apply(&pool, changes, deadline, clock.now()).await;
         metrics.store_commit.observe(begun.elapsed().as_secs_f64());
         metrics.batch_size.observe(size as f64);
         drop(rooms);
@@ -127,6 +136,7 @@ impl From<&StoreError> for UpdateError {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::Damaged(_) => Self::Damaged(error.to_string()),
+            StoreError::Late => Self::Late,
             other => Self::Unavailable(other.to_string()),
         }
     }

@@ -1,5 +1,6 @@
-//! What every part stands on and nothing of which knows status lists: time, stopping, hints between tasks.
+//! What every part stands on and nothing of which knows status lists: time, sleep, stopping, hints between tasks.
 
+pub mod awake;
 pub mod clock;
 pub mod signals;
 pub mod stopper;

@@ -163,7 +163,7 @@ mod tests {
     use crate::model::instance::InstanceId;
     use crate::model::pool::PoolShape;
     use crate::status_list::{Bits, Capacity, ListId, Status, StatusSet};
-    use crate::store::SqliteStore;
+    use crate::store::{Deadline, SqliteStore};
 
     /// Two stores, of which the second has all of the first, and a list of theirs.
     async fn migrated(folder: &std::path::Path) -> (Store, Store, ListId) {
@@ -191,7 +191,16 @@ mod tests {
         let pools = from.pools().await.unwrap();
         check_unwritten(&from, &to, &pools).await.unwrap();
         // Neither a version nor a lease grows with it.
-        from.fill_list(list, Status::INVALID, 10, Timestamp::from_secs(1001)).await.unwrap().unwrap();
+        from.fill_list(
+            list,
+            Status::INVALID,
+            10,
+            Deadline::after(std::time::Duration::from_secs(9)),
+            Timestamp::from_secs(1001),
+        )
+        .await
+        .unwrap()
+        .unwrap();
         let noticed = check_unwritten(&from, &to, &pools).await.unwrap_err().to_string();
         assert!(noticed.starts_with("somebody wrote to --from"), "{noticed}");
     }

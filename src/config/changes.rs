@@ -167,7 +167,7 @@ impl StoreConfig {
                     new,
                     "redis.",
                     RedisConfig {
-                        target: "host",
+                        target: "host (or port, url, sentinel, cluster)",
                         tls: "tls",
                         username: "username",
                         password: live,
@@ -176,9 +176,9 @@ impl StoreConfig {
                         persistence: "persistence-strategy",
                         replicas: "replicas",
                         connections: "connections",
-                        connect_timeout: "connect-timeout",
-                        command_timeout: "command-timeout",
-                        replica_timeout: "replica-timeout",
+                        connect_timeout: "timeouts.connect",
+                        command_timeout: "timeouts.command",
+                        replica_timeout: "timeouts.replicas",
                     }
                 );
                 let password = |config: &RedisConfig| {

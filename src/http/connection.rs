@@ -10,12 +10,15 @@ use std::cell::Cell;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::Extensions;
 use actix_web::rt;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+
+use crate::base::awake::Awake;
 
 /// How long the last answer of a connection has to get through.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
@@ -24,12 +27,15 @@ const LAST_ANSWER: Duration = Duration::from_secs(1);
 pub struct Connection {
     latest: Rc<Cell<Instant>>,
     ended: Rc<Notify>,
+    awake: Arc<Awake>,
+    /// How often the process had slept when the connection came.
+    sleeps: u64,
     closing: JoinHandle<()>,
 }
 
 impl Connection {
     /// Looks after a new connection: it is closed when no request has begun on it for `patience`.
-    pub fn watch(stream: &dyn Any, of_connection: &mut Extensions, patience: Duration) {
+    pub fn watch(stream: &dyn Any, of_connection: &mut Extensions, patience: Duration, awake: &Arc<Awake>) {
         let Some(stream) = stream.downcast_ref::<rt::net::TcpStream>() else { return };
         let second = match stream.as_fd().try_clone_to_owned() {
             Ok(second) => TcpStream::from(second),
@@ -55,12 +61,18 @@ impl Connection {
             // It fails only if the connection is closed already.
             let _ = second.shutdown(Shutdown::Both);
         });
-        of_connection.insert(Self { latest, ended, closing });
+        let (awake, sleeps) = (Arc::clone(awake), awake.sleeps_before_connection());
+        of_connection.insert(Self { latest, ended, awake, sleeps, closing });
     }
 
     /// A request begins.
     pub fn begin(&self) {
         self.latest.set(Instant::now());
+    }
+
+    /// Whether the process slept since the connection came: what it reads from it may have been sent before.
+    pub fn is_of_before_a_sleep(&self) -> bool {
+        self.awake.sleeps() != self.sleeps
     }
 
     /// Its answer is the last one.
@@ -94,6 +106,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (started, starting) = std::sync::mpsc::channel();
+        let awake = Awake::watch();
         let server = std::thread::spawn(move || {
             rt::System::new().block_on(async {
                 let server = HttpServer::new(|| {
@@ -106,7 +119,7 @@ mod tests {
                 })
                 .on_connect(move |stream, of_connection| {
                     if watched {
-                        Connection::watch(stream, of_connection, PATIENCE);
+                        Connection::watch(stream, of_connection, PATIENCE, &awake);
                     }
                 })
                 .client_request_timeout(PATIENCE)

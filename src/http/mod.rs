@@ -13,6 +13,7 @@ use actix_web::dev::{Server, ServerHandle, Service};
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::{Context, Result};
 
+use crate::base::awake::Awake;
 use crate::config::ServerConfig;
 use crate::site::server::SiteServer;
 use api::{Api, Offer};
@@ -69,14 +70,15 @@ pub(crate) fn servers(
     // Operators ask where the write API is, if not at an address of their own.
     let (api_apart, management_apart) = (listeners.api.is_some(), listeners.management.is_some());
     let public = Offer { api: !api_apart, management: !api_apart && !management_apart };
-    let mut servers = vec![server(&listeners.public, config, config.workers, api, public, site)?];
+    let awake = Awake::watch();
+    let mut servers = vec![server(&listeners.public, config, config.workers, api, public, site, &awake)?];
     if let Some(listener) = &listeners.api {
         let offer = Offer { api: true, management: !management_apart };
-        servers.push(server(listener, config, config.workers, api, offer, None)?);
+        servers.push(server(listener, config, config.workers, api, offer, None, &awake)?);
     }
     if let Some(listener) = &listeners.management {
         let offer = Offer { api: false, management: true };
-        servers.push(server(listener, config, 1, api, offer, None)?);
+        servers.push(server(listener, config, 1, api, offer, None, &awake)?);
     }
     let handles = servers.iter().map(Server::handle).collect();
     Ok((servers, handles))
@@ -89,18 +91,36 @@ fn server(
     api: &web::Data<Api>,
     offer: Offer,
     site: Option<&Arc<SiteServer>>,
+    awake: &Arc<Awake>,
 ) -> Result<Server> {
     let listener = listener.try_clone().context("cannot use the bound address")?;
     let (request_timeout, api, site) = (api.limits.request_timeout, api.clone(), site.cloned());
     let idle = if offer.api { IDLE_WRITER } else { IDLE_READER };
     // A request takes its timeout for the body, again for the answer to be made, and some time to be read.
     let patience = idle.max(SLOWEST_READER) + request_timeout * 2;
+    let awake = Arc::clone(awake);
     let docs = offer.api.then(|| Docs::new(site.as_ref().map(|site| site.base())));
     let server = HttpServer::new(move || {
         ActixApp::new()
             .wrap_fn(|request, service| {
-                request.conn_data::<Connection>().inspect(|connection| connection.begin());
-                service.call(request)
+                let connection = request.conn_data::<Connection>();
+                connection.inspect(|connection| connection.begin());
+                // A change of which nobody knows when it was sent; the connection ends with the answer.
+                let late = !request.method().is_safe()
+                    && connection.is_some_and(|connection| connection.is_of_before_a_sleep());
+                let call = match late {
+                    true => {
+                        connection.inspect(|connection| connection.end());
+                        Err(request.into_response(api::slept()))
+                    }
+                    false => Ok(service.call(request)),
+                };
+                async move {
+                    match call {
+                        Ok(call) => call.await,
+                        Err(refused) => Ok(refused),
+                    }
+                }
             })
             .default_service(web::to(api::not_found))
             .configure(|config| {
@@ -118,7 +138,7 @@ fn server(
         .workers(workers)
         // Each worker counts its own.
         .max_connections(config.max_connections.div_ceil(workers))
-        .on_connect(move |stream, of_connection| Connection::watch(stream, of_connection, patience))
+        .on_connect(move |stream, of_connection| Connection::watch(stream, of_connection, patience, &awake))
         .keep_alive(idle)
         .client_request_timeout(request_timeout)
         .shutdown_timeout(config.shutdown_grace.as_secs())

@@ -2,8 +2,10 @@
 //!
 //! Responsible for atomic, durable steps. Leaves the choice of indices to `allocate/`, batching to `update.rs`, and what a
 //! publication is to `publish/`. Invariants: a write that was answered survives any crash; a change and its dirty mark are
-//! one step; the cost of every operation follows what it returns, never how many lists there are.
+//! one step; a write whose deadline has passed changes nothing; the cost of every operation follows what it returns, never
+//! how many lists there are.
 
+mod deadline;
 mod model;
 mod redis;
 mod remembered;
@@ -15,6 +17,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub use deadline::Deadline;
 pub use model::{
     Block, Changes, Fence, Given, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
     PoolUsage, Publication, PublisherState, Refusal, Snapshot, StatusChange, StoreError, Version,
@@ -116,8 +119,8 @@ impl Store {
     }
 
     /// Seals a list, takes no more updates of it, and makes it due, so that the publisher removes its tokens.
-    pub async fn retire_list(&self, list: ListId) -> Result<(), StoreError> {
-        backend!(self, store => store.retire_list(list))
+    pub async fn retire_list(&self, list: ListId, deadline: Deadline) -> Result<(), StoreError> {
+        backend!(self, store => store.retire_list(list, deadline))
     }
 
     /// Applies requests for lists of one pool in one atomic durable step, each all or nothing, in order. Marks the touched
@@ -126,9 +129,10 @@ impl Store {
         &self,
         pool: &PoolId,
         requests: Vec<Vec<StatusChange>>,
+        deadline: Deadline,
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
-        backend!(self, store => store.apply(pool, requests, now))
+        backend!(self, store => store.apply(pool, requests, deadline, now))
     }
 
     /// How far a list is leased, and in which order; `None` once it is sealed, because its order is forgotten then.
@@ -145,9 +149,10 @@ impl Store {
         list: ListId,
         status: Status,
         beats: u32,
+        deadline: Deadline,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        backend!(self, store => store.fill_list(list, status, beats, now))
+        backend!(self, store => store.fill_list(list, status, beats, deadline, now))
     }
 
     /// The lists of a pool that have a spread.

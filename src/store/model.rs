@@ -233,6 +233,9 @@ pub enum StoreError {
     /// It does not answer, or not in time. Whether the write happened is unknown; every write may be repeated.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// It came after its deadline, and changed nothing.
+    #[error("the write reached the store after its deadline; nothing was changed")]
+    Late,
     /// It holds what this program never writes. Asking again changes nothing: an operator has to act.
     #[error(
         "the store is damaged: {0}; stop the service, keep a copy of the store, and restore a backup: \

@@ -20,6 +20,7 @@ mod idempotency;
 mod instances;
 mod interop;
 mod key_rotation;
+mod late_writes;
 mod lifecycle;
 mod load;
 mod migrate;

@@ -11,7 +11,7 @@ use statuslist::config::Config;
 use statuslist::model::instance::InstanceId;
 use statuslist::model::pool::PoolId;
 use statuslist::status_list::{ListId, Status};
-use statuslist::store::{Publication, StatusChange, Store};
+use statuslist::store::{Deadline, Publication, StatusChange, Store};
 
 use crate::support::app::TestApp;
 use crate::support::process::PROGRAM;
@@ -63,7 +63,7 @@ impl Filling {
                 StatusChange { list, index, status: Status::INVALID }
             };
             let changes = (0..self.updates).map(idx).map(change);
-            store.apply(&pool, vec![changes.collect()], now).await.unwrap()[0].as_ref().unwrap();
+            store.apply(&pool, vec![changes.collect()], deadline(), now).await.unwrap()[0].as_ref().unwrap();
             lists.push(list);
         }
         (store, lists)
@@ -98,6 +98,11 @@ impl Filling {
         assert_eq!(plan["plan"]["lists"].as_f64().unwrap(), self.lists as f64);
         plan["plan"][member].as_f64().unwrap()
     }
+}
+
+/// Later than any test takes.
+fn deadline() -> Deadline {
+    Deadline::after(std::time::Duration::from_secs(600))
 }
 
 fn pool() -> PoolId {
@@ -187,7 +192,7 @@ async fn measured(filling: Filling) -> (f64, f64) {
         let index = config.pools[&pool()].shape.capacity.index(idx).unwrap();
         let change = |&list| vec![StatusChange { list, index, status: Status::INVALID }];
         let changes = lists.iter().map(change).collect();
-        assert!(store.apply(&pool(), changes, now).await.unwrap().iter().all(Result::is_ok));
+        assert!(store.apply(&pool(), changes, deadline(), now).await.unwrap().iter().all(Result::is_ok));
     };
     assert_eq!(publish_once(folder.path(), &settings).0, filling.lists);
     let idle = publish_once(folder.path(), &settings);

@@ -96,7 +96,9 @@ pub(super) async fn fill(
     let changing = trail::filling(&request, &api, pool, list, value.number(), beats).await?;
     let status = pool.statuses.check(value.number());
     let filled = match status {
-        Ok(status) => ask(&api, pool, api.store.fill_list(list, status, beats, api.clock.now())).await,
+        Ok(status) => {
+            ask(&api, pool, api.store.fill_list(list, status, beats, api.deadline(), api.clock.now())).await
+        }
         Err(why) => Err(Problem::value_out_of_range(&api.base.join(&list), value.number(), &why)),
     };
     let filled = filled.and_then(|filled| {

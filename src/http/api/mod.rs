@@ -21,7 +21,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::{ResponseError, Route, web};
+use actix_web::{HttpResponse, ResponseError, Route, web};
 use arc_swap::{ArcSwap, Guard};
 
 use crate::access::Access;
@@ -31,7 +31,7 @@ use crate::base::clock::Clock;
 use crate::config::Limits;
 use crate::model::pool::PoolId;
 use crate::status_list::{BaseUri, Capacity, ListId, StatusSet};
-use crate::store::Store;
+use crate::store::{Deadline, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::update::Updater;
 pub use openapi::openapi;
@@ -136,6 +136,11 @@ impl Api {
         tokio::time::timeout(self.limits.request_timeout, waiting).await.ok()
     }
 
+    /// Until when a change that is asked for now may be made: whoever asked is answered by then.
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.limits.request_timeout)
+    }
+
     /// The list of this `uri`, and its pool.
     async fn find(&self, uri: &str) -> Result<(ListId, &PoolApi), Problem> {
         let list = self.base.list_id(uri).ok_or_else(|| Problem::invalid_list_uri(uri))?;
@@ -226,6 +231,11 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
 /// What another method gets where there is only something to read.
 pub async fn only_get() -> impl actix_web::Responder {
     health::method_not_allowed("GET".to_owned()).await
+}
+
+/// What is answered to a change that was sent before this process slept.
+pub(super) fn slept() -> HttpResponse {
+    Problem::slept().error_response()
 }
 
 /// What is answered where no route and no site is.

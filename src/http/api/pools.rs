@@ -223,7 +223,7 @@ pub(super) async fn retire(
         return Err(Problem::list_in_use(&list, &why));
     }
     let changing = trail::retiring(&request, &api, pool, list, query.force).await?;
-    let retired = ask(&api, pool, api.store.retire_list(list)).await;
+    let retired = ask(&api, pool, api.store.retire_list(list, api.deadline())).await;
     // Also if that failed: whether it was done is not known then.
     pool.allocator.forget(&list);
     changing.ended(&api, retired).await?;

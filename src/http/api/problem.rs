@@ -189,6 +189,17 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(2)
     }
 
+    pub(super) fn late() -> Self {
+        let message = "The request took too long; nothing was changed, repeat the request";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)
+    }
+
+    pub(crate) fn slept() -> Self {
+        let message =
+            "The service was stopped after this request was sent; nothing was changed, repeat the request";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)
+    }
+
     pub(super) fn store_damaged() -> Self {
         let message = "The store is damaged; do not repeat the request, an operator has to act";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "STORE_DAMAGED", message)
@@ -219,6 +230,7 @@ impl Problem {
         match error {
             UpdateError::Refused(refusal) => Self::from_refusal(refusal, base),
             UpdateError::Busy => Self::busy(),
+            UpdateError::Late => Self::late(),
             UpdateError::Damaged(_) => Self::store_damaged(),
             UpdateError::Unavailable(_) => Self::unavailable(),
         }
@@ -241,6 +253,7 @@ impl Problem {
     pub(super) fn from_store(error: &StoreError, pool: &PoolId) -> Self {
         tracing::error!(%pool, %error, "the store failed");
         match error {
+            StoreError::Late => Self::late(),
             StoreError::Damaged(_) => Self::store_damaged(),
             _ => Self::unavailable(),
         }

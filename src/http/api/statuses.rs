@@ -290,7 +290,8 @@ async fn apply(
 }
 
 async fn update_durably(api: &Api, pool: &PoolApi, changes: Vec<StatusChange>) -> Result<(), Problem> {
-    let applied = api.within(pool.updater.update(changes)).await.ok_or_else(Problem::timed_out)?;
+    let applied =
+        api.within(pool.updater.update(changes, api.deadline())).await.ok_or_else(Problem::timed_out)?;
     applied.map_err(|error| Problem::from_update(error, &api.base))
 }
 

@@ -1,7 +1,7 @@
 //! One list on its way to its files: snapshot → `lst` → claims → signatures → gate → files.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::gate::{self, Refused};
 use super::render::Template;
@@ -13,8 +13,13 @@ use crate::sign::KeyRing;
 use crate::site::folder::{Prepared, Site, SiteError, Stamp, TokenFiles};
 use crate::status_list::raw::RawList;
 use crate::status_list::{Claims, Index, ListId, Status, cwt, jwt, lst};
-use crate::store::{Changes, Pending, Publication, Snapshot, StatusChange, Store, StoreError, Version};
+use crate::store::{
+    Changes, Deadline, Pending, Publication, Snapshot, StatusChange, Store, StoreError, Version,
+};
 use crate::telemetry::metrics::PoolMetrics;
+
+/// How long a write of lost statuses may take; the next beat tries again.
+const RESTORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One list on its way to its files.
 pub(super) struct Job {
@@ -54,7 +59,7 @@ async fn restore(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let changes = lost.iter().map(|&index| StatusChange { list, index, status }).collect();
-    match store.apply(pool, vec![changes], now).await?.pop() {
+    match store.apply(pool, vec![changes], Deadline::after(RESTORE_PATIENCE), now).await?.pop() {
         Some(Ok(())) => {
             let restored = lost.len();
             tracing::error!(

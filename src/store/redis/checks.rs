@@ -20,6 +20,9 @@ const DEMANDS: [(&str, &str, &str); 4] = [
 ];
 const REPLICAS_TO_WRITE: &str = "min-replicas-to-write";
 
+/// Deadlines are compared with the clock of each server: further apart, writes would be refused as late.
+const CLOCKS_APART_MAX_MILLIS: u64 = 1000;
+
 /// What one server says of itself.
 #[derive(Debug, Default)]
 pub(super) struct Server {
@@ -27,6 +30,8 @@ pub(super) struct Server {
     settings: HashMap<String, String>,
     role: String,
     replicas: u32,
+    /// What its clock shows, in milliseconds since 1970.
+    pub(super) clock_millis: Option<u64>,
 }
 
 /// Asks one server.
@@ -57,7 +62,7 @@ pub(super) async fn ask_cluster(connection: &mut ClusterConnection) -> RedisResu
 
 fn questions() -> Vec<Cmd> {
     let names = DEMANDS.iter().map(|(name, _, _)| *name).chain([REPLICAS_TO_WRITE]);
-    let mut questions = vec![cmd("INFO").arg("replication").take()];
+    let mut questions = vec![cmd("INFO").arg("replication").take(), cmd("TIME")];
     questions.extend(names.map(|name| cmd("CONFIG").arg("GET").arg(name).take()));
     questions
 }
@@ -77,6 +82,9 @@ impl Server {
                 _ => {}
             }
         }
+        let (secs, micros) =
+            <(u64, u64)>::from_redis_value(answers.next().unwrap_or(Value::Nil).extract_error()?)?;
+        self.clock_millis = Some(secs * 1000 + micros / 1000);
         for answer in answers.filter_map(|answer| answer.extract_error().ok()) {
             self.settings.extend(HashMap::<String, String>::from_redis_value(answer)?);
         }
@@ -104,6 +112,12 @@ pub(super) fn judge(servers: &[Server], config: &RedisConfig) -> Result<(), Unus
     if !servers.iter().any(Server::is_master) {
         let why = "the server is a replica, not the master; name the master, or its sentinels";
         return Err(Unusable::NotNow(why.to_owned()));
+    }
+    let clocks = || servers.iter().filter_map(|server| server.clock_millis);
+    let apart = clocks().max().unwrap_or_default() - clocks().min().unwrap_or_default();
+    if apart > CLOCKS_APART_MAX_MILLIS {
+        let why = format!("the clocks of its servers are {apart} ms apart; set them right (ntp)");
+        return Err(Unusable::NotNow(why));
     }
     for server in servers {
         let of_server =

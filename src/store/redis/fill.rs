@@ -7,7 +7,7 @@ use crate::base::clock::Timestamp;
 use crate::model::order::OrderKey;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::model::{Refusal, StoreError};
-use crate::store::{Applied, Spread};
+use crate::store::{Applied, Deadline, Spread};
 
 impl RedisStore {
     pub(in crate::store) async fn fill_list(
@@ -15,6 +15,7 @@ impl RedisStore {
         list: ListId,
         status: Status,
         beats: u32,
+        deadline: Deadline,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
         let Some((pool, owner)) = self.owner_of(list).await? else {
@@ -49,7 +50,7 @@ impl RedisStore {
             .arg(spread)
             .arg(spread_begins(status, beats))
             .arg(last.map(|last| format!("{} ", last.value())).unwrap_or_default());
-        let reply: Vec<u64> = self.write(&call).await?;
+        let reply: Vec<u64> = self.write_before(&call, deadline).await?;
         match (&reply[..], shape.final_status) {
             ([0], _) => Ok(Ok(())),
             ([1], _) => Ok(Err(Refusal::NoSuchList { list })),

@@ -3,8 +3,8 @@
 //! Invariants: a write is answered only after the demanded replicas have it; a connection that failed in any way is not used
 //! again; while the link is closed, nobody waits for a server that is known not to answer.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::{Notify, watch};
@@ -13,7 +13,7 @@ use super::checks::{self, Unusable};
 use super::pools::{Connection, Pools, is_busy};
 use super::scripts::Call;
 use crate::config::RedisConfig;
-use crate::store::StoreError;
+use crate::store::{Deadline, StoreError};
 
 /// Why nothing is sent to Redis at present; `None`: the link is open.
 type Closed = Option<Arc<str>>;
@@ -23,6 +23,8 @@ pub(super) struct Link {
     pools: Pools,
     pub(super) config: RedisConfig,
     closed: watch::Sender<Closed>,
+    /// What the servers' clock showed at the latest check, in milliseconds since 1970, and when it was read.
+    time: Mutex<(u64, Instant)>,
     /// The watcher is to look at once.
     pub(super) doubted: Arc<Notify>,
 }
@@ -33,7 +35,7 @@ impl Link {
         let pools = Pools::new(&config)
             .map_err(|why| StoreError::Open { path: config.target.to_string(), why: why.to_string() })?;
         let (closed, _) = watch::channel(Some(Arc::from("it was not asked yet")));
-        Ok(Self { pools, config, closed, doubted: Arc::default() })
+        Ok(Self { pools, config, closed, time: Mutex::new((0, Instant::now())), doubted: Arc::default() })
     }
 
     /// Whether requests are sent.
@@ -56,22 +58,30 @@ impl Link {
         });
     }
 
-    /// One atomic step, durable as far as the settings demand when it is answered.
-    pub(super) async fn write(&self, call: &Call) -> Result<Value, StoreError> {
+    /// One atomic step, durable as far as the settings demand when it is answered. After the deadline it changes nothing,
+    /// however late the server reads it.
+    pub(super) async fn write(&self, call: &Call, deadline: Deadline) -> Result<Value, StoreError> {
         self.refuse_if_closed()?;
+        let (millis, read_at) = *self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        let command = call.command(deadline.by_clock(millis, read_at));
         let named = Pipeline::with_capacity(2);
-        let mut answers = match self.send(&self.confirmed(named, call.command())).await {
+        let mut answers = match self.send(&self.confirmed(named, &command)).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut carried = Pipeline::with_capacity(3);
                 // On the same connection, so that a cluster leads both to the same server.
                 carried.add_command(call.load());
-                self.send(&self.confirmed(carried, call.command()))
-                    .await
-                    .map(|mut answers| answers.split_off(1))
+                self.send(&self.confirmed(carried, &command)).await.map(|mut answers| answers.split_off(1))
             }
             sent => sent,
         }
-        .map_err(|error| self.doubt(&error))?;
+        .map_err(|error| match error.code() {
+            Some("LATE") => {
+                // Unless this instance is slow, the server's clock was set: it is read again.
+                self.doubted.notify_one();
+                StoreError::Late
+            }
+            _ => self.doubt(&error),
+        })?;
         self.check_replicas(answers.get(1))?;
         Ok(answers.swap_remove(0))
     }
@@ -109,7 +119,13 @@ impl Link {
     /// Looks whether the server, or every master of a cluster, keeps what it acknowledges; opens or closes the link.
     pub(super) async fn check(&self) -> Result<(), Unusable> {
         let checked = match self.ask_servers().await {
-            Ok(servers) => checks::judge(&servers, &self.config),
+            Ok(servers) => {
+                // The clock that is furthest behind, and read before now: so a deadline is early rather than late.
+                if let Some(millis) = servers.iter().filter_map(|server| server.clock_millis).min() {
+                    *self.time.lock().unwrap_or_else(PoisonError::into_inner) = (millis, Instant::now());
+                }
+                checks::judge(&servers, &self.config)
+            }
             Err(error) => Err(Unusable::NotNow(error.to_string())),
         };
         if checked.is_err() {

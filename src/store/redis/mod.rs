@@ -27,6 +27,7 @@ use std::time::Duration;
 use deadpool_redis::redis::{Cmd, FromRedisValue, Pipeline, cmd};
 use tokio::time::Instant;
 
+use super::deadline::Deadline;
 use super::model::StoreError;
 use crate::config::RedisConfig;
 use crate::model::pool::{PoolId, PoolShape};
@@ -112,8 +113,17 @@ impl RedisStore {
         shapes.get(pool).cloned().ok_or_else(undeclared)
     }
 
+    /// A step that nobody waits for longer than for its command.
     async fn write<T: FromRedisValue>(&self, call: &Call) -> Result<T, StoreError> {
-        T::from_redis_value(self.0.link.write(call).await?).map_err(unexpected)
+        self.write_before(call, Deadline::after(self.0.link.config.command_timeout)).await
+    }
+
+    async fn write_before<T: FromRedisValue>(
+        &self,
+        call: &Call,
+        deadline: Deadline,
+    ) -> Result<T, StoreError> {
+        T::from_redis_value(self.0.link.write(call, deadline).await?).map_err(unexpected)
     }
 
     async fn read_one<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {

@@ -4,9 +4,12 @@ use std::sync::LazyLock;
 
 use deadpool_redis::redis::{Cmd, Script as RedisScript, ToRedisArgs, cmd};
 
+/// What every script begins with.
+const DEADLINE: &str = include_str!("deadline.lua");
+
 /// One atomic step.
 pub(super) struct Script {
-    source: &'static str,
+    source: String,
     sha1: String,
 }
 
@@ -42,7 +45,8 @@ scripts! {
 
 impl Script {
     fn new(source: &'static str) -> Self {
-        Self { source, sha1: RedisScript::new(source).get_hash().to_owned() }
+        let source = format!("{DEADLINE}{source}");
+        Self { sha1: RedisScript::new(&source).get_hash().to_owned(), source }
     }
 }
 
@@ -60,13 +64,15 @@ impl Call {
         self
     }
 
-    /// What runs the script.
-    pub(super) fn command(&self) -> &Cmd {
-        &self.command
+    /// What runs the script, unless `deadline` has passed by the clock of its server, in milliseconds since 1970.
+    pub(super) fn command(&self, deadline: u64) -> Cmd {
+        let mut command = self.command.clone();
+        command.arg(deadline);
+        command
     }
 
     /// What makes a server know the script.
     pub(super) fn load(&self) -> Cmd {
-        cmd("SCRIPT").arg("LOAD").arg(self.script.source).take()
+        cmd("SCRIPT").arg("LOAD").arg(&self.script.source).take()
     }
 }

@@ -40,13 +40,21 @@ fn owner() -> InstanceId {
     "ours".parse().unwrap()
 }
 
+/// A deadline that no test reaches.
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(600))
+}
+
 fn index(idx: u64) -> Index {
     Capacity::new(1_000_000, Bits::One).unwrap().index(idx).unwrap()
 }
 
 async fn set(store: &RedisStore, list: ListId, idx: u64) -> Result<(), StoreError> {
     let changes = vec![vec![StatusChange { list, index: index(idx), status: Status::INVALID }]];
-    store.apply(&"p".parse().unwrap(), changes, NOW).await.map(|answers| assert_eq!(answers, [Ok(())]))
+    store
+        .apply(&"p".parse().unwrap(), changes, soon(), NOW)
+        .await
+        .map(|answers| assert_eq!(answers, [Ok(())]))
 }
 
 #[tokio::test]

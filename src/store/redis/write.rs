@@ -14,8 +14,8 @@ use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::ListId;
-use crate::store::Applied;
 use crate::store::model::{Block, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError};
+use crate::store::{Applied, Deadline};
 
 impl RedisStore {
     pub(in crate::store) async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
@@ -127,7 +127,11 @@ impl RedisStore {
         }
     }
 
-    pub(in crate::store) async fn retire_list(&self, list: ListId) -> Result<(), StoreError> {
+    pub(in crate::store) async fn retire_list(
+        &self,
+        list: ListId,
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
         let (pool, owner) = self.owner_of(list).await?.ok_or(StoreError::NoSuchList(list))?;
         let keys = &self.0.keys;
         let keys = [
@@ -137,7 +141,8 @@ impl RedisStore {
             keys.due(&pool),
             keys.spreads(&pool),
         ];
-        match self.write(&Call::new(&scripts::RETIRE_LIST, &keys).arg(list.to_string())).await? {
+        let call = Call::new(&scripts::RETIRE_LIST, &keys).arg(list.to_string());
+        match self.write_before(&call, deadline).await? {
             true => Ok(()),
             false => Err(StoreError::NoSuchList(list)),
         }
@@ -147,6 +152,7 @@ impl RedisStore {
         &self,
         pool: &PoolId,
         requests: Vec<Vec<StatusChange>>,
+        deadline: Deadline,
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
         let shape = self.shape(pool)?;
@@ -181,7 +187,7 @@ impl RedisStore {
             .arg(capacity.bytes())
             .arg(default)
             .arg(arguments);
-        let replies: Vec<usize> = self.write(&call).await?;
+        let replies: Vec<usize> = self.write_before(&call, deadline).await?;
         if replies.len() != 2 * requests.len() {
             return Err(damaged("the script answers another number of requests"));
         }

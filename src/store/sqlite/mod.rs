@@ -22,6 +22,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{oneshot, watch};
 
 use super::Applied;
+use super::deadline::Deadline;
 use super::model::{
     Block, Changes, Fence, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending, PoolUsage,
     Publication, PublisherState, Snapshot, StatusChange, StoreError, Version,
@@ -126,17 +127,18 @@ impl SqliteStore {
         self.write(move |writer| writer.seal_list(list)).await
     }
 
-    pub(super) async fn retire_list(&self, list: ListId) -> Result<(), StoreError> {
-        self.write(move |writer| writer.retire_list(list)).await
+    pub(super) async fn retire_list(&self, list: ListId, deadline: Deadline) -> Result<(), StoreError> {
+        self.write_before(deadline, move |writer| writer.retire_list(list)).await
     }
 
     pub(super) async fn apply(
         &self,
         _pool: &PoolId,
         requests: Vec<Vec<StatusChange>>,
+        deadline: Deadline,
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
-        self.write(move |writer| writer.apply(&requests, now)).await
+        self.write_before(deadline, move |writer| writer.apply(&requests, now)).await
     }
 
     pub(super) async fn order_of(&self, list: ListId) -> Result<Option<Order>, StoreError> {
@@ -148,9 +150,10 @@ impl SqliteStore {
         list: ListId,
         status: Status,
         beats: u32,
+        deadline: Deadline,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        self.write(move |writer| writer.fill_list(list, status, beats, now)).await
+        self.write_before(deadline, move |writer| writer.fill_list(list, status, beats, now)).await
     }
 
     pub(super) async fn spreading(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
@@ -303,6 +306,17 @@ impl SqliteStore {
     pub(super) async fn usage(&self, pool: &PoolId) -> Result<PoolUsage, StoreError> {
         let pool = pool.clone();
         self.read(move |connection| read::usage(connection, &pool)).await
+    }
+
+    /// As [`Self::write`], unless the deadline has passed when the step begins. Steps are committed in the order of their
+    /// beginning, so one that began in time changes nothing that was acknowledged after it.
+    async fn write_before<T: Send + 'static>(
+        &self,
+        deadline: Deadline,
+        work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write(move |writer| if deadline.has_passed() { Err(StoreError::Late) } else { work(writer) })
+            .await
     }
 
     /// Runs `work` on the writing thread and answers after it is durable.

@@ -9,7 +9,7 @@ pub(super) async fn filled_lists_have_one_status_and_later_changes(harness: &imp
         let (store, list) = store_with_list(harness, &given).await;
         let set = async |idx, value| {
             store
-                .apply(&given.id, vec![vec![change(list, idx, value)]], NOW)
+                .apply(&given.id, vec![vec![change(list, idx, value)]], soon(), NOW)
                 .await
                 .unwrap()
                 .remove(0)
@@ -18,7 +18,7 @@ pub(super) async fn filled_lists_have_one_status_and_later_changes(harness: &imp
         set(7, 0).await;
         publish(&store, &given.id, list, 1, 0).await;
         set(8, 0).await;
-        store.fill_list(list, Status::INVALID, 1, NOW.plus(TERM)).await.unwrap().unwrap();
+        store.fill_list(list, Status::INVALID, 1, soon(), NOW.plus(TERM)).await.unwrap().unwrap();
         let dirty = store.dirty(&given.id).await.unwrap();
         assert_eq!(dirty[0].since, Some(NOW), "dirty since the first change");
         assert_eq!(store.snapshot(list).await.unwrap().array.counts()[1], 80_000, "{bits} bits");
@@ -59,7 +59,7 @@ pub(super) async fn filled_lists_have_one_status_and_later_changes(harness: &imp
 pub(super) async fn filling_is_refused_as_a_whole_and_changes_nothing(harness: &impl Harness) {
     let given = PoolShape { final_status: Some(Status::INVALID), ..shape("a", 800, Bits::Two) };
     let (store, list) = store_with_list(harness, &given).await;
-    let fill = async |list, value| store.fill_list(list, Status::new(value), 1, NOW).await.unwrap();
+    let fill = async |list, value| store.fill_list(list, Status::new(value), 1, soon(), NOW).await.unwrap();
     let nowhere = ListId::random();
     assert_eq!(fill(nowhere, 1).await, Err(Refusal::NoSuchList { list: nowhere }));
     apply_one(&store, vec![change(list, 5, 2), change(list, 701, 1), change(list, 702, 1)]).await.unwrap();
@@ -77,7 +77,7 @@ pub(super) async fn filling_is_refused_as_a_whole_and_changes_nothing(harness: &
         "those that had it keep it"
     );
     assert!(apply_one(&store, vec![change(list, 5, 0)]).await.is_err(), "and all have it for ever");
-    store.retire_list(list).await.unwrap();
+    store.retire_list(list, soon()).await.unwrap();
     assert_eq!(fill(list, 1).await, Err(Refusal::Retired { list }));
 }
 
@@ -85,11 +85,11 @@ pub(super) async fn filled_lists_give_no_more_references_unless_as_by_default(ha
     let given = shape("a", 96, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
     let block = lease(&store, list, 10).await.unwrap();
-    store.fill_list(list, Status::VALID, 1, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::VALID, 1, soon(), NOW).await.unwrap().unwrap();
     assert!(!store.list(list).await.unwrap().unwrap().sealed);
     assert_eq!(lease(&store, list, 10).await.unwrap().positions, 10..20, "as new lists are");
-    store.fill_list(list, Status::INVALID, 1, NOW).await.unwrap().unwrap();
-    store.fill_list(list, Status::INVALID, 1, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::INVALID, 1, soon(), NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::INVALID, 1, soon(), NOW).await.unwrap().unwrap();
     let record = store.list(list).await.unwrap().unwrap();
     assert_eq!((record.sealed, record.open, record.leased), (true, false, 20));
     assert_eq!(lease(&store, list, 10).await, None, "they would be invalid from the start");

@@ -52,6 +52,7 @@ macro_rules! suite {
                 filled_lists_give_no_more_references_unless_as_by_default,
                 a_spread_sets_each_entry_once_and_ends_with_the_last, a_step_of_a_spread_counts_once_and_only_in_order,
                 another_status_completes_a_spread_first_and_stands, a_spread_never_leaves_the_final_status,
+                what_comes_after_its_deadline_changes_nothing,
                 a_spread_is_repeated_replaced_and_ended, a_spread_seals_as_filling_does_and_moves_with_its_list
             }
         }
@@ -139,6 +140,11 @@ async fn store_with_list(harness: &impl Harness, shape: &PoolShape) -> (Store, L
     (store, list)
 }
 
+/// A deadline that no test reaches.
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(600))
+}
+
 /// An index of any list that is long enough.
 fn index(idx: u64) -> Index {
     Capacity::new(1_000_000, Bits::One).unwrap().index(idx).unwrap()
@@ -149,7 +155,7 @@ fn change(list: ListId, idx: u64, value: u8) -> StatusChange {
 }
 
 async fn apply_one(store: &Store, changes: Vec<StatusChange>) -> Applied {
-    store.apply(&"a".parse().unwrap(), vec![changes], NOW).await.unwrap().remove(0)
+    store.apply(&"a".parse().unwrap(), vec![changes], soon(), NOW).await.unwrap().remove(0)
 }
 
 async fn value(store: &Store, list: ListId, idx: u64) -> u8 {

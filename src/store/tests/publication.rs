@@ -6,8 +6,8 @@ pub(super) async fn touched_lists_are_dirty_since_their_first_change(harness: &i
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool = "a".parse().unwrap();
     let untouched = store.open_list(&pool, &ours(), NOW).await.unwrap();
-    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
-    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], NOW.plus(TERM)).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], soon(), NOW).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], soon(), NOW.plus(TERM)).await.unwrap();
     let dirty = store.dirty(&pool).await.unwrap();
     assert_eq!(dirty, [Pending { list, since: Some(NOW), retired: false, published: None }]);
     assert!(
@@ -19,10 +19,10 @@ pub(super) async fn touched_lists_are_dirty_since_their_first_change(harness: &i
 pub(super) async fn settling_clears_only_what_was_published(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool = "a".parse().unwrap();
-    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], NOW).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], soon(), NOW).await.unwrap();
     let snapshot = store.snapshot(list).await.unwrap();
     let later = NOW.plus(TERM);
-    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], later).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], soon(), later).await.unwrap();
     publish(&store, &pool, list, snapshot.version.0, NOW.secs() + 100).await;
     let dirty = store.dirty(&pool).await.unwrap();
     assert_eq!(dirty.len(), 1, "a change came in between");
@@ -32,7 +32,7 @@ pub(super) async fn settling_clears_only_what_was_published(harness: &impl Harne
     assert!(store.dirty(&pool).await.unwrap().is_empty());
     assert_eq!(store.list(list).await.unwrap().unwrap().published.unwrap().version, Version(2));
     assert_eq!((value(&store, list, 1).await, value(&store, list, 2).await), (1, 1));
-    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 0)]], later).await.unwrap();
+    store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 0)]], soon(), later).await.unwrap();
     assert_eq!(value(&store, list, 1).await, 0, "changes after folding stand over the chunks");
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn retired_lists_take_nothing_and_are_due_once(harness: &impl H
     publish(&store, &given.id, list, 1, NOW.secs() + 1000).await;
     let record = store.list(list).await.unwrap().unwrap();
     assert_eq!((record.leased_at, record.retired), (Some(NOW), false));
-    store.retire_list(list).await.unwrap();
+    store.retire_list(list, soon()).await.unwrap();
     assert_eq!(apply_one(&store, vec![change(list, 2, 1)]).await, Err(Refusal::Retired { list }));
     assert_eq!(lease(&store, list, 1).await, None);
     assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 1, leased: 10, free: 0 });
@@ -134,5 +134,5 @@ pub(super) async fn retired_lists_take_nothing_and_are_due_once(harness: &impl H
     publish(&store, &given.id, list, 1, Publication::NEVER).await;
     assert!(store.due(&given.id, Timestamp::from_secs(1 << 40)).await.unwrap().is_empty());
     assert!(store.list(list).await.unwrap().unwrap().retired);
-    assert!(matches!(store.retire_list(ListId::random()).await, Err(StoreError::NoSuchList(_))));
+    assert!(matches!(store.retire_list(ListId::random(), soon()).await, Err(StoreError::NoSuchList(_))));
 }

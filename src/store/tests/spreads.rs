@@ -16,7 +16,7 @@ pub(super) async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness
         let given = PoolShape { default_status: default, ..shape(&format!("p{bits}"), 20_000, bits) };
         let (mut store, list) = store_with_list(harness, &given).await;
         publish(&store, &given.id, list, 0, NOW.secs() + 1000).await;
-        store.fill_list(list, Status::INVALID, 3, NOW).await.unwrap().unwrap();
+        store.fill_list(list, Status::INVALID, 3, soon(), NOW).await.unwrap().unwrap();
         assert_eq!(store.list(list).await.unwrap().unwrap().version, Version(0));
         assert!(store.dirty(&given.id).await.unwrap().is_empty(), "nothing is changed yet");
         let order = indices(&given, 0..20_000).into_iter().rev().collect::<Vec<_>>();
@@ -58,7 +58,7 @@ pub(super) async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness
 pub(super) async fn a_step_of_a_spread_counts_once_and_only_in_order(harness: &impl Harness) {
     let given = shape("a", 800, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
-    store.fill_list(list, Status::INVALID, 4, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::INVALID, 4, soon(), NOW).await.unwrap().unwrap();
     let first = spread_of(&store, list).await.unwrap();
     let step = indices(&given, 0..200);
     let publishers = (0..8).map(|_| {
@@ -90,9 +90,9 @@ pub(super) async fn another_status_completes_a_spread_first_and_stands(harness: 
         let given = PoolShape { default_status: default, ..shape(&id, 8000, bits) };
         let (store, list) = store_with_list(harness, &given).await;
         let other = store.open_list(&given.id, &ours(), NOW).await.unwrap();
-        let apply = async |requests| store.apply(&given.id, requests, NOW).await.unwrap();
+        let apply = async |requests| store.apply(&given.id, requests, soon(), NOW).await.unwrap();
         for list in [list, other] {
-            store.fill_list(list, Status::INVALID, 4, NOW).await.unwrap().unwrap();
+            store.fill_list(list, Status::INVALID, 4, soon(), NOW).await.unwrap().unwrap();
             let spread = spread_of(&store, list).await.unwrap();
             assert!(store.advance_spread(list, &spread, &indices(&given, 0..2000), NOW).await.unwrap());
         }
@@ -141,7 +141,8 @@ pub(super) async fn another_status_completes_a_spread_first_and_stands(harness: 
 pub(super) async fn a_spread_never_leaves_the_final_status(harness: &impl Harness) {
     let given = PoolShape { final_status: Some(Status::INVALID), ..shape("a", 800, Bits::Two) };
     let (store, list) = store_with_list(harness, &given).await;
-    let fill = async |value, beats| store.fill_list(list, Status::new(value), beats, NOW).await.unwrap();
+    let fill =
+        async |value, beats| store.fill_list(list, Status::new(value), beats, soon(), NOW).await.unwrap();
     let refusal = |idx| Err(Refusal::FinalStatus { list, index: index(idx), status: Status::INVALID });
     fill(2, 4).await.unwrap();
     let spread = spread_of(&store, list).await.unwrap();
@@ -166,7 +167,8 @@ pub(super) async fn a_spread_never_leaves_the_final_status(harness: &impl Harnes
 pub(super) async fn a_spread_is_repeated_replaced_and_ended(harness: &impl Harness) {
     let given = shape("a", 800, Bits::Two);
     let (store, list) = store_with_list(harness, &given).await;
-    let fill = async |value, beats| store.fill_list(list, Status::new(value), beats, NOW).await.unwrap();
+    let fill =
+        async |value, beats| store.fill_list(list, Status::new(value), beats, soon(), NOW).await.unwrap();
     let spread = async || spread_of(&store, list).await;
     fill(1, 4).await.unwrap();
     let first = spread().await.unwrap();
@@ -190,21 +192,21 @@ pub(super) async fn a_spread_is_repeated_replaced_and_ended(harness: &impl Harne
 
     fill(1, 4).await.unwrap();
     let last = spread().await.unwrap();
-    store.retire_list(list).await.unwrap();
+    store.retire_list(list, soon()).await.unwrap();
     assert_eq!((spread().await, store.spreading(&given.id).await.unwrap()), (None, Vec::new()));
     assert!(!store.advance_spread(list, &last, &indices(&given, 0..200), NOW).await.unwrap());
     assert_eq!(fill(1, 4).await, Err(Refusal::Retired { list }));
     let nowhere = ListId::random();
-    assert!(store.fill_list(nowhere, Status::INVALID, 4, NOW).await.unwrap().is_err());
+    assert!(store.fill_list(nowhere, Status::INVALID, 4, soon(), NOW).await.unwrap().is_err());
 }
 
 pub(super) async fn a_spread_seals_as_filling_does_and_moves_with_its_list(harness: &impl Harness) {
     let given = shape("a", 96, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
     lease(&store, list, 10).await.unwrap();
-    store.fill_list(list, Status::VALID, 4, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::VALID, 4, soon(), NOW).await.unwrap().unwrap();
     assert_eq!(lease(&store, list, 10).await.unwrap().positions, 10..20, "as new lists are");
-    store.fill_list(list, Status::INVALID, 4, NOW).await.unwrap().unwrap();
+    store.fill_list(list, Status::INVALID, 4, soon(), NOW).await.unwrap().unwrap();
     let record = store.list(list).await.unwrap().unwrap();
     assert_eq!((record.sealed, record.open), (true, false));
     assert_eq!(lease(&store, list, 10).await, None, "they would be invalid sooner or later");

@@ -13,6 +13,7 @@ pub(super) async fn changes_are_stored_and_counted(harness: &impl Harness) {
                 vec![change(list, 50_000, 1)],
                 vec![change(other, 1, 1)],
             ],
+            soon(),
             NOW,
         )
         .await
@@ -37,6 +38,7 @@ pub(super) async fn requests_are_all_or_nothing(harness: &impl Harness) {
                 vec![change(list, 2, 1), change(list, 1, 0), change(ListId::random(), 0, 1)],
                 vec![change(list, 3, 1)],
             ],
+            soon(),
             NOW,
         )
         .await
@@ -56,7 +58,7 @@ pub(super) async fn every_refusal_names_its_reason(harness: &impl Harness) {
         apply_one(&store, vec![change(nowhere, 0, 1)]).await,
         Err(Refusal::NoSuchList { list: nowhere })
     );
-    store.retire_list(list).await.unwrap();
+    store.retire_list(list, soon()).await.unwrap();
     assert_eq!(apply_one(&store, vec![change(list, 0, 1)]).await, Err(Refusal::Retired { list }));
     assert!(store.dirty(&"a".parse().unwrap()).await.unwrap().is_empty(), "nothing changed");
 }
@@ -91,6 +93,7 @@ pub(super) async fn final_status_holds_inside_a_batch(harness: &impl Harness) {
                 vec![change(list, 5, 1)],
                 vec![change(list, 5, 0)],
             ],
+            soon(),
             NOW,
         )
         .await
@@ -105,7 +108,7 @@ pub(super) async fn single_statuses_are_those_of_the_snapshot(harness: &impl Har
         let given = PoolShape { default_status: Status::INVALID, ..shape(&name, 96, bits) };
         let (store, list) = store_with_list(harness, &given).await;
         let changes = (0..96).step_by(5).map(|idx| change(list, idx, (idx % 2) as u8)).collect();
-        store.apply(&given.id, vec![changes], NOW).await.unwrap().remove(0).unwrap();
+        store.apply(&given.id, vec![changes], soon(), NOW).await.unwrap().remove(0).unwrap();
         let snapshot = store.snapshot(list).await.unwrap();
         for idx in 0..96 {
             let index = given.capacity.index(idx).unwrap();
@@ -125,4 +128,23 @@ pub(super) async fn large_batches_are_one_step(harness: &impl Harness) {
     assert!(apply_one(&store, all(0)).await.is_err(), "the last of them would leave the final status");
     assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [70_000, 1, 9_999, 0]);
     assert_eq!(store.snapshot(list).await.unwrap().version, Version(2));
+}
+
+pub(super) async fn what_comes_after_its_deadline_changes_nothing(harness: &impl Harness) {
+    let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
+    let pool: PoolId = "a".parse().unwrap();
+    // A second is longer than a server's clock may differ from what was read of it.
+    let late = Deadline::after(Duration::ZERO);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = store.list(list).await.unwrap();
+    let applied = store.apply(&pool, vec![vec![change(list, 1, 1)]], late, NOW).await;
+    assert!(matches!(applied, Err(StoreError::Late)), "{applied:?}");
+    let filled = store.fill_list(list, Status::INVALID, 1, late, NOW).await;
+    assert!(matches!(filled, Err(StoreError::Late)), "{filled:?}");
+    let retired = store.retire_list(list, late).await;
+    assert!(matches!(retired, Err(StoreError::Late)), "{retired:?}");
+    assert_eq!(store.list(list).await.unwrap(), before);
+    assert_eq!(value(&store, list, 1).await, 0);
+    apply_one(&store, vec![change(list, 1, 1)]).await.unwrap();
+    assert_eq!(value(&store, list, 1).await, 1, "the control: in time it is applied");
 }

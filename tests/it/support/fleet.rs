@@ -59,6 +59,11 @@ impl Instance {
         Issuer { client, url: self.url() }
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
     /// Its name in the store.
     pub(crate) fn id(&self) -> String {
         let id = std::fs::read_to_string(self.folder.join("data/instance/id")).unwrap();

@@ -1,0 +1,48 @@
+//! Until when a write may take effect.
+//!
+//! Who asked for a write and was told that it failed, or gave up, may have had the opposite acknowledged elsewhere since. So
+//! every write has a deadline, which the store checks inside its atomic step: what arrives after it changes nothing. Redis
+//! compares it with its own clock, so no clock of an instance matters; SQLite has one process, whose monotonic clock counts.
+
+use std::time::{Duration, Instant};
+
+/// The moment after which a write must take no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The deadline of what is asked for now and given up after `patience`.
+    pub fn after(patience: Duration) -> Self {
+        Self(Instant::now() + patience)
+    }
+
+    /// Whether it is too late.
+    pub fn has_passed(self) -> bool {
+        Instant::now() > self.0
+    }
+
+    /// The deadline by another clock that showed `millis` at `read_at`, in milliseconds.
+    pub(super) fn by_clock(self, millis: u64, read_at: Instant) -> u64 {
+        let ahead = self.0.checked_duration_since(read_at);
+        let behind = read_at.saturating_duration_since(self.0);
+        let whole = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        match ahead {
+            Some(ahead) => millis.saturating_add(whole(ahead)),
+            None => millis.saturating_sub(whole(behind)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_the_same_moment_by_any_clock() {
+        let read_at = Instant::now();
+        let deadline = Deadline(read_at + Duration::from_millis(1500));
+        assert_eq!(deadline.by_clock(5_000_000, read_at), 5_001_500);
+        assert_eq!(deadline.by_clock(5_000_000, read_at + Duration::from_secs(2)), 4_999_500);
+        assert!(!deadline.has_passed() && Deadline(read_at).has_passed());
+    }
+}

@@ -1,0 +1,9 @@
+-- Stands before every script: what arrives after its deadline changes nothing.
+-- ARGV  the last: the deadline by this server's clock (ms). It is taken away: the script sees its own arguments only.
+do
+  local time = redis.call('TIME')
+  if tonumber(table.remove(ARGV)) < tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) then
+    return redis.error_reply('LATE the deadline of this write has passed')
+  end
+end
+
