@@ -13,7 +13,6 @@ mod schema;
 mod transfer;
 mod write;
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -29,6 +28,7 @@ use super::model::{
 use super::remembered::{Answered, Digest, Remembered};
 use super::spread::Spread;
 use crate::base::clock::Timestamp;
+use crate::base::durable::{self, LockFile, Mode};
 use crate::config::Synchronous;
 use crate::model::instance::InstanceId;
 use crate::model::pool::{PoolId, PoolShape};
@@ -44,7 +44,7 @@ pub struct SqliteStore {
     /// Closed when the writing thread ends.
     alive: watch::Receiver<()>,
     /// Held as long as any handle lives; the system lets go of it when the process ends, however it ends.
-    _lock: Arc<File>,
+    _lock: Arc<LockFile>,
 }
 
 impl SqliteStore {
@@ -52,15 +52,7 @@ impl SqliteStore {
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
         let open_error = |why: &dyn ToString| StoreError::Open { path: shown.clone(), why: why.to_string() };
-        if let Some(folder) =
-            path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
-        {
-            std::fs::create_dir_all(folder).map_err(|why| open_error(&why))?;
-            // The name of the new folder must survive a power cut as well.
-            let above = folder.canonicalize().map_err(|why| open_error(&why))?;
-            let synced = above.parent().map_or(Ok(()), |above| File::open(above)?.sync_all());
-            synced.map_err(|why| open_error(&why))?;
-        }
+        durable::create_folders(durable::folder_of(path), Mode::Private).map_err(|why| open_error(&why))?;
         // One lock and one database under whatever name it is reached.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let lock = lock(path)?;
@@ -340,17 +332,13 @@ fn writer_gone() -> StoreError {
 }
 
 /// Takes the lock that keeps a second process out, on a file beside the database.
-fn lock(path: &Path) -> Result<File, StoreError> {
+fn lock(path: &Path) -> Result<LockFile, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let shown = path.display().to_string();
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name);
-    let file = file.map_err(|why| StoreError::Open { path: shown.clone(), why: why.to_string() })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: shown }),
-        Err(TryLockError::Error(why)) => Err(StoreError::Open { path: shown, why: why.to_string() }),
-    }
+    let lock = LockFile::try_lock(Path::new(&name), Mode::Private);
+    let lock = lock.map_err(|why| StoreError::Open { path: shown.clone(), why: why.to_string() })?;
+    lock.ok_or(StoreError::InUse { path: shown })
 }
 
 fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
@@ -399,7 +387,7 @@ mod tests {
     fn a_file_that_is_no_database_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        std::io::Write::write_all(&mut File::create(&path).unwrap(), &[7; 5000]).unwrap();
+        std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), &[7; 5000]).unwrap();
         assert!(matches!(SqliteStore::open(&path, Synchronous::Full), Err(StoreError::Open { .. })));
     }
 
