@@ -42,9 +42,11 @@ impl Instance {
     /// The instance of this folder; a new one if the folder is empty or not there.
     pub fn open(directory: &Path) -> Result<Self, InstanceError> {
         durable::create_folders(directory, Mode::Private)?;
+        durable::keep_folder_private(directory)?;
         let lock = LockFile::try_lock(&directory.join("lock"), Mode::Private)?;
         let lock = lock.ok_or_else(|| InstanceError::InUse(directory.to_owned()))?;
         let path = directory.join("id");
+        durable::keep_private(&path)?;
         let id = match fs::read_to_string(&path) {
             Ok(text) => text.trim().parse().map_err(|_| InstanceError::Damaged(path))?,
             Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -270,9 +270,39 @@ pub fn keep_private(path: &Path) -> Result<(), FileError> {
     take_rights(path, Mode::Private.of_file())
 }
 
-/// Takes the rights of other users from a folder that holds nothing but private files, and warns of it.
+/// Takes the rights of other users from a folder that is meant for private files, if it is there, and warns of it. A folder
+/// that holds more than files of ours is left as it is, with a warning: closing it could stop other programs.
 pub fn keep_folder_private(path: &Path) -> Result<(), FileError> {
+    if !is_open_to_others(path) {
+        return Ok(());
+    }
+    if holds_more(path).map_err(failed("read", path))? {
+        tracing::warn!(
+            path = %path.display(),
+            "other users of this machine can look into a folder of private files; it also holds other things, so it stays as it is; name a folder of its own in the settings"
+        );
+        return Ok(());
+    }
     take_rights(path, Mode::Private.of_folder())
+}
+
+/// Whether closing this folder would close more than private files: the working directory, a folder for everybody's files
+/// such as /tmp, or folders that are open to others.
+fn holds_more(folder: &Path) -> io::Result<bool> {
+    if is_sticky(folder)? || std::env::current_dir()?.starts_with(folder.canonicalize()?) {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && is_open_to_others(&entry.path()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_sticky(folder: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(folder)?.mode() & 0o1000 != 0)
 }
 
 /// Whether there is a folder of this name that other users may look into.
@@ -499,6 +529,28 @@ mod tests {
         keep_folder_private(&private).unwrap();
         assert_eq!(mode_of(&private), 0o700);
         keep_private(&folder.path().join("missing")).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_holds_more_than_private_files_is_left_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shared");
+        for (mode, inside, left) in [
+            (0o1777, None, 0o1777),
+            (0o755, Some(Mode::Public), 0o755),
+            (0o755, Some(Mode::Private), 0o700),
+            (0o770, None, 0o700),
+        ] {
+            create_folders(&path, Mode::Private).unwrap();
+            inside.iter().for_each(|inside| create_folders(&path.join("inside"), *inside).unwrap());
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            keep_folder_private(&path).unwrap();
+            assert_eq!(mode_of(&path), left, "{mode:o}, {inside:?}");
+            remove_folder(&path).unwrap();
+        }
+        let working = std::env::current_dir().unwrap();
+        assert!(holds_more(&working).unwrap() && holds_more(working.parent().unwrap()).unwrap());
+        keep_folder_private(&path).unwrap();
     }
 
     #[test]

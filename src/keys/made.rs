@@ -19,6 +19,7 @@ pub fn write_new_key(path: &Path, algorithm: Algorithm) -> Result<()> {
 pub fn demo_api_key(pool: &PoolConfig, key_directory: &Path) -> Result<(ApiKeyHash, Option<String>)> {
     let path = demo_api_key_path(pool, key_directory);
     if path.exists() {
+        durable::keep_private(&path)?;
         let hash =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let hash = ApiKeyHash::from_setting(hash.trim()).with_context(|| format!("in {}", path.display()))?;

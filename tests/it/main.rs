@@ -23,6 +23,7 @@ mod key_rotation;
 mod lifecycle;
 mod load;
 mod migrate;
+mod modes;
 mod nginx;
 mod nginx_hammer;
 mod operations;

@@ -28,7 +28,7 @@ use super::model::{
 use super::remembered::{Answered, Digest, Remembered};
 use super::spread::Spread;
 use crate::base::clock::Timestamp;
-use crate::base::durable::{self, LockFile, Mode};
+use crate::base::durable::{self, FileError, LockFile, Mode};
 use crate::config::Synchronous;
 use crate::model::instance::InstanceId;
 use crate::model::pool::{PoolId, PoolShape};
@@ -52,10 +52,18 @@ impl SqliteStore {
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
         let open_error = |why: &dyn ToString| StoreError::Open { path: shown.clone(), why: why.to_string() };
-        durable::create_folders(durable::folder_of(path), Mode::Private).map_err(|why| open_error(&why))?;
+        let folder = durable::folder_of(path);
+        durable::create_folders(folder, Mode::Private).map_err(|why| open_error(&why))?;
+        if durable::is_open_to_others(folder) {
+            tracing::warn!(
+                folder = %folder.display(),
+                "other users of this machine can look into the folder of the database; they cannot read its files, but give it a folder of its own with mode 700"
+            );
+        }
         // One lock and one database under whatever name it is reached.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let lock = lock(path)?;
+        keep_private(path).map_err(|why| open_error(&why))?;
         let mut connection = Connection::open(path).map_err(|why| open_error(&why))?;
         configure(&connection, synchronous).map_err(|why| open_error(&why))?;
         schema::migrate(&mut connection, path)?;
@@ -341,6 +349,17 @@ fn lock(path: &Path) -> Result<LockFile, StoreError> {
     lock.ok_or(StoreError::InUse { path: shown })
 }
 
+/// Keeps the order in which references are given from other users of the machine: it follows from the lists' keys. SQLite
+/// gives its log and its index of the log the mode of the database.
+fn keep_private(path: &Path) -> Result<(), FileError> {
+    durable::create_private(path)?;
+    ["-wal", "-shm", "-journal"].into_iter().try_for_each(|ending| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        durable::keep_private(Path::new(&name))
+    })
+}
+
 fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL fsyncs the log at every commit. NORMAL loses the last commits with the power: the control in the tests.
@@ -381,6 +400,31 @@ mod tests {
         let fault = store.write::<()>(|_| panic!("a fault in a step")).await;
         assert!(matches!(fault, Err(StoreError::Unavailable(_))), "{fault:?}");
         tokio::time::timeout(Duration::from_secs(10), store.ended()).await.expect("it ended");
+    }
+
+    #[test]
+    fn the_database_and_what_belongs_to_it_are_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/a.db");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let files = ["a.db", "a.db-wal", "a.db-shm", "a.db.lock"].map(|name| path.with_file_name(name));
+        for open_to_all in [false, true] {
+            // A second handle keeps the log from being removed when the first one is closed.
+            let keep = open_to_all.then(|| Connection::open(&path).unwrap());
+            if let Some(keep) = &keep {
+                keep.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).unwrap();
+                for file in files.iter().filter(|file| file.exists()) {
+                    std::fs::set_permissions(file, PermissionsExt::from_mode(0o644)).unwrap();
+                }
+            }
+            let store = SqliteStore::open(&path, Synchronous::Full).unwrap();
+            for file in &files {
+                assert_eq!(mode(file), 0o600, "{}", file.display());
+            }
+            assert_eq!(mode(path.parent().unwrap()), 0o700);
+            drop(store);
+        }
     }
 
     #[test]
