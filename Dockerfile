@@ -25,7 +25,8 @@ FROM docker.io/library/debian:bookworm-slim AS statuslist
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 # The folders of the volumes belong to the user, so that new volumes do.
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent statuslist \
- && install -d -o statuslist -g statuslist /var/lib/statuslist /var/lib/statuslist/data /var/lib/statuslist/public/lists
+ && install -d -o statuslist -g statuslist /var/lib/statuslist /var/lib/statuslist/public/lists \
+ && install -d -o statuslist -g statuslist -m 700 /var/lib/statuslist/data
 COPY --from=build /src/target/release/statuslist /usr/local/bin/statuslist
 USER 10001:10001
 WORKDIR /var/lib/statuslist

@@ -168,6 +168,43 @@ fn files_hold_one_idea() {
     }
 }
 
+/// What opens files for writing, makes folders, changes names or modes.
+const WRITES: [&str; 16] = [
+    "OpenOptions",
+    "DirBuilder",
+    "File::create",
+    "File::options",
+    "Permissions",
+    "create_dir",
+    "fs::copy",
+    "fs::write",
+    "hard_link",
+    "symlink",
+    "remove_dir",
+    "remove_file",
+    "fs::rename",
+    "set_permissions",
+    "sync_all",
+    "sync_data",
+];
+
+#[test]
+fn only_durable_writes_files() {
+    let home = Path::new("src/base/durable.rs");
+    let mut wrong = Vec::new();
+    for path in sources(Path::new("src")).into_iter().filter(|path| path != home && !is_test_file(path)) {
+        let source = std::fs::read_to_string(&path).unwrap();
+        let code = product(&source).lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code: String = code.collect();
+        let found = WRITES.iter().filter(|write| code.contains(*write));
+        wrong.extend(found.map(|write| format!("{}: {write}", path.display())));
+    }
+    assert!(wrong.is_empty(), "let base::durable do this: {wrong:#?}");
+    let source = std::fs::read_to_string(home).unwrap();
+    let seen = WRITES.iter().filter(|write| product(&source).contains(*write)).count();
+    assert!(seen > 8, "the control: what this test looks for is what durable.rs uses");
+}
+
 #[test]
 fn only_values_know_a_wire_format() {
     // The wire formats of tokens, keys and the API have homes of their own; the rest of the values derive none.

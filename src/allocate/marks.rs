@@ -6,13 +6,11 @@
 //! and making it durable does not change the file's size.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::base::durable::{FileError, InPlace};
 use crate::status_list::ListId;
 use crate::store::Lease;
 
@@ -21,8 +19,7 @@ const LINE_BYTES: usize = 64;
 /// The marks of one pool.
 #[derive(Debug)]
 pub struct Marks {
-    path: PathBuf,
-    file: File,
+    file: InPlace,
     /// Where each list's line is, and its mark.
     lines: HashMap<ListId, (u64, Lease)>,
 }
@@ -31,13 +28,8 @@ pub struct Marks {
 #[derive(Debug, Error)]
 pub enum MarksError {
     /// The system says no.
-    #[error("cannot use {path}: {source}", path = path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unusable(#[from] FileError),
     /// A line that this program never writes.
     #[error(
         "{path} is damaged in line {line}; seal the pool's lists (`statuslist seal POOL`) before you remove it, because what it guarded is unknown",
@@ -54,19 +46,10 @@ pub enum MarksError {
 impl Marks {
     /// The marks in this file, which is made if it is not there.
     pub fn open(path: &Path) -> Result<Self, MarksError> {
-        let unusable = |source| MarksError::Unusable { path: path.to_owned(), source };
-        let mut bytes = match std::fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            read => read.map_err(unusable)?,
-        };
+        let file = InPlace::open(path)?;
+        let mut bytes = file.read_from(0)?;
         // A power cut can leave a new line's place without its content.
         bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-        let file = file.map_err(unusable)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))
-            .and_then(|folder| folder.sync_all())
-            .map_err(unusable)?;
         let mut lines = HashMap::new();
         // The end of a line that a crash cut short was never relied on: the next new list takes its place.
         for (number, line) in (0..).zip(bytes.chunks_exact(LINE_BYTES)) {
@@ -74,7 +57,7 @@ impl Marks {
                 parse(line).ok_or_else(|| MarksError::Damaged { path: path.to_owned(), line: number + 1 })?;
             lines.insert(list, (number, mark));
         }
-        Ok(Self { path: path.to_owned(), file, lines })
+        Ok(Self { file, lines })
     }
 
     /// The latest lease of the list that this instance had; the default if it never had any.
@@ -87,21 +70,24 @@ impl Marks {
         self.lines.iter().map(|(list, (_, mark))| (*list, *mark))
     }
 
-    /// Raises marks; durable when it returns.
+    /// Raises marks; durable when it returns. If it fails, they count as they were, and their lines are written again.
     pub fn raise(&mut self, marks: &[(ListId, Lease)]) -> Result<(), MarksError> {
-        let unusable = |source| MarksError::Unusable { path: self.path.clone(), source };
+        let mut raised = HashMap::with_capacity(marks.len());
         let mut next = self.lines.len() as u64;
         for (list, mark) in marks {
-            let number = self.lines.get(list).map_or(next, |(number, _)| *number);
+            let known = raised.get(list).or_else(|| self.lines.get(list));
+            let number = known.map_or(next, |(number, _)| *number);
             let text = format!("{list} {:020}", mark.0);
             let line = format!("{text:<width$}\n", width = LINE_BYTES - 1);
-            self.file.write_all_at(line.as_bytes(), number * LINE_BYTES as u64).map_err(unusable)?;
+            self.file.write_at(line.as_bytes(), number * LINE_BYTES as u64)?;
             if number == next {
                 next += 1;
             }
-            self.lines.insert(*list, (number, *mark));
+            raised.insert(*list, (number, *mark));
         }
-        self.file.sync_data().map_err(unusable)
+        self.file.sync()?;
+        self.lines.extend(raised);
+        Ok(())
     }
 }
 
@@ -112,6 +98,9 @@ fn parse(line: &[u8]) -> Option<(ListId, Lease)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     #[test]

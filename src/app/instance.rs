@@ -3,12 +3,13 @@
 //!
 //! Invariant: one process at a time is this instance; the folder is locked as long as the value lives.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::base::durable::{self, FileError, LockFile, Mode};
 use crate::model::instance::InstanceId;
 
 /// One running copy of the service.
@@ -17,7 +18,7 @@ pub struct Instance {
     id: InstanceId,
     directory: PathBuf,
     /// The system lets go of it when the process ends, however it ends.
-    _lock: File,
+    _lock: LockFile,
 }
 
 /// Why an instance cannot be the one of this folder.
@@ -33,40 +34,27 @@ pub enum InstanceError {
     #[error("{path} holds no id of an instance; remove the whole folder, and this becomes a new instance", path = .0.display())]
     Damaged(PathBuf),
     /// A file or folder cannot be used.
-    #[error("cannot use {path}: {source}", path = path.display())]
-    Unusable {
-        /// Which one.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unusable(#[from] FileError),
 }
 
 impl Instance {
     /// The instance of this folder; a new one if the folder is empty or not there.
     pub fn open(directory: &Path) -> Result<Self, InstanceError> {
-        let unusable = |path: &Path| {
-            let path = path.to_owned();
-            move |source| InstanceError::Unusable { path, source }
-        };
-        fs::create_dir_all(directory).map_err(unusable(directory))?;
-        let path = directory.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(unusable(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(InstanceError::InUse(directory.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(unusable(&path)(source)),
-        }
+        durable::create_folders(directory, Mode::Private)?;
+        durable::keep_folder_private(directory)?;
+        let lock = LockFile::try_lock(&directory.join("lock"), Mode::Private)?;
+        let lock = lock.ok_or_else(|| InstanceError::InUse(directory.to_owned()))?;
         let path = directory.join("id");
+        durable::keep_private(&path)?;
         let id = match fs::read_to_string(&path) {
             Ok(text) => text.trim().parse().map_err(|_| InstanceError::Damaged(path))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 let id = InstanceId::random();
-                write_durably(&path, &format!("{id}\n")).map_err(unusable(&path))?;
+                durable::replace(&path, format!("{id}\n").as_bytes(), Mode::Private)?;
                 id
             }
-            Err(source) => return Err(unusable(&path)(source)),
+            Err(source) => return Err(FileError::new("read", &path, source).into()),
         };
         Ok(Self { id, directory: directory.to_owned(), _lock: lock })
     }
@@ -80,16 +68,6 @@ impl Instance {
     pub fn directory(&self) -> &Path {
         &self.directory
     }
-}
-
-/// A crash leaves the whole file or none.
-fn write_durably(path: &Path, content: &str) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -113,7 +91,7 @@ mod tests {
     #[test]
     fn a_damaged_id_is_refused_with_advice() {
         let folder = tempfile::tempdir().unwrap();
-        write_durably(&folder.path().join("id"), "not an id!\n").unwrap();
+        durable::replace(&folder.path().join("id"), b"not an id!\n", Mode::Private).unwrap();
         let error = Instance::open(folder.path()).unwrap_err();
         assert!(
             matches!(error, InstanceError::Damaged(_)) && error.to_string().contains("remove"),

@@ -20,6 +20,7 @@ use crate::app::instance::Instance;
 use crate::app::reload::{Reload, Source};
 use crate::audit::Audit;
 use crate::base::clock::Clock;
+use crate::base::durable;
 use crate::base::signals::Signals;
 use crate::base::stopper::{StopSwitch, Stopper, stopper};
 use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
@@ -98,11 +99,13 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("settings: {warning}");
         }
-        let instance =
-            Instance::open(&config.instance.directory).context("cannot open instance-directory")?;
-        let store = Store::open(&config.store).await.context("cannot open the store")?;
+        // First, because folders that are made for private files are closed to the web server, and it may lie in one of them.
         let site =
             Site::open(&config.publish.storage_directory).context("cannot prepare storage-directory")?;
+        let instance =
+            Instance::open(&config.instance.directory).context("cannot open instance-directory")?;
+        durable::keep_folder_private(&config.publish.key_directory).context("cannot use key-directory")?;
+        let store = Store::open(&config.store).await.context("cannot open the store")?;
         let leftovers =
             sweep::remove_leftovers(&site, clock.now()).context("cannot clean storage-directory")?;
         if leftovers > 0 {

@@ -1,8 +1,13 @@
 //! Notices changed settings and keys, and has the running service take them.
 //!
 //! Everything is read and checked anew, whole, whatever has changed; if anything is wrong, nothing changes, and the log and
-//! the metrics say so until it is put right. The files are looked at, not watched: events tell nothing of links and network
-//! folders, and those of a folder that holds the database as well come with every write to it. SIGHUP asks for it by hand.
+//! the metrics say so until it is put right. SIGHUP asks for it by hand.
+//!
+//! The files are read and compared, not watched. Events (inotify) tell nothing of links and network folders, and those of a
+//! folder that also holds the database come with every write to it. The library for polling, `notify::PollWatcher`, was
+//! tried: it never reports a file that was missing when it was told to watch it, reports one whose time changes and content
+//! does not, warns at every poll of one that is gone, and cannot know what changed before it began. Each of these needs the
+//! comparison below again.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;

@@ -22,7 +22,6 @@ mod writer;
 pub use chain::{Broken, Span, verify};
 pub use line::{Action, Caller, Change, Line, Outcome, Refusal};
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +30,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::base::clock::Clock;
+use crate::base::durable::FileError;
 use crate::config::AuditConfig;
 use crate::telemetry::metrics::AuditMetrics;
 use writer::{Job, Writer};
@@ -56,13 +56,8 @@ struct Trail {
 #[derive(Debug, Error)]
 pub enum AuditError {
     /// A file cannot be used.
-    #[error("cannot use {path}: {source}", path = path.display())]
-    Unusable {
-        /// Which one.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unusable(#[from] FileError),
     /// Another process writes it.
     #[error("{path} is written by another process; give each instance an `audit.path` of its own", path = .0.display())]
     InUse(PathBuf),
@@ -90,7 +85,7 @@ impl Audit {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let thread = std::thread::Builder::new().name("audit".to_owned());
         let spawned = thread.spawn(move || writer.run(jobs));
-        spawned.map_err(|source| AuditError::Unusable { path: config.path.clone(), source })?;
+        spawned.map_err(|source| FileError::new("start the thread that writes", &config.path, source))?;
         Ok(Self { trail: Some(Trail { queue, left_out: Arc::default() }) })
     }
 

@@ -4,9 +4,7 @@
 //! written over. The file is never shortened below that, and only this thread writes it (`<path>.lock`).
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -15,13 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::chain::{Follower, Hash, Place, hash_of, hex, lines, without_end};
 use super::{Action, AuditError, Broken, Line, NotWritten};
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::durable::{self, FileError, InPlace, LockFile, Mode, folder_of};
 use crate::config::AuditConfig;
 use crate::telemetry::metrics::AuditMetrics;
 
 /// The most lines of one fsync.
 const BATCH_MAX: usize = 1024;
-/// Who may read the trail: it tells what every caller did.
-const MODE: u32 = 0o600;
 const DAY_SECS: u64 = 24 * 60 * 60;
 
 /// A line to be written, and who waits for it.
@@ -37,8 +34,8 @@ pub(super) struct Writer {
     clock: Clock,
     metrics: AuditMetrics,
     /// The system lets go of it when the process ends, however it ends.
-    _lock: File,
-    file: File,
+    _lock: LockFile,
+    file: InPlace,
     /// Where what is durable ends.
     good: u64,
     /// Whether something that is worth nothing lies behind that.
@@ -86,23 +83,17 @@ impl Writer {
     /// Continues the trail of these settings, or begins it.
     pub(super) fn open(config: AuditConfig, clock: Clock, metrics: AuditMetrics) -> Result<Self, AuditError> {
         let path = &config.path;
-        let unusable = |source| AuditError::Unusable { path: path.clone(), source };
-        fs::create_dir_all(folder_of(path)).map_err(unusable)?;
-        let lock = options().truncate(false).open(beside(path, ".lock")).map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(AuditError::InUse(path.clone())),
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
-        }
+        durable::create_folders(folder_of(path), Mode::Private)?;
+        let lock = LockFile::try_lock(&beside(path, ".lock"), Mode::Private)?;
+        let lock = lock.ok_or_else(|| AuditError::InUse(path.clone()))?;
         // A crash in `turn_over` left the next file under its temporary name, whole if the old one was moved already.
         let temporary = beside(path, ".tmp");
         let unfinished =
-            if path.exists() { fs::remove_file(&temporary) } else { fs::rename(&temporary, path) };
-        unfinished.or_else(fine_if_missing).map_err(unusable)?;
+            if path.exists() { durable::remove(&temporary) } else { durable::rename(&temporary, path) };
+        unfinished.or_else(fine_if_missing)?;
 
         let (follower, good) = follow(path)?;
-        let file = options().truncate(false).open(path).map_err(unusable)?;
-        file.set_permissions(Permissions::from_mode(MODE)).map_err(unusable)?;
+        let file = InPlace::open(path)?;
         let end = follower.latest.map(|(place, hash)| End { seq: place.seq, hash });
         let begun = end.is_some();
         let mut writer = Self {
@@ -119,12 +110,11 @@ impl Writer {
         };
         if !begun {
             let opened = Action::Opened { version: env!("CARGO_PKG_VERSION"), continues: None };
-            writer.set_torn_aside(good).map_err(unusable)?;
-            writer.append(&[&Line::of_the_trail(opened)]).map_err(unusable)?;
-        } else if let Some(recovered) = writer.set_torn_aside(good).map_err(unusable)? {
-            writer.append(&[&Line::of_the_trail(recovered)]).map_err(unusable)?;
+            writer.set_torn_aside(good)?;
+            writer.append(&[&Line::of_the_trail(opened)])?;
+        } else if let Some(recovered) = writer.set_torn_aside(good)? {
+            writer.append(&[&Line::of_the_trail(recovered)])?;
         }
-        sync_folder(path).map_err(unusable)?;
         Ok(writer)
     }
 
@@ -144,7 +134,7 @@ impl Writer {
     }
 
     /// Counts, and logs a failure once, not for each of the many that follow.
-    fn tell(&mut self, failure: Option<&io::Error>, lines: usize) {
+    fn tell(&mut self, failure: Option<&FileError>, lines: usize) {
         let path = self.config.path.display();
         match failure {
             None => {
@@ -163,8 +153,8 @@ impl Writer {
     }
 
     /// Writes these lines, durably, and answers the number of the first.
-    fn write(&mut self, lines: &[&Line]) -> io::Result<u64> {
-        if !self.is_in_place()? {
+    fn write(&mut self, lines: &[&Line]) -> Result<u64, FileError> {
+        if !self.file.is_in_place()? {
             tracing::warn!(path = %self.config.path.display(), "the audit trail was moved away; a new file continues it");
             self.turn_over(None)?;
         } else if self.is_due() {
@@ -174,36 +164,23 @@ impl Writer {
         self.append(lines)
     }
 
-    fn append(&mut self, lines: &[&Line]) -> io::Result<u64> {
+    fn append(&mut self, lines: &[&Line]) -> Result<u64, FileError> {
         let (mut end, mut text) = (self.end.clone(), Vec::new());
         let now = self.clock.now();
         lines.iter().for_each(|line| end.append(line, now, &mut text));
         if self.untidy {
-            self.file.set_len(self.good)?;
+            self.file.truncate(self.good)?;
         }
         self.untidy = true;
-        self.file.write_all_at(&text, self.good).and_then(|()| self.file.sync_data()).inspect_err(|_| {
+        self.file.write_at(&text, self.good).and_then(|()| self.file.sync()).inspect_err(|_| {
             // Now, so that a crash leaves no line of what was refused; before the next line at the latest.
-            let _ = self.file.set_len(self.good);
+            let _ = self.file.truncate(self.good);
         })?;
         self.untidy = false;
         self.good += text.len() as u64;
         let first = self.end.seq + 1;
         self.end = end;
         Ok(first)
-    }
-
-    /// Whether the file that is written is still the one at its path.
-    fn is_in_place(&self) -> io::Result<bool> {
-        let there = match fs::metadata(&self.config.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            there => there?,
-        };
-        let ours = self.file.metadata()?;
-        match (there.dev(), there.ino()) == (ours.dev(), ours.ino()) {
-            true => Ok(true),
-            false => Err(io::Error::other("another file was put in its place; move that away")),
-        }
     }
 
     fn is_due(&self) -> bool {
@@ -213,10 +190,10 @@ impl Writer {
 
     /// Goes on in a new file, whose first line is linked to the last one of the old file. That gets the name `old`; `None`
     /// when somebody moved it already.
-    fn turn_over(&mut self, old: Option<PathBuf>) -> io::Result<()> {
+    fn turn_over(&mut self, old: Option<PathBuf>) -> Result<(), FileError> {
         let (path, temporary) = (&self.config.path, beside(&self.config.path, ".tmp"));
-        if old.as_ref().is_some_and(|old| old.exists()) {
-            return Err(io::Error::other("the name for the old file is taken"));
+        if let Some(old) = old.as_ref().filter(|old| old.exists()) {
+            return Err(FileError::new("rename a file to", old, ErrorKind::AlreadyExists.into()));
         }
         let continues = old.as_ref().and_then(|old| old.file_name());
         let continues = continues.map(|name| name.to_string_lossy().into_owned());
@@ -224,36 +201,33 @@ impl Writer {
         let (mut end, mut text) = (self.end.clone(), Vec::new());
         let now = self.clock.now();
         end.append(&Line::of_the_trail(opened), now, &mut text);
-        let file = options().truncate(true).open(&temporary)?;
-        file.write_all_at(&text, 0)?;
-        file.sync_all()?;
+        // What a failure left is written anew, not on.
+        durable::remove(&temporary)?;
+        let mut file = InPlace::open(&temporary)?;
+        file.write_at(&text, 0)?;
+        file.sync()?;
         if let Some(old) = old {
             if self.untidy {
-                self.file.set_len(self.good)?;
-                self.file.sync_all()?;
+                self.file.truncate(self.good)?;
+                self.file.sync()?;
             }
-            fs::rename(path, old)?;
+            durable::rename(path, &old)?;
         }
-        fs::rename(&temporary, path)?;
+        file.rename_to(path)?;
         (self.file, self.good, self.untidy, self.end, self.day) =
             (file, text.len() as u64, false, end, day_of(now));
-        sync_folder(&self.config.path)
+        durable::sync_folder(folder_of(&self.config.path))
     }
 
     /// Moves what lies behind `good` into a file of its own, and says so.
-    fn set_torn_aside(&self, good: u64) -> io::Result<Option<Action>> {
-        let length = self.file.metadata()?.len();
-        if length <= good {
+    fn set_torn_aside(&self, good: u64) -> Result<Option<Action>, FileError> {
+        let torn = self.file.read_from(good)?;
+        if torn.is_empty() {
             return Ok(None);
         }
-        let mut torn = vec![0; usize::try_from(length - good).map_err(io::Error::other)?];
-        self.file.read_exact_at(&mut torn, good)?;
         let aside = beside(&self.config.path, &format!(".torn-{}", self.clock.now().millis()));
-        let file = OpenOptions::new().create_new(true).write(true).mode(MODE).open(&aside)?;
-        file.write_all_at(&torn, 0)?;
-        file.sync_all()?;
-        sync_folder(&aside)?;
-        self.file.set_len(good)?;
+        durable::create_new(&aside, &torn, Mode::Private)?;
+        self.file.truncate(good)?;
         let torn_file = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
         tracing::warn!(bytes = torn.len(), file = %aside.display(), "a crash cut the audit trail's last line short; moved it aside");
         Ok(Some(Action::Recovered { torn_bytes: torn.len(), torn_sha256: hash_of(&torn), torn_file }))
@@ -263,10 +237,10 @@ impl Writer {
 /// Follows the chain in this file as far as it is whole, and answers where that ends. Only what a crash can leave may come
 /// behind: a last line without its end, or zeros.
 fn follow(path: &Path) -> Result<(Follower, u64), AuditError> {
-    let unusable = |source| AuditError::Unusable { path: path.to_owned(), source };
+    let unusable = |source: io::Error| FileError::new("read", path, source);
     let (mut follower, mut good) = (Follower::default(), 0);
     let lines = match lines(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((follower, good)),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((follower, good)),
         lines => lines.map_err(unusable)?,
     };
     for (number, line) in (1..).zip(lines) {
@@ -282,28 +256,14 @@ fn follow(path: &Path) -> Result<(Follower, u64), AuditError> {
     Ok((follower, good))
 }
 
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).read(true).write(true).mode(MODE);
-    options
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(ending);
     name.into()
 }
 
-fn fine_if_missing(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
+fn fine_if_missing(error: FileError) -> Result<(), FileError> {
+    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 fn rfc3339(time: Timestamp) -> String {

@@ -1,6 +1,8 @@
-//! What every part stands on and nothing of which knows status lists: time, sleep, stopping, hints between tasks.
+//! What every part stands on and nothing of which knows status lists: time, sleep, stopping, hints between tasks, files that
+//! last.
 
 pub mod awake;
 pub mod clock;
+pub mod durable;
 pub mod signals;
 pub mod stopper;

@@ -1,12 +1,10 @@
 //! Keys that are made here: signing keys, and the API key of a pool that has none.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::base::durable::{self, Mode};
 use crate::config::PoolConfig;
 use crate::model::api_key::{ApiKeyHash, generate_api_key};
 use crate::sign::{Algorithm, generate};
@@ -14,13 +12,14 @@ use crate::sign::{Algorithm, generate};
 /// Writes a fresh private key to `path`, readable by its owner only; refused if there is a file already.
 pub fn write_new_key(path: &Path, algorithm: Algorithm) -> Result<()> {
     let pem = generate(algorithm).map_err(|_| anyhow::anyhow!("cannot generate a key"))?;
-    write_new(path, &pem)
+    Ok(durable::create_new(path, pem.as_bytes(), Mode::Private)?)
 }
 
 /// The API key of a pool that has none: its hash is kept beside the signing keys. The key itself is answered once, when made.
 pub fn demo_api_key(pool: &PoolConfig, key_directory: &Path) -> Result<(ApiKeyHash, Option<String>)> {
     let path = demo_api_key_path(pool, key_directory);
     if path.exists() {
+        durable::keep_private(&path)?;
         let hash =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let hash = ApiKeyHash::from_setting(hash.trim()).with_context(|| format!("in {}", path.display()))?;
@@ -31,36 +30,13 @@ pub fn demo_api_key(pool: &PoolConfig, key_directory: &Path) -> Result<(ApiKeyHa
     }
     let key = generate_api_key();
     let hash = ApiKeyHash::of(&key);
-    write_new(&path, &(hash.to_setting() + "\n"))?;
+    durable::create_new(&path, (hash.to_setting() + "\n").as_bytes(), Mode::Private)?;
     Ok((hash, Some(key)))
 }
 
 /// Where the hash of a generated API key is kept.
 pub fn demo_api_key_path(pool: &PoolConfig, key_directory: &Path) -> PathBuf {
     key_directory.join(format!("{}.api-key", pool.shape.id))
-}
-
-/// Writes a new file that is there whole or not at all, readable by its owner only; refused if the name is taken.
-fn write_new(path: &Path, content: &str) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let mut temporary = path.as_os_str().to_owned();
-    // Of its own, because another instance may make the same file at the same moment.
-    temporary.push(format!(".{}.tmp", uuid::Uuid::new_v4()));
-    let temporary = PathBuf::from(temporary);
-    let write = || {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(content.as_bytes())?;
-        file.sync_all()?;
-        // Unlike renaming, linking never takes the place of another file.
-        std::fs::hard_link(&temporary, path)?;
-        File::open(folder)?.sync_all()
-    };
-    let written = write();
-    // A second name of a good file, or the rest of a failure.
-    let _ = std::fs::remove_file(&temporary);
-    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

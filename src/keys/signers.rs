@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use secrecy::ExposeSecret;
 
 use crate::base::clock::Timestamp;
+use crate::base::durable;
 use crate::config::{KeySource, Pkcs11Key, PoolConfig};
 use crate::keys::made::write_new_key;
 #[cfg(feature = "pkcs11")]
@@ -129,7 +130,9 @@ pub fn development_key_path(pool: &PoolConfig, key_directory: &Path) -> PathBuf 
 
 fn development_key(pool: &PoolConfig, key_directory: &Path) -> Result<PathBuf> {
     let path = development_key_path(pool, key_directory);
-    if !path.exists() {
+    if path.exists() {
+        durable::keep_private(&path)?;
+    } else {
         write_new_key(&path, Algorithm::Es256)?;
     }
     tracing::warn!(

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
-use crate::site::folder::{Site, SiteError, failed};
+use crate::base::durable::{self, FileError};
+use crate::site::folder::{Site, SiteError};
 use crate::status_list::ListId;
 
 /// Removes what of a list's archive is older than `retention`, or all of it.
@@ -19,14 +20,11 @@ pub(super) fn sweep(
 ) -> Result<(), SiteError> {
     let folder = site.history(list);
     let Some(retention) = retention else {
-        return match fs::remove_dir_all(&folder) {
-            Err(source) if source.kind() != ErrorKind::NotFound => Err(failed("remove", &folder, source)),
-            _ => Ok(()),
-        };
+        return durable::remove_folder(&folder);
     };
     let entries = match fs::read_dir(&folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        read => read.map_err(|source| failed("read", &folder, source))?,
+        read => read.map_err(|source| FileError::new("read", &folder, source))?,
     };
     let since = now.secs().saturating_sub(retention.as_secs());
     let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
@@ -35,10 +33,7 @@ pub(super) fn sweep(
     // The latest of them was current when the time that is kept began.
     let current_then = old.iter().map(|(iat, _)| *iat).max();
     old.retain(|(iat, _)| Some(*iat) != current_then);
-    for (_, path) in old {
-        fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
-    }
-    Ok(())
+    old.iter().try_for_each(|(_, path)| durable::remove(path))
 }
 
 /// `iat` of an archived token, which is its name.

@@ -8,9 +8,10 @@ use walkdir::WalkDir;
 
 use super::{PoolPublisher, history};
 use crate::base::clock::Timestamp;
+use crate::base::durable::{self, TEMPORARY_PREFIX};
 use crate::config::Formats;
 use crate::sign::KeyRing;
-use crate::site::folder::{Site, SiteError, TEMPORARY_PREFIX, remove};
+use crate::site::folder::{Site, SiteError};
 use crate::status_list::{BaseUri, ListId, cwt, jwt};
 use crate::store::{Fence, ListRecord, StoreError};
 
@@ -25,7 +26,7 @@ pub fn remove_leftovers(site: &Site, now: Timestamp) -> Result<usize, SiteError>
             entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
         if temporary && is_old(&entry, now) {
             // Another instance that starts as well may be faster.
-            remove(entry.path())?;
+            durable::remove(entry.path())?;
             removed += 1;
         }
     }

@@ -1,29 +1,26 @@
 //! The output folder: whole files or none. `<folder>/<list id>.{jwt,jwt.gz,cwt,json,cbor}`, `aggregation/<pool>.json`, `jwks.json`.
 //!
-//! A file is written under another name, fsynced and renamed, so a reader sees the old one or the new one. Its mtime is the
+//! A file is durable under another name before it is renamed, so a reader sees the old one or the new one. Its mtime is the
 //! token's `iat`, so that every node has the same Last-Modified, and a web server's mtime-and-size ETag never repeats. Several
 //! instances may share the folder: they put files in place under a lock.
 
-use std::fs::{self, File, FileTimes, OpenOptions, TryLockError};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use flate2::{Compression, GzBuilder};
-use thiserror::Error;
 use tokio::time::Instant;
-use uuid::Uuid;
 
+use crate::base::clock::Timestamp;
+use crate::base::durable::{self, FileError, LockFile, Mode, Temporary};
 use crate::config::Formats;
 use crate::model::pool::PoolId;
 use crate::status_list::ListId;
 
 /// What the names of a list's files end with.
 const EXTENSIONS: [&str; 5] = ["json", "cbor", "jwt.gz", "jwt", "cwt"];
-
-/// Temporary files begin with this, which no published file does.
-pub(crate) const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// How long to wait for another instance that is putting files in place.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -67,16 +64,10 @@ pub struct Stamp([Option<(u64, i64, i64, u64)>; EXTENSIONS.len()]);
 
 /// Keeps other instances that share the folder from putting files in place. Ends with the process, however it ends.
 #[derive(Debug)]
-pub struct SiteLock(File);
+pub struct SiteLock(#[expect(dead_code, reason = "held, not used")] LockFile);
 
 /// A file or folder that could not be read or written.
-#[derive(Debug, Error)]
-#[error("cannot {action} {path}: {source}", path = path.display())]
-pub struct SiteError {
-    action: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
+pub type SiteError = FileError;
 
 impl TokenFiles {
     /// The files of a publication.
@@ -119,7 +110,7 @@ impl Site {
     pub fn open(storage_directory: &Path) -> Result<Self, SiteError> {
         let site = Self { folder: storage_directory.join("lists") };
         let aggregations = site.folder.join("aggregation");
-        fs::create_dir_all(&aggregations).map_err(|source| failed("create", &aggregations, source))?;
+        durable::create_folders(&aggregations, Mode::Public)?;
         Ok(site)
     }
 
@@ -137,7 +128,10 @@ impl Site {
             let path = self.path(list, extension);
             match bytes {
                 Some(bytes) => {
-                    prepared.files.push((self.write_temporary(&path, bytes, Some(iat))?, path));
+                    prepared.files.push((
+                        Temporary::write(&path, bytes, Mode::Public, Some(Timestamp::from_secs(iat)))?,
+                        path,
+                    ));
                 }
                 None => prepared.obsolete.push(path),
             }
@@ -148,7 +142,7 @@ impl Site {
     /// Writes the mark of a list that is gone, in whose place its tokens are removed.
     pub fn prepare_retirement(&self, list: &ListId) -> Result<Prepared, SiteError> {
         let path = self.path(list, "gone");
-        let files = vec![(self.write_temporary(&path, &[], None)?, path)];
+        let files = vec![(Temporary::write(&path, &[], Mode::Public, None)?, path)];
         let obsolete = EXTENSIONS.map(|extension| self.path(list, extension)).to_vec();
         Ok(Prepared { files, obsolete, archive: None })
     }
@@ -188,7 +182,7 @@ impl Site {
                 let why =
                     format!("another instance has had it for {LOCK_PATIENCE:?}; if that hangs, stop it");
                 let source = io::Error::new(io::ErrorKind::WouldBlock, why);
-                return Err(failed("lock", &self.lock_path(name), source));
+                return Err(FileError::new("lock", &self.lock_path(name), source));
             }
             tokio::time::sleep(LOCK_POLL).await;
         }
@@ -200,20 +194,7 @@ impl Site {
 
     /// The lock of this name, if no other instance has it now.
     fn try_lock(&self, name: &str) -> Result<Option<SiteLock>, SiteError> {
-        let path = self.lock_path(name);
-        let open = || OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = match open() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&self.folder).and_then(|()| open())
-            }
-            opened => opened,
-        };
-        let file = file.map_err(|source| failed("open", &path, source))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(SiteLock(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(failed("lock", &path, source)),
-        }
+        Ok(LockFile::try_lock(&self.lock_path(name), Mode::Public)?.map(SiteLock))
     }
 
     /// Whether a list has files of a format that is not published any more.
@@ -235,12 +216,13 @@ impl Site {
 
     /// Writes the aggregation of a pool.
     pub fn write_aggregation(&self, pool: &PoolId, document: &[u8]) -> Result<(), SiteError> {
-        self.replace(&self.folder.join("aggregation").join(format!("{pool}.json")), document)
+        let path = self.folder.join("aggregation").join(format!("{pool}.json"));
+        durable::replace(&path, document, Mode::Public)
     }
 
     /// Removes the aggregation of a pool that has none any more.
     pub fn remove_aggregation(&self, pool: &PoolId) -> Result<(), SiteError> {
-        remove(&self.folder.join("aggregation").join(format!("{pool}.json")))
+        durable::remove(&self.folder.join("aggregation").join(format!("{pool}.json")))
     }
 
     /// The published public keys, if there are any.
@@ -250,12 +232,12 @@ impl Site {
 
     /// Writes the public keys.
     pub fn write_jwks(&self, document: &[u8]) -> Result<(), SiteError> {
-        self.replace(&self.folder.join("jwks.json"), document)
+        durable::replace(&self.folder.join("jwks.json"), document, Mode::Public)
     }
 
     /// Makes the names of all files written so far durable.
     pub fn sync(&self) -> Result<(), SiteError> {
-        sync_folder(&self.folder)
+        durable::sync_folder(&self.folder)
     }
 
     /// The published JWT or CWT of a list, if there is one.
@@ -274,39 +256,6 @@ impl Site {
     fn path(&self, list: &ListId, extension: &str) -> PathBuf {
         self.folder.join(format!("{list}.{extension}"))
     }
-
-    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
-        self.write_temporary(path, bytes, None)?.rename_to(path)?;
-        sync_folder(path.parent().unwrap_or(&self.folder))
-    }
-
-    /// A durable file with these bytes beside `path`, under a name that nobody else uses.
-    fn write_temporary(
-        &self,
-        path: &Path,
-        bytes: &[u8],
-        modified_secs: Option<u64>,
-    ) -> Result<Temporary, SiteError> {
-        let temporary = Temporary(path.with_file_name(format!("{TEMPORARY_PREFIX}{}", Uuid::new_v4())));
-        let write = || {
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create_new(true).open(&temporary.0)?;
-            file.write_all(bytes)?;
-            if let Some(secs) = modified_secs {
-                file.set_times(FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(secs)))?;
-            }
-            file.sync_all()
-        };
-        let written = match write() {
-            // Somebody deleted the folder of a running service: it comes back.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(path.parent().unwrap_or(&self.folder)).and_then(|()| write())
-            }
-            written => written,
-        };
-        written.map_err(|source| failed("write", &temporary.0, source))?;
-        Ok(temporary)
-    }
 }
 
 impl Prepared {
@@ -321,7 +270,7 @@ impl Prepared {
         // Archived first: a token that was current is never missing there.
         if let Some(archive) = &self.archive {
             let folder = archive.parent().unwrap_or(archive);
-            fs::create_dir_all(folder).map_err(|source| failed("create", folder, source))?;
+            durable::create_folders(folder, Mode::Public)?;
             for (temporary, path) in &self.files {
                 let extension = path.extension().unwrap_or_default();
                 if extension != "jwt" && extension != "cwt" {
@@ -329,50 +278,15 @@ impl Prepared {
                 }
                 let kept = archive.with_extension(extension);
                 // The same bytes under a second name; one that a crash left is of a token that was never current.
-                remove(&kept)?;
-                fs::hard_link(&temporary.0, &kept).map_err(|source| failed("link", &kept, source))?;
+                durable::remove(&kept)?;
+                temporary.link_to(&kept)?;
             }
-            sync_folder(folder)?;
+            durable::sync_folder(folder)?;
         }
         for (temporary, path) in self.files {
             temporary.rename_to(&path)?;
         }
-        self.obsolete.iter().try_for_each(|path| remove(path))
-    }
-}
-
-impl Drop for SiteLock {
-    fn drop(&mut self) {
-        // Closing the file would do as well.
-        let _ = self.0.unlock();
-    }
-}
-
-/// A file that is removed unless it gets its final name, so that a full disk is not made fuller by what was begun.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn rename_to(self, path: &Path) -> Result<(), SiteError> {
-        fs::rename(&self.0, path).map_err(|source| failed("rename a file to", path, source))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After the renaming there is nothing of this name any more.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-fn sync_folder(folder: &Path) -> Result<(), SiteError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| failed("fsync", folder, source))
-}
-
-pub(crate) fn remove(path: &Path) -> Result<(), SiteError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, source)),
-        _ => Ok(()),
+        self.obsolete.iter().try_for_each(|path| durable::remove(path))
     }
 }
 
@@ -380,12 +294,8 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SiteError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(failed("read", path, source)),
+        Err(source) => Err(FileError::new("read", path, source)),
     }
-}
-
-pub(crate) fn failed(action: &'static str, path: &Path, source: io::Error) -> SiteError {
-    SiteError { action, path: path.to_owned(), source }
 }
 
 /// `bytes` compressed, but never to one of these lengths: a web server's ETag is made of mtime and length, and the other
@@ -414,9 +324,11 @@ pub(crate) fn gunzip(bytes: &[u8], bytes_max: usize) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::sync::atomic::Ordering;
 
     use super::*;
+    use crate::base::durable::TEMPORARY_PREFIX;
 
     fn site() -> (tempfile::TempDir, Site) {
         let folder = tempfile::tempdir().unwrap();

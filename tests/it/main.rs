@@ -24,6 +24,7 @@ mod late_writes;
 mod lifecycle;
 mod load;
 mod migrate;
+mod modes;
 mod nginx;
 mod nginx_hammer;
 mod operations;

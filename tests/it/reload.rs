@@ -186,6 +186,25 @@ async fn settings_behind_a_link_into_another_folder_change_with_their_file() {
     }
 }
 
+/// What the settings name may come later than the settings, and a watcher of files that exist would never hear of it.
+#[tokio::test]
+async fn a_file_that_was_missing_is_taken_when_it_comes() {
+    let live = Live::start(&settings("api-keys: [one]"));
+    live.set(&settings("api-keys: [two], signer: { pem: { key: late.pem } }"));
+    live.until_metric("statuslist_settings_stale 1").await;
+    replace_key(live.folder(), "late.pem");
+    within_seconds(10, async || live.pool("two").await.0 == StatusCode::OK).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_whose_time_changes_and_content_does_not_is_left_alone() {
+    let live = Live::start(&settings("api-keys: [one]"));
+    let file = std::fs::File::options().append(true).open(live.folder().join("settings.yaml")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000)).unwrap();
+    let reloaded = async || live.text("/metrics").await.contains("statuslist_reloads_total{result=\"ok\"} 1");
+    assert!(within_seconds(2, &reloaded).await.is_err());
+}
+
 #[tokio::test]
 async fn a_hangup_makes_it_read_everything_anew_though_no_file_has_changed() {
     let live = Live::start(&settings("api-keys: [one]"));

@@ -13,7 +13,6 @@ mod schema;
 mod transfer;
 mod write;
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -30,6 +29,7 @@ use super::model::{
 use super::remembered::{Answered, Digest, Remembered};
 use super::spread::Spread;
 use crate::base::clock::Timestamp;
+use crate::base::durable::{self, FileError, LockFile, Mode};
 use crate::config::Synchronous;
 use crate::model::instance::InstanceId;
 use crate::model::pool::{PoolId, PoolShape};
@@ -45,7 +45,7 @@ pub struct SqliteStore {
     /// Closed when the writing thread ends.
     alive: watch::Receiver<()>,
     /// Held as long as any handle lives; the system lets go of it when the process ends, however it ends.
-    _lock: Arc<File>,
+    _lock: Arc<LockFile>,
 }
 
 impl SqliteStore {
@@ -53,18 +53,18 @@ impl SqliteStore {
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
         let open_error = |why: &dyn ToString| StoreError::Open { path: shown.clone(), why: why.to_string() };
-        if let Some(folder) =
-            path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
-        {
-            std::fs::create_dir_all(folder).map_err(|why| open_error(&why))?;
-            // The name of the new folder must survive a power cut as well.
-            let above = folder.canonicalize().map_err(|why| open_error(&why))?;
-            let synced = above.parent().map_or(Ok(()), |above| File::open(above)?.sync_all());
-            synced.map_err(|why| open_error(&why))?;
+        let folder = durable::folder_of(path);
+        durable::create_folders(folder, Mode::Private).map_err(|why| open_error(&why))?;
+        if durable::is_open_to_others(folder) {
+            tracing::warn!(
+                folder = %folder.display(),
+                "other users of this machine can look into the folder of the database; they cannot read its files, but give it a folder of its own with mode 700"
+            );
         }
         // One lock and one database under whatever name it is reached.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let lock = lock(path)?;
+        keep_private(path).map_err(|why| open_error(&why))?;
         let mut connection = Connection::open(path).map_err(|why| open_error(&why))?;
         configure(&connection, synchronous).map_err(|why| open_error(&why))?;
         schema::migrate(&mut connection, path)?;
@@ -360,17 +360,24 @@ fn writer_gone() -> StoreError {
 }
 
 /// Takes the lock that keeps a second process out, on a file beside the database.
-fn lock(path: &Path) -> Result<File, StoreError> {
+fn lock(path: &Path) -> Result<LockFile, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let shown = path.display().to_string();
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name);
-    let file = file.map_err(|why| StoreError::Open { path: shown.clone(), why: why.to_string() })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: shown }),
-        Err(TryLockError::Error(why)) => Err(StoreError::Open { path: shown, why: why.to_string() }),
-    }
+    let lock = LockFile::try_lock(Path::new(&name), Mode::Private);
+    let lock = lock.map_err(|why| StoreError::Open { path: shown.clone(), why: why.to_string() })?;
+    lock.ok_or(StoreError::InUse { path: shown })
+}
+
+/// Keeps the order in which references are given from other users of the machine: it follows from the lists' keys. SQLite
+/// gives its log and its index of the log the mode of the database.
+fn keep_private(path: &Path) -> Result<(), FileError> {
+    durable::create_private(path)?;
+    ["-wal", "-shm", "-journal"].into_iter().try_for_each(|ending| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        durable::keep_private(Path::new(&name))
+    })
 }
 
 fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
@@ -416,10 +423,35 @@ mod tests {
     }
 
     #[test]
+    fn the_database_and_what_belongs_to_it_are_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/a.db");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let files = ["a.db", "a.db-wal", "a.db-shm", "a.db.lock"].map(|name| path.with_file_name(name));
+        for open_to_all in [false, true] {
+            // A second handle keeps the log from being removed when the first one is closed.
+            let keep = open_to_all.then(|| Connection::open(&path).unwrap());
+            if let Some(keep) = &keep {
+                keep.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).unwrap();
+                for file in files.iter().filter(|file| file.exists()) {
+                    std::fs::set_permissions(file, PermissionsExt::from_mode(0o644)).unwrap();
+                }
+            }
+            let store = SqliteStore::open(&path, Synchronous::Full).unwrap();
+            for file in &files {
+                assert_eq!(mode(file), 0o600, "{}", file.display());
+            }
+            assert_eq!(mode(path.parent().unwrap()), 0o700);
+            drop(store);
+        }
+    }
+
+    #[test]
     fn a_file_that_is_no_database_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        std::io::Write::write_all(&mut File::create(&path).unwrap(), &[7; 5000]).unwrap();
+        std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), &[7; 5000]).unwrap();
         assert!(matches!(SqliteStore::open(&path, Synchronous::Full), Err(StoreError::Open { .. })));
     }
 
@@ -441,7 +473,7 @@ mod tests {
         let error = open().list(list).await.unwrap_err();
         assert!(matches!(error, StoreError::Damaged(_)) && error.to_string().contains("restore"), "{error}");
 
-        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, &[7; 8192], 4096).unwrap();
         let error = match SqliteStore::open(&path, Synchronous::Full) {
             Ok(store) => store.lists(&pool).await.unwrap_err(),
