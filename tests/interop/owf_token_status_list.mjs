@@ -5,12 +5,10 @@
 // The library takes exp, ttl and aggregation_uri of a CWT for required, which the specification does not: the list's pool needs
 // an aggregation. Environment: LIST_URI, JWKS_URL, IDX, EXPECTED (the status at IDX, a number).
 // Optional: FORMATS (default "cwt,jwt"); AGGREGATION_URI (what the list must name; "none" for nothing, and then FORMATS=jwt).
-import { createPublicKey, verify, webcrypto } from 'node:crypto';
+import { createPublicKey, verify } from 'node:crypto';
 import { Sign1 } from '@owf/cose';
 import { StatusListCwt, getListFromStatusListJWT } from '@owf/token-status-list';
 import { createLocalJWKSet, jwtVerify } from 'jose';
-
-globalThis.crypto ??= webcrypto; // Node 18 has it, but not as a global, which is where jose looks.
 
 const HASH_OF_COSE_ALGORITHM = { [-7]: 'sha256', [-35]: 'sha384', [-8]: null };
 const ATTEMPTS = 20;

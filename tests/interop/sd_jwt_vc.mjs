@@ -4,14 +4,11 @@
 // Control: the same credential is rejected when the list's key is another one.
 //
 // Environment: BASE_URL (http://127.0.0.1:18090), POOL, API_KEY, JWKS_URL, BEAT_MS (the pool's update-interval).
-import { webcrypto } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { ES256, digest, generateSalt } from '@sd-jwt/crypto-nodejs';
 import { SDJwtVcInstance } from '@sd-jwt/sd-jwt-vc';
 import { compactVerify, createLocalJWKSet, exportJWK, generateKeyPair } from 'jose';
-
-globalThis.crypto ??= webcrypto; // Node 18 has it, but not as a global, which is where jose looks.
 
 const BEATS_UNTIL_REJECTED = 10;
 

@@ -92,7 +92,7 @@ impl RedisServer {
         let online = format!("port={},state=online", self.port);
         self.wait("a replica in step", |replica| {
             let of_master = cli(master, &["INFO", "replication"]).unwrap_or_default();
-            replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
+            replica.says(&["INFO", "replication"], "master_link_status:up")
                 && of_master.contains(&online)
                 && !of_master.contains("min_slaves_good_slaves:0")
         });
@@ -128,6 +128,12 @@ impl RedisServer {
 
     pub(crate) fn try_cli(&self, command: &[&str]) -> Option<String> {
         cli(self.port, command)
+    }
+
+    /// Whether it answers the command with this in the answer. No answer is no failure: sentinels that make a server a replica
+    /// have it close the connections of all clients at that moment.
+    pub(crate) fn says(&self, command: &[&str], text: &str) -> bool {
+        self.try_cli(command).is_some_and(|answer| answer.contains(text))
     }
 
     /// Settings that lead to it.
