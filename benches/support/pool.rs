@@ -49,12 +49,8 @@ impl Bench {
         let publication = Publication { version: Version(0), iat: BEGIN.secs(), resign_at: 1 << 40 };
         self.runtime.block_on(async {
             let term = Duration::from_secs(1 << 30);
-            let fence = self
-                .store
-                .lease_publisher(pool, &holder(), BEGIN, term, Duration::ZERO)
-                .await
-                .unwrap()
-                .unwrap();
+            let fence =
+                self.store.lease_publisher(pool, &holder(), term, Duration::ZERO).await.unwrap().unwrap();
             // Asked for together, so that they share commits.
             let opening: Vec<_> = (0..count)
                 .map(|_| {

@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Settings, environment};
-use crate::base::clock::{Clock, Timestamp};
+
 use crate::config::{Config, StoreConfig};
 use crate::model::pool::PoolId;
 use crate::store::{ListRecord, ListTransfer, Store};
@@ -37,7 +37,7 @@ impl Migrate {
         actix_web::rt::System::new().block_on(async {
             let from = self.open(&self.from, settings).await.context("--from")?;
             let to = self.open(&self.to, settings).await.context("--to")?;
-            let (pools, lists) = migrate(&from, &to, Clock::System.now()).await?;
+            let (pools, lists) = migrate(&from, &to).await?;
             println!("moved {pools} pools with {lists} lists, and compared every list");
             println!("Set `storage-type` in the settings before the next start, and keep instance-directory as it is.");
             println!("Never start a service on the old store again: it would fall behind.");
@@ -71,7 +71,7 @@ impl Migrate {
 
 /// Copies all pools and lists, and compares what arrived with what was sent. What was answered under Idempotency-Keys stays
 /// behind: it lasts a day, and a retry whose key is forgotten is given new references, never repeated ones.
-async fn migrate(from: &Store, to: &Store, now: Timestamp) -> Result<(usize, u64)> {
+async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
     if let Some((pool, lists)) = to.pools().await?.into_iter().find(|(_, lists)| *lists > 0) {
         bail!(
             "--to has pool {pool} with {lists} lists already; name an empty store (another file, or another redis.key-prefix)"
@@ -79,11 +79,11 @@ async fn migrate(from: &Store, to: &Store, now: Timestamp) -> Result<(usize, u64
     }
     let pools = from.pools().await?;
     for (pool, _) in &pools {
-        let until = from.publisher(pool).await?.until;
-        if until > now {
+        let left = from.publisher(pool).await?.left;
+        if !left.is_zero() {
             bail!(
                 "an instance is publishing pool {pool}; stop all instances that use --from, and try again in {} s",
-                until.since(now).as_secs() + 1
+                left.as_secs() + 1
             );
         }
     }
@@ -159,6 +159,7 @@ impl Seal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::Timestamp;
     use crate::config::Synchronous;
     use crate::model::instance::InstanceId;
     use crate::model::pool::PoolShape;
@@ -180,7 +181,7 @@ mod tests {
         from.declare_pool(&shape).await.unwrap();
         let now = Timestamp::from_secs(1000);
         let list = from.open_list(&shape.id, &InstanceId::random(), now).await.unwrap();
-        migrate(&from, &to, now).await.unwrap();
+        migrate(&from, &to).await.unwrap();
         (from, to, list)
     }
 

@@ -74,7 +74,7 @@ impl PublisherLease {
             // Long enough for every leader that is alive to take it first.
             PublishRole::Follower => self.term(),
         };
-        let lease = self.store.lease_publisher(&self.pool, &self.holder, now, self.term(), patience);
+        let lease = self.store.lease_publisher(&self.pool, &self.holder, self.term(), patience);
         let fence = lease.await?;
         *self.held() = fence.map(|fence| (fence, now));
         Ok(fence)
@@ -95,9 +95,9 @@ impl PublisherLease {
     }
 
     /// Lets another instance take over at once; at a stop.
-    pub(super) async fn release(&self, now: Timestamp) {
+    pub(super) async fn release(&self) {
         if self.held().take().is_some()
-            && let Err(error) = self.store.release_publisher(&self.pool, &self.holder, now).await
+            && let Err(error) = self.store.release_publisher(&self.pool, &self.holder).await
         {
             tracing::warn!(pool = %self.pool, %error, "could not let go of the right to publish; it ends by itself");
         }

@@ -203,7 +203,7 @@ impl PoolPublisher {
 
     /// Lets another instance publish the pool at once.
     pub async fn release(&self) {
-        self.lease.release(self.clock.now()).await;
+        self.lease.release().await;
     }
 
     /// Goes on with other times; lists keep theirs until they are published again. What else differs is not looked at.

@@ -247,27 +247,21 @@ impl Store {
         backend!(self, store => store.mark_due(lists))
     }
 
-    /// Takes or extends the right to publish a pool, for `term` from now; `None` while another holder has it, and for
-    /// `patience` after that.
+    /// Takes or extends the right to publish a pool, for `term` from now by the store's own clock; `None` while another holder
+    /// has it, and for `patience` after that.
     pub async fn lease_publisher(
         &self,
         pool: &PoolId,
         holder: &InstanceId,
-        now: Timestamp,
         term: Duration,
         patience: Duration,
     ) -> Result<Option<Fence>, StoreError> {
-        backend!(self, store => store.lease_publisher(pool, holder, now, term, patience))
+        backend!(self, store => store.lease_publisher(pool, holder, term, patience))
     }
 
     /// Lets go of the right to publish a pool, if it is this holder's: it ends now.
-    pub async fn release_publisher(
-        &self,
-        pool: &PoolId,
-        holder: &InstanceId,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        backend!(self, store => store.release_publisher(pool, holder, now))
+    pub async fn release_publisher(&self, pool: &PoolId, holder: &InstanceId) -> Result<(), StoreError> {
+        backend!(self, store => store.release_publisher(pool, holder))
     }
 
     /// Who has the right to publish a pool.

@@ -1,6 +1,7 @@
 //! The values that go in and out of a store.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -199,8 +200,8 @@ pub struct Fence(pub u64);
 pub struct PublisherState {
     /// Grows with each new holder.
     pub fence: Fence,
-    /// From then on another may take over.
-    pub until: Timestamp,
+    /// How long nobody else can take over, by the store's own clock.
+    pub left: Duration,
 }
 
 /// A whole list, for the move from one store to another.

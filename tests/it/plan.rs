@@ -74,7 +74,7 @@ impl Filling {
         let now = Timestamp::from_secs(1_700_000_000);
         let (store, lists) = self.fill(settings, now).await;
         let (pool, holder) = (pool(), "publisher".parse().unwrap());
-        let leased = store.lease_publisher(&pool, &holder, now, Duration::from_secs(60), Duration::ZERO);
+        let leased = store.lease_publisher(&pool, &holder, Duration::ZERO, Duration::ZERO);
         let fence = leased.await.unwrap().unwrap();
         for list in lists {
             let version = store.snapshot(list).await.unwrap().version;

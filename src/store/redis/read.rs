@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use deadpool_redis::redis::{FromRedisValue, Pipeline, cmd};
 
@@ -112,11 +113,15 @@ impl RedisStore {
     }
 
     pub(in crate::store) async fn publisher(&self, pool: &PoolId) -> Result<PublisherState, StoreError> {
-        let get = cmd("HMGET").arg(self.0.keys.pool(pool)).arg("fence").arg("held-until").take();
-        let state: (Option<u64>, Option<u64>) = self.read_one(get).await?;
-        match state {
+        let mut commands = Pipeline::with_capacity(2);
+        commands.cmd("HMGET").arg(self.0.keys.pool(pool)).arg("fence").arg("held-until");
+        commands.cmd("TIME");
+        let answers = self.0.link.read(&commands).await?;
+        let (secs, micros): (u64, u64) = part(&answers, 1)?;
+        match part::<(Option<u64>, Option<u64>)>(&answers, 0)? {
             (Some(fence), Some(until)) => {
-                Ok(PublisherState { fence: Fence(fence), until: Timestamp::from_millis(until) })
+                let left = until.saturating_sub(secs * 1000 + micros / 1000);
+                Ok(PublisherState { fence: Fence(fence), left: Duration::from_millis(left) })
             }
             _ => Err(StoreError::NoSuchPool(pool.clone())),
         }

@@ -246,14 +246,12 @@ impl RedisStore {
         &self,
         pool: &PoolId,
         holder: &InstanceId,
-        now: Timestamp,
         term: Duration,
         patience: Duration,
     ) -> Result<Option<Fence>, StoreError> {
         let call = Call::new(&scripts::LEASE_PUBLISHER, &[self.0.keys.pool(pool)])
             .arg(holder.as_str())
-            .arg(now.millis())
-            .arg(now.plus(term).millis())
+            .arg(u64::try_from(term.as_millis()).unwrap_or(u64::MAX))
             .arg(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
         match self.write::<Option<i64>>(&call).await?.map(u64::try_from) {
             None => Ok(None),
@@ -266,11 +264,8 @@ impl RedisStore {
         &self,
         pool: &PoolId,
         holder: &InstanceId,
-        now: Timestamp,
     ) -> Result<(), StoreError> {
-        let call = Call::new(&scripts::RELEASE_PUBLISHER, &[self.0.keys.pool(pool)])
-            .arg(holder.as_str())
-            .arg(now.millis());
+        let call = Call::new(&scripts::RELEASE_PUBLISHER, &[self.0.keys.pool(pool)]).arg(holder.as_str());
         self.write::<bool>(&call).await.map(|_| ())
     }
 

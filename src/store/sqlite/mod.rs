@@ -210,22 +210,24 @@ impl SqliteStore {
         &self,
         pool: &PoolId,
         holder: &InstanceId,
-        now: Timestamp,
         term: Duration,
         patience: Duration,
     ) -> Result<Option<Fence>, StoreError> {
         let (pool, holder) = (pool.clone(), holder.clone());
-        self.write(move |writer| writer.lease_publisher(&pool, &holder, now, term, patience)).await
+        self.write(move |writer| writer.lease_publisher(&pool, &holder, term, patience)).await
     }
 
     pub(super) async fn release_publisher(
         &self,
         pool: &PoolId,
         holder: &InstanceId,
-        now: Timestamp,
     ) -> Result<(), StoreError> {
         let (pool, holder) = (pool.clone(), holder.clone());
-        self.write(move |writer| writer.release_publisher(&pool, &holder, now)).await
+        self.write(move |writer| {
+            writer.release_publisher(&pool, &holder);
+            Ok(())
+        })
+        .await
     }
 
     pub(super) async fn publisher(&self, pool: &PoolId) -> Result<PublisherState, StoreError> {

@@ -1,6 +1,7 @@
 //! Queries on what is committed, through the reading connection.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -240,9 +241,10 @@ pub(super) fn spreading(connection: &Connection, pool: &PoolId) -> Result<Vec<Li
 }
 
 pub(super) fn publisher(connection: &Connection, pool: &PoolId) -> Result<PublisherState, StoreError> {
-    let mut query = connection.prepare_cached("SELECT fence, held_until FROM pool WHERE name = ?1")?;
+    let mut query = connection.prepare_cached("SELECT fence FROM pool WHERE name = ?1")?;
     let state = query.query_row([pool.as_str()], |row| {
-        Ok(PublisherState { fence: Fence(row.get(0)?), until: Timestamp::from_millis(row.get(1)?) })
+        // Who can read this has the database, so no other process publishes.
+        Ok(PublisherState { fence: Fence(row.get(0)?), left: Duration::ZERO })
     });
     state.optional()?.ok_or_else(|| StoreError::NoSuchPool(pool.clone()))
 }

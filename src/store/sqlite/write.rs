@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -22,11 +22,13 @@ pub(super) struct Writer {
     /// The declared pools by row id.
     pools: HashMap<i64, Arc<PoolShape>>,
     hot: HotLists,
+    /// Who has the right to publish each pool, and until when.
+    leases: HashMap<PoolId, (InstanceId, Instant)>,
 }
 
 impl Writer {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, pools: HashMap::new(), hot: HotLists::default() }
+        Self { connection, pools: HashMap::new(), hot: HotLists::default(), leases: HashMap::new() }
     }
 
     /// For steps in other files.
@@ -36,7 +38,7 @@ impl Writer {
 
     /// A list in memory, and the connection; for steps in other files.
     pub(super) fn load(&mut self, list: ListId) -> Result<(&Connection, Option<&mut HotList>), StoreError> {
-        let Self { connection, pools, hot } = self;
+        let Self { connection, pools, hot, .. } = self;
         let loaded = hot.load(connection, list, |id| shape_of(connection, pools, id))?;
         Ok((connection, loaded))
     }
@@ -223,7 +225,7 @@ impl Writer {
         requests: &[Vec<StatusChange>],
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
-        let Self { connection, pools, hot } = self;
+        let Self { connection, pools, hot, .. } = self;
         let mut accepted: BTreeMap<ListId, Vec<(Index, Status)>> = BTreeMap::new();
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
@@ -286,7 +288,7 @@ impl Writer {
         publication: Publication,
         fence: Fence,
     ) -> Result<(), StoreError> {
-        let Self { connection, pools, hot } = self;
+        let Self { connection, pools, hot, .. } = self;
         let sql = "SELECT pool.fence FROM list JOIN pool ON pool.id = list.pool WHERE list.uuid = ?1";
         let current: Option<u64> =
             connection.prepare_cached(sql)?.query_row([list.to_string()], |row| row.get(0)).optional()?;
@@ -337,41 +339,36 @@ impl Writer {
         Ok(())
     }
 
+    /// Leases live in memory, by the monotonic clock: the database has one process, so the lease of an earlier one is over.
+    /// Only the fence must survive.
     pub(super) fn lease_publisher(
         &mut self,
         pool: &PoolId,
         holder: &InstanceId,
-        now: Timestamp,
         term: Duration,
         patience: Duration,
     ) -> Result<Option<Fence>, StoreError> {
+        let now = Instant::now();
+        if let Some((other, until)) = self.leases.get(pool).filter(|(other, _)| other != holder)
+            && *until + patience > now
+        {
+            tracing::debug!(%pool, holder = %other, "another holder has the right to publish");
+            return Ok(None);
+        }
         // SQLite reads the old values on the right side of SET, so the fence grows exactly when the holder changes.
-        let sql = "UPDATE pool SET fence = fence + (holder <> ?2), holder = ?2, held_until = ?4
-                   WHERE name = ?1 AND (holder = ?2 OR holder = '' OR held_until + ?5 <= ?3) RETURNING fence";
+        let sql =
+            "UPDATE pool SET fence = fence + (holder <> ?2), holder = ?2 WHERE name = ?1 RETURNING fence";
         let mut update = self.connection.prepare_cached(sql)?;
-        let until = now.plus(term).millis();
-        let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX / 4);
-        let fence = update
-            .query_row(params![pool.as_str(), holder.as_str(), now.millis(), until, patience], |row| {
-                row.get(0)
-            })
-            .optional()?;
+        let fence = update.query_row([pool.as_str(), holder.as_str()], |row| row.get(0)).optional()?;
+        self.leases.insert(pool.clone(), (holder.clone(), now + term));
         Ok(fence.map(Fence))
     }
 
-    pub(super) fn release_publisher(
-        &mut self,
-        pool: &PoolId,
-        holder: &InstanceId,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let sql = "UPDATE pool SET held_until = ?3 WHERE name = ?1 AND holder = ?2";
-        self.connection.prepare_cached(sql)?.execute(params![
-            pool.as_str(),
-            holder.as_str(),
-            now.millis()
-        ])?;
-        Ok(())
+    pub(super) fn release_publisher(&mut self, pool: &PoolId, holder: &InstanceId) {
+        if self.leases.get(pool).is_some_and(|(held_by, _)| held_by == holder) {
+            // Others that are patient count from now on.
+            self.leases.insert(pool.clone(), (holder.clone(), Instant::now()));
+        }
     }
 }
 

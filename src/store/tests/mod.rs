@@ -164,7 +164,7 @@ async fn value(store: &Store, list: ListId, idx: u64) -> u8 {
 }
 
 async fn publish(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: u64) {
-    let fence = store.lease_publisher(pool, &ours(), NOW, TERM, Duration::ZERO).await.unwrap().unwrap();
+    let fence = store.lease_publisher(pool, &ours(), TERM, Duration::ZERO).await.unwrap().unwrap();
     let publication = Publication { version: Version(version), iat: NOW.secs(), resign_at };
     store.settle(list, publication, TAKEN, fence).await.unwrap();
 }

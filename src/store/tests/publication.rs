@@ -39,56 +39,40 @@ pub(super) async fn settling_clears_only_what_was_published(harness: &impl Harne
 pub(super) async fn older_fence_is_refused(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool = "a".parse().unwrap();
-    let old =
-        store.lease_publisher(&pool, &instance("first"), NOW, TERM, Duration::ZERO).await.unwrap().unwrap();
-    let new = store
-        .lease_publisher(&pool, &instance("second"), NOW.plus(TERM * 2), TERM, Duration::ZERO)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease =
+        async |name| store.lease_publisher(&pool, &instance(name), Duration::ZERO, Duration::ZERO).await;
+    let old = lease("first").await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let new = lease("second").await.unwrap().unwrap();
     let publication = Publication { version: Version(0), iat: NOW.secs(), resign_at: 0 };
     assert!(matches!(store.settle(list, publication, TAKEN, old).await, Err(StoreError::Fenced)));
     assert_eq!(store.list(list).await.unwrap().unwrap().published, None);
     store.settle(list, publication, TAKEN, new).await.unwrap();
 }
 
+/// The term counts by the store's own clock, so this test has to wait.
 pub(super) async fn lease_expires_and_fences_grow(harness: &impl Harness) {
+    const TERM: Duration = Duration::from_secs(2);
     let (store, _) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool = "a".parse().unwrap();
-    let first =
-        store.lease_publisher(&pool, &instance("first"), NOW, TERM, Duration::ZERO).await.unwrap().unwrap();
-    assert_eq!(
-        store.lease_publisher(&pool, &instance("second"), NOW, TERM, Duration::ZERO).await.unwrap(),
-        None
-    );
-    assert_eq!(
-        store
-            .lease_publisher(&pool, &instance("first"), NOW.plus(TERM / 2), TERM, Duration::ZERO)
-            .await
-            .unwrap(),
-        Some(first),
-        "extended"
-    );
-    assert_eq!(
-        store
-            .lease_publisher(&pool, &instance("second"), NOW.plus(TERM), TERM, Duration::ZERO)
-            .await
-            .unwrap(),
-        None
-    );
-    let second = store
-        .lease_publisher(&pool, &instance("second"), NOW.plus(TERM * 2), TERM, Duration::ZERO)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease =
+        async |name| store.lease_publisher(&pool, &instance(name), TERM, Duration::ZERO).await.unwrap();
+    let first = lease("first").await.unwrap();
+    assert_eq!(lease("second").await, None);
+    tokio::time::sleep(TERM * 3 / 5).await;
+    assert_eq!(lease("first").await, Some(first), "extended");
+    tokio::time::sleep(TERM * 3 / 5).await;
+    assert_eq!(lease("second").await, None, "its first term alone would be over");
+    tokio::time::sleep(TERM * 3 / 5).await;
+    let patient = store.lease_publisher(&pool, &instance("third"), TERM, TERM * 10).await.unwrap();
+    assert_eq!(patient, None, "a follower waits for longer");
+    let second = lease("second").await.unwrap();
     assert!(second > first);
-    assert_eq!(
-        store
-            .lease_publisher(&pool, &instance("first"), NOW.plus(TERM * 2), TERM, Duration::ZERO)
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(lease("first").await, None);
+    store.release_publisher(&pool, &instance("first")).await.unwrap();
+    assert_eq!(lease("first").await, None, "it was not its own");
+    store.release_publisher(&pool, &instance("second")).await.unwrap();
+    assert!(lease("first").await.unwrap() > second, "let go of, it is free at once");
 }
 
 pub(super) async fn due_lists_are_those_to_be_renewed(harness: &impl Harness) {
