@@ -8,6 +8,7 @@
 //! Tokens are verified with public keys only, so there is no secret whose bytes their refusals could tell.
 
 mod address;
+mod identity;
 mod jwks;
 mod rate;
 mod token;
@@ -23,6 +24,7 @@ use crate::base::clock::Clock;
 use crate::config::{AccessConfig, ClientCertificate, Rates};
 use crate::model::api_key::{ApiKey, ApiKeyHash, Scope, Scopes};
 use crate::model::pool::PoolId;
+pub use identity::Identity;
 use rate::{Failures, Limiter};
 use token::{TokenRefused, Tokens};
 
@@ -41,11 +43,12 @@ struct Key {
     pool: PoolId,
     key: ApiKey,
     name: Arc<str>,
+    identity: Identity,
 }
 
 /// What was counted of callers so far; outlives a reload that leaves the rates as they are.
 struct Limits {
-    of_callers: Option<Limiter<Arc<str>>>,
+    of_callers: Option<Limiter<Identity>>,
     of_addresses: Option<Limiter<IpAddr>>,
     of_failures: Option<Failures>,
 }
@@ -68,6 +71,7 @@ pub struct Presented<'a> {
 /// Somebody who was let in.
 #[derive(Debug)]
 pub struct Caller {
+    identity: Identity,
     name: Arc<str>,
     rights: Vec<(PoolId, Scopes)>,
     with_token: bool,
@@ -139,7 +143,10 @@ impl Access {
             (None, Some(oauth)) => Some(Arc::new(Tokens::new(oauth, patience, clock.clone())?)),
             (None, None) => None,
         };
-        let key = |(pool, key): (PoolId, ApiKey)| Key { pool, name: key.name.as_str().into(), key };
+        let key = |(pool, key): (PoolId, ApiKey)| {
+            let (name, identity) = (key.name.as_str().into(), Identity::of_api_key(&key.hash));
+            Key { pool, key, name, identity }
+        };
         let keys = keys.into_iter().map(key).collect();
         Ok(Self { keys, tokens, limits, settings, clock })
     }
@@ -183,7 +190,7 @@ impl Access {
         };
         let caller = caller.inspect_err(|refused| self.count_failure(*refused, address))?;
         if let Some(limiter) = &self.limits.of_callers {
-            limiter.check(&caller.name).map_err(too_many)?;
+            limiter.check(&caller.identity).map_err(too_many)?;
         }
         Ok(caller)
     }
@@ -219,11 +226,12 @@ impl Access {
         // No shortcut: the same steps for each key, whichever fits and whether or not it is still valid.
         let fits = |key: &ApiKey| key.hash.matches(&hash) & Choice::from(u8::from(key.is_valid_at(now)));
         let (mut first, mut rights) = (None, Vec::new());
-        for Key { pool, key, name } in self.keys.iter().filter(|key| bool::from(fits(&key.key))) {
-            first.get_or_insert(name);
-            rights.push((pool.clone(), key.scopes));
+        for of_pool in self.keys.iter().filter(|key| bool::from(fits(&key.key))) {
+            first.get_or_insert(of_pool);
+            rights.push((of_pool.pool.clone(), of_pool.key.scopes));
         }
-        Some(Caller { name: Arc::clone(first?), rights, with_token: false })
+        let Key { identity, name, .. } = first?;
+        Some(Caller { identity: *identity, name: Arc::clone(name), rights, with_token: false })
     }
 
     fn count_failure(&self, refused: Refused, address: Option<IpAddr>) {
@@ -245,7 +253,13 @@ impl Limits {
 }
 
 impl Caller {
-    /// What logs and the audit trail call them: the name of their key or `key:<8 digits of its hash>`, or `jwt:<client>`.
+    /// What tells them from every other caller.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What logs and the audit trail call them: the name of their key or `key:<8 digits of its hash>`, or `jwt:<client>`. Several
+    /// may have one name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -294,7 +308,7 @@ mod tests {
     }
 
     const POOLS: &str = "status-list-pools:
-  a: { api-keys: [ { key: both, name: one, scopes: [read] }, { key: both, scopes: [update] }, { key: soon, not-before: 2027-01-16T00:00:00Z } ] }
+  a: { api-keys: [ { key: both, name: one, scopes: [read, update] }, { key: soon, not-before: 2027-01-16T00:00:00Z } ] }
   b: { api-keys: [ both, { key: late, not-after: 2027-01-15T08:00:10Z } ] }";
 
     #[tokio::test]
@@ -304,7 +318,7 @@ mod tests {
         let both = with_key(&access, "both", "").await.unwrap();
         assert_eq!(&**both.name(), "one");
         assert_eq!(both.may(Scope::Read, &a), Ok(()));
-        assert_eq!(both.may(Scope::Update, &a), Ok(()), "two entries of one key add up");
+        assert_eq!(both.may(Scope::Update, &a), Ok(()));
         assert_eq!(both.may(Scope::Allocate, &a), Err(Denied::LacksScope));
         assert_eq!(both.may(Scope::Allocate, &b), Ok(()));
         let late = with_key(&access, "late", "").await.unwrap();
@@ -376,6 +390,19 @@ mod tests {
         let right = with_key(&again, "late", "10.0.0.3").await;
         assert!(matches!(right, Err(Refused::TooMany { .. })), "guessing goes no faster with the right one");
         assert!(with_key(&again, "late", "10.0.0.4").await.is_ok(), "another address");
+    }
+
+    #[tokio::test]
+    async fn keys_of_one_name_do_not_share_a_rate() {
+        let pools = "status-list-pools:
+  a: { api-keys: [ { key: first, name: ops }, shared ] }
+  b: { api-keys: [ { key: second, name: ops }, { key: shared, name: other } ] }";
+        let (access, _) = access(&format!("limits: {{ requests-per-key: 1/h }}\n{pools}"));
+        for key in ["first", "second", "shared"] {
+            assert!(with_key(&access, key, "").await.is_ok(), "{key}");
+            let again = with_key(&access, key, "").await;
+            assert!(matches!(again, Err(Refused::TooMany { .. })), "the control: {key} a second time");
+        }
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::jwks::KeySet;
-use super::{AccessError, Caller};
+use super::{AccessError, Caller, Identity};
 use crate::base::clock::Clock;
 use crate::config::OauthConfig;
 use crate::model::api_key::{Scope, Scopes};
@@ -51,6 +51,8 @@ pub(super) enum TokenRefused {
     NoKeys,
     #[error("signature, `iss` or `aud`: {0}")]
     Jwt(String),
+    #[error("it has neither `sub` nor `client_id`, so nobody can tell whose it is")]
+    Nobody,
     #[error("it has expired")]
     Expired,
     #[error("it is not valid yet")]
@@ -106,7 +108,14 @@ impl Tokens {
         let claims = decode::<Claims>(token, &key, &self.validation(header.alg));
         let claims = claims.map_err(|why| TokenRefused::Jwt(why.to_string()))?.claims;
         self.check_times(&claims)?;
-        Ok(Caller { name: name(&claims).into(), rights: rights(&claims.scope), with_token: true })
+        self.caller(&claims)
+    }
+
+    fn caller(&self, claims: &Claims) -> Result<Caller, TokenRefused> {
+        let Claims { sub, client_id, .. } = claims;
+        let identity = Identity::of_token(&self.settings.issuer, sub.as_deref(), client_id.as_deref());
+        let name = name(claims).ok_or(TokenRefused::Nobody)?;
+        Ok(Caller { identity, name: name.into(), rights: rights(&claims.scope), with_token: true })
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {
@@ -131,10 +140,12 @@ impl Tokens {
     }
 }
 
-fn name(claims: &Claims) -> String {
-    let client = claims.client_id.as_deref().or(claims.sub.as_deref()).unwrap_or("unnamed");
+/// What logs call the holder of a token; `None` if it names nobody.
+fn name(claims: &Claims) -> Option<String> {
+    let mut given = [&claims.client_id, &claims.sub].into_iter().flatten();
+    let client = given.find(|claim| !claim.is_empty())?;
     let shown = client.chars().take(NAME_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c });
-    format!("jwt:{}", shown.collect::<String>())
+    Some(format!("jwt:{}", shown.collect::<String>()))
 }
 
 /// `demo:allocate other:read`, words of other services left out.
@@ -153,6 +164,7 @@ mod tests {
     #[test]
     fn scope_words_name_pool_and_scope() {
         let caller = Caller {
+            identity: Identity::of_token("i", None, Some("a")),
             name: "jwt:a".into(),
             rights: rights("openid demo:allocate demo:read other:update demo:write demo: :read a:b:c"),
             with_token: true,
@@ -165,16 +177,20 @@ mod tests {
 
     #[test]
     fn names_are_short_and_harmless() {
-        let claims = |client: &str| Claims {
-            exp: 0.0,
-            nbf: None,
-            scope: String::new(),
-            client_id: Some(client.to_owned()),
-            sub: Some("s".to_owned()),
-            _iss: String::new(),
+        let name = |client: &str, sub: &str| {
+            name(&Claims {
+                exp: 0.0,
+                nbf: None,
+                scope: String::new(),
+                client_id: Some(client.to_owned()),
+                sub: Some(sub.to_owned()),
+                _iss: String::new(),
+            })
         };
-        assert_eq!(name(&claims("issuer-1")), "jwt:issuer-1");
-        assert_eq!(name(&claims("a\nb")), "jwt:a?b");
-        assert_eq!(name(&claims(&"x".repeat(1000))).len(), 4 + NAME_CHARS_MAX);
+        assert_eq!(name("issuer-1", "s").unwrap(), "jwt:issuer-1");
+        assert_eq!(name("a\nb", "s").unwrap(), "jwt:a?b");
+        assert_eq!(name("", "s").unwrap(), "jwt:s");
+        assert_eq!(name("", ""), None);
+        assert_eq!(name(&"x".repeat(1000), "s").unwrap().len(), 4 + NAME_CHARS_MAX);
     }
 }

@@ -23,7 +23,7 @@ use crate::base::clock::Clock;
 use crate::base::durable;
 use crate::base::signals::Signals;
 use crate::base::stopper::{StopSwitch, Stopper, stopper};
-use crate::config::{Config, Formats, OnUnderflow, PoolConfig};
+use crate::config::{Config, Formats, OnUnderflow, PoolConfig, PublishRole};
 use crate::http::api::{About, Api, PoolApi};
 use crate::http::{self, Listeners};
 use crate::keys::made;
@@ -127,8 +127,10 @@ impl App {
                 new_api_keys.extend(key.map(|key| (id.clone(), key)));
             }
             store.declare_pool(&pool.shape).await.context("the settings do not fit the store")?;
-            let signers = PoolSigners::read(pool, &key_directory).with_context(|| format!("pool {id}"))?;
-            signers.warn_of_certificates(pool, clock.now());
+            let now = clock.now();
+            let signers =
+                PoolSigners::read(pool, &key_directory, now).with_context(|| format!("pool {id}"))?;
+            signers.warn_of_certificates(pool, now);
             let keys = Arc::new(KeyRing::new(signers.current, signers.next));
             let pool_metrics = metrics.pool(id);
             let parts = Parts {
@@ -263,7 +265,7 @@ impl App {
                 (Arc::clone(&pool.publisher), Arc::clone(&pool.signals), background_stopper.clone());
             background.spawn(async move { publisher.run(&signals, &stopper).await });
             let allocator = Arc::clone(&pool.allocator);
-            let about = ArcSwap::from_pointee(about(&pool.config, &pool.keys));
+            let about = ArcSwap::from_pointee(about(&pool.config, &pool.keys, self.config.publish.role));
             let api_keys = &self.config.pools[&id].api_keys;
             running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
             let (capacity, statuses) = (pool.config.shape.capacity, pool.config.shape.statuses);
@@ -382,8 +384,8 @@ async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn about(pool: &PoolConfig, keys: &Arc<KeyRing>) -> About {
-    let keys = Arc::clone(keys);
+fn about(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> About {
+    let (keys, certificates) = (Arc::clone(keys), Arc::clone(keys));
     let Formats { jwt, cwt, json, cbor } = pool.start.formats;
     let formats = [("jwt", jwt), ("cwt", cwt), ("json", json), ("cbor", cbor)];
     About {
@@ -395,6 +397,10 @@ fn about(pool: &PoolConfig, keys: &Arc<KeyRing>) -> About {
         update_interval_secs: pool.live.update_interval.as_secs(),
         formats: formats.into_iter().filter_map(|(name, on)| on.then_some(name)).collect(),
         key_id: Arc::new(move || keys.signer().kid().to_owned()),
+        // What another instance signs with is its own affair.
+        certificates_hold_at: Arc::new(move |now| {
+            role == PublishRole::Off || certificates.signer().certificates_hold_at(now.secs())
+        }),
         amount_max: match pool.live.prefetch.on_underflow {
             OnUnderflow::Delay => u32::MAX,
             OnUnderflow::Fail => pool.live.prefetch.capacity,

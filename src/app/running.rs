@@ -71,7 +71,8 @@ impl Running {
                     "status-list-pools.{id}.signer names no key; a development key is made only at a start"
                 );
             }
-            let signers = PoolSigners::read(pool, key_directory).with_context(|| format!("pool {id}"))?;
+            let signers = PoolSigners::read(pool, key_directory, self.clock.now())
+                .with_context(|| format!("pool {id}"))?;
             let api_keys = match pool.api_keys.is_empty() {
                 false => pool.api_keys.clone(),
                 true if !made::demo_api_key_path(pool, key_directory).exists() => {
@@ -102,7 +103,7 @@ impl Running {
             running.publisher.set(pool.live.clone());
             tell_next_key_end(&api.metrics, &pool.shape.id, api_keys, self.clock.now());
             let api = &api.pools[&pool.shape.id];
-            api.about.store(Arc::new(about(pool, &running.ring)));
+            api.about.store(Arc::new(about(pool, &running.ring, config.publish.role)));
         }
         api.replace_access(access);
         set_times(&config, &self.key_set, self.site.as_deref());

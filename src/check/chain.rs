@@ -3,15 +3,15 @@
 //! Leaves it to `trust.rs` whether the key at the chain's end has signed the token, and is allowed to.
 
 use std::fmt;
-use std::time::Duration;
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+use rustls_pki_types::{CertificateDer, TrustAnchor};
+use webpki::EndEntityCert;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::report::instant;
 use super::trust::{TrustedBy, Untrusted};
 use crate::sign::Certificate;
+use crate::sign::chain::path;
 
 /// A trusted certificate.
 #[derive(Debug)]
@@ -54,28 +54,11 @@ pub(super) fn chained(
     let intermediates: Vec<_> = rest.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let end_entity = EndEntityCert::try_from(&der).map_err(flaw)?;
     // The current time also for a token of the past: a key whose certificate has run out may be in anyone's hands.
-    let path = end_entity.verify_for_usage(
-        webpki::ALL_VERIFICATION_ALGS,
-        &roots,
-        &intermediates,
-        UnixTime::since_unix_epoch(Duration::from_secs(now)),
-        AnyUsage,
-        None,
-        None,
-    );
-    let path = path.map_err(flaw)?;
+    // An extended key usage is a demand on the leaf alone, and optional: [`Trust::requiring_eku`].
+    let path = path(&end_entity, &intermediates, &roots, now).map_err(flaw)?;
     let root = roots.iter().position(|root| std::ptr::eq(root, path.anchor()));
     let subject = root.map(|at| authorities[at].subject.clone()).unwrap_or_default();
     Ok((Certificate::parse(leaf).map_err(Untrusted::Leaf)?, TrustedBy::Authority { subject }))
-}
-
-/// The usage is a demand on the leaf alone, and optional: [`Trust::requiring_eku`].
-struct AnyUsage;
-
-impl ExtendedKeyUsageValidator for AnyUsage {
-    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        Ok(())
-    }
 }
 
 impl Anchor {

@@ -2,8 +2,6 @@
 //!
 //! Nothing that a token says is acted upon before its signature was found to be a trusted one, least of all its `lst`.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
 use super::report::{instant, span};
@@ -222,13 +220,11 @@ fn decode(format: Format, token: &[u8]) -> Result<(Signed, Claims), CannotTell> 
             let text = std::str::from_utf8(token)
                 .map_err(|_| InvalidClaims::Malformed { format: "JWT", why: "it is not text".to_owned() })?;
             let token = jwt::decode(text)?;
-            let x5c = token.header.x5c.unwrap_or_default();
-            let chain: Result<Vec<_>, _> = x5c.iter().map(|der| STANDARD.decode(der)).collect();
             let signed = Signed {
+                chain: token.header.certificates().ok_or(Untrusted::ChainEncoding)?,
                 alg: Algorithm::from_jose_name(&token.header.alg),
                 alg_name: token.header.alg,
                 kid: token.header.kid.map(String::into_bytes),
-                chain: chain.map_err(|_| Untrusted::ChainEncoding)?,
                 message: token.signing_input.as_bytes().to_vec(),
                 signature: token.signature,
             };
@@ -254,6 +250,7 @@ fn decode(format: Format, token: &[u8]) -> Result<(Signed, Claims), CannotTell> 
 pub(super) mod tests {
     use std::time::Duration;
 
+    use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;

@@ -1,5 +1,6 @@
 //! The API keys of a pool: plain texts or hashes, alone or with a name, scopes and times.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
@@ -96,7 +97,32 @@ pub(super) fn check(
         return Err(ConfigError::at(key("api-keys"), why));
     }
     let given = single.map(RawApiKey::plain).into_iter().chain(several);
-    given.map(|raw| check_one(raw.0, &key("api-keys"), warnings)).collect()
+    let keys =
+        given.map(|raw| check_one(raw.0, &key("api-keys"), warnings)).collect::<Result<Vec<_>, _>>()?;
+    refuse_twins(&keys, &key("api-keys"))?;
+    Ok(keys)
+}
+
+/// Refuses one key in two entries, of which nobody could say which one counts, and one name for two keys, whose callers nobody
+/// could tell apart in the audit trail.
+fn refuse_twins(keys: &[ApiKey], setting: &str) -> Result<(), ConfigError> {
+    let (mut hashes, mut names) = (HashMap::new(), HashMap::new());
+    for (number, key) in (1..).zip(keys) {
+        let name = key.name.as_str();
+        if let Some((first, first_name)) = hashes.insert(key.hash.to_setting(), (number, name)) {
+            let why = format!(
+                "number {first} (`{first_name}`) and number {number} (`{name}`) are one key; remove one of the entries"
+            );
+            return Err(ConfigError::at(setting, why));
+        }
+        if let Some(first) = names.insert(name, number) {
+            let why = format!(
+                "number {first} and number {number} have the same name `{name}`; give each key its own"
+            );
+            return Err(ConfigError::at(setting, why));
+        }
+    }
+    Ok(())
 }
 
 fn check_one(raw: RawApiKeyFields, setting: &str, warnings: &mut Vec<String>) -> Result<ApiKey, ConfigError> {
@@ -179,6 +205,28 @@ mod tests {
         std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), b"secret\n").unwrap();
         let keys = keys(&format!("[ {{ key-file: {} }} ]", file.display())).unwrap();
         assert_eq!(keys[0].hash, ApiKeyHash::of("secret"));
+    }
+
+    #[test]
+    fn keys_and_names_that_come_twice_are_refused_and_both_are_named() {
+        let check = |text: &str, expected: &[&str]| {
+            let error = keys(text).unwrap_err();
+            for part in expected {
+                assert!(error.contains(part), "{text}: {error}");
+            }
+            assert!(!error.contains("hidden"), "{error}");
+        };
+        check(
+            "[ other, { key: hidden1, name: ops }, { key: hidden2, name: ops } ]",
+            &["status-list-pools.a.api-keys:", "number 2 and number 3", "`ops`"],
+        );
+        let hash = ApiKeyHash::of("hidden").to_setting();
+        check(
+            &format!("[ {{ key: hidden, name: first, scopes: [read] }}, other, '{hash}' ]"),
+            &["number 1 (`first`) and number 3 (`key:", "are one key"],
+        );
+        check("[ hidden, hidden ]", &["number 1", "number 2", "are one key"]);
+        assert!(keys("[ a, b, { key: c, name: ops }, { key: d, name: Ops } ]").is_ok(), "the control");
     }
 
     #[test]

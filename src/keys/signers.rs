@@ -23,8 +23,9 @@ pub struct PoolSigners {
 }
 
 impl PoolSigners {
-    /// Reads the keys of `pool`; makes a development key if the settings name none and there is none yet.
-    pub fn read(pool: &PoolConfig, key_directory: &Path) -> Result<Self> {
+    /// Reads the keys of `pool`; makes a development key if the settings name none and there is none yet. Fails if Relying Parties
+    /// could not follow a key's certificate chain at `now`; that of the next key need not have begun.
+    pub fn read(pool: &PoolConfig, key_directory: &Path, now: Timestamp) -> Result<Self> {
         let settings = &pool.signer;
         let current = match &settings.key {
             Some(source) => read(source, settings.kid.as_deref())?,
@@ -32,9 +33,10 @@ impl PoolSigners {
         };
         let next = settings.next.as_ref().map(|next| {
             let key = read(&next.key, next.kid.as_deref()).context("signer.next")?;
-            signer(pool, key).context("signer.next")
+            let begin = key.validity().map_or(0, |validity| validity.not_before);
+            signer(pool, key, now.secs().max(begin)).context("signer.next")
         });
-        Ok(Self { current: signer(pool, current)?, next: next.transpose()? })
+        Ok(Self { current: signer(pool, current, now.secs())?, next: next.transpose()? })
     }
 
     /// Warns of each certificate that ends before the tokens which are signed now.
@@ -57,10 +59,11 @@ pub fn warn_of_certificate(signer: &Signer, pool: &PoolConfig, now: Timestamp) {
     }
 }
 
-/// `key` with what the settings say of its tokens, if its certificate is as they ask.
-fn signer(pool: &PoolConfig, key: SigningKey) -> Result<Signer> {
+/// `key` with what the settings say of its tokens, if its certificates are as they ask, and Relying Parties can follow them at `at`.
+fn signer(pool: &PoolConfig, key: SigningKey, at: u64) -> Result<Signer> {
     let settings = &pool.signer;
     let setting = format!("status-list-pools.{}.signer", pool.shape.id);
+    key.check_chain(at).with_context(|| format!("{setting}: verifiers would refuse what this key signs"))?;
     let x5c = settings.x5c_in_header.unwrap_or(!key.chain().is_empty());
     if x5c && key.chain().is_empty() {
         bail!(
@@ -148,6 +151,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
     fn demo(extra: &str) -> PoolConfig {
         let file = format!("status-list-pools: {{ demo: {{ {extra} }} }}");
         Config::load(Some(&file), std::iter::empty()).unwrap().pools.into_values().next().unwrap()
@@ -157,8 +162,8 @@ mod tests {
     fn development_key_is_made_once_and_kept_private() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let first = PoolSigners::read(&demo(""), folder.path()).unwrap();
-        let again = PoolSigners::read(&demo(""), folder.path()).unwrap();
+        let first = PoolSigners::read(&demo(""), folder.path(), NOW).unwrap();
+        let again = PoolSigners::read(&demo(""), folder.path(), NOW).unwrap();
         assert_eq!(first.current.kid(), again.current.kid());
         let mode = std::fs::metadata(folder.path().join("demo.pem")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -172,7 +177,7 @@ mod tests {
     fn missing_key_and_missing_chain_are_refused_with_advice() {
         let folder = tempfile::tempdir().unwrap();
         let refused = |pool: &str| {
-            let error = PoolSigners::read(&demo(pool), folder.path()).unwrap_err();
+            let error = PoolSigners::read(&demo(pool), folder.path(), NOW).unwrap_err();
             format!("{error:#}")
         };
         let error = refused("signer: { pem: { key: /none.pem } }");
@@ -190,13 +195,42 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["status.example".into()]).unwrap();
         params.extended_key_usages = vec![usage];
-        let chain = params.self_signed(&key).unwrap().pem();
-        for (name, content) in [("key.pem", key.serialize_pem()), ("chain.pem", chain)] {
+        write_key(folder, &key, &params.self_signed(&key).unwrap().pem())
+    }
+
+    /// Writes a key and its chain; answers the setting that names both.
+    fn write_key(folder: &Path, key: &rcgen::KeyPair, chain: &str) -> String {
+        for (name, content) in [("key.pem", key.serialize_pem()), ("chain.pem", chain.to_owned())] {
             let mut file = std::fs::File::create(folder.join(name)).unwrap();
             std::io::Write::write_all(&mut file, content.as_bytes()).unwrap();
         }
         let (key, chain) = (folder.join("key.pem"), folder.join("chain.pem"));
         format!("pem: {{ key: {}, chain: {} }}", key.display(), chain.display())
+    }
+
+    #[test]
+    fn the_next_certificate_need_not_have_begun_but_must_not_have_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let pem = |years: std::ops::Range<i32>| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(vec!["status.example".into()]).unwrap();
+            params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+            params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+            write_key(folder.path(), &key, &params.self_signed(&key).unwrap().pem())
+        };
+        let read = |signer: &str| {
+            let read = PoolSigners::read(&demo(&format!("signer: {{ {signer} }}")), folder.path(), NOW);
+            read.map(|_| ()).map_err(|error| format!("{error:#}"))
+        };
+        let future = pem(2030..2031);
+        assert!(read(&future).unwrap_err().contains("holds only from 2030-01-01T00:00:00Z on"));
+        assert_eq!(read(&format!("next: {{ {future} }}")), Ok(()));
+        let error = read(&format!("next: {{ {} }}", pem(2020..2025))).unwrap_err();
+        assert!(
+            error.contains("signer.next") && error.contains("expired at 2025-01-01T00:00:00Z"),
+            "{error}"
+        );
+        assert_eq!(read(&pem(2020..2031)), Ok(()), "the control");
     }
 
     #[test]
@@ -210,7 +244,7 @@ mod tests {
             let pem = with_certificate(folder.path(), usage);
             let read = |required: bool| {
                 let eku = format!("eku: 1.3.6.1.5.5.7.3.999, eku-required: {required}");
-                PoolSigners::read(&demo(&format!("signer: {{ {pem}, {eku} }}")), folder.path())
+                PoolSigners::read(&demo(&format!("signer: {{ {pem}, {eku} }}")), folder.path(), NOW)
             };
             assert!(read(false).is_ok(), "only a warning");
             match read(true) {

@@ -46,6 +46,11 @@ impl PublisherLease {
         }
     }
 
+    /// Whether this instance publishes, now or whenever it has the lease.
+    pub(super) fn may_publish(&self) -> bool {
+        self.role != PublishRole::Off
+    }
+
     fn term(&self) -> Duration {
         Duration::from_millis(self.term_millis.load(Ordering::Relaxed))
     }

@@ -6,6 +6,7 @@
 //! Buckets get the same files a little later, see `sinks`.
 
 mod aggregation;
+mod certificates;
 mod history;
 mod key_set;
 mod lease;
@@ -155,6 +156,7 @@ impl PoolPublisher {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting = false;
+        let mut chain = self.keys.signer();
         let mut uploaded = self.sinks.watch_paid();
         loop {
             let next = async {
@@ -181,6 +183,7 @@ impl PoolPublisher {
                     continue;
                 }
                 Wake::Beat => {
+                    self.look_at_certificates(&mut chain);
                     self.advance_spreads().await;
                     self.publish_pending(signals, &|_, _| ()).await
                 }

@@ -31,6 +31,7 @@ pub fn rehearse(
         uri: &claims.sub,
         capacity: array.capacity(),
         key: signer.public_key(),
+        chain: signer.chain_in_header(),
         now: claims.iat,
         previous_iat: previous.as_ref().map(|previous| previous.iat),
         previous: previous.as_ref(),

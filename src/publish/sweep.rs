@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use walkdir::WalkDir;
 
+use super::certificates::is_outlived;
 use super::{PoolPublisher, history};
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, TEMPORARY_PREFIX};
@@ -105,7 +106,8 @@ impl PoolPublisher {
     }
 }
 
-/// Whether all files of a list are there, verify with a key of the pool, and are those of its latest publication. A list that
+/// Whether all files of a list are there, verify with a key of the pool, have certificates that last, and are those of its latest
+/// publication. A list that
 /// was never published is none of the sweep's business: it is due already.
 fn is_current(
     site: &Site,
@@ -120,7 +122,7 @@ fn is_current(
         return false;
     }
     let Ok(files) = site.read(&list.id, formats) else { return false };
-    let uri = base.join(&list.id);
+    let (uri, signer) = (base.join(&list.id), keys.signer());
     let current = |iat: u64, exp: Option<u64>, sub: &str| {
         iat == published.iat && exp.is_none_or(|exp| exp > now.secs()) && sub == uri
     };
@@ -128,12 +130,14 @@ fn is_current(
         let token = jwt::decode(std::str::from_utf8(files.jwt.as_deref()?).ok()?).ok()?;
         let verified =
             keys.verifies(token.signing_input.as_bytes(), &token.signature) && files.jwt_gz.is_some();
-        Some(verified && current(token.claims.iat, token.claims.exp, &token.claims.sub))
+        let lasts = !is_outlived(&token.header.certificates().unwrap_or_default(), &signer, now);
+        Some(verified && lasts && current(token.claims.iat, token.claims.exp, &token.claims.sub))
     };
     let cwt_is_current = || {
         let token = cwt::decode(files.cwt.as_deref()?).ok()?;
         Some(
             keys.verifies(&token.signing_input, &token.signature)
+                && !is_outlived(&token.key.x5chain, &signer, now)
                 && current(token.claims.iat, token.claims.exp, &token.claims.sub),
         )
     };

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 #[cfg(feature = "pkcs11")]
 use super::hsm::{Hsm, HsmKey};
-use super::{Algorithm, Certificate, PublicKey, UnsupportedKey, pkcs12};
+use super::{Algorithm, Certificate, ChainFault, PublicKey, UnsupportedKey, Validity, chain, pkcs12};
 
 /// The private key that the specification prints: whoever has read it can sign with it.
 const EXAMPLE_KEY_X: &str = "I3HWm_0Ds1dPMI-IWmf4mBmH-YaeAVbPVu7vB27CxXo";
@@ -24,6 +24,7 @@ pub struct SigningKey {
     public: PublicKey,
     kid: String,
     chain: Vec<Vec<u8>>,
+    validity: Option<Validity>,
 }
 
 enum Pair {
@@ -83,6 +84,9 @@ pub enum InvalidKey {
     /// The first certificate is for another key.
     #[error("the first certificate of the chain is not for this key; put the leaf first")]
     OtherKey,
+    /// A certificate above the leaf that cannot be read.
+    #[error(transparent)]
+    Chain(#[from] ChainFault),
 }
 
 impl SigningKey {
@@ -134,8 +138,9 @@ impl SigningKey {
                 return Err(InvalidKey::OtherKey);
             }
         }
+        let validity = Validity::of(&chain)?;
         let kid = kid.map_or_else(|| public.thumbprint(), str::to_owned);
-        Ok(Self { pair, public, kid, chain })
+        Ok(Self { pair, public, kid, chain, validity })
     }
 
     /// What verifies its signatures.
@@ -151,6 +156,16 @@ impl SigningKey {
     /// Its certificates in DER, leaf first; empty without a chain.
     pub fn chain(&self) -> &[Vec<u8>] {
         &self.chain
+    }
+
+    /// When all of its certificates hold; `None` without a chain.
+    pub fn validity(&self) -> Option<Validity> {
+        self.validity
+    }
+
+    /// Whether Relying Parties can follow its chain at `now`. A key without a chain has none to follow.
+    pub fn check_chain(&self, now: u64) -> Result<(), ChainFault> {
+        chain::check(&self.chain, now)
     }
 
     /// The raw signature over `message`: for ECDSA r and s side by side, never DER. The error says why there is none.

@@ -3,6 +3,7 @@
 //! Responsible for keys and signatures. Leaves the content of a token to `status_list/` and when to sign to `publish/`.
 //! Invariant: a private key is parsed once, never printed and never leaves this folder.
 
+pub mod chain;
 #[cfg(feature = "pkcs11")]
 mod hsm;
 mod key;
@@ -10,6 +11,7 @@ mod pkcs12;
 mod public;
 mod ring;
 
+pub use chain::{ChainFault, Validity};
 #[cfg(feature = "pkcs11")]
 pub use hsm::HsmKey;
 pub use key::{InvalidKey, SigningKey, generate};
@@ -76,9 +78,19 @@ impl Signer {
         self.key.chain().first().and_then(|leaf| Certificate::parse(leaf).ok())
     }
 
-    /// When the leaf of the certificate chain ends, in seconds since 1970.
+    /// When the first certificate of the chain ends, in seconds since 1970.
     pub fn certificate_not_after(&self) -> Option<u64> {
-        self.certificate().map(|leaf| leaf.not_after)
+        self.key.validity().map(|validity| validity.not_after)
+    }
+
+    /// Whether every certificate of the chain is within its time at `now`. Without a chain there is none that is not.
+    pub fn certificates_hold_at(&self, now: u64) -> bool {
+        self.key.validity().is_none_or(|validity| validity.holds_at(now))
+    }
+
+    /// The certificates that stand in the tokens' headers, in DER, leaf first.
+    pub fn chain_in_header(&self) -> &[Vec<u8>] {
+        if self.hints.x5c { self.key.chain() } else { &[] }
     }
 
     /// The Status List Token in JWT format.
@@ -103,9 +115,15 @@ impl Signer {
     pub fn sign_cwt(&self, claims: &Claims) -> Result<Vec<u8>, SignError> {
         let hint = cwt::KeyHint {
             kid: self.hints.kid.then(|| self.key.kid().as_bytes().to_vec()),
-            x5chain: if self.hints.x5c { self.key.chain().to_vec() } else { Vec::new() },
+            x5chain: self.chain_in_header().to_vec(),
         };
         cwt::encode(self.key.public_key().algorithm().cose_number(), &hint, claims, |input| self.sign(input))
+    }
+
+    /// A signature over anything, for tests of those who verify.
+    #[cfg(test)]
+    pub(crate) fn signature(&self, input: &[u8]) -> Vec<u8> {
+        self.sign(input).unwrap()
     }
 
     fn sign(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {

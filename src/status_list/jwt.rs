@@ -3,7 +3,7 @@
 //! Leaves signing and verifying to `sign/`: [`signing_input`] is what gets signed, [`decode`] hands out what was.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,6 +34,13 @@ pub struct Header {
     /// Extensions that must be understood. We know none, so readers refuse a token that has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crit: Option<Value>,
+}
+
+impl Header {
+    /// The certificates of `x5c` in DER, leaf first; none without it. `None` if they are not base64 with padding.
+    pub fn certificates(&self) -> Option<Vec<Vec<u8>>> {
+        self.x5c.iter().flatten().map(|der| STANDARD.decode(der).ok()).collect()
+    }
 }
 
 /// A token that was taken apart, but whose signature nobody has looked at.

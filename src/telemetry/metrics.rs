@@ -36,6 +36,7 @@ pub struct Metrics {
     references_free: Family<Labels, Gauge>,
     tokens_valid_until: Family<Labels, Gauge>,
     certificate_not_after: Family<Labels, Gauge>,
+    certificate_out_of_date: Family<Labels, Gauge>,
     api_key_not_after: Family<Labels, Gauge>,
     http: HttpMetrics,
     /// What became of changed settings and keys.
@@ -105,6 +106,8 @@ pub struct PoolMetrics {
     pub references_free: Gauge,
     /// Seconds since 1970 before which no published token expires, as the latest pass found it.
     pub tokens_valid_until: Gauge,
+    /// 1 while a certificate of the key that signs is not within its time, as the latest beat found it.
+    pub certificate_out_of_date: Gauge,
     pool: PoolId,
     refused: Family<Labels, Counter>,
     sinks: Sinks,
@@ -229,13 +232,16 @@ impl Default for Metrics {
         registry.register_with_unit(name, help, Unit::Seconds, tokens_valid_until.clone());
         let http = HttpMetrics::register(&mut registry);
         let certificate_not_after = Family::<Labels, Gauge>::default();
-        let help = "When the certificate of the signing key ends, in seconds since 1970";
+        let help = "When the first certificate of the signing key's chain ends, in seconds since 1970";
         registry.register_with_unit(
             "certificate_not_after",
             help,
             Unit::Seconds,
             certificate_not_after.clone(),
         );
+        let certificate_out_of_date = Family::<Labels, Gauge>::default();
+        let help = "Whether a certificate of the signing key's chain is not within its time, so that verifiers refuse its tokens";
+        registry.register("certificate_out_of_date", help, certificate_out_of_date.clone());
         let api_key_not_after = Family::<Labels, Gauge>::default();
         let help = "When the next of the API keys ends, in seconds since 1970";
         registry.register_with_unit("api_key_not_after", help, Unit::Seconds, api_key_not_after.clone());
@@ -261,6 +267,7 @@ impl Default for Metrics {
             tokens_valid_until,
             http,
             certificate_not_after,
+            certificate_out_of_date,
             api_key_not_after,
             reloads,
         }
@@ -286,13 +293,14 @@ impl Metrics {
             references_ready: self.references_ready.get_or_create_owned(&labels),
             references_free: self.references_free.get_or_create_owned(&labels),
             tokens_valid_until: self.tokens_valid_until.get_or_create_owned(&labels),
+            certificate_out_of_date: self.certificate_out_of_date.get_or_create_owned(&labels),
             pool: pool.clone(),
             refused: self.publish_refused.clone(),
             sinks: self.sinks.clone(),
         })
     }
 
-    /// When the certificate of a pool's signing key ends, if it has one.
+    /// When the first certificate of a pool's signing key ends, if it has one.
     pub fn certificate_not_after(&self, pool: &PoolId, end: Option<u64>) {
         set_or_remove(&self.certificate_not_after, pool, end);
     }

@@ -181,6 +181,11 @@ async fn tokens_that_do_not_fit_are_refused_alike_and_change_nothing() {
         ("wrong issuer", with_claim("iss", json!("https://evil.example"))),
         ("several issuers", with_claim("iss", json!([ISSUER, "https://evil.example"]))),
         ("no issuer", without_claim("iss")),
+        ("neither subject nor client", {
+            let mut claims = good.clone();
+            claims.as_object_mut().unwrap().retain(|name, _| name != "sub" && name != "client_id");
+            authority.signed(&header, &claims)
+        }),
         ("an ID token", authority.signed(&with_header("typ", json!("JWT")), &good)),
         ("no typ", authority.signed(&json!({ "alg": "ES256", "kid": "k1" }), &good)),
         ("unknown kid", authority.signed(&with_header("kid", json!("k2")), &good)),

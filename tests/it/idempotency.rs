@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use statuslist::base::clock::Clock;
 
 use crate::restore::copy_database;
 use crate::support::app::{KEY, Reference, TestApp};
+use crate::support::authority::{AUDIENCE, Answer, Authority, ISSUER, KeySetServer, claims, now};
 use crate::support::eventually;
 use crate::support::process::{Process, command, free_port};
 use crate::support::redis::RedisServer;
@@ -99,6 +100,65 @@ async fn callers_with_one_key_get_references_of_their_own() {
     let theirs = references(&serde_json::from_str(&theirs.text().await.unwrap()).unwrap());
     assert!(theirs.len() == 3 && theirs.iter().all(|reference| !first.contains(reference)), "{theirs:?}");
     assert_eq!(given(&app, 3, "order-1").await, first);
+}
+
+/// What tells callers apart is their credential, not the name that logs give them: the same name may be given to several.
+#[tokio::test]
+async fn callers_whose_names_look_alike_get_references_of_their_own() {
+    let authority = Authority::new("k1");
+    let server = KeySetServer::start(Answer::Keys(vec![authority.jwk()]));
+    let settings = format!(
+        "oauth: {{ issuer: '{ISSUER}', audience: '{AUDIENCE}', jwks-url: '{}', algorithms: [ES256] }}\n\
+         status-list-pools:\n  p: {{ api-key: {KEY}, size: 20000 }}\n  q: {{ api-key: {KEY}, size: 20000 }}",
+        server.url
+    );
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    let token = |subject: Option<&str>, client: Option<&str>, exp: u64| {
+        let mut claims = claims("p:allocate q:allocate");
+        (claims["exp"], claims["sub"], claims["client_id"]) = (json!(exp), json!(subject), json!(client));
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        authority.signed(&authority.header(), &claims)
+    };
+    let given = async |pool: &str, token: &str| {
+        let request = app.client.post(format!("{}/pools/{pool}/new-references?amount=3", app.url));
+        let request = request.bearer_auth(token).header("Idempotency-Key", "order-1");
+        let response = request.send().await.unwrap();
+        let (status, body) = (response.status(), response.text().await.unwrap());
+        assert_eq!(status, StatusCode::OK, "{body}");
+        references(&serde_json::from_str(&body).unwrap())
+    };
+    let long = |end: &str| format!("{}{end}", "x".repeat(64));
+    let callers = [
+        (Some("s"), Some(long("a"))),
+        (Some("s"), Some(long("b"))),
+        (Some("s"), Some("odd\u{1}".to_owned())),
+        (Some("s"), Some("odd\u{2}".to_owned())),
+        (Some("s"), Some("odd?".to_owned())),
+        // Neither a subject nor a client can be made to look like the other.
+        (Some("s"), None),
+        (None, Some("s".to_owned())),
+        (Some("other"), Some("s".to_owned())),
+        (Some("other"), None),
+        (Some(""), Some("otherother".to_owned())),
+        (Some("other"), Some("other".to_owned())),
+        (Some("otherother"), Some(String::new())),
+    ];
+    let mut told: HashMap<Reference, String> = HashMap::new();
+    for (subject, client) in &callers {
+        let (now, client) = (now(), client.as_deref());
+        let first = given("p", &token(*subject, client, now + 600)).await;
+        let who = format!("{subject:?} of {client:?}");
+        assert_eq!(
+            given("p", &token(*subject, client, now + 700)).await,
+            first,
+            "the control: {who} with a fresh token"
+        );
+        for reference in first.into_iter().chain(given("q", &token(*subject, client, now + 600)).await) {
+            if let Some(other) = told.insert(reference, who.clone()) {
+                panic!("{who} was given a reference of {other}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

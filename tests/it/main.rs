@@ -7,6 +7,7 @@ mod api;
 mod audit;
 mod auth;
 mod bulk;
+mod certificates;
 mod cli;
 mod client;
 mod client_certificates;

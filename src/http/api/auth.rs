@@ -9,7 +9,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderName};
 
 use super::problem::Problem;
 use super::{Api, PoolApi};
-use crate::access::{self, Access, Denied, Presented, Refused};
+use crate::access::{self, Access, Denied, Identity, Presented, Refused};
 use crate::model::api_key::Scope;
 use crate::model::pool::PoolId;
 
@@ -58,6 +58,11 @@ impl Caller {
             Err(Denied::LacksScope) if self.0.has_token() => Err(Problem::token_lacks_scope(&pool.id, scope)),
             Err(Denied::LacksScope) => Err(Problem::key_lacks_scope(&pool.id, scope)),
         }
+    }
+
+    /// What tells them from every other caller, whatever logs call them.
+    pub(super) fn identity(&self) -> &Identity {
+        self.0.identity()
     }
 
     /// What logs and the audit trail call them; nothing secret.

@@ -12,11 +12,12 @@ const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-
 
 #[derive(Serialize, ToSchema)]
 struct Health {
-    /// Always `UP`.
+    /// `UP`, or `DOWN` with status 503.
     status: &'static str,
 }
 
 const UP: Health = Health { status: "UP" };
+const DOWN: Health = Health { status: "DOWN" };
 
 #[derive(Serialize, ToSchema)]
 struct Version {
@@ -34,10 +35,23 @@ pub(super) async fn live() -> impl Responder {
 /// Ask whether requests may be sent here
 ///
 /// `GET /health/ready`: requests may be sent here. It stays so while the store is down: then reads go on, writes get 503, and
-/// sending them to another instance would change nothing.
-#[utoipa::path(get, path = "/health/ready", tag = "operation", responses((status = 200, description = "They may", body = Health)))]
-pub(super) async fn ready() -> impl Responder {
-    HttpResponse::Ok().json(UP)
+/// sending them to another instance would change nothing. It ends while a certificate of a signing key is out of date, because
+/// verifiers refuse what this instance publishes.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "operation",
+    responses(
+        (status = 200, description = "They may", body = Health),
+        (status = 503, description = "They should not; the log says why", body = Health),
+    )
+)]
+pub(super) async fn ready(api: web::Data<Api>) -> impl Responder {
+    let now = api.clock.now();
+    match api.pools.values().all(|pool| (pool.about.load().certificates_hold_at)(now)) {
+        true => HttpResponse::Ok().json(UP),
+        false => HttpResponse::ServiceUnavailable().json(DOWN),
+    }
 }
 
 /// Read the metrics

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
-use aws_lc_rs::digest;
 use utoipa::IntoParams;
 
 use super::pools::ask;
 use super::problem::Problem;
 use super::{Api, PoolApi};
+use crate::access::Identity;
 use crate::allocate::Allocated;
+use crate::base::digest::digest;
 use crate::model::pool::PoolId;
 use crate::store::{Answered, Digest, Given, Remembered};
 
@@ -37,12 +38,16 @@ pub(super) struct IdempotencyKey {
 pub(super) struct Repeated(pub(super) bool);
 
 /// What names a request: the pool, its caller, and the key that the caller chose. Two issuers of one pool who choose the same
-/// key must not be given the same references.
+/// key must not be given the same references, so the caller is their credential, not the name that logs give it.
 pub(super) struct Key(Digest);
 
 impl Key {
     /// The key of a request for references of `pool`, if it has one.
-    pub(super) fn of(request: &HttpRequest, pool: &PoolId, caller: &str) -> Result<Option<Self>, Problem> {
+    pub(super) fn of(
+        request: &HttpRequest,
+        pool: &PoolId,
+        caller: &Identity,
+    ) -> Result<Option<Self>, Problem> {
         let mut values = request.headers().get_all(HEADER);
         let Some(value) = values.next() else { return Ok(None) };
         let visible = value.as_bytes().iter().all(u8::is_ascii_graphic);
@@ -51,9 +56,8 @@ impl Key {
                 "Idempotency-Key must be given once, with 1 to {LENGTH_MAX} visible ASCII characters; a random UUID is best"
             )));
         }
-        // Neither a pool's name nor the value has a line break, so no two of them give one text.
-        let parts = [pool.as_str().as_bytes(), b"\n", caller.as_bytes(), b"\n", value.as_bytes()];
-        Ok(Some(Self(hash(&parts))))
+        let parts = [pool.as_str().as_bytes(), caller.as_bytes(), value.as_bytes()];
+        Ok(Some(Self(digest("statuslist answer under an Idempotency-Key", &parts))))
     }
 
     /// What was answered under this key, or else what `allocate` gives, remembered from now on. `asked` is what the request
@@ -66,7 +70,7 @@ impl Key {
         allocate: impl Future<Output = Result<Vec<Allocated>, Problem>>,
     ) -> Result<(Vec<Given>, Repeated), Problem> {
         let Self(key) = self;
-        let asked = hash(&[asked.as_bytes()]);
+        let asked = digest("statuslist request for references", &[asked.as_bytes()]);
         // A plain retry takes nothing.
         let before = ask(api, pool, api.store.remembered(&pool.id, key, api.clock.now())).await?;
         if let Some(before) = before {
@@ -93,12 +97,4 @@ fn repeat(before: Answered, asked: Digest) -> Result<(Vec<Given>, Repeated), Pro
         true => Ok((before.references, Repeated(true))),
         false => Err(Problem::idempotency_key_reused()),
     }
-}
-
-fn hash(parts: &[&[u8]]) -> Digest {
-    let mut context = digest::Context::new(&digest::SHA256);
-    parts.iter().for_each(|part| context.update(part));
-    let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
-    hash
 }

@@ -27,7 +27,7 @@ use arc_swap::{ArcSwap, Guard};
 use crate::access::Access;
 use crate::allocate::{Allocator, HandedOut};
 use crate::audit::Audit;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::config::Limits;
 use crate::model::pool::PoolId;
 use crate::status_list::{BaseUri, Capacity, ListId, StatusSet};
@@ -96,6 +96,8 @@ pub struct About {
     pub formats: Vec<&'static str>,
     /// The id of the key that signs now.
     pub key_id: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whether verifiers accept the certificates of the key that signs at this moment, if it is this instance that signs.
+    pub certificates_hold_at: Arc<dyn Fn(Timestamp) -> bool + Send + Sync>,
     /// The most references that one request can ever get, apart from the limit of the settings.
     pub amount_max: u32,
 }

@@ -180,7 +180,7 @@ async fn allocate(
         }
         Ok(allocated)
     };
-    let Some(key) = Key::of(request, &pool.id, caller.name())? else {
+    let Some(key) = Key::of(request, &pool.id, caller.identity())? else {
         return Ok(taken.await?.iter().map(Given::from).collect());
     };
     let asked = format!("amount={amount}&claims={claims}");

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use thiserror::Error;
 
-use crate::sign::PublicKey;
+use crate::sign::{Certificate, PublicKey};
 use crate::site::folder::{TokenFiles, gunzip};
 use crate::status_list::raw::RawList;
 use crate::status_list::{Capacity, Claims, Index, InvalidClaims, Status, StatusArray, cwt, jwt, lst};
@@ -20,6 +20,8 @@ pub(in crate::publish) struct Expected<'a> {
     pub(in crate::publish) capacity: Capacity,
     /// The key that signs.
     pub(in crate::publish) key: &'a PublicKey,
+    /// The certificates that tokens of this key carry, leaf first; empty without.
+    pub(in crate::publish) chain: &'a [Vec<u8>],
     /// The current second.
     pub(in crate::publish) now: u64,
     /// The largest `iat` published so far, by the files and by the store.
@@ -45,6 +47,9 @@ pub enum Refused {
     /// The signature is not of the pool's key.
     #[error("the signature does not verify with the pool's key")]
     Signature,
+    /// The token does not carry the certificates of the pool's key.
+    #[error("its certificate chain is not that of the pool's key")]
+    Chain,
     /// The token is of another list.
     #[error("`sub` is {found}, the list is {expected}")]
     Subject {
@@ -116,6 +121,7 @@ impl Refused {
         match self {
             Self::Unreadable(_) => "unreadable",
             Self::Signature => "signature",
+            Self::Chain => "chain",
             Self::Subject { .. } => "subject",
             Self::Array(_) => "array",
             Self::IssuedAt { .. } => "iat",
@@ -131,7 +137,7 @@ impl Refused {
 
 /// Lets a publication pass, or says why not.
 pub(in crate::publish) fn check(files: &TokenFiles, expected: &Expected<'_>) -> Result<(), Refused> {
-    let claims = one_publication(files, expected.key)?;
+    let claims = one_publication(files, (expected.key, expected.chain))?;
     if claims.sub != expected.uri {
         return Err(Refused::Subject { found: claims.sub, expected: expected.uri.to_owned() });
     }
@@ -148,12 +154,13 @@ pub(in crate::publish) fn check(files: &TokenFiles, expected: &Expected<'_>) -> 
     check_changes(&array, expected)
 }
 
-/// The claims of all files, which must say the same under signatures of `key`.
-fn one_publication(files: &TokenFiles, key: &PublicKey) -> Result<Claims, Refused> {
+/// The claims of all files, which must say the same under signatures of this key, and carry these certificates.
+fn one_publication(files: &TokenFiles, signs: (&PublicKey, &[Vec<u8>])) -> Result<Claims, Refused> {
     let mut claims = Vec::with_capacity(2);
     if let Some(token) = &files.jwt {
         let text = std::str::from_utf8(token).map_err(|_| Refused::Signature)?;
         let token = jwt::decode(text)?;
+        let key = verifying_key(&token.header.certificates().ok_or(Refused::Chain)?, signs)?;
         let algorithm = key.algorithm().jose_name();
         if token.header.alg != algorithm || !key.verify(token.signing_input.as_bytes(), &token.signature) {
             return Err(Refused::Signature);
@@ -162,6 +169,7 @@ fn one_publication(files: &TokenFiles, key: &PublicKey) -> Result<Claims, Refuse
     }
     if let Some(token) = &files.cwt {
         let token = cwt::decode(token)?;
+        let key = verifying_key(&token.key.x5chain, signs)?;
         if token.alg != key.algorithm().cose_number() || !key.verify(&token.signing_input, &token.signature) {
             return Err(Refused::Signature);
         }
@@ -181,6 +189,18 @@ fn one_publication(files: &TokenFiles, key: &PublicKey) -> Result<Claims, Refuse
         }
     }
     if claims.iter().all(|other| *other == last) { Ok(last) } else { Err(Refused::FilesDiffer) }
+}
+
+/// What a Relying Party verifies a token with that carries these certificates: the key of the first one. Whether they are within
+/// their time is not looked at here: see ARCHITECTURE.md, "Keys".
+fn verifying_key(carried: &[Vec<u8>], (key, chain): (&PublicKey, &[Vec<u8>])) -> Result<PublicKey, Refused> {
+    if carried != chain {
+        return Err(Refused::Chain);
+    }
+    match carried.first() {
+        Some(leaf) => Certificate::parse(leaf).map(|leaf| leaf.key).map_err(|_| Refused::Chain),
+        None => Ok(key.clone()),
+    }
 }
 
 fn array_of(claims: &Claims, capacity: Capacity) -> Result<StatusArray, Refused> {
@@ -299,6 +319,7 @@ mod tests {
             uri: URI,
             capacity: capacity(),
             key: signer.public_key(),
+            chain: &[],
             now: 2000,
             previous_iat: Some(old.iat),
             previous: Some(old),
@@ -391,7 +412,7 @@ mod tests {
         assert_eq!(label(&old, &new, &[], |_, files| *files = TokenFiles::default()), "files-differ");
         let signer = signer();
         let mixed = TokenFiles { cwt: files(&signer, &claims(&[], 1999)).cwt, ..files(&signer, &new) };
-        assert!(matches!(one_publication(&mixed, signer.public_key()), Err(Refused::FilesDiffer)));
+        assert!(matches!(one_publication(&mixed, (signer.public_key(), &[])), Err(Refused::FilesDiffer)));
     }
 
     #[test]
@@ -405,6 +426,7 @@ mod tests {
             uri: URI,
             capacity: capacity(),
             key: signer.public_key(),
+            chain: &[],
             now: 2000,
             previous_iat: None,
             previous: None,
@@ -414,6 +436,84 @@ mod tests {
             changes: None,
         };
         assert!(matches!(check(&files(&signer, &new), &expected), Err(Refused::OtherArray)));
+    }
+
+    /// A signer with a chain of its own.
+    fn signer_with_chain(x5c: bool) -> Signer {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["status.example".into()]).unwrap();
+        let chain = certificate.self_signed(&key).unwrap().pem();
+        let key = SigningKey::from_pem(&key.serialize_pem(), Some(&chain), None).unwrap();
+        Signer::new(key, KeyHints { kid: true, x5c, jwk: false })
+    }
+
+    /// What becomes of a token of `signs` where the pool has the key and chain of `configured`; of each format alone.
+    fn outcome_of_chain(signs: &Signer, configured: &Signer) -> &'static str {
+        let new = claims(&[], 2000);
+        let array = array_of(&new, capacity()).unwrap();
+        let formats = [
+            TokenFiles::new(Some(signs.sign_jwt(&new).unwrap()), None),
+            TokenFiles::new(None, Some(signs.sign_cwt(&new).unwrap())),
+        ];
+        let outcomes = formats.map(|files| {
+            let expected = Expected {
+                uri: URI,
+                capacity: capacity(),
+                key: configured.public_key(),
+                chain: configured.chain_in_header(),
+                now: 2000,
+                previous_iat: None,
+                previous: None,
+                previous_is_latest: false,
+                final_status: None,
+                array: &array,
+                changes: None,
+            };
+            check(&files, &expected).map_or_else(|refused| refused.check(), |()| "passed")
+        });
+        assert_eq!(outcomes[0], outcomes[1]);
+        outcomes[0]
+    }
+
+    #[test]
+    fn other_chain_than_the_pools_is_refused() {
+        let (one, other) = (signer_with_chain(true), signer_with_chain(true));
+        assert_eq!(outcome_of_chain(&one, &one), "passed", "the control");
+        assert_eq!(outcome_of_chain(&other, &one), "chain");
+        assert_eq!(outcome_of_chain(&signer_with_chain(false), &one), "chain", "none");
+        assert_eq!(outcome_of_chain(&one, &signer()), "chain", "one where none is wanted");
+    }
+
+    /// What is right for the key, but not for who looks at the chain: the first certificate is for another key.
+    #[test]
+    fn signature_of_another_key_than_the_leafs_is_refused() {
+        let (one, other) = (signer_with_chain(true), signer_with_chain(true));
+        let new = claims(&[], 2000);
+        let token = other.sign_jwt(&new).unwrap();
+        let mut header = jwt::decode(&token).unwrap().header;
+        header.x5c = jwt::decode(&one.sign_jwt(&new).unwrap()).unwrap().header.x5c;
+        let input = jwt::signing_input(&header, &new);
+        let array = array_of(&new, capacity()).unwrap();
+        let signed = |signer: &Signer| {
+            let signature = signer.signature(input.as_bytes());
+            let files = TokenFiles::new(Some(jwt::assemble(input.clone(), &signature)), None);
+            let expected = Expected {
+                uri: URI,
+                capacity: capacity(),
+                key: other.public_key(),
+                chain: one.chain_in_header(),
+                now: 2000,
+                previous_iat: None,
+                previous: None,
+                previous_is_latest: false,
+                final_status: None,
+                array: &array,
+                changes: None,
+            };
+            check(&files, &expected).map_or_else(|refused| refused.check(), |()| "passed")
+        };
+        assert_eq!(signed(&other), "signature");
+        assert_eq!(signed(&one), "passed", "the control: the leaf's own key");
     }
 
     #[test]

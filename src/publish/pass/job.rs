@@ -167,6 +167,7 @@ impl Job {
                 uri: &self.uri,
                 capacity: self.shape.capacity,
                 key: signer.public_key(),
+                chain: signer.chain_in_header(),
                 now: self.now.secs(),
                 previous_iat,
                 previous: previous.as_ref(),

@@ -1,0 +1,270 @@
+//! The certificate chain of a signing key: whether Relying Parties can follow it, and from when until when.
+//!
+//! Holds what `check/` and the service demand alike of a path. Leaves it to Relying Parties whom they trust: a chain may end
+//! anywhere below, or at, an authority, and a single certificate may be signed by its own key.
+//! Invariant: a chain that passes is a path in the order in which it stands, as `x5c` and `x5chain` demand (RFC 7515,
+//! section 4.1.6; RFC 9360, section 2).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use thiserror::Error;
+use webpki::{
+    EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath, anchor_from_trusted_cert,
+};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The seconds since 1970 in which every certificate of a chain holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first of them.
+    pub not_before: u64,
+    /// The last of them.
+    pub not_after: u64,
+}
+
+/// Why verifiers refuse what is signed with a certificate chain. Certificates are counted from 1, the signer's own.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ChainFault {
+    /// Bytes that are no certificate, or one with a damaged extension.
+    #[error("certificate {number} of the chain cannot be read: {why}")]
+    Unreadable {
+        /// Which one.
+        number: usize,
+        /// What the parser says.
+        why: String,
+    },
+    /// A certificate that has ended.
+    #[error("certificate {number} of the chain expired at {not_after}; renew it")]
+    Expired {
+        /// Which one.
+        number: usize,
+        /// Its end.
+        not_after: Timestamp,
+    },
+    /// A certificate that has not begun.
+    #[error(
+        "certificate {number} of the chain holds only from {not_before} on; use the one before it until then"
+    )]
+    NotYetValid {
+        /// Which one.
+        number: usize,
+        /// Its begin.
+        not_before: Timestamp,
+    },
+    /// The signer's certificate is that of an authority.
+    #[error(
+        "certificate 1 of the chain is an authority's (CA:TRUE), which verifiers refuse as a signer's; make one without \
+         (openssl: -addext basicConstraints=critical,CA:FALSE)"
+    )]
+    LeafIsAuthority,
+    /// The signer's key may not sign.
+    #[error(
+        "the key usage in certificate 1 of the chain lacks digitalSignature: its key may not sign tokens"
+    )]
+    LeafUsage,
+    /// Another certificate follows than that of the issuer.
+    #[error(
+        "certificate {number} of the chain was issued by `{issuer}`, but the next one is that of `{next}`; put the signer's \
+         certificate first and behind each one that of its issuer"
+    )]
+    Issuer {
+        /// Which one.
+        number: usize,
+        /// Who issued it.
+        issuer: String,
+        /// The subject of the one that follows.
+        next: String,
+    },
+    /// A certificate that issued the one before it, but is not that of an authority.
+    #[error(
+        "certificate {number} of the chain issued the one before it, but is not an authority's (CA:TRUE)"
+    )]
+    NotAuthority {
+        /// Which one.
+        number: usize,
+    },
+    /// An authority whose key may not sign certificates.
+    #[error(
+        "the key usage in certificate {number} of the chain lacks keyCertSign: its key may not issue the one before it"
+    )]
+    IssuerUsage {
+        /// Which one.
+        number: usize,
+    },
+    /// An authority that allows fewer authorities below it than there are.
+    #[error(
+        "certificate {number} of the chain allows {allowed} authorities between it and the signer (path length), there are {found}"
+    )]
+    TooDeep {
+        /// Which one.
+        number: usize,
+        /// What it allows.
+        allowed: u32,
+        /// What there is.
+        found: usize,
+    },
+    /// A signature that is not that of the next certificate's key.
+    #[error(
+        "a signature in the chain is not that of the next certificate's key: one of its issuers has the right name, but \
+         another key"
+    )]
+    Signature,
+    /// A certificate that the path does not need.
+    #[error("certificate {number} of the chain is no step from the first to the last; remove it")]
+    Superfluous {
+        /// Which one.
+        number: usize,
+    },
+    /// What else verifiers refuse, such as a constraint of an authority that is not met.
+    #[error("verifiers refuse the chain: {0}")]
+    Path(String),
+}
+
+impl Validity {
+    /// When all certificates of `chain` hold; `None` without a chain. The error is the number of one that cannot be read, and why.
+    pub fn of(chain: &[Vec<u8>]) -> Result<Option<Self>, ChainFault> {
+        let mut whole: Option<Self> = None;
+        for certificate in read(chain)? {
+            let Self { not_before, not_after } = Self::of_one(&certificate);
+            let known = whole.unwrap_or(Self { not_before, not_after });
+            let not_before = known.not_before.max(not_before);
+            whole = Some(Self { not_before, not_after: known.not_after.min(not_after) });
+        }
+        Ok(whole)
+    }
+
+    fn of_one(certificate: &X509Certificate<'_>) -> Self {
+        let secs = |secs| u64::try_from(secs).unwrap_or(0);
+        let validity = certificate.validity();
+        Self {
+            not_before: secs(validity.not_before.timestamp()),
+            not_after: secs(validity.not_after.timestamp()),
+        }
+    }
+
+    /// Whether every certificate holds in this second.
+    pub fn holds_at(&self, now: u64) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+}
+
+/// Whether a Relying Party that trusts the last certificate of `chain`, or whoever issued it, can follow the chain at `now`.
+/// The signer's certificate stands first. An empty chain has no faults.
+pub fn check(chain: &[Vec<u8>], now: u64) -> Result<(), ChainFault> {
+    let certificates = read(chain)?;
+    for (number, certificate) in (1..).zip(&certificates) {
+        check_time(number, certificate, now)?;
+    }
+    let Some(leaf) = certificates.first() else { return Ok(()) };
+    if leaf.is_ca() {
+        return Err(ChainFault::LeafIsAuthority);
+    }
+    if key_usage(leaf, 1)?.is_some_and(|usage| !usage.digital_signature()) {
+        return Err(ChainFault::LeafUsage);
+    }
+    for (number, pair) in (1..).zip(certificates.windows(2)) {
+        check_issuer(number, &pair[0], &pair[1])?;
+    }
+    check_path(chain, now)
+}
+
+fn read(chain: &[Vec<u8>]) -> Result<Vec<X509Certificate<'_>>, ChainFault> {
+    let one = |(number, der)| match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok(_) => Err(ChainFault::Unreadable { number, why: "more bytes follow it".to_owned() }),
+        Err(why) => Err(ChainFault::Unreadable { number, why: why.to_string() }),
+    };
+    (1..).zip(chain.iter().map(Vec::as_slice)).map(one).collect()
+}
+
+fn check_time(number: usize, certificate: &X509Certificate<'_>, now: u64) -> Result<(), ChainFault> {
+    let Validity { not_before, not_after } = Validity::of_one(certificate);
+    let time = |secs: u64| {
+        i64::try_from(secs).ok().and_then(|secs| Timestamp::from_second(secs).ok()).unwrap_or(Timestamp::MAX)
+    };
+    if now < not_before {
+        return Err(ChainFault::NotYetValid { number, not_before: time(not_before) });
+    }
+    if now > not_after {
+        return Err(ChainFault::Expired { number, not_after: time(not_after) });
+    }
+    Ok(())
+}
+
+/// Whether `issuer`, which stands behind `certificate`, may have issued it.
+fn check_issuer(
+    number: usize,
+    certificate: &X509Certificate<'_>,
+    issuer: &X509Certificate<'_>,
+) -> Result<(), ChainFault> {
+    if certificate.issuer().as_raw() != issuer.subject().as_raw() {
+        let (issuer, next) = (certificate.issuer().to_string(), issuer.subject().to_string());
+        return Err(ChainFault::Issuer { number, issuer, next });
+    }
+    let number = number + 1;
+    if !issuer.is_ca() {
+        return Err(ChainFault::NotAuthority { number });
+    }
+    if key_usage(issuer, number)?.is_some_and(|usage| !usage.key_cert_sign()) {
+        return Err(ChainFault::IssuerUsage { number });
+    }
+    // `webpki` demands it of all but the last, which it takes for a trusted one.
+    let constraints = issuer.basic_constraints().ok().flatten();
+    let (allowed, found) = (constraints.and_then(|basic| basic.value.path_len_constraint), number - 2);
+    match allowed.filter(|allowed| u32::try_from(found).is_ok_and(|found| found > *allowed)) {
+        Some(allowed) => Err(ChainFault::TooDeep { number, allowed, found }),
+        None => Ok(()),
+    }
+}
+
+fn key_usage<'a>(
+    certificate: &'a X509Certificate<'_>,
+    number: usize,
+) -> Result<Option<&'a x509_parser::extensions::KeyUsage>, ChainFault> {
+    let usage = certificate.key_usage();
+    let usage = usage.map_err(|why| ChainFault::Unreadable { number, why: why.to_string() })?;
+    Ok(usage.map(|extension| extension.value))
+}
+
+/// The signatures from the first certificate to the last, and what the authorities demand.
+fn check_path(chain: &[Vec<u8>], now: u64) -> Result<(), ChainFault> {
+    let certificates: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let [leaf, above @ ..] = &certificates[..] else { return Ok(()) };
+    let leaf = EndEntityCert::try_from(leaf).map_err(fault)?;
+    let [between @ .., last] = above else { return Ok(()) };
+    let anchor = [anchor_from_trusted_cert(last).map_err(fault)?];
+    let path = path(&leaf, between, &anchor, now).map_err(fault)?;
+    let mut steps = path.intermediate_certificates();
+    // The path may be shorter than the chain.
+    let skipped = between.iter().position(|expected| steps.next().is_none_or(|step| step.der() != *expected));
+    skipped.map_or(Ok(()), |at| Err(ChainFault::Superfluous { number: at + 2 }))
+}
+
+fn fault(error: webpki::Error) -> ChainFault {
+    match error {
+        webpki::Error::InvalidSignatureForPublicKey => ChainFault::Signature,
+        other => ChainFault::Path(other.to_string()),
+    }
+}
+
+/// The path from a signer's certificate over `between` to one of `anchors` at `now`. Knows nothing of key usages.
+pub fn path<'a>(
+    leaf: &'a EndEntityCert<'a>,
+    between: &'a [CertificateDer<'a>],
+    anchors: &'a [TrustAnchor<'a>],
+    now: u64,
+) -> Result<VerifiedPath<'a>, webpki::Error> {
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, anchors, between, now, AnyUsage, None, None)
+}
+
+/// The extended usage is a demand on the leaf alone, and optional.
+struct AnyUsage;
+
+impl ExtendedKeyUsageValidator for AnyUsage {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
+    }
+}
