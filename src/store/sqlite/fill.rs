@@ -1,11 +1,9 @@
 //! Setting every entry of a list: at once, by one journal row whatever the size of the list, or as a spread, which has a row
 //! of its own until it is over.
 
-use rusqlite::{Connection, params};
-
-use super::hot::HotList;
-use super::journal::{self, EVERY};
+use super::schema::EVERY;
 use super::write::Writer;
+use super::{journal, spread_row};
 use crate::base::clock::Timestamp;
 use crate::model::order::OrderKey;
 use crate::status_list::{Index, ListId, Status};
@@ -50,10 +48,10 @@ impl Writer {
                 return Ok(Ok(()));
             }
             let spread = Spread { value: status, beats, key: OrderKey::random(), done: 0 };
-            insert(connection, loaded.id, &spread)?;
+            spread_row::insert(connection, loaded.id, &spread)?;
             loaded.spread = Some(spread);
         } else {
-            remove(connection, loaded)?;
+            spread_row::remove(connection, loaded)?;
             loaded.fill(status);
             journal::append(connection, loaded, [(EVERY, status)], now)?;
         }
@@ -97,28 +95,11 @@ impl Writer {
         journal::append(connection, loaded, changes, now)?;
         let advanced = spread.advanced(entries);
         if advanced.done < loaded.shape.capacity.entries() {
-            insert(connection, loaded.id, &advanced)?;
+            spread_row::insert(connection, loaded.id, &advanced)?;
             loaded.spread = Some(advanced);
         } else {
-            remove(connection, loaded)?;
+            spread_row::remove(connection, loaded)?;
         }
         Ok(true)
     }
-}
-
-/// Gives a list this spread, in the place of any other.
-pub(super) fn insert(connection: &Connection, list: i64, spread: &Spread) -> Result<(), StoreError> {
-    let Spread { value, beats, key, done } = spread;
-    let sql = "INSERT OR REPLACE INTO spread (list, value, beats, key, done) VALUES (?1, ?2, ?3, ?4, ?5)";
-    connection.prepare_cached(sql)?.execute(params![list, value.value(), beats, key.as_bytes(), done])?;
-    Ok(())
-}
-
-/// Takes a list's spread away, if it has one.
-pub(super) fn remove(connection: &Connection, list: &mut HotList) -> Result<Option<Spread>, StoreError> {
-    let spread = list.spread.take();
-    if spread.is_some() {
-        connection.prepare_cached("DELETE FROM spread WHERE list = ?1")?.execute([list.id])?;
-    }
-    Ok(spread)
 }

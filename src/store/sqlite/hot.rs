@@ -7,15 +7,13 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::journal::EVERY;
 use super::read;
+use super::schema::{CHUNK_BYTES, EVERY};
 use crate::model::pool::PoolShape;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::Spread;
 use crate::store::model::{StoreError, Version};
 
-/// Bytes of one chunk row.
-pub(super) const CHUNK_BYTES: usize = 4096;
 /// The most bytes of arrays kept: 2,500 lists of 100,000 entries of one bit.
 const ARRAYS_BYTES_MAX: usize = 32 << 20;
 /// Lists that are kept however large they are, or the largest would be read anew for every batch.

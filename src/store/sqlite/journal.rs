@@ -8,9 +8,6 @@ use crate::base::clock::Timestamp;
 use crate::status_list::Status;
 use crate::store::model::StoreError;
 
-/// `journal.idx` of a change of every entry.
-pub(super) const EVERY: i64 = -1;
-
 /// Makes the list's next version of these changes, in their order.
 pub(super) fn append(
     connection: &Connection,

@@ -10,6 +10,7 @@ mod journal;
 mod read;
 mod remember;
 mod schema;
+mod spread_row;
 mod transfer;
 mod write;
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::hot::CHUNK_BYTES;
-use super::journal::EVERY;
+use super::schema::{CHUNK_BYTES, EVERY};
 use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;

@@ -1,10 +1,16 @@
-//! The schema and its migrations: `PRAGMA user_version` counts those that were applied.
+//! The schema, its migrations, and the values in it that have a meaning of their own. `PRAGMA user_version` counts the
+//! migrations that were applied.
 
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use crate::store::StoreError;
+
+/// Bytes of one chunk row.
+pub(super) const CHUNK_BYTES: usize = 4096;
+/// `journal.idx` of a change of every entry.
+pub(super) const EVERY: i64 = -1;
 
 /// In order; one that was released is never changed again, only followed.
 const MIGRATIONS: [&str; 4] = [

@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::hot::CHUNK_BYTES;
+use super::schema::CHUNK_BYTES;
 use super::write::Writer;
-use super::{fill, read};
+use super::{read, spread_row};
 use crate::base::clock::Timestamp;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
@@ -81,7 +81,7 @@ impl Writer {
         for (n, (chunk, _)) in chunks.enumerate().filter(|(_, (chunk, filled))| chunk != filled) {
             insert.execute(params![id, n, chunk])?;
         }
-        record.spread.map_or(Ok(()), |spread| fill::insert(self.connection(), id, &spread))?;
+        record.spread.map_or(Ok(()), |spread| spread_row::insert(self.connection(), id, &spread))?;
         Ok(true)
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::hot::{HotList, HotLists};
-use super::journal::EVERY;
-use super::{fill, journal};
+use super::schema::EVERY;
+use super::{journal, spread_row};
 use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
@@ -256,7 +256,7 @@ impl Writer {
                 && changes.iter().any(|(_, status)| *status != spread.value)
             {
                 // What is asked for last must stand, so nothing of the spread may come after it.
-                fill::remove(connection, list)?;
+                spread_row::remove(connection, list)?;
                 list.fill(spread.value);
                 for (index, status) in &changes {
                     list.set(*index, *status);
