@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod client;
+mod exit;
 mod first_minute;
 mod healthcheck;
 mod openapi;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use exit::FAILED;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::app::App;
@@ -28,8 +30,6 @@ use crate::model::api_key::{ApiKeyHash, generate_api_key};
 use crate::sign::Algorithm;
 use crate::telemetry;
 
-/// Exit code of a command that failed. With 1 `check` says that a status is not valid.
-pub const FAILED: u8 = 2;
 /// Read when no settings file is named.
 const DEFAULT_FILE: &str = "statuslist.yaml";
 

@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use reqwest::Method;
 
-use super::client::{Connection, EXIT_CODES, list_id, run};
+use super::client::{Connection, list_id, run};
+use super::exit::EXIT_CODES;
 
 /// `statuslist retire`
 #[derive(Debug, Args)]

@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{Connection, EXIT_CODES, Failure, Format, Service, run};
+use super::{Connection, Failure, Format, Service, run};
+use crate::cli::exit::EXIT_CODES;
 
 /// The most references of one request; what a service allows may be less.
 const AMOUNT_MAX: u64 = 500;

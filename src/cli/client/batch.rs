@@ -11,7 +11,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::set::StatusValue;
+use super::status_value::StatusValue;
 use super::{Failure, Service};
 
 /// The most lines that are gathered, and so the most entries of one request and the most that are done twice when a batch is

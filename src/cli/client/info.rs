@@ -8,7 +8,8 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Connection, EXIT_CODES, Failure, Format, Service, list_id, run};
+use super::{Connection, Failure, Format, Service, list_id, run};
+use crate::cli::exit::EXIT_CODES;
 
 /// `statuslist info`
 #[derive(Debug, Args)]

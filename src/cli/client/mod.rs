@@ -7,6 +7,7 @@ mod allocate;
 mod batch;
 mod info;
 mod set;
+mod status_value;
 
 pub(super) use allocate::Allocate;
 pub(super) use info::Info;
@@ -26,11 +27,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Exit code when the service, or the input, says no. 2 is a failure: nobody answered, or not in time.
-const REFUSED: u8 = 1;
-/// What `--help` of each command ends with.
-pub(super) const EXIT_CODES: &str =
-    "Exits with 0 if it was done, 1 if it was refused, 2 if it failed or its outcome is not known.";
+use crate::cli::exit::REFUSED;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Before a request is repeated whose answer says nothing of when.

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -14,8 +13,9 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::json;
 
 use super::batch::{Batch, Stop};
-use super::{Connection, EXIT_CODES, Failure, Format, REFUSED, Service, run};
-use crate::status_list::Status;
+use super::status_value::StatusValue;
+use super::{Connection, Failure, Format, Service, run};
+use crate::cli::exit::{EXIT_CODES, FAILED, REFUSED};
 
 /// `statuslist set`
 #[derive(Debug, Args)]
@@ -42,27 +42,6 @@ pub(in crate::cli) struct Set {
     format: Option<Format>,
     #[command(flatten)]
     connection: Connection,
-}
-
-/// A status as people write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct StatusValue(pub(super) u64);
-
-impl FromStr for StatusValue {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let status = match text.to_ascii_lowercase().as_str() {
-            "valid" => Status::VALID,
-            "revoked" | "invalid" => Status::INVALID,
-            "suspended" => Status::SUSPENDED,
-            number => {
-                let number = number.parse().map(Self);
-                return number.map_err(|_| "a value is valid, revoked, invalid, suspended, or a number");
-            }
-        };
-        Ok(Self(status.value().into()))
-    }
 }
 
 impl Set {
@@ -127,7 +106,7 @@ impl Set {
             Err(Stop::Failed(error)) => {
                 summary["failed"] = json!(format!("{error:#}"));
                 eprintln!("error: {error:#}");
-                ExitCode::from(crate::cli::FAILED)
+                ExitCode::from(FAILED)
             }
         };
         let mut out = std::io::stdout().lock();
@@ -143,20 +122,5 @@ impl Set {
             );
         }
         Ok(code)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_names_or_numbers() {
-        for (text, value) in [("valid", 0), ("revoked", 1), ("INVALID", 1), ("suspended", 2), ("15", 15)] {
-            assert_eq!(text.parse(), Ok(StatusValue(value)));
-        }
-        for text in ["", "-1", "revoke", "1.0"] {
-            assert!(text.parse::<StatusValue>().unwrap_err().contains("suspended"), "{text}");
-        }
     }
 }
