@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use reqwest::Url;
-use serde::Deserialize;
 
 use super::ConfigError;
-use super::duration::Setting;
 use super::network::Network;
 use super::rate::Rate;
-use super::raw::{RawLimits, RawServer};
+use super::raw::{RawClientCertificate, RawLimits, RawOauth, RawServer};
 
 /// Clocks of authorization servers may differ so much from ours, unless the settings say otherwise.
 const LEEWAY_DEFAULT: Duration = Duration::from_secs(30);
@@ -73,29 +71,6 @@ pub struct Rates {
     pub requests_per_address: Option<Rate>,
     /// Wrong credentials from one address.
     pub failures_per_address: Option<Rate>,
-}
-
-/// The whole group is null by default, so the defaults of its members stand here and, for people, in config/default.yaml.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawOauth {
-    issuer: String,
-    audience: String,
-    #[serde(default)]
-    jwks_path: Option<PathBuf>,
-    #[serde(default)]
-    jwks_url: Option<String>,
-    #[serde(default)]
-    algorithms: Option<Vec<String>>,
-    #[serde(default)]
-    leeway: Option<Setting>,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawClientCertificate {
-    header: String,
-    value: String,
 }
 
 impl AccessConfig {

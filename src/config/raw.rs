@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::access::{RawClientCertificate, RawOauth};
 use super::api_keys::RawApiKey;
 use super::duration::Setting;
 use super::network::Network;
@@ -115,6 +114,29 @@ pub(super) struct RawLimits {
     pub(super) requests_per_key: Option<Rate>,
     pub(super) requests_per_address: Option<Rate>,
     pub(super) failures_per_address: Option<Rate>,
+}
+
+/// The whole group is null by default, so the defaults of its members stand here and, for people, in config/default.yaml.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawOauth {
+    pub(super) issuer: String,
+    pub(super) audience: String,
+    #[serde(default)]
+    pub(super) jwks_path: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) jwks_url: Option<String>,
+    #[serde(default)]
+    pub(super) algorithms: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) leeway: Option<Setting>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawClientCertificate {
+    pub(super) header: String,
+    pub(super) value: String,
 }
 
 #[derive(Deserialize)]
