@@ -31,14 +31,14 @@ async def hold(port, delay):
         try:
             said = await drip(*await asyncio.open_connection("127.0.0.1", port))
         except ConnectionError:
-            # What is written to a connection that was cut is answered with a reset.
+            # Writing to a connection that was cut gets a reset.
             continue
         if said and not said.startswith(EXPECTED):
             sys.exit(f"a body that does not end was answered {said[:200]!r}")
 
 
 async def drip(reader, writer):
-    """What the service says in the end."""
+    """The final answer of the service."""
     try:
         writer.write(BEGIN)
         while True:

@@ -1,4 +1,4 @@
-"""Takes every reference of a list, one request after the other, and times what they cost as the list fills up."""
+"""Takes every reference of a list, one request after the other, and times them as the list fills up."""
 
 import statistics
 import time
@@ -6,7 +6,7 @@ import time
 import lists
 import service
 
-# Shares of the list that were handed out before: tenths, and the last hundredth up to where the measurement ends.
+# The stages, as shares of the list that were handed out before: tenths, and the last hundredth.
 STAGES = [*(tenth / 10 for tenth in range(10)), 0.99, 0.999]
 REQUESTS = 1000
 

@@ -1,4 +1,4 @@
-"""How long an acknowledged update takes until a fetch through nginx shows it."""
+"""Measures how long an acknowledged update takes until a fetch through nginx shows it."""
 
 import base64
 import http.client
@@ -18,7 +18,7 @@ LOOK_SECONDS = 0.02
 
 
 class Probe(threading.Thread):
-    """Revokes at random moments in a pool with this beat, and looks at the list many times a second."""
+    """Revokes at random moments in a pool with this beat, and fetches the list many times a second."""
 
     def __init__(self, statuslist, site, beat, seconds):
         super().__init__(daemon=True)
@@ -62,7 +62,7 @@ class Probe(threading.Thread):
         self.waiting[reference["uri"], reference["index"]] = time.monotonic()
 
     def look(self, uri):
-        """Fetches the list if it has changed, and finds which of the waiting updates it shows."""
+        """Fetches the list if it has changed, and finds the waiting updates that it shows."""
         headers = {"If-None-Match": self.etags[uri]} if uri in self.etags else {}
         self.connection.request("GET", lists.path_of(uri), None, headers)
         answer = self.connection.getresponse()
@@ -115,7 +115,7 @@ def percentile(values, share):
 
 
 def histogram(waits, beat, bins=10):
-    """Shares of the waits by tenths of the beat; the last is what took longer than a beat."""
+    """Shares of the waits by tenths of the beat; the last has those longer than a beat."""
     counts = [0] * (bins + 1)
     for wait in waits:
         counts[min(bins, int(wait / beat * bins))] += 1

@@ -1,4 +1,4 @@
-"""Asks a service for references and published lists, which are then measured."""
+"""Gets references and published lists from a service, for the measurements."""
 
 import json
 import random
@@ -8,7 +8,7 @@ import service
 
 
 def until(reached, complaint, seconds=60, pause=0.05):
-    """Waits for what takes a moment, and gives up with the complaint."""
+    """Waits for a condition, and gives up with the complaint."""
     deadline = time.monotonic() + seconds
     while not reached():
         if time.monotonic() > deadline:
@@ -28,7 +28,7 @@ def uris(statuslist, pool, count):
     seen = set()
 
     def complete():
-        # Blocks of two lists are handed out mixed; several requests until every list was seen.
+        # References of two lists come mixed: it takes several requests to see every list.
         seen.update(reference["uri"] for reference in references(statuslist, pool, 1000))
         return len(seen) >= count
 
@@ -49,7 +49,7 @@ def revoke(statuslist, entries):
 
 
 def published(statuslist, pool, size):
-    """The path of a published list of the pool with 1 % of its entries set; always the same ones."""
+    """The path of a published list of the pool with 1 % of its entries set, always the same ones."""
     uri = references(statuslist, pool, 1)[0]["uri"]
     revoke(statuslist, [(uri, index) for index in random.Random(1).sample(range(size), size // 100)])
     state = f"/pools/{pool}/lists/{uri.rpartition('/')[2]}/statuses/0"
@@ -59,7 +59,7 @@ def published(statuslist, pool, size):
 
 
 def wait_for_buffer(statuslist, pool="p", ready=100_000):
-    """Until the buffer of references is warm, and what an earlier row set off is over."""
+    """Waits until the buffer of references is warm, and the work that an earlier row caused is over."""
     filled = lambda: json.loads(statuslist.ask("GET", f"/pools/{pool}")[2])["references"]["ready"] >= ready
     until(filled, "the buffer of references does not fill")
     time.sleep(0.2)

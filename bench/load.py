@@ -1,4 +1,4 @@
-"""Loads a server with wrk, or Redis with its own load generator, and reads what they report."""
+"""Loads a server with wrk, or Redis with its own load generator, and reads their reports."""
 
 import os
 import shutil
@@ -20,12 +20,12 @@ def install():
 
 
 def command(arguments, watch=None, **options):
-    """Runs a load generator to its end: exit code, output, errors. `watch` is told its process id, to look at it meanwhile."""
+    """Runs a load generator to its end and returns exit code, output, errors. `watch` gets its process id, to sample it meanwhile."""
     return together([arguments], watch, **options)[0]
 
 
 def together(commands, watch=None, **options):
-    """Runs load generators at the same time, each to its end: the same of each. `watch` is told all their process ids."""
+    """Runs load generators at the same time, each to its end, and returns the same of each. `watch` gets all process ids."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     children = []
     with ExitStack() as all_ended:
@@ -44,7 +44,7 @@ def together(commands, watch=None, **options):
 
 
 def run(arguments, watch=None):
-    """What one run of wrk came to; its script is in bench/wrk and reports with report.lua."""
+    """The result of one run of wrk; its script is in bench/wrk and reports with report.lua."""
     code, out, err = command(["wrk", *arguments], watch, cwd=WRK)
     report = next((line for line in out.splitlines() if line.startswith("report ")), None)
     if code or report is None:
@@ -79,7 +79,7 @@ def measure(row, options, connections, watch=None):
 
 
 def measure_setbit(redis, seconds, connections, bit, watch=None):
-    """What Redis itself can do with single bits, asked by its own load generator."""
+    """The rate of Redis itself with single bits, by its own load generator."""
     requests = 20_000 * seconds
     words = ["redis-benchmark", "-p", redis.port, "-c", connections, "-n", requests]
     cpu = redis.cpu_seconds()
@@ -95,7 +95,7 @@ def measure_setbit(redis, seconds, connections, bit, watch=None):
         "seconds": requests / float(report["rps"]),
         "per_second": float(report["rps"]),
         "p50_ms": float(report["p50_latency_ms"]),
-        # It does not say.
+        # Redis does not report it.
         "p90_ms": None,
         "p99_ms": float(report["p99_latency_ms"]),
         "p999_ms": None,

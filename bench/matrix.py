@@ -19,11 +19,11 @@ BATCH = 100
 
 @dataclass
 class Cell(Row):
-    """A row of the matrix, which is measured with each number of connections."""
+    """A row of the matrix, measured with each number of connections."""
 
-    # Who answers: a store of the service, or a server of files.
+    # The server: a store of the service, or a server of files.
     by: str = ""
-    # Which processes take part, by the names of the sampler.
+    # The processes that take part, by the names of the sampler.
     parts: list = field(default_factory=list)
     # References or entries of each request.
     amount: int = 1
@@ -34,7 +34,7 @@ class Cell(Row):
 
 
 def rows(it):
-    """All of them, each right after what it is compared with, so that both have the same moment of the machine."""
+    """All cells, each right after its reference, so that both see the machine in the same state."""
     cells = [*references(it), *fetches(it)]
     for store in it.stores:
         cells += writes(it, store)
@@ -47,12 +47,12 @@ def rows(it):
 
 
 def reach_at(cell, count, counts):
-    """Targets of writes are given for many connections, those of fetches for any number."""
+    """Targets of writes apply to many connections, those of fetches to any number."""
     return cell.reach if cell.parts == ["nginx"] or count == max(counts) else None
 
 
 def references(it):
-    """What the others are compared with."""
+    """The references."""
     front = it.services[it.front]
     token = it.folders[it.front] / "public" / "lists" / (it.list_path.rpartition("/")[2] + ".jwt")
     plain, gzip = token.stat().st_size, token.with_suffix(".jwt.gz").stat().st_size
@@ -71,7 +71,7 @@ def references(it):
 
 
 def fetches(it):
-    """A list of 100,000 entries, 1 % set, from the built-in server and from nginx, plain and compressed before."""
+    """A list of 100,000 entries, 1 % set, from the built-in server and from nginx, plain and precompressed."""
     gzip = {"Accept-Encoding": "gzip"}
     front = it.services[it.front]
     built_in = {"process": front, "path": it.list_path, "parts": [f"service on {it.front}"]}
@@ -89,7 +89,7 @@ def fetches(it):
 
 
 def update_of(it, store):
-    """A PATCH of one entry; the parser answers the same request."""
+    """A PATCH of one entry; the parser gets the same request."""
     uris = it.updated[store]
     return {
         "path": "/status-lists/update",
@@ -111,7 +111,7 @@ def writes(it, store):
     yield Cell("references, 1", path=f"{path}1", reference=f"{HEALTH}, service", reach=REFERENCES_REACH, **new, **by)
     yield Cell("references, 25", path=f"{path}25", amount=25, **new, **by)
 
-    # What is not durable has no target, only a ratio.
+    # A store that is not durable has no target, only a ratio.
     reach = {"sqlite": SQLITE_REACH, "redis-always": REDIS_REACH}.get(store)
     reference = f"{SETBIT}, {store}" if redis else f"{PARSE_ONLY}, parser"
     update = update_of(it, store)

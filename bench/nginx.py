@@ -6,7 +6,7 @@ from pathlib import Path
 
 import service
 
-# What an administrator would write to serve files, and nothing else.
+# A plain static server, as an administrator would write it.
 STATIC_SERVER = """
 server {{
     listen 127.0.0.1:{port};
@@ -17,7 +17,7 @@ server {{
 
 
 class Nginx(service.Process):
-    """The shipped nginx; one more server of it has plain files."""
+    """The shipped nginx, with one more server for plain files."""
 
     def pids(self):
         """The workers: the master only waits."""
@@ -38,7 +38,7 @@ def program():
 
 
 def start(folder, public):
-    """nginx as shipped but for its settings, over the site in `public`, and one more server with the files in `folder`."""
+    """Starts nginx as shipped except for its settings, over the site in `public`, with one more server for the files in `folder`."""
     shutil.copytree(service.ROOT / "nginx", folder / "nginx")
     port, static_port, api_port = (service.free_port() for _ in range(3))
     file = folder / "nginx" / "conf.d" / "status_lists.conf"

@@ -3,7 +3,7 @@
 import math
 from html import escape
 
-# Told apart by people with any colour vision (Okabe and Ito).
+# Distinguishable with any colour vision (Okabe and Ito).
 COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7a7a00", "#555555"]
 FONT = "font-family='system-ui, sans-serif' font-size='12'"
 LABELS, CHART, MARGIN = 270, 560, 24
@@ -34,7 +34,7 @@ class Drawing:
         self.parts.append(f"<polyline points='{at}' fill='none' stroke='{colour}' stroke-width='1.5'/>")
 
     def legend(self, names, y, x=MARGIN):
-        """Names in their colours; answers the height it took."""
+        """Draws names in their colours; returns the used height."""
         begin = y
         for number, name in enumerate(names):
             width = 26 + 7 * len(name)

@@ -1,4 +1,4 @@
-"""Files before updates where both share a machine, as docs/OPERATIONS.md has it: nginx with a real-time priority, or the service and
+"""Files before updates on a shared machine, as docs/OPERATIONS.md recommends: nginx with a real-time priority, or the service and
 its Redis with a smaller share than nginx. And the load generators out of the way, because they stand for wallets and issuers on
 machines of their own. Needs root."""
 
@@ -10,15 +10,15 @@ from contextlib import contextmanager
 
 NICE = 10
 REAL_TIME = 10
-# What goes before the command of a load generator, by what it asks for.
+# The prefix of a load generator's command, by the kind of its requests.
 FIRST = {"fetch": ["chrt", "-r", str(REAL_TIME)], "update": ["chrt", "-i", "0"]}
-# For k6 that measures short times: while it collects garbage, on all cores, answers wait. So rarely, and never without a bound.
+# For a k6 that measures short times: while it collects garbage, on all cores, answers wait. So rarely, but with a bound.
 K6_ENVIRONMENT = {"GOGC": "1000", "GOMEMLIMIT": "4GiB"}
 
 
 @functools.cache
 def permitted():
-    """Whether priorities can be set here; says once if not."""
+    """Whether priorities can be set here; prints a note once if not."""
     try:
         done = subprocess.run([*FIRST["fetch"], "true"], capture_output=True)
     except OSError:
@@ -31,7 +31,7 @@ def permitted():
 
 @contextmanager
 def real_time(nginx):
-    """nginx before all others meanwhile. Answers what goes before the commands of the load generators, as in FIRST."""
+    """Puts nginx before all others meanwhile. Returns the prefixes of the load generators' commands, as in FIRST."""
     if not permitted():
         yield {}
         return
@@ -44,7 +44,7 @@ def real_time(nginx):
 
 @contextmanager
 def smaller_share(*others):
-    """These behind nginx meanwhile. Answers the same."""
+    """Puts these behind nginx meanwhile. Returns the same."""
     if not permitted():
         yield {}
         return
@@ -62,11 +62,11 @@ def schedule(process, policy, priority):
 
 
 def renice(processes, nice):
-    """All threads; those that come later inherit it."""
+    """For all threads; later ones inherit it."""
     for process in processes:
         for thread in os.listdir(f"/proc/{process.child.pid}/task"):
             try:
                 os.setpriority(os.PRIO_PROCESS, int(thread), nice)
             except ProcessLookupError:
-                # Ended meanwhile.
+                # It has ended.
                 pass

@@ -1,4 +1,4 @@
-"""Tells on the terminal what runs, how much is left, and how long that will take."""
+"""Shows on the terminal what runs, how much is left, and how long that will take."""
 
 import sys
 import threading
@@ -24,7 +24,7 @@ class Progress:
             threading.Thread(target=self.tick, daemon=True).start()
 
     def step(self, what, seconds):
-        """Begins the next step, which was expected to take so many seconds of all."""
+        """Begins the next step, with its expected seconds."""
         self.finish()
         self.number += 1
         self.what, self.current = what, (seconds, time.monotonic())
@@ -38,7 +38,7 @@ class Progress:
             self.current = None
 
     def left(self):
-        """Seconds: what was expected of the rest, at the pace of what is done."""
+        """Seconds that the rest takes, at the pace of the finished steps."""
         pace = self.done_seconds / self.done if self.done else 1.0
         of_this = 0.0
         if self.current:

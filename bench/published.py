@@ -7,7 +7,7 @@ import service
 
 
 def pool(size):
-    """The settings of the pool that the lists are in."""
+    """The settings of the pool of the lists."""
     return f"status-list-pools: {{ p: {{ api-key: {service.KEY}, size: {size}, formats: [jwt] }} }}\n"
 
 
@@ -16,7 +16,7 @@ def files(folder):
 
 
 def make(folder, settings, count):
-    """Opens and publishes the lists in a folder that has none; answers the seconds it took."""
+    """Opens and publishes the lists in a folder that has none; returns the seconds."""
     file = folder / "settings.yaml"
     file.write_text(settings)
     begun = time.monotonic()
@@ -31,10 +31,10 @@ def make(folder, settings, count):
 
 
 def start(folder, port, settings):
-    """One start, until the service is at rest; then it is stopped."""
+    """Starts the service, waits until it is at rest, and stops it."""
     process = service.statuslist(folder, port, settings, ready="/health/ready")
     ready_mib = process.memory_kib() / 1024
-    # At start it looks through all files in the background; idle is when two seconds pass without work.
+    # At its start it compares all files in the background; it is idle when two seconds pass without work.
     cpu = process.cpu_seconds()
     while True:
         time.sleep(2)

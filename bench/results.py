@@ -12,15 +12,15 @@ from rows import machine_text, medians, ratio_text, ratios
 LATENCIES = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"]
 LATENCY_NAMES = ["50 %", "90 %", "99 %", "99.9 %", "max"]
 ROLES = ["service", "redis", "nginx", "parser", "load"]
-# What a scenario missed, and what a control did, which has no targets.
+# The words for a scenario that missed a threshold, and for a control, which has no targets.
 LIMITS = ["missed", "missed_by_control"]
 ROUNDS_ENOUGH = 5
-# Cores that others use while a target is measured; the kernel's own work is about a fifth of it.
+# Cores that other processes may use during a measurement; the kernel's own work is about a fifth of it.
 ELSEWHERE_MAX = 0.25
 
 
 def role(part):
-    """What a process is in a row, whichever store it belongs to."""
+    """The role of a process in a row, whatever its store."""
     if part == sample.LOAD:
         return "load"
     if part.startswith("service"):
@@ -29,7 +29,7 @@ def role(part):
 
 
 def used(uses, requests):
-    """Medians, over the rounds, of what each process used."""
+    """Medians, over the rounds, of the use of each process."""
     roles = {}
     for part in uses[0]["parts"]:
         rounds = [(use["parts"].get(part), use["seconds"], count) for use, count in zip(uses, requests)]
@@ -71,7 +71,7 @@ def summarise_scenarios(runs, uses):
     for name, mine in runs.items():
         figures = {key: value for key, value in mine[0].items() if key not in ("steps", *LIMITS)}
         entry = {"name": name, **medians([{key: run[key] for key in figures} for run in mine]), **spread(mine, "per_second")}
-        # A step that never came about in some round is not one of the table.
+        # A step that did not happen in some round is left out of the table.
         steps = [step for step in mine[0]["steps"] if all(step in run["steps"] for run in mine)]
         entry["steps"] = {
             step: medians([run["steps"][step] for run in mine]) | spread([run["steps"][step] for run in mine], "p99_ms")
@@ -81,7 +81,7 @@ def summarise_scenarios(runs, uses):
             if limits in mine[0]:
                 entry[limits] = [f"round {number + 1}: {limit}" for number, run in enumerate(mine) for limit in run[limits]]
         if "allowed" in entry:
-            # One round says little of the slowest hundredth, so the median is judged.
+            # One round says little about the slowest hundredth, so the median is judged.
             entry |= spread(mine, "fetch_disturbed")
             if entry["fetch_disturbed"] > entry["allowed"]:
                 limits = "missed_by_control" if "missed_by_control" in entry else "missed"
@@ -100,7 +100,7 @@ def targets(entries):
 
 
 def write(folder, results, series, whole):
-    """Everything into the folder."""
+    """Writes everything into the folder."""
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "samples.json").write_text(json.dumps({"rows": dict(series), "whole": whole}) + "\n")
     (folder / "table.md").write_text(table(results) + "\n")
@@ -191,7 +191,7 @@ def row_lines(entries):
     yield "|---|---|" + "---:|" * 16 + "---|"
     for entry in entries:
         uses = entry["used"]
-        # The parser stands where the service stands.
+        # The parser takes the column of the service.
         uses = {**uses, "service": uses.get("service", uses.get("parser", {}))}
         of = lambda name, what: number(uses.get(name, {}).get(what))
         rate = f"{entry['per_second']:,.0f} ({entry['per_second_min']:,.0f}–{entry['per_second_max']:,.0f})"

@@ -1,4 +1,4 @@
-"""Rows of a table: what is asked, of whom, what the answer must be, and what several measurements of it come to."""
+"""Rows of a table: the request, its server, the expected answer, and the result of several measurements."""
 
 import statistics
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import service
 
 @dataclass
 class Row:
-    """What wrk asks, of whom, and what the answer must be."""
+    """The request of wrk, its server, and the expected answer."""
 
     name: str
     process: service.Process
@@ -20,18 +20,18 @@ class Row:
     headers: dict = field(default_factory=dict)
     body: Optional[dict] = None
     arguments: list = field(default_factory=list)
-    # What the answer is made of, where that is known.
+    # What the answer consists of, if known.
     size: Optional[int] = None
     coding: Optional[str] = None
-    # The row whose rate this one's is compared with, and the ratio that is to be reached.
+    # The row whose rate is the reference, and the ratio to reach.
     reference: Optional[str] = None
     reach: Optional[float] = None
-    # The store of the service, where it takes a part of the work.
+    # The store of the service, if it takes part in the work.
     redis: Optional[service.Redis] = None
 
 
 def check_answer(row):
-    """wrk counts only answers above 399; the exact one is looked at here, once."""
+    """Checks the exact answer once; wrk counts only answers above 399."""
     status, headers, body = row.process.ask(row.method, row.path, row.body, row.headers)
     size = len(body) if row.size is None else row.size
     got, wanted = (status, len(body), headers.get("Content-Encoding")), (row.status, size, row.coding)
@@ -40,20 +40,20 @@ def check_answer(row):
 
 
 def medians(runs):
-    """The median of each figure over the runs; None where there is none."""
+    """The median of each figure over the runs; None if there is none."""
     return {
         key: statistics.median(run[key] for run in runs) if runs[0][key] is not None else None for key in runs[0]
     }
 
 
 def ratios(runs, reference_runs):
-    """How the rates compare with the reference's, round by round, because both suffer from what happens in a round."""
+    """The ratios of the rates to the reference's, round by round, because a disturbance in a round hits both."""
     each = [a["per_second"] / b["per_second"] for a, b in zip(runs, reference_runs)]
     return {"ratio": statistics.median(each), "ratio_min": min(each), "ratio_max": max(each)}
 
 
 def ratio_text(row):
-    """The two cells of a table about the reference: how the rates compare, and whether that is enough."""
+    """The two cells of a table about the reference: the ratio, and whether it is enough."""
     ratio = reach = ""
     if row["reference"]:
         ratio = f"{row['ratio']:.2f} × {row['reference']} ({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"

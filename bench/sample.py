@@ -14,7 +14,7 @@ LOAD = "load generator"
 
 
 def written_bytes(pid):
-    """What a process had written to disks so far; 0 where it may not be asked."""
+    """The bytes that a process has written to disks so far; 0 without permission to read it."""
     try:
         lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     except OSError:
@@ -27,14 +27,14 @@ def resident_bytes(pid):
 
 
 def busy_seconds():
-    """What all cores have worked so far, for anybody; time that the host took away counts as well."""
+    """The busy time of all cores so far, for any process; time that the host took away counts as well."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     user, nice, system, _idle, _waiting, interrupt, soft_interrupt, stolen = fields[:8]
     return (user + nice + system + interrupt + soft_interrupt + stolen) / TICKS
 
 
 class Sampler(threading.Thread):
-    """Looks at every process several times a second, until it is stopped. Use it as a context."""
+    """Samples every process several times a second, until it is stopped. Use it as a context."""
 
     def __init__(self, processes, interval):
         super().__init__(daemon=True)
@@ -69,7 +69,7 @@ class Sampler(threading.Thread):
                 try:
                     looks = [(service.cpu_seconds(pid), resident_bytes(pid), written_bytes(pid)) for pid in pids]
                 except OSError:
-                    # Ended between two looks; a load generator does.
+                    # It ended between two samples, as load generators do.
                     continue
                 if looks:
                     seen[name] = tuple(map(sum, zip(*looks)))
@@ -77,7 +77,7 @@ class Sampler(threading.Thread):
             return seen
 
     def use(self, parts, work):
-        """What `work()` answers, and what each of the parts and the load generator used meanwhile."""
+        """What `work()` returns, and what each of the parts and the load generator used meanwhile."""
         children = children_seconds()
         before = self.sample()
         result = work()
@@ -90,7 +90,7 @@ class Sampler(threading.Thread):
             looks = [sample[name] for sample in during if name in sample]
             if not looks:
                 continue
-            # A load generator has ended, and left its CPU time to us.
+            # A load generator has ended, and its CPU time is now ours.
             cpu = children if name == LOAD else after[name][0] - before[name][0]
             mine += cpu
             used[name] = {
@@ -103,13 +103,13 @@ class Sampler(threading.Thread):
         return result, {"seconds": seconds, "cores_elsewhere": elsewhere, "parts": used, "series": series(during, used)}
 
     def whole(self, points=600):
-        """The whole time as series of at most so many points, for a plot."""
+        """The whole time as series of at most this many points, for a plot."""
         step = max(1, len(self.samples) // points)
         return series(self.samples[::step], [*self.processes, LOAD])
 
 
 def children_seconds():
-    """The CPU time of what was started from here and has ended."""
+    """The CPU time of child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

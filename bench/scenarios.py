@@ -15,21 +15,21 @@ import service
 
 @dataclass(frozen=True)
 class Scenario:
-    """A script, and how it is run."""
+    """A script, and how to run it."""
 
     script: str
-    # At a time; None: as the script has it.
+    # Clients at a time; None: as in the script.
     clients: Optional[int] = None
     # Of bench/stand.py.
     pool: str = "k"
     beat: int = 1
-    # Who answers for the lists.
+    # The server of the lists.
     site: str = "nginx"
-    # What tells it from others of the same script.
+    # Distinguishes it from others of the same script.
     note: str = ""
-    # Of fetch-vs-update: files before updates on the cores that all share; None of the other scripts.
+    # Of fetch-vs-update: files before updates on shared cores; None for the other scripts.
     fetches_first: Optional[bool] = None
-    # Seconds of each phase at least. Such a scenario is run only when asked for (--long).
+    # The least seconds of each phase. Such a scenario runs only with --long.
     phase_seconds: int = 0
 
     @property
@@ -44,14 +44,14 @@ class Scenario:
 
     @property
     def is_control(self):
-        """Shows what the priorities do. That it misses its times is what it is for, and no target is missed by it."""
+        """Shows the effect of the priorities. It is meant to miss its times, and they are no targets."""
         return self.fetches_first is False
 
     def phase(self, asked):
         return max(asked, self.phase_seconds)
 
     def seconds(self, asked):
-        """How long it takes: its phases, its beginning and its end."""
+        """Its length: its phases, its beginning and its end."""
         times, besides = LONGER.get(self.script, (1, 3))
         return self.phase(asked) * times + besides + self.beat
 
@@ -74,10 +74,10 @@ SCENARIOS = [
     # Long enough for some publications.
     Scenario("fetch-vs-update", pool="k-min", beat=60, note="beat of 60 s, fetches first", fetches_first=True, phase_seconds=60),
 ]
-# How many times the asked duration a script takes, and seconds besides.
+# The length of a script: so many times the given duration, and seconds besides.
 LONGER = {"lifecycle": (1, 11), "ramp": (1, 11), "fetch-vs-update": (4, 34)}
 THRESHOLDS_MISSED = 99
-# Until two k6 have made their clients, on cores that are busy; they begin together.
+# The time until two k6 have made their clients, on busy cores; they begin together.
 READY_SECONDS = 20
 PERCENTILES = {"p50_ms": "p(50)", "p90_ms": "p(90)", "p99_ms": "p(99)", "p999_ms": "p(99.9)", "max_ms": "max"}
 
@@ -89,7 +89,7 @@ def program():
 
 
 def run(it, folder, scenario, options, watch):
-    """One scenario: what each of its measured steps came to, and which thresholds it missed."""
+    """Runs one scenario and returns the result of each measured step, and the thresholds that it missed."""
     api = f"http://127.0.0.1:{it.services[it.front].port}"
     settings = {
         "API": api,
@@ -125,17 +125,17 @@ def run(it, folder, scenario, options, watch):
             service.fail(f"k6 run {file.name} (SIDE={side}) ended with {code}:\n{out[-4000:]}{err[-4000:]}")
     found = read([json.loads(summary.read_text()) for summary in summaries.values()])
     if "START" in settings:
-        # k6 has the wait in its rates.
+        # k6's rates include the wait.
         found["per_second"] = found["requests"] / seconds
     if scenario.is_control:
-        # A wrong answer is one here too.
+        # A wrong answer fails here, too.
         found["missed_by_control"] = [limit for limit in found["missed"] if not limit.startswith("checks")]
         found["missed"] = [limit for limit in found["missed"] if limit.startswith("checks")]
     return {"beat": scenario.beat, **found}
 
 
 def read(summaries):
-    """Of one k6, or of several that were one scenario together and ran for about the same time."""
+    """The rate of one k6, or of several that were one scenario and ran for about the same time."""
     total = lambda metric, value: sum(summary["metrics"][metric]["values"][value] for summary in summaries)
     requests = total("http_reqs", "count")
     # k6 counts requests that failed as passes of "it failed".

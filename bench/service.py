@@ -1,4 +1,4 @@
-"""Builds, starts, asks and stops the programs that are measured. Only the standard library."""
+"""Builds, starts, queries and stops the measured programs. Uses only the standard library."""
 
 import atexit
 import http.client
@@ -37,7 +37,7 @@ def program(name):
 
 
 def folder():
-    """A folder that is removed at the end. Not in /tmp, which may lie in memory, where fsync costs nothing."""
+    """A temporary folder. Not in /tmp, which may lie in memory, where fsync costs nothing."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix="run-", dir=RESULTS))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
@@ -57,7 +57,7 @@ def cpu_seconds(pid):
 
 
 class Process:
-    """A program that listens on a port of this machine; stopped at the end of the script, however that comes."""
+    """A program that listens on a port of this machine; stopped however the script ends."""
 
     def __init__(self, command, port, log, ready="/health/live", seconds=60):
         self.port, self.log = port, log
@@ -122,7 +122,7 @@ def statuslist(folder, port, settings, **options):
 
 
 class Redis(Process):
-    """A Redis that fsyncs before it answers, with its data in `folder`; or one that keeps everything in memory only."""
+    """A Redis that fsyncs before it answers, with its data in `folder`; or one in memory only."""
 
     def __init__(self, folder, durable=True):
         port = free_port()
@@ -138,12 +138,12 @@ class Redis(Process):
         return self.cli("PING") == "PONG"
 
     def cli(self, *command):
-        """What a command answers."""
+        """The answer of a command."""
         done = subprocess.run(["redis-cli", "-p", str(self.port), *command], capture_output=True, text=True)
         return done.stdout.strip()
 
     def scripts_called(self):
-        """How many scripts were run so far; an update is one for each batch."""
+        """The number of scripts run so far: one for each batch of updates."""
         lines = self.cli("INFO", "commandstats").splitlines()
         calls = [line.partition("calls=")[2].partition(",")[0] for line in lines if line.startswith("cmdstat_evalsha:")]
         return int(calls[0]) if calls else 0
@@ -155,7 +155,7 @@ class Redis(Process):
 
 
 def paths(folder, port):
-    """The settings that say where everything is."""
+    """The settings with all places."""
     return f"""
 server: {{ listen: 127.0.0.1:{port} }}
 public-url: http://127.0.0.1:{port}/lists
@@ -167,7 +167,7 @@ sqlite: {{ path: {folder}/statuslist.db }}
 
 
 def machine():
-    """What the numbers depend on."""
+    """The facts on which the numbers depend."""
     model = next(
         (line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?"
     )
@@ -185,7 +185,7 @@ def machine():
 
 
 def write_results(name, results, table):
-    """The table to the terminal; table and numbers into target/bench."""
+    """Prints the table; writes table and numbers into target/bench."""
     print(table)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.md").write_text(table + "\n")
@@ -193,6 +193,6 @@ def write_results(name, results, table):
     print(f"\nwritten to {RESULTS / name}.json and .md", file=sys.stderr)
 
 
-# So that what atexit stops and removes is stopped and removed.
+# So that atexit stops and removes everything.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))

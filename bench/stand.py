@@ -1,4 +1,4 @@
-"""Everything that `bench/run` measures, running at once: a service on each store, nginx over one of them, and the references."""
+"""The stand of `bench/run`, everything at once: a service on each store, nginx over one of them, and the references."""
 
 import shutil
 import subprocess
@@ -52,7 +52,7 @@ class Stand:
         self.services, self.redis, self.folders = {}, {}, {}
         for store in stores:
             self.start_service(store, folder / store)
-        # What is fetched does not depend on the store, so it is fetched from one of them: the durable Redis if it is there.
+        # Fetches do not depend on the store, so one is enough: the durable Redis if it is there.
         self.front = "redis-always" if "redis-always" in stores else stores[0]
         front = self.services[self.front]
         self.list_path = lists.published(front, "s", LIST_SIZE)
@@ -75,7 +75,7 @@ class Stand:
         self.services[store] = service.statuslist(folder, port, settings)
 
     def versions(self):
-        """What else the numbers depend on."""
+        """Further facts on which the numbers depend."""
         say = lambda *words: subprocess.run(words, capture_output=True, text=True)
         found = {"nginx": say(nginx.program(), "-v").stderr.partition("/")[2].strip()}
         if self.redis:
@@ -83,16 +83,16 @@ class Stand:
         return found
 
     def processes(self):
-        """All of them, for the sampler."""
+        """All programs, for the sampler."""
         services = {f"service on {store}": process for store, process in self.services.items()}
         return {**services, **self.redis, "nginx": self.nginx, "parse only": self.parser}
 
     def front_parts(self):
-        """What takes part when everything is asked through the front: for the scenarios."""
+        """The programs that take part in a scenario through the front."""
         return [f"service on {self.front}", *([self.front] if self.front in self.redis else []), "nginx"]
 
     def rest(self, seconds=10, share=0.05):
-        """Until nothing works in the background any more: refills, publications, compactions of a row before."""
+        """Waits for background work to end: refills, publications, compactions of a row before."""
         for store in self.stores:
             lists.wait_for_buffer(self.services[store])
         work = lambda: sum(process.cpu_seconds() for process in self.processes().values())

@@ -1,20 +1,20 @@
-// Whether fetching and updating disturb each other, and how long updates take to be visible.
+// Measures whether fetches and updates disturb each other, and how long updates take to be visible.
 //
 //   alone_fetch    fetches at a fixed rate, no updates: what to compare with
 //   fetch          the same rate, while updates ramp up
 //   alone_update   updates at a fixed rate, no fetches: what to compare with
 //   update         the same rate, while fetches ramp up
-//   freshness      in all phases: one client revokes, and looks until a fetch shows it
+//   freshness      in all phases: one client revokes, and fetches until the list shows it
 //
-// A fixed rate, because clients that wait for slow answers would send less and hide them. Run it once for each `update-interval`
-// that is to be compared (-e BEAT=1, a pool with that beat). MORE (1.2) is how much slower the 99th percentile of fetches
-// may become: k6 cannot compare two metrics in a threshold, so the summary says whether it did, and bench/run counts it as one.
+// The rate is fixed, because clients that wait for slow answers would send less and hide them. Run it once for each
+// `update-interval` to compare (-e BEAT=1, a pool with that beat). MORE (1.2) limits how much slower the 99th percentile of fetches
+// may become: k6 cannot compare two metrics in a threshold, so the summary gives the verdict, and bench/run counts it as one.
 // FETCHES and UPDATES are the fixed rates, MOST_FETCHES and MOST_UPDATES the ends of the ramps.
 //
 // One k6 that makes both kinds of requests disturbs itself: it measures a fetch late because it was busy with an update. With
-// SIDE=fetch or SIDE=update only one side's requests are made, at the same times as ever, so two of them, on two machines or with
-// priorities of their own, do what one did. They begin together at START (Unix time in seconds), because neither knows how long
-// the other one takes to get ready. Freshness, which verifies tokens, belongs to the updates.
+// SIDE=fetch or SIDE=update it makes the requests of one side only, at the same times, so two of them, on two machines or with
+// priorities of their own, do the work of one. They begin together at START (Unix time in seconds), because neither knows how
+// long the other takes to get ready. Freshness, which verifies tokens, belongs to the updates.
 import { fail, sleep } from 'k6';
 import { Trend } from 'k6/metrics';
 import { batchUpdate, fetchList, isDone, isOk, pick, someReferences, update } from './lib/api.js';
@@ -30,7 +30,7 @@ const MORE = number('MORE', 1.2);
 const PHASE = parseSeconds(duration('30s'));
 const CLIENTS = vus(100);
 
-// Costs 50 ms of CPU time for every client that is made, so those who only fetch do without.
+// Costs 50 ms of CPU time for every client, so clients that only fetch do without.
 const { statusAt, verified } = SIDES.includes('update') ? require('./lib/token.js') : {};
 
 const freshness = new Trend('freshness', true);
@@ -39,7 +39,7 @@ const steady = (exec, rate, phase) => ({
   executor: 'constant-arrival-rate', exec, rate, timeUnit: '1s', duration: `${PHASE}s`, startTime: at(phase),
   preAllocatedVUs: 50, maxVUs: 200, gracefulStop: '2s',
 });
-// All of its clients are made beforehand: making them meanwhile would take the CPU from what is measured.
+// Makes all clients beforehand: making them later would take CPU time from the measured requests.
 const ramp = (exec, rate, phase) => ({
   executor: 'ramping-arrival-rate', exec, startRate: 0, timeUnit: '1s', startTime: at(phase), gracefulStop: '2s',
   stages: [{ target: rate, duration: `${PHASE / 2}s` }, { target: rate, duration: `${PHASE / 2}s` }],
@@ -97,7 +97,7 @@ export function setup() {
 export const fetch = ({ load }) => isOk(fetchList(pick(load).uri));
 export const updates = ({ load }) => isDone(update(pick(load), 1));
 
-// Nobody else touches these, so that the change that is seen is the one that was made.
+// No other client changes these references, so the change that a fetch shows is this client's own.
 export async function fresh({ fresh: references }) {
   const reference = references[(__VU * 499 + __ITER) % references.length];
   if (!isDone(batchUpdate([reference], 1))) return sleep(1);

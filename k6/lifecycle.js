@@ -22,7 +22,7 @@ export const options = {
   thresholds: {
     ...Object.fromEntries([ALLOCATE, UPDATE, WAIT, FETCH, VERIFY].map(checked)),
     ...Object.fromEntries([ALLOCATE, UPDATE, WAIT, FETCH].map(answered)),
-    // Each client looks twice a second.
+    // Each client fetches twice a second.
     freshness: [`p(99)<=${FRESH_WITHIN * 1000 + 500}`],
   },
   summaryTrendStats: TREND_STATS,
@@ -42,7 +42,7 @@ function allocate(tags) {
   return isOk(response, tags) ? response.json('references')[0] : undefined;
 }
 
-// Looks again and again until a status is published. What it sees on the way is not verified: the next two steps do that.
+// Fetches repeatedly until a status is published. It does not verify the tokens: the next two steps do.
 function becomes({ uri, index }, value, tags) {
   const begun = Date.now();
   let seen = false;
@@ -63,11 +63,11 @@ function statusIn(token, index) {
   }
 }
 
-// What a Relying Party makes of a reference.
+// The status of a reference, as a Relying Party finds it.
 async function shows({ uri, index }, value) {
   const response = step(FETCH, (tags) => fetchedList(uri, tags));
   if (!response) return false;
-  // k6's groups do not wait for what is asynchronous, as verifying is: its outcome is checked in the group.
+  // k6's groups do not wait for asynchronous work such as verifying; the group checks its outcome.
   const outcome = await verdict(response.body, uri, index);
   if (outcome.error) console.error(`${uri}: ${outcome.error.message}`);
   return step(VERIFY, (tags) => check(outcome, {

@@ -1,4 +1,4 @@
-// Users come, ten more each second up to a hundred, and do what there is to do: mostly fetching, some updating.
+// Ten more users arrive each second, up to a hundred. They mostly fetch, and sometimes update.
 import { sleep } from 'k6';
 import { fetchList, isDone, isOk, pick, someReferences, update } from './lib/api.js';
 import { P99, TREND_STATS, duration, vus } from './lib/settings.js';
@@ -30,7 +30,7 @@ export const setup = () => someReferences(1000);
 
 export default function (references) {
   const reference = pick(references);
-  // Nine of ten.
+  // Nine of ten requests.
   if (Math.random() < 0.9) isOk(fetchList(reference.uri));
   else isDone(update(reference, 1));
   sleep(0.02 + Math.random() * 0.02);

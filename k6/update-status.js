@@ -13,6 +13,6 @@ export const options = {
 export const setup = () => someReferences(1000);
 
 export default function (references) {
-  // Always the same one: pools with a final status take it as often as it comes.
+  // Always the same value, so that pools with a final status accept it again and again.
   isDone(update(pick(references), 1));
 }

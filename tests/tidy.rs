@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "tidy/names.rs"]
+mod names;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -95,14 +98,6 @@ fn edges_of(place: &str) -> Option<&'static [&'static str]> {
         |path: &str| place.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let edges = EDGES.iter().filter(|(path, _)| holds(path)).max_by_key(|(path, _)| path.len());
     edges.map(|(_, allowed)| *allowed)
-}
-
-/// `part::tests::name`, with nothing left out.
-fn is_test_path(text: &str) -> bool {
-    let word = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    text.contains("::") && text.split("::").all(word)
 }
 
 /// The part of a file that is no test.
@@ -215,14 +210,7 @@ fn only_values_know_a_wire_format() {
 }
 
 #[test]
-fn every_test_that_the_compliance_table_names_exists() {
-    let table = std::fs::read_to_string("docs/COMPLIANCE.md").unwrap();
-    let mut tests = String::new();
-    for path in sources(Path::new("src")).into_iter().chain(sources(Path::new("tests"))) {
-        tests.push_str(&std::fs::read_to_string(path).unwrap());
-    }
-    let named = table.split('`').skip(1).step_by(2).filter(|name| is_test_path(name));
-    let missing: Vec<_> =
-        named.filter(|name| !tests.contains(&format!("fn {}(", name.rsplit("::").next().unwrap()))).collect();
-    assert!(missing.is_empty(), "docs/COMPLIANCE.md names tests that do not exist: {missing:#?}");
+fn every_name_in_the_compliance_table_exists() {
+    let missing = names::missing(&std::fs::read_to_string("docs/COMPLIANCE.md").unwrap());
+    assert!(missing.is_empty(), "docs/COMPLIANCE.md names what does not exist: {missing:#?}");
 }

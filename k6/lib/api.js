@@ -1,11 +1,11 @@
-// What issuers and wallets do: one function for each request. Each answers k6' response, or what it holds.
+// The requests of issuers and wallets: one function for each. It returns k6's response, or its content.
 import http from 'k6/http';
 import { check, fail } from 'k6';
 import { API, API_KEY, POOL, SITE } from './settings.js';
 
 const json = { 'X-Api-Key': API_KEY, 'Content-Type': 'application/json' };
 
-// Asks for references; the name keeps the metrics of all pools and amounts together.
+// Requests references; the name groups the metrics of all pools and amounts.
 export function newReferences(amount, tags) {
   const parameters = { headers: { 'X-Api-Key': API_KEY }, tags: { name: 'new-references', ...tags } };
   return http.post(`${API}/pools/${POOL}/new-references?amount=${amount}`, null, parameters);
@@ -28,7 +28,7 @@ export function fetchList(uri, tags) {
   return http.get(`${SITE}/${uri.split('/').pop()}`, { headers, tags: { name: 'fetch', ...tags } });
 }
 
-// References to begin with, in as many requests as they need.
+// The first references, in as many requests as they need.
 export function someReferences(amount) {
   const references = [];
   while (references.length < amount) {

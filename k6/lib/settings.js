@@ -1,4 +1,4 @@
-// What a run is about: from the environment (-e NAME=value), with defaults for a service on this machine.
+// The settings of a run: from the environment (-e NAME=value), with defaults for a service on this machine.
 
 const env = (name, or) => (__ENV[name] === undefined || __ENV[name] === '' ? or : __ENV[name]);
 const withoutSlash = (url) => url.replace(/\/+$/, '');
@@ -11,7 +11,7 @@ export const BEAT = Number(env('BEAT', '10'));
 // The limits of the thresholds: for answers in milliseconds, and until an update is visible in seconds.
 export const P99 = Number(env('P99', '1000'));
 export const FRESH_WITHIN = Number(env('FRESH_WITHIN', String(BEAT + 1)));
-// The share of requests of a fixed rate that may be left out because the machine that runs k6 does not come to them.
+// The share of requests of a fixed rate that k6 may drop because its machine is too slow.
 export const DROPPED = Number(env('DROPPED', '0.01'));
 export const SUMMARY = env('SUMMARY', '');
 
@@ -19,12 +19,12 @@ export const vus = (or) => Number(env('VUS', or));
 export const duration = (or) => env('DURATION', or);
 export const number = (name, or) => Number(env(name, or));
 
-// One of these words, the first if nothing is said.
+// One of these words; the first by default.
 export function choice(name, ...words) {
   const word = env(name, words[0]);
   if (!words.includes(word)) throw new Error(`${name} is one of ${words.join(', ')}, not ${word}`);
   return word;
 }
 
-// Of every table: what a mean hides is in the last columns.
+// The columns of every table; the last ones show what a mean hides.
 export const TREND_STATS = ['avg', 'p(50)', 'p(90)', 'p(95)', 'p(99)', 'p(99.9)', 'p(99.99)', 'max'];

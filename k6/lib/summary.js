@@ -1,4 +1,4 @@
-// What a run came to: a table for people, and everything as JSON in the file SUMMARY.
+// The result of a run: a table for people, and everything as JSON in the file SUMMARY.
 import { SUMMARY, TREND_STATS } from './settings.js';
 
 export function handleSummary(data) {
@@ -34,5 +34,5 @@ export function table(data) {
   return lines.join('\n');
 }
 
-// Parts of a request's time that say little here, and counts of bytes.
+// Left out: parts of a request's time that say little here, and counts of bytes.
 const hidden = (name) => /^(http_req_(blocked|connecting|tls_handshaking|sending|receiving|waiting)|data_|vus|group_duration)/.test(name);

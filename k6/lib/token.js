@@ -1,4 +1,4 @@
-// What a Relying Party does with a Status List Token in JWT format: verify it, and read the status at an index.
+// The work of a Relying Party with a Status List Token in JWT format: verify it, and read the status at an index.
 import encoding from 'k6/encoding';
 import http from 'k6/http';
 import { unzlibSync } from './vendor/fflate.js';
@@ -12,13 +12,13 @@ const keys = {};
 const arrays = new Map();
 const ARRAYS_MAX = 4;
 
-// The claims of a token, or an error that says what is wrong with it.
+// Returns the claims of a token, or throws an error that says what is wrong with it.
 export async function verified(token, uri) {
   const [header, claims, signature] = token.split('.');
   const { alg, kid, typ } = parsed(header);
   if (typ !== 'statuslist+jwt') throw new Error(`typ is ${typ}`);
   if (!ALGORITHMS[alg]) throw new Error(`these scripts verify ES256 and ES384, not ${alg}`);
-  // The bytes of the text; a loop over its characters takes longer than all the rest.
+  // Encodes the text at once; a loop over its characters takes longer than all the rest.
   const input = encoding.b64decode(encoding.b64encode(`${header}.${claims}`));
   const key = await keyOf(kid, alg);
   if (!(await crypto.subtle.verify(ALGORITHMS[alg][1], key, bytes(signature), input))) throw new Error('the signature is wrong');
@@ -30,7 +30,7 @@ export async function verified(token, uri) {
   return said;
 }
 
-// The claims of a token that may be anybody's.
+// The claims of a token, unverified.
 export const claimsOf = (token) => parsed(token.split('.')[1]);
 
 // The status at an index of claims.
@@ -40,7 +40,7 @@ export function statusAt({ status_list: { bits, lst } }, index) {
   return (array[place >> 3] >> (place & 7)) & ((1 << bits) - 1);
 }
 
-// Unpacking costs k6 several milliseconds, and a client sees the same list again and again until the next one is published.
+// Caches the unpacked list: unpacking costs k6 several milliseconds, and the list stays the same until the next publication.
 function unpacked(lst) {
   if (!arrays.has(lst)) {
     if (arrays.size === ARRAYS_MAX) arrays.clear();

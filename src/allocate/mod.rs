@@ -376,7 +376,7 @@ impl Allocator {
                 tracing::error!(
                     pool = %self.pool, list.id = %list, lease = found.0, expected = mark.0,
                     "THE STORE LOST DATA: it would hand out references of this list again; sealing the list. \
-                     Updates since its last good state may be lost as well: see README, \"When the store lost data\""
+                     Updates since its last good state may be lost as well: see docs/OPERATIONS.md, \"When the store lost data\""
                 );
                 store.seal_list(list).await
             }
@@ -384,7 +384,7 @@ impl Allocator {
                 tracing::error!(
                     pool = %self.pool, list.id = %list, expected = mark.0,
                     "THE STORE LOST DATA: it does not know this list, of which references were handed out; \
-                     their statuses cannot be updated: see README, \"When the store lost data\""
+                     their statuses cannot be updated: see docs/OPERATIONS.md, \"When the store lost data\""
                 );
                 Ok(())
             }

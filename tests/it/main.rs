@@ -17,6 +17,7 @@ mod docs;
 mod everysec;
 mod explorer;
 mod failover;
+mod golden;
 mod idempotency;
 mod instances;
 mod interop;

@@ -77,7 +77,7 @@ impl RedisStore {
         tracing::error!(
             %pool,
             "THE STORE LOST DATA: it did not know this pool any more, nor any list of it; going on with new lists: \
-             see README, \"When the store lost data\""
+             see docs/OPERATIONS.md, \"When the store lost data\""
         );
         Ok(())
     }
