@@ -52,7 +52,7 @@ impl RedisStore {
         let pool = self.pool_of(list).await?;
         let shape = self.shape(&pool)?;
         let keys = &self.0.keys;
-        let count = cmd("HINCRBY").arg(keys.pool(&pool)).arg("snapshots").arg(1).take();
+        let count = cmd("INCR").arg(keys.confirmations(&pool)).take();
         // The version first: the bytes are then at least as new.
         let reads = vec![
             cmd("HGET").arg(keys.list(&pool, &list)).arg("version").take(),

@@ -19,6 +19,10 @@ pub(super) struct Call {
 macro_rules! scripts {
     ($($name:ident = $file:literal;)*) => {
         $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));)*
+
+        /// Every one of them.
+        #[cfg(test)]
+        pub(super) static ALL: &[&LazyLock<Script>] = &[$(&$name),*];
     };
 }
 
@@ -43,6 +47,12 @@ scripts! {
 impl Script {
     fn new(source: &'static str) -> Self {
         Self { source, sha1: RedisScript::new(source).get_hash().to_owned() }
+    }
+
+    /// The hash by which a server knows it.
+    #[cfg(test)]
+    pub(super) fn sha1(&self) -> &str {
+        &self.sha1
     }
 }
 
