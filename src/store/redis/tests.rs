@@ -307,7 +307,7 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
         call(
             &scripts::SETTLE,
             &[&of_pool, &dirty, &due, &of_list],
-            &[&id, "1", "1", "1700000000", "1700000100", "1700000000000"],
+            &[&id, "1", "1", "1700000000", "1700000100", "1700000000000", "0"],
         ),
         // What they create is what they are for, and a sign of nothing else.
         creates(call(&scripts::REMEMBER, &[&answer], &["an answer", "60000"]), &answer),

@@ -15,7 +15,9 @@ use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::ListId;
 use crate::store::Applied;
-use crate::store::model::{Block, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError};
+use crate::store::model::{
+    Block, DueMark, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError,
+};
 
 impl RedisStore {
     pub(in crate::store) async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
@@ -194,6 +196,7 @@ impl RedisStore {
         list: ListId,
         publication: Publication,
         taken: Timestamp,
+        seen: DueMark,
         fence: Fence,
     ) -> Result<(), StoreError> {
         let pool = self.pool_of(list).await?;
@@ -207,7 +210,8 @@ impl RedisStore {
         .arg(publication.version.0)
         .arg(publication.iat)
         .arg(publication.resign_at)
-        .arg(taken.millis());
+        .arg(taken.millis())
+        .arg(seen.0);
         let settled: String = self.write(&call).await?;
         match settled.as_str() {
             "settled" => Ok(()),
