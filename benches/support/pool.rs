@@ -7,7 +7,7 @@ use statuslist::base::clock::Timestamp;
 use statuslist::config::{Config, PoolConfig, Synchronous};
 use statuslist::model::instance::InstanceId;
 use statuslist::status_list::ListId;
-use statuslist::store::{Publication, SqliteStore, Store, Version};
+use statuslist::store::{DueMark, Publication, SqliteStore, Store, Version};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -57,7 +57,7 @@ impl Bench {
                     let (store, pool) = (self.store.clone(), pool.clone());
                     tokio::spawn(async move {
                         let list = store.open_list(&pool, &holder(), BEGIN).await.unwrap();
-                        store.settle(list, publication, BEGIN, fence).await.unwrap();
+                        store.settle(list, publication, BEGIN, DueMark::default(), fence).await.unwrap();
                         list
                     })
                 })

@@ -46,6 +46,9 @@ use sinks::{Files, Name, Sinks};
 /// Until the clock shows another second, for lists that were signed in this one.
 pub const NEXT_SECOND: Duration = Duration::from_secs(1);
 
+/// How long a stop waits for lists that were signed in this second. One second is enough unless the clock was set back.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How often it is looked whether all files are there and as they should be, the first time at the start.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
@@ -140,7 +143,7 @@ impl PoolPublisher {
     }
 
     /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop. What was acknowledged by then is
-    /// published in a last pass.
+    /// published in a last pass, or several, before the last uploads.
     pub async fn run(&self, signals: &Signals, stop: &Stopper) {
         let (published, all_published) = stopper();
         let publish = async {
@@ -193,7 +196,26 @@ impl PoolPublisher {
             waiting = pass.waiting > 0 || waiting && wake == Wake::ListWanted;
             self.log(&pass, self.clock.now().since(begun));
         }
-        self.publish_pending(signals, &|_, _| ()).await;
+        self.publish_last(signals).await;
+    }
+
+    /// Publishes what was acknowledged before a stop. Lists that were signed in this second wait for the next one.
+    async fn publish_last(&self, signals: &Signals) {
+        let deadline = Instant::now() + STOP_PATIENCE;
+        loop {
+            let begun = self.clock.now();
+            let pass = self.publish_pending(signals, &|_, _| ()).await;
+            self.log(&pass, self.clock.now().since(begun));
+            if pass.waiting == 0 {
+                return;
+            }
+            if Instant::now() + NEXT_SECOND > deadline {
+                let (pool, waiting) = (&self.shape.id, pass.waiting);
+                tracing::error!(%pool, waiting, "stopped although lists wait for their next second; they are published at the next start");
+                return;
+            }
+            tokio::time::sleep(NEXT_SECOND).await;
+        }
     }
 
     /// Uploads everything that is owed; answers how many new lists could be settled by that, and how many uploads are left.

@@ -19,7 +19,7 @@ mod tests;
 
 pub use deadline::Deadline;
 pub use model::{
-    Block, Changes, Fence, Given, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
+    Block, Changes, DueMark, Fence, Given, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
     PoolUsage, Publication, PublisherState, Refusal, Snapshot, StatusChange, StoreError, Version,
 };
 pub use redis::RedisStore;
@@ -231,18 +231,20 @@ impl Store {
 
     /// Records a publication; clears the dirty mark if its version is still the current one. Otherwise the list is dirty
     /// since its first change after that version, or, where that is not known, since `taken`, when its snapshot was asked
-    /// for. Refuses an older fence.
+    /// for. It stays due at once if it was made so after the publication began, when its mark was `seen`: what the files show
+    /// was decided before that. Refuses an older fence.
     pub async fn settle(
         &self,
         list: ListId,
         publication: Publication,
         taken: Timestamp,
+        seen: DueMark,
         fence: Fence,
     ) -> Result<(), StoreError> {
-        backend!(self, store => store.settle(list, publication, taken, fence))
+        backend!(self, store => store.settle(list, publication, taken, seen, fence))
     }
 
-    /// Makes lists due at once, for files that are missing or wrong.
+    /// Makes lists due at once, for files that are missing or wrong. Holds until a publication that began later is settled.
     pub async fn mark_due(&self, lists: Vec<ListId>) -> Result<(), StoreError> {
         backend!(self, store => store.mark_due(lists))
     }

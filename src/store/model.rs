@@ -20,6 +20,11 @@ pub struct Version(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lease(pub u64);
 
+/// How often a list was made due at once: by its retirement, and by looks that found its files missing or wrong. A publication
+/// ends only the wishes that it saw when it began; a later one leaves the list due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DueMark(pub u64);
+
 /// One status to be set. Index and status are those of the pool: whoever makes a change has checked both. What only the
 /// store knows (the list, its retirement, a final status) it checks inside its atomic step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +176,8 @@ pub struct Pending {
     pub retired: bool,
     /// Its latest publication.
     pub published: Option<Publication>,
+    /// What its settling must name.
+    pub due_mark: DueMark,
 }
 
 /// A list's statuses. Invariant: `array` is at least as new as `version`.

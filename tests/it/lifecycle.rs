@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
 use crate::support::process::PROGRAM;
+use crate::support::redis::RedisServer;
 use crate::support::relying_party::{List, jwks};
 
 /// The present, so that tokens have not expired for code that looks at the system's clock.
@@ -199,4 +200,43 @@ async fn the_command_retires_a_list_by_force() {
         app.references(50).await.iter().all(|other| other.uri != reference.uri).then_some(())
     })
     .await;
+}
+
+/// Holds a publication up between its snapshot and its settling, and has the list retired meanwhile.
+async fn retired_during_its_own_publication(store: &str) {
+    let pool = "size: 800, update-interval: 1s, open-lists: 1, precreation: { lists: 0 }";
+    let settings = format!("{{ {store}, status-list-pools: {{ p: {{ api-key: {KEY}, {pool} }} }} }}");
+    let folder = tempfile::tempdir().unwrap();
+    let app = TestApp::start_at(folder, "http://status.example", &settings, Clock::System);
+    let reference = app.references(1).await.remove(0);
+    let list = reference.uri.rsplit('/').next().unwrap().to_owned();
+    let names = || -> Vec<std::path::PathBuf> {
+        let entries = walkdir::WalkDir::new(app.folder().join("public")).into_iter().filter_map(Result::ok);
+        entries.map(|entry| entry.into_path()).collect()
+    };
+    let named =
+        |name: &str| names().into_iter().find(|path| path.file_name().is_some_and(|file| file == name));
+    let lock = std::fs::File::open(named(".pool-p.lock").unwrap()).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(app.update(&reference, json!(1)).await.0, StatusCode::NO_CONTENT);
+    eventually("the new files to wait for the lock", async || {
+        names().iter().any(|path| path.display().to_string().contains("/.tmp-")).then_some(())
+    })
+    .await;
+    assert_eq!(retire(&app, &list, "?force=true").await.0, 204);
+    drop(lock);
+    eventually("410", async || {
+        (ask(&app, &reference.uri, "", "*/*").await.0 == StatusCode::GONE).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_list_that_is_retired_during_its_own_publication_is_gone() {
+    let server = RedisServer::start();
+    let redis = format!("storage-type: redis, redis: {{ {} }}", server.settings());
+    tokio::join!(
+        retired_during_its_own_publication("storage-type: sqlite"),
+        retired_during_its_own_publication(&redis)
+    );
 }

@@ -11,7 +11,7 @@ use statuslist::config::Config;
 use statuslist::model::instance::InstanceId;
 use statuslist::model::pool::PoolId;
 use statuslist::status_list::{ListId, Status};
-use statuslist::store::{Deadline, Publication, StatusChange, Store};
+use statuslist::store::{Deadline, DueMark, Publication, StatusChange, Store};
 
 use crate::support::app::TestApp;
 use crate::support::process::PROGRAM;
@@ -79,7 +79,7 @@ impl Filling {
         for list in lists {
             let version = store.snapshot(list).await.unwrap().version;
             let publication = Publication { version, iat: now.secs(), resign_at: now.secs() + 43_200 };
-            store.settle(list, publication, now, fence).await.unwrap();
+            store.settle(list, publication, now, DueMark::default(), fence).await.unwrap();
         }
         store
     }

@@ -43,6 +43,33 @@ async fn what_was_acknowledged_before_a_stop_is_published_when_it_has_stopped() 
     assert_eq!(list.status(reference.index), 1);
 }
 
+/// A list is signed once a second at most, so what comes right after a signature waits for the next one, also at a stop.
+#[tokio::test]
+async fn what_was_acknowledged_in_the_second_of_a_signature_is_published_when_the_service_has_stopped() {
+    let mut missing = 0;
+    for _ in 0..20 {
+        let app = TestApp::start("update-interval: 1h, list-lifetime: 24h, precreation: { lists: 0 }");
+        let reference = app.references(1).await.remove(0);
+        assert_eq!(app.update(&reference, json!(1)).await.0, StatusCode::NO_CONTENT);
+        let folder = app.stop();
+        let list = crate::support::relying_party::published(folder.path(), &reference.uri).unwrap();
+        missing += u32::from(list.status(reference.index) != 1);
+    }
+    assert_eq!(missing, 0, "of 20 stops so many left an acknowledged update unpublished");
+}
+
+/// The control of the time that a stop may take: the next second never comes.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_clock_that_stands_still() {
+    let clock = Clock::set_to(Clock::System.now());
+    let app = TestApp::start_in(tempfile::tempdir().unwrap(), "update-interval: 1h", clock);
+    let reference = app.references(1).await.remove(0);
+    assert_eq!(app.update(&reference, json!(1)).await.0, StatusCode::NO_CONTENT);
+    let begun = std::time::Instant::now();
+    app.stop();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn a_dropped_format_and_aggregation_leave_no_file() {
     let url = "http://status.example";

@@ -5,7 +5,7 @@ use super::job::Ready;
 use super::{Pass, PublishError, Put};
 use crate::publish::PoolPublisher;
 use crate::site::folder::{SiteError, SiteLock};
-use crate::store::{Fence, StoreError};
+use crate::store::{Fence, Pending, StoreError};
 
 impl PoolPublisher {
     /// Gives the new files their names, durably. Instances that share the folder do so one after the other, and only the one
@@ -43,7 +43,8 @@ impl PoolPublisher {
                     let store = self.store.clone();
                     // Asked for together, so that they share a commit.
                     settles.push(tokio::spawn(async move {
-                        (pending, store.settle(pending.list, publication, taken, fence).await)
+                        let Pending { list, due_mark, .. } = pending;
+                        (pending, store.settle(list, publication, taken, due_mark, fence).await)
                     }));
                 }
                 Err(error) => self.note_failure(pass, pending.list, error),

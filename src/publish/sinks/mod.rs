@@ -115,12 +115,14 @@ impl Sinks {
         settled
     }
 
-    /// Takes out of `pending` the new lists whose files are in place already; answers those that can be settled now.
+    /// Takes out of `pending` the new lists whose files are in place already; answers those that can be settled now. A list that
+    /// was retired meanwhile stays: its files are to be removed, whether a bucket has them or not.
     pub(super) fn release(&self, pending: &mut Vec<Pending>) -> Vec<Put> {
         let mut held = std::mem::take(&mut *self.held());
         let mut released = Vec::new();
         pending.retain(|list| {
-            let Some(put) = held.remove(&list.list).filter(|_| list.published.is_none()) else { return true };
+            let new = list.published.is_none() && !list.retired;
+            let Some(put) = held.remove(&list.list).filter(|_| new) else { return true };
             if self.owes(Name::List(list.list)) {
                 self.held().insert(list.list, put);
             } else {

@@ -4,7 +4,8 @@
 -- Reply the stored shape, in the order of ARGV
 
 local settings = {'public-url', 'bits', 'size', 'default-status', 'final-status'}
-if redis.call('EXISTS', KEYS[1]) == 0 then
+-- Not whether there is a hash: earlier versions counted in it, and so made one where there was no pool.
+if redis.call('HEXISTS', KEYS[1], 'size') == 0 then
   for n, setting in ipairs(settings) do
     redis.call('HSET', KEYS[1], setting, ARGV[n])
   end

@@ -3,10 +3,14 @@
 -- ARGV  1 list id  2 permutation key ('': sealed)  3 owner  4 leased  5 lease  6 open (0, 1)  7 version
 --       8 published version ('': never)  9 iat  10 resign at  11 dirty since (ms, '': not)  12 bytes, relative to the default
 --       13 leased at (ms, '': never)  14 retired (0, 1)  15 spread ('': none)
--- Reply 1, or 0 if there is such a list already
+-- Reply 1, 0 if there is such a list already, or -1 if there is no such pool
 
 if redis.call('EXISTS', KEYS[6]) == 1 then
   return 0
+end
+local size = redis.call('HGET', KEYS[1], 'size')
+if not size then
+  return -1
 end
 local number = redis.call('HINCRBY', KEYS[1], 'made', 1)
 redis.call('HINCRBY', KEYS[1], 'leased', ARGV[4])
@@ -20,8 +24,7 @@ if ARGV[2] ~= '' then
   redis.call('HSET', KEYS[6], 'key', ARGV[2])
 end
 if ARGV[6] == '1' then
-  local size = tonumber(redis.call('HGET', KEYS[1], 'size'))
-  redis.call('HINCRBY', KEYS[1], 'free', size - tonumber(ARGV[4]))
+  redis.call('HINCRBY', KEYS[1], 'free', tonumber(size) - tonumber(ARGV[4]))
   redis.call('ZADD', KEYS[3], number, ARGV[1])
 end
 if ARGV[8] ~= '' then

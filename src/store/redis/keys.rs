@@ -73,6 +73,11 @@ impl Keys {
         self.of(pool, &format!("answer:{hex}"))
     }
 
+    /// String: counts the reads that waited for replicas, which confirm only what was written. Nothing reads it.
+    pub(super) fn confirmations(&self, pool: &PoolId) -> String {
+        self.of(pool, "confirmations")
+    }
+
     fn of(&self, pool: &PoolId, what: &str) -> String {
         format!("{}:{{{pool}}}:{what}", self.prefix)
     }

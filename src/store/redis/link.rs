@@ -96,6 +96,7 @@ impl Link {
 
     /// Reads what a failover to the demanded replicas does not take back: a change that nobody was told of may still be lost
     /// with its server. The wait holds only after a write on the same connection, so `write` goes first; its answer is not told.
+    /// It must not write what anything takes for a sign: the server may have come back empty.
     pub(super) async fn read_confirmed(&self, write: Cmd, reads: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
         self.refuse_if_closed()?;
         let mut commands = Pipeline::with_capacity(reads.len() + 2);

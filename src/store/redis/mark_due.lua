@@ -10,6 +10,7 @@ for n = 1, #ARGV do
 end
 for n, list in ipairs(ARGV) do
   redis.call('HSET', KEYS[n + 1], 'resign-at', 0)
+  redis.call('HINCRBY', KEYS[n + 1], 'due-mark', 1)
   redis.call('ZADD', KEYS[1], 0, list)
 end
 return 0

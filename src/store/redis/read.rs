@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use deadpool_redis::redis::{FromRedisValue, Pipeline, cmd};
 
-use super::reply::{RECORD, damaged, order_key, parsed, part, record, unexpected};
+use super::reply::{RECORD, damaged, due_mark, order_key, parsed, part, record, unexpected};
 use super::{PAGE, RedisStore, bit_offset};
 use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
 use crate::model::pool::PoolId;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::model::{
-    Changes, Fence, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState, Snapshot,
-    StoreError, Version,
+    Changes, DueMark, Fence, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState,
+    Snapshot, StoreError, Version,
 };
 
 impl RedisStore {
@@ -53,7 +53,7 @@ impl RedisStore {
         let pool = self.pool_of(list).await?;
         let shape = self.shape(&pool)?;
         let keys = &self.0.keys;
-        let count = cmd("HINCRBY").arg(keys.pool(&pool)).arg("snapshots").arg(1).take();
+        let count = cmd("INCR").arg(keys.confirmations(&pool)).take();
         // The version first: the bytes are then at least as new.
         let reads = vec![
             cmd("HGET").arg(keys.list(&pool, &list)).arg("version").take(),
@@ -189,19 +189,29 @@ impl RedisStore {
         lists: Vec<(ListId, Option<Timestamp>)>,
     ) -> Result<Vec<Pending>, StoreError> {
         let ids: Vec<_> = lists.iter().map(|(list, _)| *list).collect();
-        let records = self.records(pool, &ids).await?.into_iter();
+        let records = self.marked_records(pool, &ids).await?.into_iter();
         let since: HashMap<_, _> = lists.into_iter().collect();
-        let pending = |record: ListRecord| Pending {
+        let pending = |(record, due_mark): (ListRecord, DueMark)| Pending {
             list: record.id,
             since: since.get(&record.id).copied().flatten(),
             retired: record.retired,
             published: record.published,
+            due_mark,
         };
         Ok(records.map(pending).collect())
     }
 
     /// What is known of these lists, in their order; those that there are not are left out.
     async fn records(&self, pool: &PoolId, lists: &[ListId]) -> Result<Vec<ListRecord>, StoreError> {
+        Ok(self.marked_records(pool, lists).await?.into_iter().map(|(record, _)| record).collect())
+    }
+
+    /// As [`Self::records`], each with its due mark of the same moment.
+    async fn marked_records(
+        &self,
+        pool: &PoolId,
+        lists: &[ListId],
+    ) -> Result<Vec<(ListRecord, DueMark)>, StoreError> {
         let mut records = Vec::with_capacity(lists.len());
         for page in lists.chunks(PAGE) {
             let mut commands = Pipeline::with_capacity(page.len());
@@ -209,11 +219,14 @@ impl RedisStore {
                 commands.cmd("HMGET").arg(self.0.keys.list(pool, list)).arg(&RECORD[..]);
             }
             for (list, answer) in page.iter().zip(self.0.link.read(&commands).await?) {
-                records.extend(record(*list, pool, &Vec::from_redis_value(answer).map_err(unexpected)?)?);
+                let fields = Vec::from_redis_value(answer).map_err(unexpected)?;
+                if let Some(record) = record(*list, pool, &fields)? {
+                    records.push((record, due_mark(&fields)?));
+                }
             }
         }
         let mut pools = self.0.pools.write().unwrap_or_else(PoisonError::into_inner);
-        pools.extend(records.iter().map(|record| (record.id, pool.clone())));
+        pools.extend(records.iter().map(|(record, _)| (record.id, pool.clone())));
         drop(pools);
         Ok(records)
     }

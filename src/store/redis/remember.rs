@@ -44,7 +44,7 @@ impl RedisStore {
             return Ok(None);
         }
         // Whoever wrote it may never have heard of its replicas: it is not answered before they have it.
-        let count = cmd("HINCRBY").arg(self.0.keys.pool(pool)).arg("repeats").arg(1).take();
+        let count = cmd("INCR").arg(self.0.keys.confirmations(pool)).take();
         let answers = self.0.link.read_confirmed(count, vec![get]).await?;
         let bytes: Option<Vec<u8>> = part(&answers, 0)?;
         bytes.map(|bytes| Answered::from_bytes(&bytes)).transpose()

@@ -10,10 +10,10 @@ use crate::model::order::OrderKey;
 use crate::model::pool::PoolId;
 use crate::status_list::{ListId, Status};
 use crate::store::Spread;
-use crate::store::model::{Lease, ListRecord, Publication, StoreError, Version};
+use crate::store::model::{DueMark, Lease, ListRecord, Publication, StoreError, Version};
 
-/// The fields of a list that make its record.
-pub(super) const RECORD: [&str; 12] = [
+/// The fields of a list that make its record, and its [`due_mark`].
+pub(super) const RECORD: [&str; 13] = [
     "owner",
     "lease",
     "leased",
@@ -26,6 +26,7 @@ pub(super) const RECORD: [&str; 12] = [
     "retired",
     "key",
     "spread",
+    "due-mark",
 ];
 
 /// The record of a list; `None` if there is no such list.
@@ -59,6 +60,11 @@ pub(super) fn record(
         sealed: part::<Option<Vec<u8>>>(fields, 10)?.is_none(),
         spread: part::<Option<String>>(fields, 11)?.map(|text| spread(&text)).transpose()?,
     }))
+}
+
+/// The mark of a list that was perhaps never made due at once.
+pub(super) fn due_mark(fields: &[Value]) -> Result<DueMark, StoreError> {
+    Ok(DueMark(part::<Option<u64>>(fields, 12)?.unwrap_or_default()))
 }
 
 /// How a spread is stored. Equal texts are equal spreads, so that a script need only compare.

@@ -12,6 +12,7 @@ if open == '1' then
   redis.call('HINCRBY', KEYS[1], 'free', tonumber(leased) - tonumber(size))
 end
 redis.call('HSET', KEYS[3], 'open', 0, 'retired', 1, 'resign-at', 0)
+redis.call('HINCRBY', KEYS[3], 'due-mark', 1)
 redis.call('HDEL', KEYS[3], 'key', 'spread')
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('SREM', KEYS[5], ARGV[1])

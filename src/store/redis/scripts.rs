@@ -22,6 +22,10 @@ pub(super) struct Call {
 macro_rules! scripts {
     ($($name:ident = $file:literal;)*) => {
         $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));)*
+
+        /// Every one of them.
+        #[cfg(test)]
+        pub(super) static ALL: &[&LazyLock<Script>] = &[$(&$name),*];
     };
 }
 
@@ -47,6 +51,12 @@ impl Script {
     fn new(source: &'static str) -> Self {
         let source = format!("{DEADLINE}{source}");
         Self { sha1: RedisScript::new(&source).get_hash().to_owned(), source }
+    }
+
+    /// The hash by which a server knows it.
+    #[cfg(test)]
+    pub(super) fn sha1(&self) -> &str {
+        &self.sha1
     }
 }
 

@@ -1,6 +1,8 @@
--- Records a publication, and clears the dirty mark if nothing was changed since its snapshot.
+-- Records a publication, and clears the dirty mark if nothing was changed since its snapshot. The list stays due if it was
+-- made due at once since the publication began.
 -- KEYS  1 pool  2 dirty  3 due  4 list
 -- ARGV  1 list id  2 fence  3 version  4 iat  5 resign at  6 when the snapshot was asked for (ms)
+--       7 the due mark that the publication saw
 -- Reply 'settled', 'fenced' or 'no such list'
 
 local version = redis.call('HGET', KEYS[4], 'version')
@@ -10,8 +12,9 @@ end
 if tonumber(redis.call('HGET', KEYS[1], 'fence')) > tonumber(ARGV[2]) then
   return 'fenced'
 end
-redis.call('HSET', KEYS[4], 'published', ARGV[3], 'iat', ARGV[4], 'resign-at', ARGV[5])
-redis.call('ZADD', KEYS[3], ARGV[5], ARGV[1])
+local resign_at = (redis.call('HGET', KEYS[4], 'due-mark') or '0') == ARGV[7] and ARGV[5] or 0
+redis.call('HSET', KEYS[4], 'published', ARGV[3], 'iat', ARGV[4], 'resign-at', resign_at)
+redis.call('ZADD', KEYS[3], resign_at, ARGV[1])
 if tonumber(version) <= tonumber(ARGV[3]) then
   redis.call('ZREM', KEYS[2], ARGV[1])
 else

@@ -1,11 +1,16 @@
 //! What only this backend promises: see `store/tests/` for the rest.
 
+use std::collections::BTreeSet;
+
+use deadpool_redis::redis::Value;
+
 use super::*;
 use crate::base::clock::Timestamp;
 use crate::config::{Config, StoreConfig};
 use crate::model::instance::InstanceId;
 use crate::status_list::{Bits, Status, StatusSet};
 use crate::store::model::{StatusChange, Version};
+use crate::store::remembered::Answered;
 use crate::store::servers::RedisServer;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -183,4 +188,157 @@ async fn what_this_program_never_writes_is_damage_not_an_outage() {
     let error = store.list(list).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
     set(&store, list, 7).await.unwrap();
+}
+
+/// Everything that the server holds.
+fn all_keys(server: &RedisServer) -> BTreeSet<String> {
+    server
+        .try_cli(&["--scan"])
+        .unwrap_or_default()
+        .lines()
+        .filter(|key| !key.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// `WAIT` confirms only what was written before it, so with replicas even a read writes something.
+#[tokio::test]
+async fn a_pool_that_was_flushed_can_be_declared_again_whatever_was_read_in_between() {
+    let server = RedisServer::start_with(&[("min-replicas-to-write", "1")]);
+    let _replica = RedisServer::replica_of(server.port, &[]);
+    let settings = config(&format!("replicas: 1, {}", server.settings()));
+    let store = RedisStore::open(&settings).await.unwrap();
+    let (shape, key) = (shape(800, Bits::One), [7; 32]);
+    store.declare_pool(&shape).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    set(&store, list, 1).await.unwrap();
+    server.cli(&["FLUSHALL"]);
+
+    store.snapshot(list).await.unwrap_err();
+    let answer = Answered { request: [0; 32], references: Vec::new() };
+    store.remember(&shape.id, key, answer, NOW, Duration::from_secs(60)).await.unwrap();
+    assert!(store.remembered(&shape.id, key, NOW).await.unwrap().is_some());
+    assert_eq!(store.shape_of(&shape.id).await.unwrap(), None);
+    assert!(!all_keys(&server).contains(&store.0.keys.pool(&shape.id)), "{:?}", all_keys(&server));
+
+    // As the next start does, and then allocation.
+    let store = RedisStore::open(&settings).await.unwrap();
+    store.declare_pool(&shape).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    set(&store, list, 1).await.unwrap();
+}
+
+/// Earlier versions counted snapshots in the pool's hash, and left it behind with nothing else in it.
+#[tokio::test]
+async fn a_pool_of_which_only_a_counter_is_left_is_declared_anew() {
+    let server = RedisServer::start();
+    let store = RedisStore::open(&config(&server.settings())).await.unwrap();
+    let shape = shape(800, Bits::One);
+    server.cli(&["HSET", &store.0.keys.pool(&shape.id), "snapshots", "1"]);
+    store.declare_pool(&shape).await.unwrap();
+    store.declare_pool(&shape).await.unwrap();
+    assert_eq!(store.shape_of(&shape.id).await.unwrap(), Some(shape.clone()));
+    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    set(&store, list, 1).await.unwrap();
+}
+
+/// A call of every script with the keys of a pool and a list that there are not, and the key that it may create.
+fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
+    let (keys, pool, list, owner) = (&store.0.keys, "p".parse().unwrap(), ListId::random(), owner());
+    let (of_pool, lists, due, dirty) =
+        (keys.pool(&pool), keys.lists(&pool), keys.due(&pool), keys.dirty(&pool));
+    let (open, spreads, answer) =
+        (keys.open(&pool, &owner), keys.spreads(&pool), keys.answer(&pool, &[7; 32]));
+    let (of_list, bytes, id) = (keys.list(&pool, &list), keys.bytes(&pool, &list), list.to_string());
+    let call = |script, keys: &[&String], arguments: &[&str]| {
+        let keys: Vec<_> = keys.iter().map(|key| (*key).clone()).collect();
+        (Call::new(script, &keys).arg(arguments), None)
+    };
+    let creates = |(call, _): (Call, Option<String>), key: &str| (call, Some(key.to_owned()));
+    let import = |is_open: &str| {
+        let arguments = [
+            &id,
+            "0123456789abcdef",
+            "ours",
+            "10",
+            "1",
+            is_open,
+            "3",
+            "2",
+            "1700000000",
+            "1700000100",
+            "1700000000000",
+            "\u{1}",
+            "1700000000000",
+            "0",
+            "1 2 0 0",
+        ];
+        call(
+            &scripts::IMPORT_LIST,
+            &[&of_pool, &lists, &open, &due, &dirty, &of_list, &bytes, &spreads],
+            &arguments,
+        )
+    };
+    let fill = |final_status: &str, spread: &str| {
+        let arguments = [&id, "1700000000000", "1", "100", "\u{1}", final_status, "1", spread, "1 2 ", "0 "];
+        call(&scripts::FILL_LIST, &[&of_pool, &open, &of_list, &dirty, &bytes, &spreads], &arguments)
+    };
+    let apply = |final_status: &str| {
+        let arguments = ["1700000000000", "1", final_status, "100", "0", "1", "1", "7", "1"];
+        call(&scripts::APPLY, &[&dirty, &spreads, &of_list, &bytes], &arguments)
+    };
+    vec![
+        call(
+            &scripts::ADVANCE_SPREAD,
+            &[&dirty, &spreads, &of_list, &bytes],
+            &[&id, "1700000000000", "1", "100", "1 2 0 0", "", "1", "7"],
+        ),
+        apply(""),
+        apply("1"),
+        fill("", ""),
+        fill("1", ""),
+        fill("", "1 2 0 0"),
+        import("0"),
+        import("1"),
+        call(&scripts::LEASE_BLOCK, &[&of_pool, &open, &of_list], &[&id, "ours", "10", "0", "1700000000000"]),
+        call(&scripts::LEASE_PUBLISHER, &[&of_pool], &["ours", "30000", "0"]),
+        call(&scripts::MARK_DUE, &[&due, &of_list], &[&id]),
+        call(
+            &scripts::OPEN_LIST,
+            &[&of_pool, &lists, &open, &due, &of_list],
+            &[&id, "0123456789abcdef", "ours"],
+        ),
+        call(&scripts::RELEASE_PUBLISHER, &[&of_pool], &["ours"]),
+        call(&scripts::RETIRE_LIST, &[&of_pool, &open, &of_list, &due, &spreads], &[&id]),
+        call(&scripts::RETURN_TAIL, &[&of_pool, &open, &of_list], &[&id, "1", "5"]),
+        call(&scripts::SEAL_LIST, &[&of_pool, &open, &of_list], &[&id]),
+        call(
+            &scripts::SETTLE,
+            &[&of_pool, &dirty, &due, &of_list],
+            &[&id, "1", "1", "1700000000", "1700000100", "1700000000000", "0"],
+        ),
+        // What they create is what they are for, and a sign of nothing else.
+        creates(call(&scripts::REMEMBER, &[&answer], &["an answer", "60000"]), &answer),
+        creates(
+            call(&scripts::DECLARE_POOL, &[&of_pool], &["https://status.example", "1", "800", "0", "null"]),
+            &of_pool,
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn no_script_creates_what_another_takes_for_a_pool_or_a_list() {
+    let server = RedisServer::start();
+    let store = RedisStore::open(&config(&server.settings())).await.unwrap();
+    for (call, creates) in calls_for_nothing(&store) {
+        // A script that fails in the middle keeps what it has written.
+        let answer = store.write::<Value>(&call).await;
+        let created: Vec<_> = all_keys(&server).into_iter().collect();
+        assert_eq!(created, Vec::from_iter(creates), "{:?} answered {answer:?}", call.command(0));
+        answer.unwrap();
+        server.cli(&["FLUSHALL"]);
+    }
+    for script in scripts::ALL {
+        assert_eq!(server.cli(&["SCRIPT", "EXISTS", script.sha1()]), "1", "each script is called above");
+    }
 }

@@ -84,6 +84,10 @@ impl RedisStore {
         .arg(or_empty(record.leased_at.map(Timestamp::millis)))
         .arg(u8::from(record.retired))
         .arg(record.spread.as_ref().map(spread_text).unwrap_or_default());
-        self.write(&call).await
+        match self.write::<i64>(&call).await? {
+            1 => Ok(true),
+            0 => Ok(false),
+            _ => Err(StoreError::NoSuchPool(pool.clone())),
+        }
     }
 }

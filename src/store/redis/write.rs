@@ -14,7 +14,9 @@ use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::ListId;
-use crate::store::model::{Block, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError};
+use crate::store::model::{
+    Block, DueMark, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError,
+};
 use crate::store::{Applied, Deadline};
 
 impl RedisStore {
@@ -200,6 +202,7 @@ impl RedisStore {
         list: ListId,
         publication: Publication,
         taken: Timestamp,
+        seen: DueMark,
         fence: Fence,
     ) -> Result<(), StoreError> {
         let pool = self.pool_of(list).await?;
@@ -213,7 +216,8 @@ impl RedisStore {
         .arg(publication.version.0)
         .arg(publication.iat)
         .arg(publication.resign_at)
-        .arg(taken.millis());
+        .arg(taken.millis())
+        .arg(seen.0);
         let settled: String = self.write(&call).await?;
         match settled.as_str() {
             "settled" => Ok(()),

@@ -24,8 +24,8 @@ use tokio::sync::{oneshot, watch};
 use super::Applied;
 use super::deadline::Deadline;
 use super::model::{
-    Block, Changes, Fence, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending, PoolUsage,
-    Publication, PublisherState, Snapshot, StatusChange, StoreError, Version,
+    Block, Changes, DueMark, Fence, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
+    PoolUsage, Publication, PublisherState, Snapshot, StatusChange, StoreError, Version,
 };
 use super::remembered::{Answered, Digest, Remembered};
 use super::spread::Spread;
@@ -198,9 +198,10 @@ impl SqliteStore {
         list: ListId,
         publication: Publication,
         _taken: Timestamp,
+        seen: DueMark,
         fence: Fence,
     ) -> Result<(), StoreError> {
-        self.write(move |writer| writer.settle(list, publication, fence)).await
+        self.write(move |writer| writer.settle(list, publication, seen, fence)).await
     }
 
     pub(super) async fn mark_due(&self, lists: Vec<ListId>) -> Result<(), StoreError> {

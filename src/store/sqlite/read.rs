@@ -14,8 +14,8 @@ use crate::model::pool::PoolId;
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray};
 use crate::store::Spread;
 use crate::store::model::{
-    Changes, Fence, Lease, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState,
-    Snapshot, StoreError, Version,
+    Changes, DueMark, Fence, Lease, ListRecord, OpenList, Order, Pending, PoolUsage, Publication,
+    PublisherState, Snapshot, StoreError, Version,
 };
 
 /// A value in the database that this program never writes.
@@ -44,11 +44,12 @@ pub(super) fn open_lists(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-const PENDING: &str = "uuid, dirty_since, published_version, published_iat, resign_at, retired";
+const PENDING: &str = "uuid, dirty_since, published_version, published_iat, resign_at, retired, due_mark";
 
 fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
     let published = publication(row, 2)?;
-    Ok(Pending { list: parsed(row, 0)?, since: moment(row, 1)?, retired: row.get(5)?, published })
+    let (since, due_mark) = (moment(row, 1)?, DueMark(row.get(6)?));
+    Ok(Pending { list: parsed(row, 0)?, since, retired: row.get(5)?, published, due_mark })
 }
 
 /// A moment in milliseconds since 1970, or none.

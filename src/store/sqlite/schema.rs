@@ -13,11 +13,12 @@ pub(super) const CHUNK_BYTES: usize = 4096;
 pub(super) const EVERY: i64 = -1;
 
 /// In order; one that was released is never changed again, only followed.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

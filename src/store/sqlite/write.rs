@@ -15,7 +15,9 @@ use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
 use crate::store::Applied;
-use crate::store::model::{Block, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError};
+use crate::store::model::{
+    Block, DueMark, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError,
+};
 
 pub(super) struct Writer {
     connection: Connection,
@@ -197,7 +199,7 @@ impl Writer {
 
     pub(super) fn retire_list(&mut self, list: ListId) -> Result<(), StoreError> {
         self.seal_list(list)?;
-        let sql = "UPDATE list SET retired = 1, resign_at = 0 WHERE uuid = ?1";
+        let sql = "UPDATE list SET retired = 1, resign_at = 0, due_mark = due_mark + 1 WHERE uuid = ?1";
         self.connection.prepare_cached(sql)?.execute([list.to_string()])?;
         let sql = "DELETE FROM spread WHERE list = (SELECT id FROM list WHERE uuid = ?1)";
         self.connection.prepare_cached(sql)?.execute([list.to_string()])?;
@@ -273,9 +275,10 @@ impl Writer {
         &mut self,
         list: ListId,
         publication: Publication,
+        seen: DueMark,
         fence: Fence,
     ) -> Result<(), StoreError> {
-        let settled = self.fold_and_settle(list, publication, fence);
+        let settled = self.fold_and_settle(list, publication, seen, fence);
         if settled.is_err() {
             self.hot.forget(list);
         }
@@ -286,6 +289,7 @@ impl Writer {
         &mut self,
         list: ListId,
         publication: Publication,
+        seen: DueMark,
         fence: Fence,
     ) -> Result<(), StoreError> {
         let Self { connection, pools, hot, .. } = self;
@@ -316,21 +320,23 @@ impl Writer {
             .optional()?;
         let published_seq = unpublished.map_or(loaded.journaled, |(seq, _)| seq - 1);
         let sql = "UPDATE list SET folded = journaled, dirty_since = ?2, published_version = ?3, published_seq = ?4,
-                          published_iat = ?5, resign_at = ?6 WHERE id = ?1";
+                          published_iat = ?5, resign_at = CASE due_mark WHEN ?7 THEN ?6 ELSE 0 END WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![
             loaded.id,
             unpublished.map(|(_, at)| at),
             publication.version.0,
             published_seq,
             publication.iat,
-            publication.resign_at
+            publication.resign_at,
+            seen.0
         ])?;
         loaded.folded();
         Ok(())
     }
 
     pub(super) fn mark_due(&mut self, lists: &[ListId]) -> Result<(), StoreError> {
-        let mut update = self.connection.prepare_cached("UPDATE list SET resign_at = 0 WHERE uuid = ?1")?;
+        let sql = "UPDATE list SET resign_at = 0, due_mark = due_mark + 1 WHERE uuid = ?1";
+        let mut update = self.connection.prepare_cached(sql)?;
         for list in lists {
             if update.execute([list.to_string()])? == 0 {
                 return Err(StoreError::NoSuchList(*list));

@@ -43,7 +43,9 @@ macro_rules! suite {
                 every_refusal_names_its_reason, final_status_is_never_left, final_status_holds_inside_a_batch,
                 default_status_fills_new_lists, touched_lists_are_dirty_since_their_first_change,
                 settling_clears_only_what_was_published, older_fence_is_refused, lease_expires_and_fences_grow,
-                due_lists_are_those_to_be_renewed, changes_since_publication_explain_it, everything_survives_a_restart,
+                due_lists_are_those_to_be_renewed, changes_since_publication_explain_it,
+                a_list_that_is_retired_during_its_publication_stays_due,
+                a_list_that_is_wanted_during_its_publication_stays_due, everything_survives_a_restart,
                 unknown_lists_and_pools_are_errors, usage_adds_up, lists_give_references_through_one_instance,
                 a_store_that_lost_leases_gives_nothing, single_statuses_are_those_of_the_snapshot,
                 large_batches_are_one_step, retired_lists_take_nothing_and_are_due_once,
@@ -164,7 +166,19 @@ async fn value(store: &Store, list: ListId, idx: u64) -> u8 {
 }
 
 async fn publish(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: u64) {
+    let due_mark = mark_of(store, pool, list).await;
+    settle(store, pool, list, version, resign_at, due_mark).await;
+}
+
+/// What a publisher settles that saw the list when it had this mark.
+async fn settle(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: u64, due_mark: DueMark) {
     let fence = store.lease_publisher(pool, &ours(), TERM, Duration::ZERO).await.unwrap().unwrap();
     let publication = Publication { version: Version(version), iat: NOW.secs(), resign_at };
-    store.settle(list, publication, TAKEN, fence).await.unwrap();
+    store.settle(list, publication, TAKEN, due_mark, fence).await.unwrap();
+}
+
+/// What a pass learns of the list when it begins.
+async fn mark_of(store: &Store, pool: &PoolId, list: ListId) -> DueMark {
+    let due = store.due(pool, Timestamp::from_secs(1 << 53)).await.unwrap();
+    due.into_iter().find(|pending| pending.list == list).expect("every list is due some day").due_mark
 }

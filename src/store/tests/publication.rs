@@ -9,7 +9,8 @@ pub(super) async fn touched_lists_are_dirty_since_their_first_change(harness: &i
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], soon(), NOW).await.unwrap();
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], soon(), NOW.plus(TERM)).await.unwrap();
     let dirty = store.dirty(&pool).await.unwrap();
-    assert_eq!(dirty, [Pending { list, since: Some(NOW), retired: false, published: None }]);
+    let due_mark = DueMark::default();
+    assert_eq!(dirty, [Pending { list, since: Some(NOW), retired: false, published: None, due_mark }]);
     assert!(
         store.due(&pool, NOW).await.unwrap().iter().any(|pending| pending.list == untouched),
         "never published"
@@ -45,9 +46,10 @@ pub(super) async fn older_fence_is_refused(harness: &impl Harness) {
     tokio::time::sleep(Duration::from_millis(2)).await;
     let new = lease("second").await.unwrap().unwrap();
     let publication = Publication { version: Version(0), iat: NOW.secs(), resign_at: 0 };
-    assert!(matches!(store.settle(list, publication, TAKEN, old).await, Err(StoreError::Fenced)));
+    let seen = DueMark::default();
+    assert!(matches!(store.settle(list, publication, TAKEN, seen, old).await, Err(StoreError::Fenced)));
     assert_eq!(store.list(list).await.unwrap().unwrap().published, None);
-    store.settle(list, publication, TAKEN, new).await.unwrap();
+    store.settle(list, publication, TAKEN, seen, new).await.unwrap();
 }
 
 /// The term counts by the store's own clock, so this test has to wait.
@@ -119,4 +121,63 @@ pub(super) async fn retired_lists_take_nothing_and_are_due_once(harness: &impl H
     assert!(store.due(&given.id, Timestamp::from_secs(1 << 40)).await.unwrap().is_empty());
     assert!(store.list(list).await.unwrap().unwrap().retired);
     assert!(matches!(store.retire_list(ListId::random(), soon()).await, Err(StoreError::NoSuchList(_))));
+}
+
+/// A publication that began before cannot show it, and must not end it; the one that began after does.
+async fn stays_due_until_settled(
+    store: &Store,
+    pool: &PoolId,
+    list: ListId,
+    raise: impl AsyncFn(),
+    last: Publication,
+) {
+    let later = NOW.secs() + 1000;
+    let due = async || store.due(pool, NOW).await.unwrap();
+    apply_one(store, vec![change(list, 1, 1)]).await.unwrap();
+    let dirty = store.dirty(pool).await.unwrap();
+    let begun = dirty.into_iter().find(|pending| pending.list == list).unwrap();
+    let snapshot = store.snapshot(list).await.unwrap();
+    raise().await;
+    settle(store, pool, list, snapshot.version.0, later, begun.due_mark).await;
+    let left = due().await;
+    assert!(left.len() == 1 && left[0].list == list, "{left:?}");
+    assert!(store.dirty(pool).await.unwrap().is_empty(), "its change is published");
+    assert_eq!(left[0].published.unwrap().version, snapshot.version);
+
+    // Again while the publication that answers to it is on its way: as often as it is wanted.
+    raise().await;
+    settle(store, pool, list, snapshot.version.0, later, left[0].due_mark).await;
+    let left = due().await;
+    assert!(left.len() == 1 && left[0].list == list, "{left:?}");
+    settle(store, pool, list, last.version.0, last.resign_at, left[0].due_mark).await;
+    assert!(due().await.is_empty());
+}
+
+pub(super) async fn a_list_that_is_retired_during_its_publication_stays_due(harness: &impl Harness) {
+    let given = shape("a", 800, Bits::One);
+    let (store, list) = store_with_list(harness, &given).await;
+    // Also one that was never published, and so is due already.
+    let new = store.open_list(&given.id, &ours(), NOW).await.unwrap();
+    let begun = mark_of(&store, &given.id, new).await;
+    store.retire_list(new, soon()).await.unwrap();
+    settle(&store, &given.id, new, 0, NOW.secs() + 1000, begun).await;
+    let due = store.due(&given.id, NOW).await.unwrap();
+    assert!(due.iter().any(|pending| pending.list == new && pending.retired), "{due:?}");
+    publish(&store, &given.id, new, 0, Publication::NEVER).await;
+
+    publish(&store, &given.id, list, 0, NOW.secs() + 1000).await;
+    let retire = async || store.retire_list(list, soon()).await.unwrap();
+    let last = Publication { version: Version(1), iat: NOW.secs(), resign_at: Publication::NEVER };
+    stays_due_until_settled(&store, &given.id, list, retire, last).await;
+    assert!(store.due(&given.id, Timestamp::from_secs(1 << 40)).await.unwrap().is_empty());
+    assert!(store.list(list).await.unwrap().unwrap().retired);
+}
+
+pub(super) async fn a_list_that_is_wanted_during_its_publication_stays_due(harness: &impl Harness) {
+    let given = shape("a", 800, Bits::One);
+    let (store, list) = store_with_list(harness, &given).await;
+    publish(&store, &given.id, list, 0, NOW.secs() + 1000).await;
+    let want = async || store.mark_due(vec![list]).await.unwrap();
+    let last = Publication { version: Version(1), iat: NOW.secs(), resign_at: NOW.secs() + 1000 };
+    stays_due_until_settled(&store, &given.id, list, want, last).await;
 }
