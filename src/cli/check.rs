@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// The extended key usage that the certificate must have, as a dotted number
     #[arg(long, value_name = "OID")]
     eku: Option<String>,
+    /// Accept a certificate that is for other purposes only, such as that of a TLS server
+    #[arg(long, conflicts_with = "eku")]
+    any_eku: bool,
     /// Only this token format, jwt or cwt
     #[arg(long)]
     format: Option<Format>,
@@ -42,6 +45,7 @@ impl Arguments {
         let request = Check {
             trust: self.trust,
             eku: self.eku,
+            any_eku: self.any_eku,
             format: self.format,
             time: self.time,
             max_age: self.max_age,
