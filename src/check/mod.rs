@@ -6,6 +6,7 @@
 //! Invariant: `trust.rs` and `verdict.rs` decide without I/O, and time always comes in as an argument. The credential
 //! itself is never seen here: that it is authentic and has not expired is checked by the caller, before this.
 
+mod address;
 #[cfg(test)]
 mod cases;
 mod chain;
@@ -81,6 +82,8 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// The most bytes of an inflated list; the document sets no limit.
     pub inflated_bytes_max: u64,
+    /// Follow a redirect from a public address to one of a private network or of this machine.
+    pub private_redirects: bool,
     /// The longest wait for a connection.
     pub connect_timeout: Duration,
     /// The longest wait for a whole answer.
@@ -150,6 +153,7 @@ impl Default for Limits {
             // In a JWT the list is in base64 twice, each time 4/3 as long; the rest of a token is small.
             body_bytes_max: LIST_BYTES_MAX / 9 * 16 + (64 << 10),
             inflated_bytes_max: LIST_BYTES_MAX,
+            private_redirects: false,
             connect_timeout: Duration::from_secs(10),
             total_timeout: Duration::from_secs(60),
         }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::base::clock::Clock;
-use crate::check::{Check, Format, TrustSource, check};
+use crate::check::{Check, Format, Limits, TrustSource, check};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -35,6 +35,9 @@ pub(super) struct Arguments {
     /// Refuse lists signed longer ago than this, for example 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<Duration>,
+    /// Follow a redirect from a public address to a private one
+    #[arg(long)]
+    private_redirects: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -49,6 +52,7 @@ impl Arguments {
             format: self.format,
             time: self.time,
             max_age: self.max_age,
+            limits: Limits { private_redirects: self.private_redirects, ..Limits::default() },
             ..Check::new(self.uri, self.idx)
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
