@@ -1,5 +1,7 @@
 // base64url without padding, the one spelling that a JWT allows for its bytes.
 
+import { parse } from './json.js';
+
 // The bytes of `text`. Refuses what a lenient decoder lets pass, so that two different tokens never mean the same bytes.
 export function decode(text) {
   if (!/^[A-Za-z0-9_-]*$/.test(text)) throw new Error('is not base64url without padding');
@@ -20,5 +22,5 @@ function encode(bytes) {
 }
 
 export function decodeJson(text) {
-  return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(decode(text)));
+  return parse(decode(text));
 }

@@ -1,10 +1,14 @@
-// A Status List Token in CWT format: a tagged COSE_Sign1. Reads the part of CBOR that such a token needs, within bounds,
-// and refuses the rest: lengths that are not given, nesting without end, keys that come twice.
+// A Status List Token in CWT format: a tagged COSE_Sign1. Reads what `statuslist check` reads of CBOR, within bounds, and refuses
+// what it refuses: nesting without end, keys that come twice, header parameters of another type than theirs.
+import { flaws, isText, lifetime, time } from './claims.js';
 
-const DEPTH_MAX = 16;
-const ITEMS_MAX = 4096;
-const ALGORITHMS = new Map([[-7, 'ES256'], [-35, 'ES384'], [-8, 'EdDSA']]);
-const LABEL = { alg: 1, crit: 2, kid: 4, typ: 16 };
+const DEPTH_MAX = 255;
+const ITEMS_MAX = 1 << 20;
+const ALGORITHMS = new Map([
+  [-7, 'ES256'], [-9, 'ESP256'], [-35, 'ES384'], [-51, 'ESP384'], [-36, 'ES512'], [-52, 'ESP512'], [-8, 'EdDSA'], [-19, 'Ed25519'],
+  [-257, 'RS256'], [-37, 'PS256'],
+]);
+const LABEL = { alg: 1, crit: 2, kid: 4, typ: 16, x5chain: 33 };
 const CLAIM = { iss: 1, sub: 2, exp: 4, nbf: 5, iat: 6, statusList: 65533, ttl: 65534 };
 const COAP_CONTENT_FORMAT = 279;
 const MEDIA_TYPE = 'application/statuslist+cwt';
@@ -12,6 +16,17 @@ const MEDIA_TYPE = 'application/statuslist+cwt';
 class Tagged {
   constructor(tag, value) {
     Object.assign(this, { tag, value });
+  }
+}
+
+// A floating-point number, which is no integer even when it is whole.
+class Float {
+  constructor(value) {
+    this.value = value;
+  }
+
+  toJSON() {
+    return String(this.value);
   }
 }
 
@@ -25,25 +40,37 @@ export function readCwt(bytes) {
   const header = protectedBytes.length === 0 ? new Map() : asMap('protected header', readCbor(protectedBytes));
   const unprotected = asMap('header', unprotectedHeader);
   const payload = asMap('payload', readCbor(payloadBytes));
+  for (const label of header.keys()) {
+    if (unprotected.has(label)) throw new Error(`the parameter ${label} is in both headers`);
+  }
+  const parameter = (label) => (header.has(label) ? header.get(label) : unprotected.get(label));
   const list = payload.get(CLAIM.statusList) instanceof Map ? payload.get(CLAIM.statusList) : undefined;
-  const kid = header.get(LABEL.kid) ?? unprotected.get(LABEL.kid);
   const typ = header.get(LABEL.typ);
   const alg = header.get(LABEL.alg);
   const lst = list?.get('lst');
+  const date = (value) => time(typeof value === 'bigint' ? Number(value) : value instanceof Float ? value.value : value);
+  const ttl = payload.get(CLAIM.ttl);
   return {
     format: 'CWT',
     wantedTyp: MEDIA_TYPE,
     typ: typ === COAP_CONTENT_FORMAT ? MEDIA_TYPE : typ,
     alg: ALGORITHMS.get(alg) ?? (alg === undefined ? undefined : `COSE ${alg}`),
-    kid: kid instanceof Uint8Array ? new TextDecoder().decode(kid) : undefined,
-    crit: header.get(LABEL.crit),
+    kid: kidOf(parameter(LABEL.kid)),
+    crit: parameter(LABEL.crit),
+    flaws: flaws({
+      kid: [parameter(LABEL.kid), (kid) => kid instanceof Uint8Array && kid.length > 0],
+      x5chain: [parameter(LABEL.x5chain), (chain) => [chain].flat().every((der) => der instanceof Uint8Array)],
+      iss: [payload.get(CLAIM.iss), isText],
+      status_list: [payload.has(CLAIM.statusList) ? payload.get(CLAIM.statusList) : null, (value) => value instanceof Map],
+      aggregation_uri: [list?.get('aggregation_uri'), isText],
+    }),
     claims: {
       iss: payload.get(CLAIM.iss),
       sub: payload.get(CLAIM.sub),
-      iat: payload.get(CLAIM.iat),
-      nbf: payload.get(CLAIM.nbf),
-      exp: payload.get(CLAIM.exp),
-      ttl: payload.get(CLAIM.ttl),
+      iat: date(payload.get(CLAIM.iat)),
+      nbf: date(payload.get(CLAIM.nbf)),
+      exp: date(payload.get(CLAIM.exp)),
+      ttl: lifetime(typeof ttl === 'bigint' ? Number(ttl) : ttl),
       bits: list?.get('bits'),
       aggregationUri: list?.get('aggregation_uri'),
     },
@@ -56,6 +83,15 @@ export function readCwt(bytes) {
     signature,
     shown: { protected: plain(header), unprotected: plain(unprotected), payload: plain(payload) },
   };
+}
+
+// As the JWKS has it, in text; what is no text is the id of none of its keys.
+function kidOf(kid) {
+  try {
+    return kid instanceof Uint8Array ? utf8(kid) : kid;
+  } catch {
+    return kid;
+  }
 }
 
 // RFC 9052, "Signing and Verification Process": what the signature of a COSE_Sign1 is over.
@@ -94,16 +130,12 @@ function readCbor(bytes) {
 
   function argument(info) {
     if (info < 24) return info;
-    if (info > 27) throw new Error('the CBOR has a length that is not given beforehand, which is not supported');
+    if (info > 27) throw new Error('the CBOR has a head that means nothing');
     const size = 1 << (info - 24);
     if (at + size > bytes.length) throw cutOff();
-    const read = [
-      () => view.getUint8(at), () => view.getUint16(at), () => view.getUint32(at), () => Number(view.getBigUint64(at)),
-    ];
-    const number = read[info - 24]();
-    if (!Number.isSafeInteger(number)) throw new Error('the CBOR has a number that is too large');
     at += size;
-    return number;
+    if (info < 27) return [view.getUint8, view.getUint16, view.getUint32][info - 24].call(view, at - size);
+    return integer(view.getBigUint64(at - size));
   }
 
   function take(length) {
@@ -116,9 +148,55 @@ function readCbor(bytes) {
     const size = 1 << (info - 24);
     if (at + size > bytes.length) throw cutOff();
     at += size;
-    if (info === 27) return view.getFloat64(at - 8);
-    if (info === 26) return view.getFloat32(at - 4);
-    throw new Error('the CBOR has a half-precision number, which is not supported');
+    if (info === 27) return new Float(view.getFloat64(at - 8));
+    if (info === 26) return new Float(view.getFloat32(at - 4));
+    return new Float(half(view.getUint16(at - 2)));
+  }
+
+  // What comes until the break of something whose length is not given beforehand.
+  function* untilBreak(next) {
+    for (;;) {
+      if (at >= bytes.length) throw cutOff();
+      if (bytes[at] === 0xff) {
+        at += 1;
+        return;
+      }
+      yield next();
+    }
+  }
+
+  function* times(number, next) {
+    for (let n = 0; n < number; n += 1) yield next();
+  }
+
+  function pieces(major) {
+    const whole = [...untilBreak(() => {
+      const initial = bytes[at];
+      if (initial >> 5 !== major || (initial & 31) === 31) throw new Error('the CBOR has a string whose pieces are of another kind');
+      at += 1;
+      return take(argument(initial & 31));
+    })];
+    const joined = new Uint8Array(whole.reduce((length, piece) => length + piece.length, 0));
+    let to = 0;
+    for (const piece of whole) {
+      // Each piece of a text is one (RFC 8949, section 3.2.3).
+      if (major === 3) utf8(piece);
+      joined.set(piece, to);
+      to += piece.length;
+    }
+    return joined;
+  }
+
+  function map(entries) {
+    const read = new Map();
+    const seen = new Set();
+    for (const [key, value] of entries) {
+      const name = typeof key === 'object' && key !== null ? `${key.constructor.name} ${JSON.stringify(plain(key))}` : key;
+      if (seen.has(name)) throw new Error(`the CBOR has the key ${name} twice`);
+      seen.add(name);
+      read.set(key, value);
+    }
+    return read;
   }
 
   function item(depth) {
@@ -129,32 +207,24 @@ function readCbor(bytes) {
     at += 1;
     const [major, info] = [initial >> 5, initial & 31];
     if (major === 7) {
-      const simple = new Map([[20, false], [21, true], [22, null]]);
+      // A claim that is undefined is there all the same.
+      const simple = new Map([[20, false], [21, true], [22, null], [23, null]]);
       if (simple.has(info)) return simple.get(info);
       if (info >= 25 && info <= 27) return float(info);
       throw new Error('the CBOR has a simple value that is not supported');
     }
-    const number = argument(info);
+    const isOpen = info === 31 && major >= 2 && major <= 5;
+    const number = isOpen ? undefined : argument(info);
+    const child = () => item(depth + 1);
+    const each = (next) => (isOpen ? untilBreak(next) : times(number, next));
     switch (major) {
       case 0: return number;
-      case 1: return -1 - number;
-      case 2: return take(number);
-      case 3: return new TextDecoder('utf-8', { fatal: true }).decode(take(number));
-      case 4: {
-        const array = [];
-        for (let n = 0; n < number; n += 1) array.push(item(depth + 1));
-        return array;
-      }
-      case 5: {
-        const map = new Map();
-        for (let n = 0; n < number; n += 1) {
-          const key = item(depth + 1);
-          if (map.has(key)) throw new Error(`the CBOR has the key ${key} twice`);
-          map.set(key, item(depth + 1));
-        }
-        return map;
-      }
-      default: return new Tagged(number, item(depth + 1));
+      case 1: return integer(-1n - BigInt(number));
+      case 2: return isOpen ? pieces(2) : take(number);
+      case 3: return utf8(isOpen ? pieces(3) : take(number));
+      case 4: return [...each(child)];
+      case 5: return map(each(() => [child(), child()]));
+      default: return tagged(number, child());
     }
   }
 
@@ -163,10 +233,34 @@ function readCbor(bytes) {
   return value;
 }
 
+// A bignum that would fit is the integer that it stands for (RFC 8949, section 3.4.3).
+function tagged(tag, value) {
+  if (![2, 3].includes(tag) || !(value instanceof Uint8Array) || value.length === 0 || value.length > 8) return new Tagged(tag, value);
+  const exact = value.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+  return integer(tag === 2 ? exact : -1n - exact);
+}
+
+// A number where it holds the integer exactly, else a BigInt.
+function integer(exact) {
+  return Number.isSafeInteger(Number(exact)) ? Number(exact) : exact;
+}
+
+function half(bits) {
+  const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
+  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
+  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1024 + fraction) * 2 ** (exponent - 25);
+}
+
+function utf8(bytes) {
+  return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+}
+
 // As JSON can show it.
 function plain(value) {
-  if (value instanceof Map) return Object.fromEntries([...value].map(([key, member]) => [String(key), plain(member)]));
+  if (value instanceof Map) return Object.fromEntries([...value].map(([key, member]) => [typeof key === 'object' ? JSON.stringify(plain(key)) : String(key), plain(member)]));
   if (value instanceof Uint8Array) return `h'${[...value.subarray(0, 4096)].map((byte) => byte.toString(16).padStart(2, '0')).join('')}'`;
   if (value instanceof Tagged) return { [`tag ${value.tag}`]: plain(value.value) };
+  if (value instanceof Float) return Number.isFinite(value.value) ? value.value : String(value.value);
+  if (typeof value === 'bigint') return String(value);
   return Array.isArray(value) ? value.map(plain) : value;
 }

@@ -27,8 +27,10 @@ export async function examine(token, mediaType, uri, keys, now) {
 export function judge(examined, idx, now) {
   const checks = [...tokenChecks(examined, now), listCheck(examined)];
   // A list that was not unpacked, for a reason that has passed by now, is not there all the same.
-  const failure = firstFailure(checks) ?? checks.find((check) => check.state === 'skip');
   const { list } = examined;
+  const failed = firstFailure(checks) ?? checks.find((check) => check.state === 'skip');
+  // In an empty list every index is outside, which is an answer about the credential.
+  const failure = failed?.id === 'lst' && list?.entries === 0 && idx !== undefined ? undefined : failed;
   if (failure === undefined && idx !== undefined) checks.push(indexCheck(list, idx));
   return { checks, verdict: verdictOf(examined, failure, idx) };
 }
@@ -90,12 +92,13 @@ function tokenChecks({ token, mediaType, uri, signature }, now) {
   add('typ', 'Type', token.typ === token.wantedTyp, `\`typ\` is ${shown(token.typ)}${token.typ === token.wantedTyp ? '' : `, must be ${shown(token.wantedTyp)}`}`);
   if (token.crit !== undefined) add('crit', 'Extensions', false, '`crit` names extensions that must be understood, and this page knows none');
   add('alg', 'Algorithm', isAllowed(token.alg), `\`alg\` is ${shown(token.alg)}${isAllowed(token.alg) ? '' : `, allowed are ${ALLOWED.join(', ')}`}`);
+  for (const member of token.flaws) add(member, 'Form', false, `\`${member}\` is missing or of the wrong type`);
   checks.push({ id: 'signature', label: 'Signature', ...signature });
   add('sub', 'Subject', claims.sub === uri, claims.sub === uri
     ? '`sub` equals the `uri`, character by character'
     : `the token is for another list: its \`sub\` is ${shown(claims.sub)}`);
   checks.push(...timeChecks(claims, now));
-  add('bits', 'Bits', [1, 2, 4, 8].includes(claims.bits), `${shown(claims.bits)} per entry${[1, 2, 4, 8].includes(claims.bits) ? '' : ', must be 1, 2, 4 or 8'}`);
+  if (!token.flaws.includes('status_list')) add('bits', 'Bits', [1, 2, 4, 8].includes(claims.bits), `${shown(claims.bits)} per entry${[1, 2, 4, 8].includes(claims.bits) ? '' : ', must be 1, 2, 4 or 8'}`);
   return checks;
 }
 
@@ -141,6 +144,7 @@ function listCheck({ list, listProblem }) {
 
 function indexCheck(list, idx) {
   const check = { id: 'idx', label: 'Index' };
+  if (list.entries === 0) return { ...check, state: 'fail', detail: 'the list has no entry at all' };
   return idx < list.entries
     ? { ...check, state: 'pass', detail: `${count(idx)} is one of 0 to ${count(list.entries - 1)}` }
     : { ...check, state: 'fail', detail: `${count(idx)} is beyond ${count(list.entries - 1)}, the last` };
@@ -153,6 +157,6 @@ function isTime(value) {
 function shown(value) {
   if (value === undefined) return 'missing';
   if (typeof value === 'number') return String(value);
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  const text = typeof value === 'string' ? value : JSON.stringify(value, (_, member) => (typeof member === 'bigint' ? String(member) : member));
   return `“${text.length > 120 ? `${text.slice(0, 120)}…` : text}”`;
 }

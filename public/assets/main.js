@@ -75,7 +75,7 @@ function showJudgement() {
   showChecks(checks);
   life.moveTo(now);
   // What a refused token holds is nothing to look at: it could be taken for the truth.
-  const trusted = verdict.kind !== 'refused';
+  const trusted = verdict.kind !== 'refused' && examined.list.entries > 0;
   byId('picture').hidden = !trusted;
   if (trusted) {
     byId('picture-banner').hidden = verdict.kind !== 'unverified';

@@ -1,6 +1,7 @@
 // Everything that goes over the network: lists, their keys, aggregations, and where to find them. Reads with bounds, sends
 // no cookies and no referrer, and turns every failure into a sentence that says what to do.
 import { LIST_BYTES_MAX } from './list.js';
+import { usableKeys } from './verify.js';
 import { bytes, instant } from './words.js';
 
 // A list that does not compress, in base64url twice.
@@ -67,8 +68,7 @@ export async function fetchToken(uri, lists) {
 export async function fetchKeys(uri) {
   const url = new URL('jwks.json', addressOf(uri));
   try {
-    const { keys } = await getJson(url);
-    return Array.isArray(keys) ? { url: url.href, keys } : { url: url.href, problem: `${url.href} has no array \`keys\`` };
+    return usableKeys(await getJson(url), url.href);
   } catch (problem) {
     return { url: url.href, problem: problem.message };
   }

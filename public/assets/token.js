@@ -1,10 +1,11 @@
 // Bytes → a Status List Token taken apart, whichever its format. Nothing here is verified: that is for verify.js and judge.js.
 import { decode, decodeJson } from './base64url.js';
+import { flaws, isText, lifetime, time } from './claims.js';
 import { readCwt } from './cwt.js';
 
 const COSE_SIGN1 = 0xd2;
 
-// `{ format, typ, alg, kid, crit, claims, lst, lstTextLength, signingInput, signature, shown }`; throws when it cannot be read.
+// `{ format, typ, alg, kid, crit, flaws, claims, lst, lstTextLength, signingInput, signature, shown }`; throws when it cannot be read.
 // `lst` is a function: the list's bytes are looked at only once the signature was.
 export function readToken(bytes, mediaType) {
   const isCwt = bytes[0] === COSE_SIGN1 || mediaType === 'application/statuslist+cwt';
@@ -12,7 +13,7 @@ export function readToken(bytes, mediaType) {
 }
 
 function readJwt(bytes) {
-  const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   const parts = text.split('.');
   if (parts.length !== 3) throw new Error(`a JWT has three parts, this has ${parts.length}: ${excerpt(text)}`);
   const [header, payload] = [part('header', parts[0], decodeJson), part('payload', parts[1], decodeJson)];
@@ -25,13 +26,21 @@ function readJwt(bytes) {
     alg: header.alg,
     kid: header.kid,
     crit: header.crit,
+    flaws: flaws({
+      kid: [header.kid, isText],
+      x5c: [header.x5c, (chain) => Array.isArray(chain) && chain.every((der) => isText(der) && isBase64(der))],
+      jwk: [header.jwk, isObject],
+      iss: [payload.iss, isText],
+      status_list: [payload.status_list ?? null, isObject],
+      aggregation_uri: [list?.aggregation_uri, isText],
+    }),
     claims: {
       iss: payload.iss,
       sub: payload.sub,
-      iat: payload.iat,
-      nbf: payload.nbf,
-      exp: payload.exp,
-      ttl: payload.ttl,
+      iat: time(payload.iat),
+      nbf: time(payload.nbf),
+      exp: time(payload.exp),
+      ttl: lifetime(payload.ttl),
       bits: list?.bits,
       aggregationUri: list?.aggregation_uri,
     },
@@ -56,6 +65,15 @@ function part(name, text, read) {
 
 function isObject(value) {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+// With padding, and without stray bits at the end.
+function isBase64(text) {
+  try {
+    return text.length % 4 === 0 && btoa(atob(text)) === text;
+  } catch {
+    return false;
+  }
 }
 
 function excerpt(text) {

@@ -1,15 +1,71 @@
 // Whose signature a token has: WebCrypto against the keys of a JWKS. The algorithm is the key's, and the token's must equal
 // it, never the other way round (RFC 8725, section 3.1). A key inside the token is never looked at.
+import { decode } from './base64url.js';
 
+const ecdsa = (crv, hash, size) => ({ kty: 'EC', crv, sizes: { x: size, y: size }, key: { name: 'ECDSA', namedCurve: crv }, check: { name: 'ECDSA', hash } });
+const rsa = (name, check = {}) => ({ kty: 'RSA', sizes: { n: undefined, e: undefined }, key: { name, hash: 'SHA-256' }, check: { name, ...check } });
 const ALGORITHMS = {
-  ES256: { kty: 'EC', crv: 'P-256', key: { name: 'ECDSA', namedCurve: 'P-256' }, check: { name: 'ECDSA', hash: 'SHA-256' } },
-  ES384: { kty: 'EC', crv: 'P-384', key: { name: 'ECDSA', namedCurve: 'P-384' }, check: { name: 'ECDSA', hash: 'SHA-384' } },
-  EdDSA: { kty: 'OKP', crv: 'Ed25519', key: { name: 'Ed25519' }, check: { name: 'Ed25519' } },
+  ES256: ecdsa('P-256', 'SHA-256', 32),
+  ES384: ecdsa('P-384', 'SHA-384', 48),
+  ES512: ecdsa('P-521', 'SHA-512', 66),
+  EdDSA: { kty: 'OKP', crv: 'Ed25519', sizes: { x: 32 }, key: { name: 'Ed25519' }, check: { name: 'Ed25519' } },
+  RS256: rsa('RSASSA-PKCS1-v1_5'),
+  PS256: rsa('RSA-PSS', { saltLength: 32 }),
 };
+// RFC 9864 gives those whose name leaves the curve open a second one.
+const SECOND_NAMES = { ESP256: 'ES256', ESP384: 'ES384', ESP512: 'ES512', Ed25519: 'EdDSA' };
+const RSA_BYTES = { least: 256, most: 1024 };
 
-export const ALLOWED = Object.keys(ALGORITHMS);
+export const ALLOWED = [...Object.keys(ALGORITHMS), ...Object.keys(SECOND_NAMES)];
 
-export const isAllowed = (alg) => Object.hasOwn(ALGORITHMS, alg);
+export const isAllowed = (alg) => ALLOWED.includes(alg);
+
+const firstName = (alg) => (Object.hasOwn(SECOND_NAMES, alg) ? SECOND_NAMES[alg] : alg);
+
+// The keys of a JWK Set with which a signature can be verified: `{ url, keys }`, or `{ url, problem }`. One that is damaged or of
+// a kind not used here spoils no other (RFC 7517, section 5).
+export function usableKeys(set, url) {
+  if (!Array.isArray(set?.keys)) return { url, problem: `${url} has no array \`keys\`` };
+  return { url, keys: set.keys.map(usable).filter((key) => key !== undefined) };
+}
+
+function usable(jwk) {
+  if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) return undefined;
+  const { kid, exp } = jwk;
+  const isFor = (jwk.use ?? 'sig') === 'sig' && jwk.use !== null
+    && (jwk.key_ops === undefined || (Array.isArray(jwk.key_ops) && jwk.key_ops.includes('verify')));
+  if (!isFor || !['string', 'undefined'].includes(typeof kid) || !['number', 'undefined'].includes(typeof exp)) return undefined;
+  // An RSA key could be one for several algorithms, so it must name its own.
+  const fits = ([name, { kty, crv }]) => kty === jwk.kty && crv === (kty === 'RSA' ? undefined : jwk.crv)
+    && (jwk.alg === undefined ? kty !== 'RSA' : firstName(jwk.alg) === name);
+  const found = Object.entries(ALGORITHMS).find(fits);
+  if (found === undefined) return undefined;
+  const [alg, { kty, crv, sizes }] = found;
+  const isGood = Object.entries(sizes).every(([name, size]) => {
+    const length = lengthOf(jwk[name]);
+    return length !== undefined && (size === undefined || length === size);
+  });
+  if (!isGood || (kty === 'RSA' && (lengthOf(jwk.n) < RSA_BYTES.least || lengthOf(jwk.n) > RSA_BYTES.most))) return undefined;
+  const material = Object.fromEntries(Object.keys(sizes).map((name) => [name, jwk[name]]));
+  return { kid, alg, jwk: { kty, ...(crv && { crv }), ...material } };
+}
+
+function lengthOf(text) {
+  try {
+    return typeof text === 'string' ? decode(text).length : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+// The key for WebCrypto; null where this browser does not know its kind, undefined where it is no key.
+async function imported({ kid, alg, jwk }) {
+  try {
+    return { kid, alg, key: await crypto.subtle.importKey('jwk', jwk, ALGORITHMS[alg].key, false, ['verify']) };
+  } catch (error) {
+    return error.name === 'NotSupportedError' ? { kid, alg, key: null } : undefined;
+  }
+}
 
 // `{ state, detail }`: `pass`; `fail` when the signature is not that of a published key; `unable` when nobody can tell here.
 export async function verify(token, keys) {
@@ -20,32 +76,27 @@ export async function verify(token, keys) {
       detail: 'this page was not loaded over https or from localhost, and browsers verify signatures only there (“secure context”)',
     };
   }
-  if (keys.problem) return { state: 'unable', detail: `no keys to verify with: ${keys.problem}` };
+  if (keys.problem) return { state: 'unable', code: 'trust', detail: `no keys to verify with: ${keys.problem}` };
 
-  const candidates = keys.keys.filter((key) => typeof key === 'object' && key !== null && (key.use ?? 'sig') === 'sig');
+  const candidates = (await Promise.all(keys.keys.map(imported))).filter((key) => key !== undefined);
+  if (candidates.length === 0) return { state: 'fail', code: 'trust', detail: `${keys.url} has no key that this page can verify with` };
   const named = token.kid === undefined ? candidates : candidates.filter((key) => key.kid === token.kid);
   if (named.length === 0) {
-    const known = candidates.map((key) => key.kid ?? 'one without kid').join(', ') || 'no key';
+    const known = candidates.map((key) => key.kid ?? 'one without kid').join(', ');
     return { state: 'fail', detail: `the token names the key ${token.kid}, but ${keys.url} has ${known}` };
   }
-  const { kty, crv, key: keyAlgorithm, check } = ALGORITHMS[token.alg];
-  const fitting = named.filter((key) => key.kty === kty && key.crv === crv && (key.alg ?? token.alg) === token.alg);
+  const fitting = named.filter((key) => key.alg === firstName(token.alg));
   if (fitting.length === 0) return { state: 'fail', detail: `the token says ${token.alg}, but the key it names is of another kind` };
 
-  for (const { x, y, kid } of fitting) {
-    let key;
-    try {
-      key = await crypto.subtle.importKey('jwk', { kty, crv, x, y }, keyAlgorithm, false, ['verify']);
-    } catch (error) {
-      if (error.name === 'NotSupportedError') {
-        return { state: 'unable', detail: `this browser cannot verify ${crv}; one of 2025 or newer can` };
-      }
-      return { state: 'fail', detail: `the published key ${kid ?? ''} cannot be read` };
-    }
+  for (const { kid, alg, key } of fitting.filter((candidate) => candidate.key !== null)) {
+    const { check } = ALGORITHMS[alg];
     if (await crypto.subtle.verify(check, key, token.signature, token.signingInput)) {
       const stranger = new URL(keys.url).origin === location.origin ? '' : '; whether that is the issuer’s is not for this page to know';
       return { state: 'pass', detail: `made with the key ${kid ?? '(no kid)'} of ${keys.url}${stranger}` };
     }
+  }
+  if (fitting.some(({ key }) => key === null)) {
+    return { state: 'unable', detail: `this browser cannot verify ${ALGORITHMS[firstName(token.alg)].crv ?? token.alg}; one of 2025 or newer can` };
   }
   return { state: 'fail', detail: `it is not that of a key in ${keys.url}: the token was changed, or another key has signed it` };
 }

@@ -2,31 +2,22 @@
 //!
 //! Leaves it to `trust.rs` whether the key at the chain's end has signed the token, and is allowed to.
 
-use std::fmt;
-
-use rustls_pki_types::{CertificateDer, TrustAnchor};
-use webpki::EndEntityCert;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::report::instant;
+use super::path::{self, Node};
 use super::trust::{TrustedBy, Untrusted};
-use crate::sign::Certificate;
-use crate::sign::chain::path;
+use super::usage::Leaf;
 
 /// A trusted certificate.
 #[derive(Debug)]
 pub(super) struct Anchor {
-    der: CertificateDer<'static>,
+    der: Vec<u8>,
     subject: String,
     is_authority: bool,
 }
 
-/// What breaks a certificate chain.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ChainFlaw(webpki::Error);
-
 /// The certificates that speak for themselves when a token brings none.
-pub(super) fn pinned(anchors: &[Anchor]) -> Result<Vec<(Certificate, TrustedBy)>, Untrusted> {
+pub(super) fn pinned(anchors: &[Anchor]) -> Result<Vec<(Leaf, TrustedBy)>, Untrusted> {
     let own: Vec<_> = anchors.iter().filter(|anchor| !anchor.is_authority).collect();
     if own.is_empty() {
         return Err(Untrusted::NoChain);
@@ -40,68 +31,40 @@ pub(super) fn chained(
     leaf: &[u8],
     rest: &[Vec<u8>],
     now: u64,
-) -> Result<(Certificate, TrustedBy), Untrusted> {
+) -> Result<(Leaf, TrustedBy), Untrusted> {
     // Whoever makes a self-signed certificate with openssl gets one that says it is an authority; equality decides.
-    if let Some(equal) = anchors.iter().find(|anchor| anchor.der.as_ref() == leaf) {
+    if let Some(equal) = anchors.iter().find(|anchor| anchor.der == leaf) {
         return equal.leaf();
     }
-    let flaw = |error| Untrusted::Chain { why: ChainFlaw(error) };
+    let flaw = |why| Untrusted::Chain { why };
     let authorities: Vec<_> = anchors.iter().filter(|anchor| anchor.is_authority).collect();
-    let roots: Result<Vec<TrustAnchor<'_>>, _> =
-        authorities.iter().map(|anchor| webpki::anchor_from_trusted_cert(&anchor.der)).collect();
-    let roots = roots.map_err(flaw)?;
-    let der = CertificateDer::from(leaf);
-    let intermediates: Vec<_> = rest.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-    let end_entity = EndEntityCert::try_from(&der).map_err(flaw)?;
+    let trusted: Result<Vec<_>, _> = authorities.iter().map(|anchor| Node::parse(&anchor.der)).collect();
     // The current time also for a token of the past: a key whose certificate has run out may be in anyone's hands.
-    // An extended key usage is a demand on the leaf alone, and optional: [`Trust::requiring_eku`].
-    let path = path(&end_entity, &intermediates, &roots, now).map_err(flaw)?;
-    let root = roots.iter().position(|root| std::ptr::eq(root, path.anchor()));
-    let subject = root.map(|at| authorities[at].subject.clone()).unwrap_or_default();
-    Ok((Certificate::parse(leaf).map_err(Untrusted::Leaf)?, TrustedBy::Authority { subject }))
+    let found = path::find(leaf, rest, &trusted.map_err(flaw)?, now).map_err(flaw)?;
+    let subject = authorities[found].subject.clone();
+    Ok((Leaf::parse(leaf).map_err(Untrusted::Leaf)?, TrustedBy::Authority { subject }))
 }
 
 impl Anchor {
     pub(super) fn parse(der: &[u8]) -> Result<Self, String> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
         let anchor = Self {
-            der: CertificateDer::from(der.to_vec()),
+            der: der.to_vec(),
             subject: certificate.subject().to_string(),
             is_authority: certificate.is_ca(),
         };
         // What could never verify anything is better refused now than silently passed over later.
         if anchor.is_authority {
-            webpki::anchor_from_trusted_cert(&anchor.der).map_err(|error| error.to_string())?;
+            Node::parse(der).map_err(|flaw| flaw.to_string())?;
         } else {
-            Certificate::parse(der).map_err(|error| error.to_string())?;
+            Leaf::parse(der)?;
         }
         Ok(anchor)
     }
 
-    fn leaf(&self) -> Result<(Certificate, TrustedBy), Untrusted> {
-        let certificate = Certificate::parse(&self.der).map_err(Untrusted::Leaf)?;
-        Ok((certificate, TrustedBy::Certificate { subject: self.subject.clone() }))
-    }
-}
-
-impl fmt::Display for ChainFlaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            webpki::Error::UnknownIssuer => f.write_str("it is neither trusted itself nor issued by a trusted authority"),
-            webpki::Error::CertExpired { not_after, .. } => {
-                write!(f, "a certificate in it expired at {}", instant(not_after.as_secs()))
-            }
-            webpki::Error::CertNotValidYet { not_before, .. } => {
-                write!(f, "a certificate in it holds only from {} on", instant(not_before.as_secs()))
-            }
-            webpki::Error::CaUsedAsEndEntity => f.write_str(
-                "its first certificate is that of an authority; put the signer's own first, or trust exactly this one",
-            ),
-            webpki::Error::InvalidSignatureForPublicKey => {
-                f.write_str("an authority of that name is trusted, but with another key")
-            }
-            other => write!(f, "{other}"),
-        }
+    fn leaf(&self) -> Result<(Leaf, TrustedBy), Untrusted> {
+        let leaf = Leaf::parse(&self.der).map_err(Untrusted::Leaf)?;
+        Ok((leaf, TrustedBy::Certificate { subject: self.subject.clone() }))
     }
 }
 
@@ -306,8 +269,8 @@ mod tests {
         };
         check("%", "certificates in base64");
         check("AAAA", "does not lead to a trusted certificate");
-        let p521 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
-        let leaf = named("signer").signed_by(&p521, &root.issuer).unwrap();
-        check(&STANDARD.encode(leaf.der()), "expected an EC key on P-256 or P-384, or Ed25519");
+        let rsa = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let leaf = named("signer").signed_by(&rsa, &root.issuer).unwrap();
+        check(&STANDARD.encode(leaf.der()), "expected an EC key on P-256, P-384 or P-521, or Ed25519");
     }
 }

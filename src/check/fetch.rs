@@ -4,13 +4,17 @@
 //! own caching plays no part, because `exp` and `ttl` come first.
 
 use std::error::Error;
+use std::io::Read;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use flate2::read::MultiGzDecoder;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, Url};
 use thiserror::Error;
 
+use super::address::{Names, is_private};
 use super::{Check, Format, Limits};
 
 /// The most redirects that are followed.
@@ -30,6 +34,9 @@ pub enum FetchError {
         /// What was given.
         uri: String,
     },
+    /// A name or password in it.
+    #[error("the address names a user or a password, and a status list is public; leave them out")]
+    Credentials,
     /// Keys that anyone on the way could replace.
     #[error(
         "{url} would bring trusted keys over plain http; use https, or get the file in a safe way and give its path (http is accepted from this machine only)"
@@ -81,11 +88,17 @@ pub enum FetchError {
         /// What was answered.
         got: Format,
     },
-    /// Compressed, although nothing of the kind was asked for.
+    /// Compressed in another way than gzip, although nothing of the kind was asked for.
     #[error("the answer is encoded as {got:?}, which was not asked for")]
     Encoding {
         /// What was answered.
         got: String,
+    },
+    /// Not gzip, although it says so.
+    #[error("the answer says that it is gzip, but is not: {why}")]
+    Gzip {
+        /// What the reader says.
+        why: String,
     },
     /// Longer than is accepted.
     #[error("the answer has more than {max} bytes")]
@@ -108,6 +121,17 @@ pub enum RedirectRefused {
     #[error("the redirects lead in a circle, back to {to}")]
     Loop {
         /// Where it closes.
+        to: String,
+    },
+    /// To a place that would be sent a name or password.
+    #[error("the redirect names a user or a password")]
+    Credentials,
+    /// From a public place to one of this network.
+    #[error(
+        "the redirect from a public address leads to {to}, a private one; allow it with `--private-redirects`"
+    )]
+    Private {
+        /// Where it leads.
         to: String,
     },
     /// From a safe place to an unsafe one.
@@ -146,12 +170,13 @@ pub(super) async fn token(request: &Check) -> Result<Fetched, FetchError> {
         None => format!("{}, {};q=0.9", Format::Jwt.media_type(), Format::Cwt.media_type()),
     };
     let response = get(url.clone(), &accept, Purpose::Token, &request.limits).await?;
+    let is_gzip = is_gzip(&response)?;
     let format = format_of(&response)?;
     if let Some(wanted) = request.format.filter(|wanted| *wanted != format) {
         return Err(FetchError::OtherFormat { wanted, got: format });
     }
     let redirected_to = (*response.url() != url).then(|| response.url().to_string());
-    Ok(Fetched { format, body: body(response, request.limits.body_bytes_max).await?, redirected_to })
+    Ok(Fetched { format, body: body(response, is_gzip, request.limits.body_bytes_max).await?, redirected_to })
 }
 
 /// The JWKS at `url`.
@@ -161,12 +186,18 @@ pub(super) async fn jwks(url: &str, limits: &Limits) -> Result<Vec<u8>, FetchErr
         return Err(FetchError::InsecureKeys { url: url.to_string() });
     }
     let response = get(url, "application/jwk-set+json, application/json", Purpose::Keys, limits).await?;
-    body(response, JWKS_BYTES_MAX.min(limits.body_bytes_max)).await
+    let is_gzip = is_gzip(&response)?;
+    body(response, is_gzip, JWKS_BYTES_MAX.min(limits.body_bytes_max)).await
 }
 
 fn parse(uri: &str) -> Result<Url, FetchError> {
     let url = Url::parse(uri).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or_else(|| FetchError::Uri { uri: uri.to_owned() })
+    let url = url.ok_or_else(|| FetchError::Uri { uri: uri.to_owned() })?;
+    if has_credentials(&url) { Err(FetchError::Credentials) } else { Ok(url) }
+}
+
+fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 async fn get(url: Url, accept: &str, purpose: Purpose, limits: &Limits) -> Result<Response, FetchError> {
@@ -180,24 +211,44 @@ async fn get(url: Url, accept: &str, purpose: Purpose, limits: &Limits) -> Resul
     let request = client.get(url).header(ACCEPT, accept).header(ACCEPT_ENCODING, "identity");
     let response = request.send().await.map_err(failed)?;
     match response.status().as_u16() {
-        200..=299 => {}
-        status => return Err(FetchError::Status { status, advice: advice(status, purpose) }),
+        200..=299 => Ok(response),
+        status => Err(FetchError::Status { status, advice: advice(status, purpose) }),
     }
-    match header(&response, CONTENT_ENCODING) {
-        Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
-            Err(FetchError::Encoding { got: encoding })
-        }
-        _ => Ok(response),
+}
+
+/// Whether the content is compressed. Some servers do that to whatever they send, whether it was asked for or not, and some
+/// send the header without a value.
+fn is_gzip(response: &Response) -> Result<bool, FetchError> {
+    let lines = response.headers().get_all(CONTENT_ENCODING).iter();
+    let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
+    let codings = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
+    let codings: Vec<_> =
+        codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).collect();
+    match codings.as_slice() {
+        [] => Ok(false),
+        // RFC 9110, section 8.4.1.3: `x-gzip` is the same.
+        [coding] if ["gzip", "x-gzip"].iter().any(|gzip| coding.eq_ignore_ascii_case(gzip)) => Ok(true),
+        _ => Err(FetchError::Encoding { got: lines.join(", ") }),
     }
 }
 
 fn client(url: &Url, purpose: Purpose, limits: &Limits) -> ClientBuilder {
-    let policy = Policy::custom(move |attempt| match refused(attempt.previous(), attempt.url(), purpose) {
-        Some(refused) => attempt.error(refused),
-        None => attempt.follow(),
+    let names = Names::default();
+    let (seen, allowed) = (names.clone(), limits.private_redirects);
+    let policy = Policy::custom(move |attempt| {
+        let refused = refused(attempt.previous(), attempt.url(), purpose);
+        let refused = refused.or_else(|| match attempt.previous().last() {
+            Some(from) if !allowed => leads_inside(&seen, from, attempt.url()),
+            _ => None,
+        });
+        match refused {
+            Some(refused) => attempt.error(refused),
+            None => attempt.follow(),
+        }
     });
     let client = Client::builder()
         .redirect(policy)
+        .dns_resolver(Arc::new(names))
         .connect_timeout(limits.connect_timeout)
         .timeout(limits.total_timeout)
         .user_agent(concat!("statuslist/", env!("CARGO_PKG_VERSION")));
@@ -205,8 +256,43 @@ fn client(url: &Url, purpose: Purpose, limits: &Limits) -> ClientBuilder {
     if is_loopback(url) { client.no_proxy() } else { client }
 }
 
-/// The body, cut off as soon as it is known to be too long.
-async fn body(mut response: Response, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
+/// Why a redirect from a public address must not be followed. Where only the resolver can tell, it is told to take no private
+/// address for this name.
+fn leads_inside(names: &Names, from: &Url, to: &Url) -> Option<RedirectRefused> {
+    let is_inside = |url: &Url| match literal(url) {
+        Some(address) => is_private(address),
+        None => is_loopback(url) || names.is_private(url.host_str().unwrap_or_default()),
+    };
+    if is_inside(from) {
+        return None;
+    }
+    match literal(to) {
+        None if !is_loopback(to) => {
+            names.must_be_public(to.host_str().unwrap_or_default());
+            None
+        }
+        Some(address) if !is_private(address) => None,
+        _ => Some(RedirectRefused::Private { to: to.to_string() }),
+    }
+}
+
+/// The body, cut off as soon as it is known to be too long, as it came and as it is unpacked.
+async fn body(response: Response, is_gzip: bool, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
+    let body = read(response, bytes_max).await?;
+    if !is_gzip {
+        return Ok(body);
+    }
+    let mut unpacked = Vec::new();
+    let mut reader = MultiGzDecoder::new(body.as_slice()).take(bytes_max.saturating_add(1));
+    reader.read_to_end(&mut unpacked).map_err(|error| FetchError::Gzip { why: error.to_string() })?;
+    if unpacked.len() as u64 > bytes_max {
+        Err(FetchError::TooLarge { max: bytes_max })
+    } else {
+        Ok(unpacked)
+    }
+}
+
+async fn read(mut response: Response, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
     let too_large = FetchError::TooLarge { max: bytes_max };
     if response.content_length().is_some_and(|announced| announced > bytes_max) {
         return Err(too_large);
@@ -238,6 +324,8 @@ fn refused(previous: &[Url], to: &Url, purpose: Purpose) -> Option<RedirectRefus
         Some(RedirectRefused::TooMany { to: to.to_string() })
     } else if previous.contains(to) {
         Some(RedirectRefused::Loop { to: to.to_string() })
+    } else if has_credentials(to) {
+        Some(RedirectRefused::Credentials)
     } else if from_https && to.scheme() != "https" || purpose == Purpose::Keys && !is_safe_for_keys(to) {
         Some(RedirectRefused::Downgrade { to: to.to_string() })
     } else {
@@ -251,8 +339,14 @@ fn is_safe_for_keys(url: &Url) -> bool {
 
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || literal(url).is_some_and(|address| address.is_loopback())
+}
+
+/// The address that stands in place of a name.
+fn literal(url: &Url) -> Option<IpAddr> {
+    url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 fn advice(status: u16, purpose: Purpose) -> &'static str {
@@ -294,6 +388,7 @@ fn causes(error: &dyn Error) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use std::convert::Infallible;
+    use std::io::Write;
     use std::net::TcpListener;
     use std::pin::Pin;
     use std::task::{Context, Poll};
@@ -361,6 +456,22 @@ pub(super) mod tests {
         async fn status(code: web::Path<u16>) -> HttpResponse {
             HttpResponse::build(actix_web::http::StatusCode::from_u16(*code).unwrap()).finish()
         }
+        async fn encoded(path: web::Path<(String, usize)>) -> HttpResponse {
+            let (coding, bytes) = path.into_inner();
+            let mut body = vec![b'x'; bytes];
+            if coding.contains("gzip") {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+                encoder.write_all(&body).unwrap();
+                body = encoder.finish().unwrap();
+            }
+            // `-` stands for an empty value, and `not gzip` for content that is not what it says.
+            let header = coding.trim_start_matches("not ").trim_matches('-').to_owned();
+            let body = if coding.starts_with("not ") { vec![0; 9] } else { body };
+            HttpResponse::Ok()
+                .content_type("application/statuslist+jwt")
+                .insert_header(("content-encoding", header))
+                .body(body)
+        }
         async fn typed(content_type: &'static str) -> HttpResponse {
             HttpResponse::Ok().content_type(content_type).body("x")
         }
@@ -375,15 +486,8 @@ pub(super) mod tests {
             .route("/suffix", web::get().to(|| typed("application/statuslist+jwt2")))
             .route("/away", web::get().to(|| async { to("http://status.example/jwks.json") }))
             .route("/silent", web::get().to(std::future::pending::<HttpResponse>))
-            .route(
-                "/gzip",
-                web::get().to(|| async {
-                    HttpResponse::Ok()
-                        .content_type("application/statuslist+jwt")
-                        .insert_header(("content-encoding", "gzip"))
-                        .body("x")
-                }),
-            )
+            .route("/away/password", web::get().to(|| async { to("http://u:p@127.0.0.1/echo") }))
+            .route("/encoded/{coding}/{bytes}", web::get().to(encoded))
             .route(
                 "/long",
                 web::get().to(|| async {
@@ -487,8 +591,74 @@ pub(super) mod tests {
 
     #[actix_web::test]
     async fn encoding_that_was_not_asked_for_is_refused() {
-        let why = refused("/gzip").await;
-        assert!(matches!(why, FetchError::Encoding { .. }), "{why}");
+        for coding in ["br", "deflate", "gzip,gzip", "zstd,gzip"] {
+            let why = refused(&format!("/encoded/{coding}/9")).await;
+            assert!(matches!(why, FetchError::Encoding { .. }), "{coding}: {why}");
+        }
+        let why = refused("/encoded/not gzip/9").await;
+        assert!(matches!(why, FetchError::Gzip { .. }), "{why}");
+    }
+
+    #[actix_web::test]
+    async fn gzip_and_an_empty_encoding_are_read_for_tokens_and_keys() {
+        for coding in ["gzip", "x-gzip", "GZIP,identity", "identity", "-", ","] {
+            let path = format!("/encoded/{coding}/1000");
+            let coding = |error: FetchError| panic!("{coding}: {error}");
+            assert_eq!(fetched(&path).await.unwrap_or_else(coding).body, vec![b'x'; 1000]);
+            let url = format!("{}{path}", serve(routes));
+            assert_eq!(jwks(&url, &Limits::default()).await.unwrap(), vec![b'x'; 1000]);
+        }
+        for bytes in [1 << 20, 100 << 20] {
+            let why = refused(&format!("/encoded/gzip/{bytes}")).await;
+            assert!(matches!(why, FetchError::TooLarge { .. }), "{why}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn credentials_in_an_address_are_never_sent() {
+        for uri in ["http://u:p@127.0.0.1/1", "https://u@status.example/1", "https://:p@status.example/1"] {
+            let why = token(&Check::new(uri, 0)).await.unwrap_err();
+            assert!(matches!(why, FetchError::Credentials), "{uri}: {why}");
+            let why = jwks(uri, &Limits::default()).await.unwrap_err();
+            assert!(matches!(why, FetchError::Credentials), "{uri}: {why}");
+        }
+        let why = refused("/away/password").await;
+        assert!(matches!(why, FetchError::Redirect(RedirectRefused::Credentials)), "{why}");
+    }
+
+    #[test]
+    fn redirect_must_not_lead_from_outside_to_the_inside() {
+        let names = Names::default();
+        names.resolved("inside.example", &["10.0.0.1:80".parse().unwrap()]);
+        names.resolved(
+            "outside.example",
+            &["192.0.2.1:80".parse().unwrap(), "[2001:db8::1]:80".parse().unwrap()],
+        );
+        let check = |from: &str, to: &str, allowed: bool| {
+            let refused = leads_inside(&names, &from.parse().unwrap(), &to.parse().unwrap());
+            assert_eq!(refused.is_none(), allowed, "{from} to {to}: {refused:?}");
+        };
+        for inside in [
+            "http://127.1/",
+            "http://[::1]/",
+            "http://localhost/",
+            "https://a.localhost/",
+            "http://0x0a000001/",
+            "https://[::ffff:10.0.0.1]/",
+            "http://169.254.169.254/latest",
+        ] {
+            check("https://outside.example/", inside, false);
+            check("https://192.0.2.1/", inside, false);
+            check("https://inside.example/", inside, true);
+            check("http://127.0.0.1/", inside, true);
+        }
+        check("https://outside.example/", "https://192.0.2.7/", true);
+        // Only its addresses can tell, and the resolver will.
+        check("https://outside.example/", "https://elsewhere.example/", true);
+        assert!(names.resolved("elsewhere.example", &["10.0.0.1:80".parse().unwrap()]).is_empty());
+        let mixed = ["10.0.0.1:80".parse().unwrap(), "192.0.2.1:80".parse().unwrap()];
+        assert_eq!(names.resolved("elsewhere.example", &mixed), mixed[1..]);
+        assert_eq!(names.resolved("another.example", &mixed), mixed);
     }
 
     #[actix_web::test]

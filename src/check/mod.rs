@@ -6,14 +6,21 @@
 //! Invariant: `trust.rs` and `verdict.rs` decide without I/O, and time always comes in as an argument. The credential
 //! itself is never seen here: that it is authentic and has not expired is checked by the caller, before this.
 
+mod address;
+#[cfg(test)]
+mod cases;
 mod chain;
 mod fetch;
+mod key;
+mod names;
+mod path;
 mod report;
 mod trust;
+mod usage;
 mod verdict;
 
-pub use chain::ChainFlaw;
 pub use fetch::{FetchError, REDIRECTS_MAX, RedirectRefused};
+pub use path::ChainFlaw;
 pub use report::{Report, TokenFacts};
 pub use trust::{InvalidTrust, Trust, TrustedBy, Untrusted};
 pub use verdict::{CannotTell, IAT_LEEWAY_SECS, NotValid, Outcome, judge};
@@ -38,6 +45,8 @@ pub struct Check {
     /// The extended key usage that the signer's certificate must have, as dotted numbers. None is built in, because
     /// the registry has not given it a number yet.
     pub eku: Option<String>,
+    /// Accept a signer's certificate whose extended key usages are all for other purposes, such as that of a TLS server.
+    pub any_eku: bool,
     /// The format that must be answered; without it either will do.
     pub format: Option<Format>,
     /// Ask for the status at this time, in seconds since 1970, instead of now ("Historical Resolution").
@@ -73,6 +82,8 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// The most bytes of an inflated list; the document sets no limit.
     pub inflated_bytes_max: u64,
+    /// Follow a redirect from a public address to one of a private network or of this machine.
+    pub private_redirects: bool,
     /// The longest wait for a connection.
     pub connect_timeout: Duration,
     /// The longest wait for a whole answer.
@@ -114,6 +125,7 @@ async fn load(source: &TrustSource, request: &Check) -> Result<Trust, InvalidTru
     };
     match &request.eku {
         Some(eku) => trust.requiring_eku(eku),
+        None if request.any_eku => Ok(trust.allowing_any_eku()),
         None => Ok(trust),
     }
 }
@@ -126,6 +138,7 @@ impl Check {
             idx,
             trust: None,
             eku: None,
+            any_eku: false,
             format: None,
             time: None,
             max_age: None,
@@ -140,6 +153,7 @@ impl Default for Limits {
             // In a JWT the list is in base64 twice, each time 4/3 as long; the rest of a token is small.
             body_bytes_max: LIST_BYTES_MAX / 9 * 16 + (64 << 10),
             inflated_bytes_max: LIST_BYTES_MAX,
+            private_redirects: false,
             connect_timeout: Duration::from_secs(10),
             total_timeout: Duration::from_secs(60),
         }

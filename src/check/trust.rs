@@ -6,30 +6,34 @@
 
 use std::fmt;
 
+use serde::de::Error as _;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::FetchError;
-use super::chain::{Anchor, ChainFlaw, chained, pinned};
+use super::chain::{Anchor, chained, pinned};
+use super::key::{Algorithm, Key};
+use super::path::ChainFlaw;
 use super::report::instant;
-use crate::sign::{Algorithm, Certificate, JwkSet, PublicKey, UnsupportedKey};
+use super::usage::Purpose;
 
 /// Trust anchors, and what is demanded of the certificates that lead to them.
 #[derive(Debug)]
 pub struct Trust {
     anchors: Anchors,
-    eku: Option<String>,
+    purpose: Purpose,
 }
 
 #[derive(Debug)]
 enum Anchors {
     Certificates(Vec<Anchor>),
-    Keys(Vec<Key>),
+    Keys(Vec<NamedKey>),
 }
 
 #[derive(Debug)]
-struct Key {
+struct NamedKey {
     kid: Option<String>,
-    key: PublicKey,
+    key: Key,
 }
 
 /// How a signature came to be trusted.
@@ -134,7 +138,7 @@ pub enum Untrusted {
     NoChain,
     /// The signer's certificate cannot be read, or has a key that is not used here.
     #[error("the certificate of the token's signer: {0}")]
-    Leaf(UnsupportedKey),
+    Leaf(String),
     /// The chain leads nowhere, or breaks on the way.
     #[error("the token's certificate chain does not lead to a trusted certificate: {why}")]
     Chain {
@@ -149,6 +153,22 @@ pub enum Untrusted {
         /// Until when it holds.
         not_after: u64,
     },
+    /// The signer's certificate is not for signatures.
+    #[error(
+        "the key usage of the signer's certificate is {present}, and a signature needs digitalSignature or nonRepudiation"
+    )]
+    KeyUsage {
+        /// What it has.
+        present: String,
+    },
+    /// The signer's certificate is for something else.
+    #[error(
+        "the signer's certificate is for other purposes only ({present:?}); trust one for signing statuses, name the purpose with `--eku`, or allow all with `--any-eku`"
+    )]
+    OtherPurpose {
+        /// What it is for.
+        present: Vec<String>,
+    },
     /// The signer's certificate is not for this use.
     #[error("the signer's certificate lacks the extended key usage {demanded}; it has {present:?}")]
     ExtendedKeyUsage {
@@ -157,6 +177,22 @@ pub enum Untrusted {
         /// What it has.
         present: Vec<String>,
     },
+}
+
+impl Untrusted {
+    /// One word for the reason, for programs.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Algorithm { token, .. } if Algorithm::from_jose_name(token).is_none() => "alg",
+            Self::UnknownKid { .. } | Self::Algorithm { .. } | Self::Signature => "signature",
+            Self::ChainEncoding => "x5c",
+            Self::NoChain | Self::Leaf(_) | Self::Chain { .. } => "chain",
+            Self::OutOfDate { .. }
+            | Self::KeyUsage { .. }
+            | Self::OtherPurpose { .. }
+            | Self::ExtendedKeyUsage { .. } => "certificate",
+        }
+    }
 }
 
 /// The part of a token that trust is about, the same for both formats.
@@ -183,34 +219,36 @@ impl Trust {
         let anchors = certificates.iter().zip(1..).map(|(block, number)| {
             Anchor::parse(block.contents()).map_err(|why| InvalidTrust::Certificate { number, why })
         });
-        Ok(Self { anchors: Anchors::Certificates(anchors.collect::<Result<_, _>>()?), eku: None })
+        let anchors = Anchors::Certificates(anchors.collect::<Result<_, _>>()?);
+        Ok(Self { anchors, purpose: Purpose::default() })
     }
 
-    /// Trusts the keys of this JWKS; those for encryption or of kinds not used here are passed over.
+    /// Trusts the keys of this JWKS. One that is damaged or of a kind not used here spoils no other (RFC 7517, section 5).
     pub fn from_jwks(json: &[u8]) -> Result<Self, InvalidTrust> {
-        let set: JwkSet = serde_json::from_slice(json)?;
-        let (mut keys, mut skipped) = (Vec::new(), Vec::new());
-        for jwk in set.keys {
-            match PublicKey::from_jwk(&jwk) {
-                _ if jwk.use_.as_deref().is_some_and(|use_| use_ != "sig") => {
-                    skipped.push(format!("`use` is {:?}", jwk.use_));
-                }
-                Ok(key) => keys.push(Key { kid: jwk.kid, key }),
-                Err(why) => skipped.push(why.to_string()),
+        let set: Map<String, Value> = serde_json::from_slice(json)?;
+        let keys = set.get("keys").and_then(Value::as_array);
+        let keys = keys.ok_or_else(|| serde_json::Error::custom("`keys` is no array"))?;
+        let (usable, skipped): (Vec<_>, Vec<_>) = keys.iter().map(NamedKey::read).partition(Result::is_ok);
+        let usable: Vec<_> = usable.into_iter().filter_map(Result::ok).collect();
+        match usable.is_empty() {
+            true => {
+                Err(InvalidTrust::NoKey { skipped: skipped.into_iter().filter_map(Result::err).collect() })
             }
-        }
-        match keys.is_empty() {
-            true => Err(InvalidTrust::NoKey { skipped }),
-            false => Ok(Self { anchors: Anchors::Keys(keys), eku: None }),
+            false => Ok(Self { anchors: Anchors::Keys(usable), purpose: Purpose::default() }),
         }
     }
 
     /// Demands that the signer's certificate has this extended key usage, in dotted numbers.
     pub fn requiring_eku(self, eku: &str) -> Result<Self, InvalidTrust> {
         match self.anchors {
-            Anchors::Certificates(_) => Ok(Self { eku: Some(eku.to_owned()), ..self }),
+            Anchors::Certificates(_) => Ok(Self { purpose: Purpose::Demanded(eku.to_owned()), ..self }),
             Anchors::Keys(_) => Err(InvalidTrust::EkuOfJwks),
         }
+    }
+
+    /// Accepts a signer's certificate whatever its extended key usages are, such as that of a TLS server.
+    pub fn allowing_any_eku(self) -> Self {
+        Self { purpose: Purpose::Any, ..self }
     }
 
     /// Whose signature this is, if it is a trusted one at `now`.
@@ -228,29 +266,23 @@ impl Trust {
                 let candidates =
                     candidates.into_iter().map(|(leaf, by)| (leaf.key.clone(), (leaf, by))).collect();
                 let (leaf, by) = verifying(candidates, token)?;
-                self.check_certificate(&leaf, now)?;
+                leaf.check(&self.purpose, now)?;
                 Ok(by)
             }
         }
     }
+}
 
-    fn check_certificate(&self, leaf: &Certificate, now: u64) -> Result<(), Untrusted> {
-        let &Certificate { not_before, not_after, .. } = leaf;
-        if !(not_before..=not_after).contains(&now) {
-            return Err(Untrusted::OutOfDate { not_before, not_after });
-        }
-        match &self.eku {
-            Some(demanded) if !leaf.extended_key_usages.contains(demanded) => {
-                let present = leaf.extended_key_usages.clone();
-                Err(Untrusted::ExtendedKeyUsage { demanded: demanded.clone(), present })
-            }
-            _ => Ok(()),
-        }
+impl NamedKey {
+    fn read(jwk: &Value) -> Result<Self, String> {
+        let jwk = jwk.as_object().ok_or("a key must be a JSON object")?;
+        let kid = jwk.get("kid").map(|kid| kid.as_str().map(str::to_owned).ok_or("`kid` must be text"));
+        Ok(Self { kid: kid.transpose()?, key: Key::from_jwk(jwk)? })
     }
 }
 
 /// The keys that the token may mean: those with the id it names, or all when it names none.
-fn named(keys: &[Key], token: &Signed) -> Result<Vec<(PublicKey, ())>, Untrusted> {
+fn named(keys: &[NamedKey], token: &Signed) -> Result<Vec<(Key, ())>, Untrusted> {
     let Some(kid) = &token.kid else {
         return Ok(keys.iter().map(|key| (key.key.clone(), ())).collect());
     };
@@ -269,7 +301,7 @@ fn named(keys: &[Key], token: &Signed) -> Result<Vec<(PublicKey, ())>, Untrusted
 }
 
 /// The first candidate of the token's algorithm whose key has made its signature.
-fn verifying<T>(candidates: Vec<(PublicKey, T)>, token: &Signed) -> Result<T, Untrusted> {
+fn verifying<T>(candidates: Vec<(Key, T)>, token: &Signed) -> Result<T, Untrusted> {
     let trusted = candidates.iter().map(|(key, _)| key.algorithm().jose_name()).collect();
     let mut of_algorithm =
         candidates.into_iter().filter(|(key, _)| token.alg == Some(key.algorithm())).peekable();
@@ -311,7 +343,9 @@ mod tests {
             Trust::from_pem("-----BEGIN"),
             Err(InvalidTrust::NoCertificate { .. } | InvalidTrust::Pem(_))
         ));
-        assert!(matches!(Trust::from_jwks(b"{}"), Err(InvalidTrust::Json(_))));
+        for no_set in [&b"{}"[..], b"[]", b"[[]]", br#"{"keys":{}}"#, br#"{"keys":null}"#] {
+            assert!(matches!(Trust::from_jwks(no_set), Err(InvalidTrust::Json(_))), "{no_set:?}");
+        }
         let unusable = br#"{"keys":[{"kty":"RSA","n":"AA","e":"AQAB"},{"kty":"OKP","crv":"Ed25519","x":"AA","use":"enc"}]}"#;
         assert!(
             matches!(Trust::from_jwks(unusable), Err(InvalidTrust::NoKey { skipped }) if skipped.len() == 2)

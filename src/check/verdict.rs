@@ -4,10 +4,10 @@
 
 use thiserror::Error;
 
+use super::key::Algorithm;
 use super::report::{instant, span};
 use super::trust::Signed;
 use super::{Check, FetchError, Format, InvalidTrust, Report, TokenFacts, Trust, Untrusted};
-use crate::sign::Algorithm;
 use crate::status_list::{
     Capacity, Claims, IndexOutOfRange, InvalidClaims, Status, StatusArray, cwt, jwt, lst,
 };
@@ -129,6 +129,30 @@ impl Outcome {
     }
 }
 
+impl CannotTell {
+    /// One word for the reason, for programs: the claim or header parameter at fault where there is one.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Fetch(_) => "fetch",
+            Self::Trust(_) => "trust",
+            Self::NoTrust => "no-trust",
+            Self::Token(InvalidClaims::Malformed { .. }) => "token",
+            // A CWT's claim is named with its number: `exp (4)`.
+            Self::Token(InvalidClaims::Missing(name) | InvalidClaims::Wrong { name, .. }) => {
+                name.split(' ').next().unwrap_or(name)
+            }
+            Self::Untrusted(why) => why.code(),
+            Self::OtherSubject { .. } => "sub",
+            Self::NotYet { .. } => "nbf",
+            Self::IssuedInFuture { .. } => "iat",
+            Self::Expired { .. } => "exp",
+            Self::TooOld { .. } => "max-age",
+            Self::TimeAhead { .. } | Self::OtherTime { .. } => "time",
+            Self::Lst(_) => "lst",
+        }
+    }
+}
+
 /// What a fetched `token` says of the question, at `now` in seconds since 1970.
 pub fn judge(request: &Check, format: Format, token: &[u8], trust: Option<&Trust>, now: u64) -> Report {
     let (signed, claims) = match decode(format, token) {
@@ -232,10 +256,10 @@ fn decode(format: Format, token: &[u8]) -> Result<(Signed, Claims), CannotTell> 
         }
         Format::Cwt => {
             let token = cwt::decode(token)?;
-            let alg = Algorithm::ALL.into_iter().find(|alg| alg.cose_number() == token.alg);
+            let known = Algorithm::from_cose_number(token.alg);
             let signed = Signed {
-                alg,
-                alg_name: alg.map_or_else(|| format!("COSE {}", token.alg), |alg| alg.jose_name().to_owned()),
+                alg: known.map(|(alg, _)| alg),
+                alg_name: known.map_or_else(|| format!("COSE {}", token.alg), |(_, name)| name.to_owned()),
                 kid: token.key.kid,
                 chain: token.key.x5chain,
                 message: token.signing_input,
@@ -254,7 +278,7 @@ pub(super) mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
-    use crate::sign::{Jwk, JwkSet, KeyHints, Signer, SigningKey, generate};
+    use crate::sign::{Algorithm, Jwk, JwkSet, KeyHints, Signer, SigningKey, generate};
     use crate::status_list::{Bits, vectors};
 
     pub(in crate::check) const URI: &str = "https://status.example/lists/1";

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::base::clock::Clock;
-use crate::check::{Check, Format, TrustSource, check};
+use crate::check::{Check, Format, Limits, TrustSource, check};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// The extended key usage that the certificate must have, as a dotted number
     #[arg(long, value_name = "OID")]
     eku: Option<String>,
+    /// Accept a certificate that is for other purposes only, such as that of a TLS server
+    #[arg(long, conflicts_with = "eku")]
+    any_eku: bool,
     /// Only this token format, jwt or cwt
     #[arg(long)]
     format: Option<Format>,
@@ -32,6 +35,9 @@ pub(super) struct Arguments {
     /// Refuse lists signed longer ago than this, for example 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<Duration>,
+    /// Follow a redirect from a public address to a private one
+    #[arg(long)]
+    private_redirects: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -42,9 +48,11 @@ impl Arguments {
         let request = Check {
             trust: self.trust,
             eku: self.eku,
+            any_eku: self.any_eku,
             format: self.format,
             time: self.time,
             max_age: self.max_age,
+            limits: Limits { private_redirects: self.private_redirects, ..Limits::default() },
             ..Check::new(self.uri, self.idx)
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

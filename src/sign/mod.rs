@@ -104,7 +104,6 @@ impl Signer {
                 serde_json::to_value(self.key.public_key().to_jwk(None))
                     .expect("a public key has only text members")
             }),
-            crit: None,
         };
         let input = jwt::signing_input(&header, claims);
         let signature = self.sign(input.as_bytes())?;

@@ -1,7 +1,9 @@
 //! Status List Aggregation: which lists there are ("Status List Aggregation in JSON Format").
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use thiserror::Error;
+
+use super::json;
 
 /// The `uri`s of all live lists of one pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,13 +23,13 @@ impl Aggregation {
 
     /// The document, as it is served.
     pub fn to_json(&self) -> Vec<u8> {
-        json!({ "status_lists": self.status_lists }).to_string().into_bytes()
+        serde_json::json!({ "status_lists": self.status_lists }).to_string().into_bytes()
     }
 
     /// Reads a document.
     pub fn from_json(document: &[u8]) -> Result<Self, InvalidAggregation> {
-        let document: Value = serde_json::from_slice(document).map_err(|_| InvalidAggregation)?;
-        let lists = document["status_lists"].as_array().ok_or(InvalidAggregation)?;
+        let document = json::object(document).map_err(|_| InvalidAggregation)?;
+        let lists = document.get("status_lists").and_then(Value::as_array).ok_or(InvalidAggregation)?;
         let uris = lists.iter().map(|uri| uri.as_str().map(str::to_owned).ok_or(InvalidAggregation));
         Ok(Self { status_lists: uris.collect::<Result<_, _>>()? })
     }

@@ -3,12 +3,13 @@
 //! A tagged COSE_Sign1 (18), never inside CWT tag 61. Leaves signing and verifying to `sign/`.
 
 use ciborium::Value;
-use coset::iana::EnumI64;
+use coset::iana::{EnumI64, WithPrivateRange};
 use coset::{
-    CborSerializable, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, Label, RegisteredLabelWithPrivate,
+    AsCborValue, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, Label, RegisteredLabelWithPrivate,
     TaggedCborSerializable, iana,
 };
 
+use super::cbor::{self, member};
 use super::{Bits, Claims, InvalidClaims};
 
 /// The media type of the token, and the text of its protected header 16.
@@ -16,6 +17,10 @@ pub const MEDIA_TYPE: &str = "application/statuslist+cwt";
 /// The CoAP Content-Format that readers must accept in its place.
 pub const COAP_CONTENT_FORMAT: u64 = 279;
 
+const COSE_SIGN1: u64 = 18;
+const ALG: i64 = 1;
+const CRIT: i64 = 2;
+const KID: i64 = 4;
 const TYP: i64 = 16;
 const X5CHAIN: i64 = 33;
 const ISS: i64 = 1;
@@ -85,10 +90,43 @@ pub fn encode<E>(
 
 /// Takes a token apart and checks everything but its signature, the time, and whose list it is.
 pub fn decode(token: &[u8]) -> Result<Unverified, InvalidClaims> {
-    let sign1 = CoseSign1::from_tagged_slice(token).map_err(malformed)?;
-    let protected = &sign1.protected.header;
-    let typ = protected.rest.iter().find(|(label, _)| *label == Label::Int(TYP)).map(|(_, value)| value);
-    match typ {
+    let Value::Tag(COSE_SIGN1, sign1) = cbor::read(token).map_err(malformed)? else {
+        return Err(malformed("it is not a COSE_Sign1 with tag 18"));
+    };
+    let (protected, unprotected) = headers(&sign1)?;
+    let alg = check_headers(&protected, unprotected)?;
+    let header = |label: i64| {
+        let label = Value::from(label);
+        member(&protected, &label).or_else(|| member(unprotected, &label))
+    };
+    let key = KeyHint {
+        kid: header(KID).and_then(Value::as_bytes).cloned(),
+        x5chain: header(X5CHAIN).map(certificates).transpose()?.unwrap_or_default(),
+    };
+    let sign1 = CoseSign1::from_cbor_value(*sign1).map_err(malformed)?;
+    let payload = sign1.payload.as_deref().ok_or(InvalidClaims::Missing("payload"))?;
+    let claims = claims(&cbor::read(payload).map_err(malformed)?)?;
+    Ok(Unverified { alg, key, claims, signing_input: sign1.tbs_data(&[]), signature: sign1.signature })
+}
+
+type Map = Vec<(Value, Value)>;
+
+/// The protected header and the other.
+fn headers(sign1: &Value) -> Result<(Map, &Map), InvalidClaims> {
+    let Some([Value::Bytes(protected), Value::Map(unprotected), _, _]) = sign1.as_array().map(Vec::as_slice)
+    else {
+        return Err(malformed("a COSE_Sign1 is a protected header, a header, a payload and a signature"));
+    };
+    // An empty header may also be no bytes at all (RFC 9052, section 3).
+    let protected = if protected.is_empty() { Ok(Value::Map(vec![])) } else { cbor::read(protected) };
+    let protected = protected.map_err(malformed)?.into_map();
+    Ok((protected.map_err(|_| malformed("the protected header is not a map"))?, unprotected))
+}
+
+/// The algorithm. Each parameter has one value, of its own type, in the header where it belongs.
+fn check_headers(protected: &Map, unprotected: &Map) -> Result<i64, InvalidClaims> {
+    let both = [protected, unprotected];
+    match member(protected, &TYP.into()) {
         Some(Value::Text(text)) if text == MEDIA_TYPE => {}
         Some(Value::Integer(number)) if u64::try_from(*number) == Ok(COAP_CONTENT_FORMAT) => {}
         Some(_) => {
@@ -99,25 +137,25 @@ pub fn decode(token: &[u8]) -> Result<Unverified, InvalidClaims> {
         }
         None => return Err(InvalidClaims::Missing("typ (16) in the protected header")),
     }
-    if !protected.crit.is_empty() {
-        return Err(InvalidClaims::wrong("crit", "names extensions that are not understood"));
+    if both.iter().any(|header| member(header, &CRIT.into()).is_some()) {
+        return Err(InvalidClaims::wrong("crit (2)", "names extensions that are not understood"));
     }
-    let alg = match &protected.alg {
-        Some(RegisteredLabelWithPrivate::Assigned(alg)) => alg.to_i64(),
-        Some(RegisteredLabelWithPrivate::PrivateUse(alg)) => *alg,
-        _ => return Err(InvalidClaims::Missing("alg (1) in the protected header")),
+    let kids = both.iter().filter_map(|header| member(header, &KID.into()));
+    if kids.clone().any(|kid| kid.as_bytes().is_none_or(Vec::is_empty)) {
+        return Err(InvalidClaims::wrong("kid (4)", "must be a byte string that is not empty"));
+    }
+    if let Some((label, _)) = protected.iter().find(|(label, _)| member(unprotected, label).is_some()) {
+        return Err(malformed(format!("the header parameter {label:?} is in both headers")));
+    }
+    let alg = member(protected, &ALG.into());
+    let alg = alg.ok_or(InvalidClaims::Missing("alg (1) in the protected header"))?;
+    let number = alg.as_integer().and_then(|alg| i64::try_from(alg).ok());
+    let is_known = |alg: &i64| {
+        iana::Algorithm::from_i64(*alg).is_some() || <iana::Algorithm as WithPrivateRange>::is_private(*alg)
     };
-    let both = [protected, &sign1.unprotected];
-    let kid = both.iter().map(|header| &header.key_id).find(|kid| !kid.is_empty()).cloned();
-    let x5chain =
-        both.iter().flat_map(|header| &header.rest).find(|(label, _)| *label == Label::Int(X5CHAIN));
-    let key = KeyHint {
-        kid,
-        x5chain: x5chain.map(|(_, value)| certificates(value)).transpose()?.unwrap_or_default(),
-    };
-    let payload = sign1.payload.as_deref().ok_or(InvalidClaims::Missing("payload"))?;
-    let claims = claims(&Value::from_slice(payload).map_err(malformed)?)?;
-    Ok(Unverified { alg, key, claims, signing_input: sign1.tbs_data(&[]), signature: sign1.signature })
+    number
+        .filter(is_known)
+        .ok_or_else(|| InvalidClaims::wrong("alg (1)", format!("must be a registered number, is {alg:?}")))
 }
 
 fn map(claims: &Claims) -> Value {
@@ -137,10 +175,10 @@ fn map(claims: &Claims) -> Value {
 
 fn claims(payload: &Value) -> Result<Claims, InvalidClaims> {
     let map = payload.as_map().ok_or_else(|| malformed("the payload is not a map"))?;
-    let claim = |key: i64| map.iter().find(|(k, _)| *k == Value::from(key)).map(|(_, value)| value);
+    let claim = |key: i64| member(map, &Value::from(key));
     let list = claim(STATUS_LIST).ok_or(InvalidClaims::Missing("status_list (65533)"))?;
     let list = list.as_map().ok_or_else(|| InvalidClaims::wrong("status_list (65533)", "must be a map"))?;
-    let member = |name: &str| list.iter().find(|(k, _)| k.as_text() == Some(name)).map(|(_, value)| value);
+    let member = |name: &str| member(list, &Value::from(name));
     let bits = member("bits").ok_or(InvalidClaims::Missing("bits"))?;
     let bits = uint("bits", bits)?;
     let lst = member("lst").ok_or(InvalidClaims::Missing("lst"))?;
@@ -173,7 +211,8 @@ fn uint(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
 
 /// RFC 8392 allows a NumericDate to be a float; what we need of it is the second.
 fn seconds(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
-    let from_float = value.as_float().filter(|secs| (0.0..=9e15).contains(secs)).map(|secs| secs as u64);
+    let is_time = |secs: &f64| secs.is_finite() && *secs >= 0.0;
+    let from_float = value.as_float().filter(is_time).map(|secs| secs as u64);
     from_float.map_or_else(|| uint(name, value), Ok)
 }
 
@@ -196,6 +235,7 @@ fn malformed(why: impl ToString) -> InvalidClaims {
 mod tests {
     use std::convert::Infallible;
 
+    use coset::CborSerializable;
     use p256::ecdsa::signature::Verifier;
 
     use super::*;

@@ -4,9 +4,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
+use super::json::{self, kind, text, whole};
 use super::{Bits, Claims, InvalidClaims};
 
 /// The header parameter `typ`.
@@ -15,7 +16,7 @@ pub const TYP: &str = "statuslist+jwt";
 pub const MEDIA_TYPE: &str = "application/statuslist+jwt";
 
 /// The JOSE header of a Status List Token.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Header {
     /// The signature's algorithm, `ES256` for example.
     pub alg: String,
@@ -23,7 +24,6 @@ pub struct Header {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
     /// Always [`TYP`] in ours.
-    #[serde(default)]
     pub typ: String,
     /// Certificate chain, leaf first: base64 (with padding) of DER.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,9 +31,6 @@ pub struct Header {
     /// The public key itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwk: Option<Value>,
-    /// Extensions that must be understood. We know none, so readers refuse a token that has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub crit: Option<Value>,
 }
 
 impl Header {
@@ -56,43 +53,43 @@ pub struct Unverified<'a> {
     pub signature: Vec<u8>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Payload {
-    sub: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    iss: Option<String>,
-    iat: Option<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    nbf: Option<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    exp: Option<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ttl: Option<Value>,
-    status_list: Option<StatusList>,
+#[derive(Serialize)]
+struct Payload<'a> {
+    sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+    iat: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u64>,
+    status_list: StatusList<'a>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct StatusList {
-    bits: u64,
+#[derive(Serialize)]
+struct StatusList<'a> {
+    bits: u8,
     lst: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    aggregation_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aggregation_uri: Option<&'a str>,
 }
 
 /// `<header>.<payload>`, to which `.<signature>` is to be appended with [`assemble`].
 pub fn signing_input(header: &Header, claims: &Claims) -> String {
     let payload = Payload {
-        sub: Some(claims.sub.clone()),
-        iss: claims.iss.clone(),
-        iat: Some(claims.iat.into()),
-        nbf: claims.nbf.map(Value::from),
-        exp: claims.exp.map(Value::from),
-        ttl: claims.ttl.map(Value::from),
-        status_list: Some(StatusList {
-            bits: claims.bits.get().into(),
+        sub: &claims.sub,
+        iss: claims.iss.as_deref(),
+        iat: claims.iat,
+        nbf: claims.nbf,
+        exp: claims.exp,
+        ttl: claims.ttl,
+        status_list: StatusList {
+            bits: claims.bits.get(),
             lst: URL_SAFE_NO_PAD.encode(&claims.lst),
-            aggregation_uri: claims.aggregation_uri.clone(),
-        }),
+            aggregation_uri: claims.aggregation_uri.as_deref(),
+        },
     };
     let header = serde_json::to_vec(header).expect("a header has only strings");
     let payload = serde_json::to_vec(&payload).expect("a payload has only strings and numbers");
@@ -114,32 +111,68 @@ pub fn decode(token: &str) -> Result<Unverified<'_>, InvalidClaims> {
     let (signing_input, signature) = token.rsplit_once('.').ok_or_else(|| malformed("has no parts"))?;
     let (header, payload) =
         signing_input.split_once('.').ok_or_else(|| malformed("has two parts, not three"))?;
-    let header: Header = serde_json::from_slice(&base64url(header)?).map_err(malformed)?;
-    if header.typ != TYP {
-        return Err(InvalidClaims::wrong("typ", format!("must be {TYP}, got {:?}", header.typ)));
+    let header = read_header(json::object(&base64url(header)?).map_err(malformed)?)?;
+    let claims = read_claims(json::object(&base64url(payload)?).map_err(malformed)?)?;
+    Ok(Unverified { header, claims: claims.checked()?, signing_input, signature: base64url(signature)? })
+}
+
+fn read_header(mut members: Map<String, Value>) -> Result<Header, InvalidClaims> {
+    let typ = text(&mut members, "typ")?.unwrap_or_default();
+    if typ != TYP {
+        return Err(InvalidClaims::wrong("typ", format!("must be {TYP}, got {typ:?}")));
     }
-    if header.crit.is_some() {
+    // We know none, and a list of none must not be there either (RFC 7515, section 4.1.11).
+    if members.contains_key("crit") {
         return Err(InvalidClaims::wrong("crit", "names extensions that are not understood"));
     }
-    let payload: Payload = serde_json::from_slice(&base64url(payload)?).map_err(malformed)?;
-    let list = payload.status_list.ok_or(InvalidClaims::Missing("status_list"))?;
-    let claims = Claims {
-        sub: payload.sub.ok_or(InvalidClaims::Missing("sub"))?,
-        iss: payload.iss,
-        iat: payload.iat.map(|iat| seconds("iat", &iat)).transpose()?.ok_or(InvalidClaims::Missing("iat"))?,
-        nbf: payload.nbf.map(|nbf| seconds("nbf", &nbf)).transpose()?,
-        exp: payload.exp.map(|exp| seconds("exp", &exp)).transpose()?,
-        ttl: payload.ttl.map(|ttl| seconds("ttl", &ttl)).transpose()?,
-        bits: Bits::try_from(list.bits).map_err(|error| InvalidClaims::wrong("bits", error.to_string()))?,
-        lst: URL_SAFE_NO_PAD
-            .decode(&list.lst)
-            .map_err(|error| {
-                InvalidClaims::wrong("lst", format!("is not base64url without padding: {error}"))
-            })?
-            .into(),
-        aggregation_uri: list.aggregation_uri,
+    let jwk = members.remove("jwk");
+    if let Some(other) = jwk.as_ref().filter(|jwk| !jwk.is_object()) {
+        return Err(InvalidClaims::wrong("jwk", format!("must be an object, is {}", kind(other))));
+    }
+    let x5c = members.remove("x5c").map(|chain| {
+        let texts = chain.as_array().map(|chain| chain.iter().map(|der| der.as_str().map(str::to_owned)));
+        let texts = texts.and_then(Iterator::collect);
+        texts.ok_or_else(|| InvalidClaims::wrong("x5c", "must be an array of texts"))
+    });
+    Ok(Header {
+        alg: text(&mut members, "alg")?.ok_or(InvalidClaims::Missing("alg"))?,
+        kid: text(&mut members, "kid")?,
+        typ,
+        x5c: x5c.transpose()?,
+        jwk,
+    })
+}
+
+fn read_claims(mut members: Map<String, Value>) -> Result<Claims, InvalidClaims> {
+    let mut list = match members.remove("status_list") {
+        Some(Value::Object(list)) => list,
+        Some(other) => {
+            return Err(InvalidClaims::wrong(
+                "status_list",
+                format!("must be an object, is {}", kind(&other)),
+            ));
+        }
+        None => return Err(InvalidClaims::Missing("status_list")),
     };
-    Ok(Unverified { header, claims: claims.checked()?, signing_input, signature: base64url(signature)? })
+    let time = |name| members.get(name).map(|value| seconds(name, value)).transpose();
+    let (iat, nbf, exp) = (time("iat")?, time("nbf")?, time("exp")?);
+    let ttl = members.get("ttl").map(lifetime).transpose()?;
+    let bits = whole("bits", list.get("bits").ok_or(InvalidClaims::Missing("bits"))?)?;
+    let lst = text(&mut list, "lst")?.ok_or(InvalidClaims::Missing("lst"))?;
+    let lst = URL_SAFE_NO_PAD
+        .decode(lst)
+        .map_err(|error| InvalidClaims::wrong("lst", format!("is not base64url without padding: {error}")))?;
+    Ok(Claims {
+        sub: text(&mut members, "sub")?.ok_or(InvalidClaims::Missing("sub"))?,
+        iss: text(&mut members, "iss")?,
+        iat: iat.ok_or(InvalidClaims::Missing("iat"))?,
+        nbf,
+        exp,
+        ttl,
+        bits: Bits::try_from(bits).map_err(|error| InvalidClaims::wrong("bits", error.to_string()))?,
+        lst: lst.into(),
+        aggregation_uri: text(&mut list, "aggregation_uri")?,
+    })
 }
 
 fn base64url(part: &str) -> Result<Vec<u8>, InvalidClaims> {
@@ -152,11 +185,26 @@ fn malformed(why: impl ToString) -> InvalidClaims {
 
 /// A NumericDate may have a fraction; what we need of it is the second.
 fn seconds(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
-    let from_float = || value.as_f64().filter(|secs| (0.0..=9e15).contains(secs)).map(|secs| secs as u64);
-    value
-        .as_u64()
-        .or_else(from_float)
-        .ok_or_else(|| InvalidClaims::wrong(name, format!("must be a number of seconds, got {value}")))
+    number(value)
+        .map(|(secs, _)| secs)
+        .ok_or_else(|| InvalidClaims::wrong(name, format!("must be a number of seconds, is {}", kind(value))))
+}
+
+/// A `ttl` is a positive number, so one below a second is a `ttl` as well. Counted in seconds, it is one.
+fn lifetime(value: &Value) -> Result<u64, InvalidClaims> {
+    let (secs, is_positive) = number(value).unwrap_or_default();
+    match (value.is_number(), is_positive) {
+        (true, true) => Ok(secs.max(1)),
+        (true, false) => Err(InvalidClaims::wrong("ttl", format!("must be positive, is {value}"))),
+        (false, _) => seconds("ttl", value),
+    }
+}
+
+/// The whole part of a number from 0 on, and whether the number is more than 0.
+fn number(value: &Value) -> Option<(u64, bool)> {
+    let from_float =
+        || value.as_f64().filter(|number| *number >= 0.0).map(|number| (number as u64, number > 0.0));
+    value.as_u64().map(|number| (number, number > 0)).or_else(from_float)
 }
 
 #[cfg(test)]

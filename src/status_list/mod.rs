@@ -9,9 +9,11 @@
 mod aggregation;
 mod array;
 mod bits;
+mod cbor;
 mod claims;
 pub mod cwt;
 mod index;
+mod json;
 pub mod jwt;
 pub mod lst;
 pub mod raw;

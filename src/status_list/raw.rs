@@ -6,9 +6,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ciborium::Value as Cbor;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{Bits, InvalidBits, InvalidClaims};
+use super::{Bits, InvalidBits, InvalidClaims, cbor, json};
 
 /// The media type in JSON.
 pub const JSON_MEDIA_TYPE: &str = "application/statuslist+json";
@@ -26,11 +26,11 @@ pub struct RawList {
     pub aggregation_uri: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Json {
     bits: u64,
     lst: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     aggregation_uri: Option<String>,
 }
 
@@ -47,16 +47,17 @@ impl RawList {
 
     /// The list in this JSON document.
     pub fn from_json(document: &[u8]) -> Result<Self, InvalidClaims> {
-        let json: Json = serde_json::from_slice(document)
-            .map_err(|error| InvalidClaims::wrong("document", error.to_string()))?;
-        let lst = URL_SAFE_NO_PAD.decode(json.lst);
+        let mut members =
+            json::object(document).map_err(|error| InvalidClaims::wrong("document", error.to_string()))?;
+        let bits = json::whole("bits", members.get("bits").ok_or(InvalidClaims::Missing("bits"))?)?;
+        let lst = json::text(&mut members, "lst")?.ok_or(InvalidClaims::Missing("lst"))?;
+        let lst = URL_SAFE_NO_PAD.decode(lst);
         Ok(Self {
-            bits: json
-                .bits
+            bits: bits
                 .try_into()
                 .map_err(|error: InvalidBits| InvalidClaims::wrong("bits", error.to_string()))?,
             lst: lst.map_err(|error| InvalidClaims::wrong("lst", error.to_string()))?.into(),
-            aggregation_uri: json.aggregation_uri,
+            aggregation_uri: json::text(&mut members, "aggregation_uri")?,
         })
     }
 
@@ -76,11 +77,9 @@ impl RawList {
 
     /// The list in these bytes.
     pub fn from_cbor(bytes: &[u8]) -> Result<Self, InvalidClaims> {
-        let value: Cbor = ciborium::from_reader(bytes)
-            .map_err(|error| InvalidClaims::wrong("document", error.to_string()))?;
+        let value = cbor::read(bytes).map_err(|why| InvalidClaims::wrong("document", why))?;
         let map = value.into_map().map_err(|_| InvalidClaims::wrong("document", "must be a map"))?;
-        let member =
-            |name: &str| map.iter().find(|(key, _)| key.as_text() == Some(name)).map(|(_, value)| value);
+        let member = |name: &str| cbor::member(&map, &Cbor::from(name));
         let bits = member("bits").and_then(Cbor::as_integer).and_then(|bits| u64::try_from(bits).ok());
         let bits = bits.ok_or_else(|| InvalidClaims::wrong("bits", "must be a number"))?;
         let lst = member("lst").and_then(Cbor::as_bytes);
@@ -90,7 +89,10 @@ impl RawList {
                 .try_into()
                 .map_err(|error: InvalidBits| InvalidClaims::wrong("bits", error.to_string()))?,
             lst: lst.as_slice().into(),
-            aggregation_uri: member("aggregation_uri").and_then(Cbor::as_text).map(str::to_owned),
+            aggregation_uri: member("aggregation_uri")
+                .map(|uri| uri.as_text().map(str::to_owned))
+                .map(|uri| uri.ok_or_else(|| InvalidClaims::wrong("aggregation_uri", "must be text")))
+                .transpose()?,
         })
     }
 }
@@ -128,7 +130,15 @@ mod tests {
         };
         assert_eq!(RawList::from_json(&list.to_json()).unwrap(), list);
         assert_eq!(RawList::from_cbor(&list.to_cbor()).unwrap(), list);
-        for broken in [&b"{"[..], b"[]", br#"{"bits":3,"lst":""}"#, br#"{"bits":1}"#] {
+        for broken in [
+            &b"{"[..],
+            b"[]",
+            br#"[1,"",null]"#,
+            br#"{"bits":3,"lst":""}"#,
+            br#"{"bits":1}"#,
+            br#"{"bits":1,"lst":"","lst":""}"#,
+            br#"{"bits":1,"lst":"","aggregation_uri":null}"#,
+        ] {
             RawList::from_json(broken).unwrap_err();
             RawList::from_cbor(broken).unwrap_err();
         }

@@ -5,6 +5,8 @@ use coset::CborSerializable;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::cbor;
+
 /// Where the status of one Referenced Token is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
@@ -41,7 +43,7 @@ impl Reference {
 
     /// Reads the value of a COSE-based credential's `status` claim.
     pub fn from_cbor(status: &[u8]) -> Result<Self, InvalidReference> {
-        let status = Cbor::from_slice(status).map_err(|_| InvalidReference)?;
+        let status = cbor::read(status).map_err(|_| InvalidReference)?;
         let info = member(&status, "status_list").ok_or(InvalidReference)?;
         let uri = member(info, "uri").and_then(Cbor::as_text).ok_or(InvalidReference)?;
         let idx = member(info, "idx").and_then(Cbor::as_integer).ok_or(InvalidReference)?;
@@ -50,7 +52,7 @@ impl Reference {
 }
 
 fn member<'a>(map: &'a Cbor, name: &str) -> Option<&'a Cbor> {
-    map.as_map()?.iter().find(|(key, _)| key.as_text() == Some(name)).map(|(_, value)| value)
+    cbor::member(map.as_map()?, &Cbor::from(name))
 }
 
 #[cfg(test)]

@@ -199,7 +199,6 @@ async function badlyIssued(browser, host, { uri }) {
     [issue({ ...good, ttl: 0 }), ['ttl'], 'no time to live'],
     [issue({ ...good, ttl: -1 }), ['ttl'], 'a negative time to live'],
     [issue(list({ bits: 3 })), ['bits'], 'three bits'],
-    [issue(list({ lst: lst([]) })), ['lst'], 'an empty list'],
     [issue(list({ lst: 'AAAA' })), ['lst'], 'no zlib'],
     [issue(list({ lst: Buffer.concat([deflateSync(Buffer.from([1])), Buffer.from([0])]).toString('base64url') })), ['lst'], 'a byte after the end'],
     [issue(list({ lst: deflateSync(Buffer.alloc(1000)).subarray(0, -4).toString('base64url') })), ['lst'], 'a stream that was cut off'],
@@ -208,6 +207,14 @@ async function badlyIssued(browser, host, { uri }) {
     serve(token);
     await refused(explorer, { uri, idx: 0 }, checks, what);
   }
+  // An empty list is one without the entry, as for `statuslist check`: an answer about the credential, with nothing to show.
+  serve(issue(list({ lst: lst([]) })));
+  const empty = await explorer.ask(uri, 0);
+  assert.deepEqual([empty.verdict, failed(empty), empty.picture], ['outside', ['lst', 'idx'], false], empty.why);
+  serve(issue({ ...good, exp: null }));
+  await refused(explorer, { uri, idx: 0 }, ['exp'], 'exp is null');
+  serve(issue({ ...good, status_list: [1, lst([0])] }));
+  await refused(explorer, { uri, idx: 0 }, ['status_list'], 'an array for the list');
   // A bomb: 64 MiB and one byte from some 64 KiB. The control is one byte less.
   serve(issue(list({ lst: lst(Buffer.alloc((64 << 20) + 1)) })));
   assert.match((await refused(explorer, { uri, idx: 0 }, ['lst'], 'a bomb')).why, /more than 64 MiB/);

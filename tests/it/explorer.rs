@@ -133,6 +133,14 @@ async fn what_is_wrong_with_a_token_is_said_and_no_status_shown() {
     play("untrustworthy", scene).await;
 }
 
+#[test]
+fn the_pages_modules_answer_every_case_of_the_shared_table() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/cases.mjs");
+    let output = Command::new("node").args(["--no-warnings", script]).output();
+    let output = output.expect("Node runs the page's modules: run scripts/install-test-tools first");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[tokio::test]
 async fn the_page_is_served_beside_the_api_and_the_lists() {
     let app = TestApp::start("update-interval: 1s");

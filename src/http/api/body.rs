@@ -1,8 +1,12 @@
 //! Reading a JSON body: bounded, typed, and with errors that say what to change.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, dev, web};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 
 use super::Api;
 use super::problem::Problem;
@@ -36,5 +40,76 @@ pub(super) async fn json<T: DeserializeOwned>(
 /// These bytes as `T`.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body)
+        .map(|Object(value)| value)
         .map_err(|error| Problem::bad_request(format!("The body is not what is expected: {error}")))
+}
+
+/// A value that is written as a JSON object. A derived reader also takes an array of the members in their order, which no
+/// description of the API allows.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+struct Members<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+    }
+}
+
+/// An array of objects, for members that need not be there.
+pub(super) fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let objects = Option::<Vec<Object<T>>>::deserialize(deserializer)?;
+    Ok(objects.map(|objects| objects.into_iter().map(|Object(value)| value).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize, PartialEq, Eq)]
+    #[serde(deny_unknown_fields)]
+    struct Entry {
+        uri: String,
+        index: u64,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Entries {
+        #[serde(default, deserialize_with = "objects")]
+        entries: Option<Vec<Entry>>,
+    }
+
+    #[test]
+    fn an_array_is_no_object() {
+        let entry = |uri: &str| Entry { uri: uri.to_owned(), index: 1 };
+        assert_eq!(parse::<Entry>(br#"{"uri":"a","index":1}"#).unwrap(), entry("a"));
+        for array in [&br#"["a",1]"#[..], b"[]", b"null", br#"[{"uri":"a","index":1}]"#] {
+            assert!(parse::<Entry>(array).is_err(), "{array:?}");
+        }
+        let read = |body: &str| parse::<Entries>(body.as_bytes()).map(|entries| entries.entries);
+        let body = r#"{"entries":[{"uri":"a","index":1},{"uri":"b","index":1}]}"#;
+        assert_eq!(read(body).unwrap(), Some(vec![entry("a"), entry("b")]));
+        assert_eq!(read("{}").unwrap(), None);
+        for array in [
+            r#"{"entries":[["a",1]]}"#,
+            r#"{"entries":[{"uri":"a","index":1},["a",1]]}"#,
+            r#"[[{"uri":"a","index":1}]]"#,
+        ] {
+            assert!(read(array).is_err(), "{array}");
+        }
+    }
 }

@@ -39,11 +39,13 @@ struct Update {
 struct BatchUpdate {
     /// With one `value` for all of them: at least one, and at most what the settings allow.
     #[schema(min_items = 1)]
+    #[serde(default, deserialize_with = "body::objects")]
     status_list_references: Option<Vec<Target>>,
     #[schema(value_type = Option<NewStatus>)]
     value: Option<Value>,
     /// Instead of both, with a value for each.
     #[schema(min_items = 1)]
+    #[serde(default, deserialize_with = "body::objects")]
     updates: Option<Vec<Update>>,
 }
 

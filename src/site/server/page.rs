@@ -51,9 +51,11 @@ macro_rules! assets {
 const ASSETS: &[Asset] = assets! {
     "base64url.js": SCRIPT,
     "bitmap.js": SCRIPT,
+    "claims.js": SCRIPT,
     "credential.js": SCRIPT,
     "cwt.js": SCRIPT,
     "icon.svg": SVG,
+    "json.js": SCRIPT,
     "judge.js": SCRIPT,
     "list.js": SCRIPT,
     "main.js": SCRIPT,

@@ -1,0 +1,382 @@
+//! A certificate chain as a path from a signer to a trusted authority (RFC 5280, section 6).
+//!
+//! Parsing is x509-parser's and each signature webpki's; what is here is the search, and the rules that no library keeps as
+//! OpenSSL does: webpki passes over the key usage of authorities, takes a trust anchor to hold for ever and for any length,
+//! and refuses critical extensions that every implementation for the web understands.
+//!
+//! Not evaluated: policies (a chain that demands them is refused) and revocation.
+
+use std::fmt;
+
+use rustls_pki_types::SignatureVerificationAlgorithm;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{AuthorityKeyIdentifier, GeneralName, KeyIdentifier, ParsedExtension};
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::{AlgorithmIdentifier, X509Version};
+
+use super::names;
+use super::report::instant;
+
+/// The most certificates between a signer and a trusted authority.
+const BETWEEN_MAX: usize = 8;
+/// The most signatures that are verified for one chain: a stranger's pile of certificates must not cost more.
+const SIGNATURES_MAX: u32 = 100;
+
+/// What breaks a certificate chain.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ChainFlaw {
+    /// A certificate cannot be read.
+    Unreadable(String),
+    /// Nothing leads to a trusted authority.
+    UnknownIssuer,
+    /// An issuer's name is right, but not its key.
+    OtherKey,
+    /// A certificate, or the trusted one itself, has run out.
+    Expired {
+        /// Whose.
+        subject: String,
+        /// When it did.
+        not_after: u64,
+    },
+    /// A certificate, or the trusted one itself, does not hold yet.
+    NotYet {
+        /// Whose.
+        subject: String,
+        /// From when on it will.
+        not_before: u64,
+    },
+    /// The first certificate is that of an authority.
+    AuthorityAsLeaf,
+    /// A certificate was issued by one that may not.
+    NotAnAuthority {
+        /// Whose.
+        subject: String,
+        /// What forbids it.
+        why: &'static str,
+    },
+    /// More authorities follow than one of them allows.
+    PathTooLong {
+        /// Whose certificate.
+        subject: String,
+    },
+    /// An extension that must be understood is not.
+    Critical {
+        /// Whose certificate.
+        subject: String,
+        /// The extension, as dotted numbers.
+        extension: String,
+    },
+    /// An authority may not vouch for a name in the chain.
+    Name {
+        /// The authority.
+        authority: String,
+    },
+    /// An authority demands policies.
+    Policy {
+        /// Whose certificate.
+        subject: String,
+    },
+    /// More certificates than any chain needs.
+    TooComplex,
+}
+
+/// A certificate of a chain, or a trusted one.
+pub(super) struct Node<'a> {
+    certificate: X509Certificate<'a>,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn parse(der: &'a [u8]) -> Result<Self, ChainFlaw> {
+        let unreadable = |why: String| ChainFlaw::Unreadable(why);
+        let (rest, certificate) =
+            X509Certificate::from_der(der).map_err(|error| unreadable(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(unreadable(format!("{} bytes follow it", rest.len())));
+        }
+        if certificate.version() != X509Version::V3 {
+            return Err(unreadable("it must be of version 3".to_owned()));
+        }
+        if certificate.signature_algorithm != certificate.tbs_certificate.signature {
+            return Err(unreadable("it names two signature algorithms".to_owned()));
+        }
+        for (at, extension) in certificate.extensions().iter().enumerate() {
+            if let ParsedExtension::ParseError { error } = extension.parsed_extension() {
+                return Err(unreadable(format!("its extension {}: {error}", extension.oid)));
+            }
+            if certificate.extensions()[..at].iter().any(|earlier| earlier.oid == extension.oid) {
+                return Err(unreadable(format!("it has the extension {} twice", extension.oid)));
+            }
+        }
+        Ok(Self { certificate })
+    }
+
+    fn subject(&self) -> String {
+        self.certificate.subject().to_string()
+    }
+
+    fn extensions(&self) -> impl Iterator<Item = &ParsedExtension<'a>> {
+        self.certificate.extensions().iter().map(|extension| extension.parsed_extension())
+    }
+
+    fn is_self_issued(&self) -> bool {
+        self.certificate.subject().as_raw() == self.certificate.issuer().as_raw()
+    }
+
+    fn is_authority(&self) -> bool {
+        self.extensions()
+            .any(|extension| matches!(extension, ParsedExtension::BasicConstraints(basic) if basic.ca))
+    }
+
+    fn key_id(&self) -> Option<&KeyIdentifier<'a>> {
+        self.extensions().find_map(|extension| match extension {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    fn authority_key_id(&self) -> Option<&AuthorityKeyIdentifier<'a>> {
+        self.extensions().find_map(|extension| match extension {
+            ParsedExtension::AuthorityKeyIdentifier(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    /// What holds for every certificate of a path: its time, and that its critical extensions are understood.
+    fn check(&self, now: u64) -> Result<(), ChainFlaw> {
+        let secs = |time: i64| u64::try_from(time).unwrap_or(0);
+        let validity = self.certificate.validity();
+        let (not_before, not_after) =
+            (secs(validity.not_before.timestamp()), secs(validity.not_after.timestamp()));
+        if now > not_after {
+            return Err(ChainFlaw::Expired { subject: self.subject(), not_after });
+        }
+        if now < not_before {
+            return Err(ChainFlaw::NotYet { subject: self.subject(), not_before });
+        }
+        for extension in self.certificate.extensions() {
+            let subject = || self.subject();
+            match extension.parsed_extension() {
+                // Mappings and inhibitions bear only on policies that are demanded, and a distribution point only on where
+                // revocations are found.
+                ParsedExtension::BasicConstraints(_)
+                | ParsedExtension::KeyUsage(_)
+                | ParsedExtension::ExtendedKeyUsage(_)
+                | ParsedExtension::SubjectAlternativeName(_)
+                | ParsedExtension::NameConstraints(_)
+                | ParsedExtension::SubjectKeyIdentifier(_)
+                | ParsedExtension::AuthorityKeyIdentifier(_)
+                | ParsedExtension::CertificatePolicies(_)
+                | ParsedExtension::PolicyMappings(_)
+                | ParsedExtension::InhibitAnyPolicy(_)
+                | ParsedExtension::CRLDistributionPoints(_) => {}
+                ParsedExtension::PolicyConstraints(policy) if policy.require_explicit_policy.is_some() => {
+                    return Err(ChainFlaw::Policy { subject: subject() });
+                }
+                ParsedExtension::PolicyConstraints(_) => {}
+                _ if extension.critical => {
+                    return Err(ChainFlaw::Critical {
+                        subject: subject(),
+                        extension: extension.oid.to_id_string(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this may have issued certificates, with so many authorities between it and the signer.
+    fn check_authority(&self, between: usize) -> Result<(), ChainFlaw> {
+        let refused = |why| ChainFlaw::NotAnAuthority { subject: self.subject(), why };
+        if !self.is_authority() {
+            return Err(refused("it is not that of a certificate authority"));
+        }
+        for extension in self.extensions() {
+            match extension {
+                ParsedExtension::KeyUsage(usage) if !usage.key_cert_sign() => {
+                    return Err(refused("its key usage lacks keyCertSign"));
+                }
+                ParsedExtension::BasicConstraints(basic)
+                    if basic.path_len_constraint.is_some_and(|most| between > most as usize) =>
+                {
+                    return Err(ChainFlaw::PathTooLong { subject: self.subject() });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `issued` names this as its issuer, by name and, where it says more, by key and number.
+    fn is_named_by(&self, issued: &Self) -> bool {
+        if issued.certificate.issuer().as_raw() != self.certificate.subject().as_raw() {
+            return false;
+        }
+        let Some(named) = issued.authority_key_id() else { return true };
+        let differs = |named: Option<&KeyIdentifier<'_>>, own: Option<&KeyIdentifier<'_>>| {
+            named.zip(own).is_some_and(|(named, own)| named.0 != own.0)
+        };
+        let issuers = named.authority_cert_issuer.iter().flatten();
+        let issuer = issuers.filter_map(|name| match name {
+            GeneralName::DirectoryName(name) => Some(name),
+            _ => None,
+        });
+        let mut issuer = issuer.take(1);
+        !differs(named.key_identifier.as_ref(), self.key_id())
+            && named.authority_cert_serial.is_none_or(|serial| serial == self.certificate.raw_serial())
+            && issuer.all(|issuer| issuer.as_raw() == self.certificate.issuer().as_raw())
+    }
+
+    fn has_signed(&self, issued: &Self) -> bool {
+        let key = self.certificate.public_key();
+        let (key_id, signature_id) =
+            (identifier(&key.algorithm), identifier(&issued.certificate.signature_algorithm));
+        let fits = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
+            algorithm.public_key_alg_id().as_ref() == key_id
+                && algorithm.signature_alg_id().as_ref() == signature_id
+        };
+        webpki::ALL_VERIFICATION_ALGS.iter().filter(fits).any(|algorithm| {
+            let message = issued.certificate.tbs_certificate.as_ref();
+            let signature = &issued.certificate.signature_value.data;
+            algorithm.verify_signature(&key.subject_public_key.data, message, signature).is_ok()
+        })
+    }
+}
+
+/// The content of an AlgorithmIdentifier in DER, which is how the algorithms are told apart.
+fn identifier(algorithm: &AlgorithmIdentifier<'_>) -> Vec<u8> {
+    let mut der = element(0x06, algorithm.algorithm.as_bytes());
+    if let Some(parameters) = &algorithm.parameters {
+        let constructed = u8::from(parameters.header.is_constructed()) << 5;
+        let tag = u8::try_from(parameters.header.tag().0).unwrap_or(0xFF);
+        der.extend(element(tag | constructed, parameters.data));
+    }
+    der
+}
+
+/// A short element; those of a known algorithm all are.
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).ok().filter(|length| *length < 0x80).unwrap_or(0xFF);
+    [&[tag, length], content].concat()
+}
+
+/// Which of the trusted authorities the signer's certificate leads to, over some of the `rest`, at `now`.
+pub(super) fn find(
+    leaf: &[u8],
+    rest: &[Vec<u8>],
+    trusted: &[Node<'_>],
+    now: u64,
+) -> Result<usize, ChainFlaw> {
+    let leaf = Node::parse(leaf)?;
+    leaf.check(now)?;
+    if leaf.is_authority() {
+        return Err(ChainFlaw::AuthorityAsLeaf);
+    }
+    // One that cannot be read is of no use to this path; another may be enough.
+    let rest: Vec<_> = rest.iter().filter_map(|der| Node::parse(der).ok()).collect();
+    Search { leaf: &leaf, rest: &rest, trusted, now, signatures: SIGNATURES_MAX }.from(&mut Vec::new())
+}
+
+struct Search<'a, 'b> {
+    leaf: &'a Node<'a>,
+    rest: &'a [Node<'a>],
+    trusted: &'a [Node<'b>],
+    now: u64,
+    signatures: u32,
+}
+
+impl<'a> Search<'a, '_> {
+    /// Goes on from the end of `path`, the authorities between the signer and here.
+    fn from(&mut self, path: &mut Vec<&'a Node<'a>>) -> Result<usize, ChainFlaw> {
+        let end = path.last().copied().unwrap_or(self.leaf);
+        let mut flaw = ChainFlaw::UnknownIssuer;
+        for (at, authority) in self.trusted.iter().enumerate() {
+            if authority.is_named_by(end) {
+                match self.step(authority, end, path).and_then(|()| self.check_names(authority, path)) {
+                    Ok(()) => return Ok(at),
+                    Err(why) => flaw = why,
+                }
+            }
+        }
+        for authority in self.rest {
+            let is_used = path.iter().any(|used| std::ptr::eq(*used, authority));
+            if is_used || path.len() == BETWEEN_MAX || !authority.is_named_by(end) {
+                continue;
+            }
+            let found = self.step(authority, end, path).and_then(|()| {
+                path.push(authority);
+                let found = self.from(path);
+                path.pop();
+                found
+            });
+            match found {
+                Ok(at) => return Ok(at),
+                Err(ChainFlaw::TooComplex) => return Err(ChainFlaw::TooComplex),
+                // A path that breaks says more than one that leads nowhere.
+                Err(why) if flaw == ChainFlaw::UnknownIssuer => flaw = why,
+                Err(_) => {}
+            }
+        }
+        Err(flaw)
+    }
+
+    /// Whether `issuer` has issued `issued`, and was allowed to.
+    fn step(&mut self, issuer: &Node<'_>, issued: &Node<'_>, path: &[&Node<'_>]) -> Result<(), ChainFlaw> {
+        issuer.check(self.now)?;
+        issuer.check_authority(path.iter().filter(|authority| !authority.is_self_issued()).count())?;
+        self.signatures = self.signatures.checked_sub(1).ok_or(ChainFlaw::TooComplex)?;
+        if issuer.has_signed(issued) { Ok(()) } else { Err(ChainFlaw::OtherKey) }
+    }
+
+    /// Whether every authority may vouch for all names below it.
+    fn check_names(&self, root: &Node<'_>, path: &[&Node<'_>]) -> Result<(), ChainFlaw> {
+        for (below, authority) in path.iter().copied().chain([root]).enumerate() {
+            for extension in authority.extensions() {
+                let ParsedExtension::NameConstraints(constraints) = extension else { continue };
+                let issued = path[..below].iter().filter(|issued| !issued.is_self_issued());
+                let mut issued = issued.map(|issued| &issued.certificate);
+                let allowed = names::allow(constraints, &self.leaf.certificate, true)
+                    && issued.all(|issued| names::allow(constraints, issued, false));
+                if !allowed {
+                    return Err(ChainFlaw::Name { authority: authority.subject() });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ChainFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(why) => write!(f, "a certificate in it cannot be read: {why}"),
+            Self::UnknownIssuer => f.write_str("it is neither trusted itself nor issued by a trusted authority"),
+            Self::OtherKey => f.write_str("an authority of that name is trusted, but with another key"),
+            Self::Expired { subject, not_after } => {
+                write!(f, "{subject:?}: a certificate in it expired at {}", instant(*not_after))
+            }
+            Self::NotYet { subject, not_before } => {
+                write!(f, "{subject:?}: a certificate in it holds only from {} on", instant(*not_before))
+            }
+            Self::AuthorityAsLeaf => f.write_str(
+                "its first certificate is that of an authority; put the signer's own first, or trust exactly this one",
+            ),
+            Self::NotAnAuthority { subject, why } => {
+                write!(f, "the certificate of {subject:?} may not issue others: {why}")
+            }
+            Self::PathTooLong { subject } => {
+                write!(f, "more authorities follow {subject:?} than its certificate allows")
+            }
+            Self::Critical { subject, extension } => {
+                write!(f, "the certificate of {subject:?} has the critical extension {extension}, which is not understood")
+            }
+            Self::Name { authority } => {
+                write!(f, "the name constraints of {authority:?} forbid a name in it")
+            }
+            Self::Policy { subject } => {
+                write!(f, "the certificate of {subject:?} demands explicit policies, which are not evaluated")
+            }
+            Self::TooComplex => f.write_str("it has more certificates than any chain needs"),
+        }
+    }
+}

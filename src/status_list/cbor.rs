@@ -1,0 +1,76 @@
+//! CBOR of strangers: one whole data item whose maps have each key once (RFC 8949, section 5.6, and RFC 9052, section 3).
+
+use std::collections::BTreeSet;
+
+use ciborium::Value;
+use coset::CborSerializable;
+
+/// The data item that `bytes` are.
+pub(super) fn read(bytes: &[u8]) -> Result<Value, String> {
+    let value = Value::from_slice(bytes).map_err(|error| error.to_string())?;
+    match key_twice(&value) {
+        Some(key) => Err(format!("the key {key:?} comes twice in one map")),
+        None => Ok(value),
+    }
+}
+
+/// The value of a map's key.
+pub(super) fn member<'a>(map: &'a [(Value, Value)], key: &Value) -> Option<&'a Value> {
+    map.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+}
+
+fn key_twice(value: &Value) -> Option<&Value> {
+    match value {
+        Value::Array(items) => items.iter().find_map(key_twice),
+        Value::Tag(_, item) => key_twice(item),
+        Value::Map(members) => {
+            let mut seen = BTreeSet::new();
+            let twice = members.iter().map(|(key, _)| key).find(|key| !seen.insert(shortest(key)));
+            twice.or_else(|| {
+                members.iter().find_map(|(key, value)| key_twice(key).or_else(|| key_twice(value)))
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The one encoding that equal values have in common.
+fn shortest(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(value, &mut bytes).expect("writing to memory does not fail");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status_list::vectors::hex;
+
+    #[test]
+    fn keys_are_unique_at_every_depth() {
+        // Also where the two are written differently: 1 in one byte and in two, "a" whole and in pieces.
+        for twice in [
+            "a201000100",
+            "a20100180100",
+            "a26161007f6161ff01",
+            "a2410100410101",
+            "a301000200 0100",
+            "81a201000100",
+            "c1a201000100",
+            "a100a2616100616101",
+            "a1a20100010000",
+        ] {
+            let read = read(&hex(&twice.replace(' ', "")));
+            assert!(read.is_err(), "{twice}: {read:?}");
+        }
+        for once in ["a0", "a201004101 00", "a201002000", "a20100fb3ff000000000000001", "82a10100a10100"] {
+            assert!(read(&hex(&once.replace(' ', ""))).is_ok(), "{once}");
+        }
+    }
+
+    #[test]
+    fn what_follows_is_refused() {
+        assert!(read(&hex("0000")).is_err());
+        assert!(read(&hex("")).is_err());
+    }
+}
