@@ -55,7 +55,7 @@ impl Leaf {
         };
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
-                ParsedExtension::KeyUsage(usage) => leaf.key_usage = Some(usage.clone()),
+                ParsedExtension::KeyUsage(usage) => leaf.key_usage = Some(*usage),
                 ParsedExtension::ExtendedKeyUsage(usage) => leaf.extended_key_usages = Some(purposes(usage)),
                 ParsedExtension::ParseError { error } => {
                     return Err(format!("its extension {} cannot be read ({error})", extension.oid));
