@@ -1,5 +1,6 @@
-//! At start: temporary files of a crash are removed, and lists whose files are missing, damaged, expired or not those of the
-//! store's latest publication become due. So a deleted site comes back from the store.
+//! The look over all files, at the start, once an hour, and when the right to publish comes to this instance: temporary files of
+//! a crash are removed, and lists whose files are missing, damaged, expired or not those of the store's latest publication become
+//! due. So a deleted or damaged site comes back from the store.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use crate::base::clock::Timestamp;
 use crate::base::durable::{self, TEMPORARY_PREFIX};
 use crate::config::Formats;
 use crate::sign::KeyRing;
-use crate::site::folder::{Site, SiteError};
-use crate::status_list::{BaseUri, ListId, cwt, jwt};
+use crate::site::folder::{Site, SiteError, gunzip};
+use crate::status_list::raw::RawList;
+use crate::status_list::{BaseUri, Claims, ListId, cwt, jwt};
 use crate::store::{Fence, ListRecord, StoreError};
 
 /// Temporary files younger than this may belong to another instance that is writing them.
@@ -106,9 +108,9 @@ impl PoolPublisher {
     }
 }
 
-/// Whether all files of a list are there, verify with a key of the pool, have certificates that last, and are those of its latest
-/// publication. A list that
-/// was never published is none of the sweep's business: it is due already.
+/// Whether all files of a list are there and whole, verify with a key of the pool, have certificates that last, and are those of
+/// its latest publication. The gzip form must hold the JWT, and the raw forms must say what the tokens say. A list that was never
+/// published is none of the sweep's business: it is due already.
 fn is_current(
     site: &Site,
     list: &ListRecord,
@@ -127,22 +129,29 @@ fn is_current(
         iat == published.iat && exp.is_none_or(|exp| exp > now.secs()) && sub == uri
     };
     let jwt_is_current = || {
-        let token = jwt::decode(std::str::from_utf8(files.jwt.as_deref()?).ok()?).ok()?;
-        let verified =
-            keys.verifies(token.signing_input.as_bytes(), &token.signature) && files.jwt_gz.is_some();
+        let text = files.jwt.as_deref()?;
+        let token = jwt::decode(std::str::from_utf8(text).ok()?).ok()?;
+        let verified = keys.verifies(token.signing_input.as_bytes(), &token.signature);
         let lasts = !is_outlived(&token.header.certificates().unwrap_or_default(), &signer, now);
-        Some(verified && lasts && current(token.claims.iat, token.claims.exp, &token.claims.sub))
+        let compressed = gunzip(files.jwt_gz.as_deref()?, text.len()).ok()? == text;
+        let current = current(token.claims.iat, token.claims.exp, &token.claims.sub);
+        (verified && lasts && compressed && current).then_some(token.claims)
     };
     let cwt_is_current = || {
         let token = cwt::decode(files.cwt.as_deref()?).ok()?;
-        Some(
-            keys.verifies(&token.signing_input, &token.signature)
-                && !is_outlived(&token.key.x5chain, &signer, now)
-                && current(token.claims.iat, token.claims.exp, &token.claims.sub),
-        )
+        let verified = keys.verifies(&token.signing_input, &token.signature);
+        let lasts = !is_outlived(&token.key.x5chain, &signer, now);
+        let current = current(token.claims.iat, token.claims.exp, &token.claims.sub);
+        (verified && lasts && current).then_some(token.claims)
     };
-    if formats.json && files.json.is_none() || formats.cbor && files.cbor.is_none() {
+    let (jwt, cwt) = (jwt_is_current(), cwt_is_current());
+    if formats.jwt && jwt.is_none() || formats.cwt && cwt.is_none() {
         return false;
     }
-    (!formats.jwt || jwt_is_current() == Some(true)) && (!formats.cwt || cwt_is_current() == Some(true))
+    // Nobody signs the raw forms: they must say what a token says.
+    let Some(Claims { bits, lst, aggregation_uri, .. }) = jwt.or(cwt) else { return false };
+    let raw = RawList { bits, lst, aggregation_uri };
+    let json = || files.json.as_deref() == Some(&raw.to_json()[..]);
+    let cbor = || files.cbor.as_deref() == Some(&raw.to_cbor()[..]);
+    (!formats.json || json()) && (!formats.cbor || cbor())
 }

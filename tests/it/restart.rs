@@ -1,12 +1,18 @@
 //! Graceful restarts: references are given back, none comes twice, and no update is forgotten.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 
 use reqwest::StatusCode;
 use serde_json::json;
 use statuslist::base::clock::Clock;
+use statuslist::status_list::raw::RawList;
 
 use crate::support::app::{KEY, TestApp};
+use crate::support::relying_party::{List, jwks, published};
+use crate::support::{eventually, gunzip};
 
 #[tokio::test]
 async fn references_never_repeat_and_unused_ones_come_back() {
@@ -129,6 +135,51 @@ async fn a_forged_file_is_never_signed_and_a_damaged_one_is_replaced() {
         (status(&app).await == Some(1)).then_some(())
     })
     .await;
+}
+
+/// Flips one bit in the middle of a file and leaves its mtime, so that nothing but its bytes tells.
+fn damage(path: &Path) -> Vec<u8> {
+    let modified = std::fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let mut file = File::create(path).unwrap();
+    file.write_all(&bytes).unwrap();
+    file.set_modified(modified).unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn a_damaged_file_of_any_kind_is_published_anew_at_the_next_start() {
+    let url = "http://status.example";
+    let settings = format!(
+        "status-list-pools: {{ p: {{ api-key: {KEY}, update-interval: 1s, formats: [jwt, cwt, json, cbor] }} }}"
+    );
+    let app = TestApp::start_at(tempfile::tempdir().unwrap(), url, &settings, Clock::System);
+    let reference = app.references(1).await.remove(0);
+    let id = reference.uri.rsplit('/').next().unwrap();
+    let mut folder = app.stop();
+    let of_list = ["jwt", "jwt.gz", "cwt", "json", "cbor"].map(|extension| format!("{id}.{extension}"));
+    for name in of_list.into_iter().chain(["aggregation/p.json".to_owned()]) {
+        let file = folder.path().join("public/lists").join(&name);
+        let damaged = damage(&file);
+        let app = TestApp::start_at(folder, url, &settings, Clock::System);
+        eventually(&format!("{name} to be published anew"), async || {
+            (std::fs::read(&file).unwrap() != damaged).then_some(())
+        })
+        .await;
+        folder = app.stop();
+        // All forms are of one publication again.
+        let lists = folder.path().join("public/lists");
+        let read = |extension: &str| std::fs::read(lists.join(format!("{id}.{extension}"))).unwrap();
+        let jwt = published(folder.path(), &reference.uri).unwrap();
+        assert_eq!(gunzip(&read("jwt.gz")).unwrap(), read("jwt"), "{name}");
+        let cwt = List::verify_cwt(&read("cwt"), &reference.uri, &jwks(folder.path())).unwrap();
+        assert_eq!(cwt.iat, jwt.iat, "{name}");
+        let json: serde_json::Value = serde_json::from_slice(&read("json")).unwrap();
+        assert_eq!(json, jwt.claims["status_list"], "{name}");
+        RawList::from_cbor(&read("cbor")).unwrap();
+    }
 }
 
 #[tokio::test]

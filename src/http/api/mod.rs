@@ -4,7 +4,7 @@
 
 mod auth;
 mod body;
-mod bulk;
+mod fill;
 mod health;
 mod idempotency;
 mod observe;
@@ -216,7 +216,7 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
             .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
             .service(at_each(
                 "/pools/{pool}/lists/{id}",
-                vec![(Method::DELETE, web::to(pools::retire)), (Method::PATCH, web::to(bulk::fill))],
+                vec![(Method::DELETE, web::to(pools::retire)), (Method::PATCH, web::to(fill::fill))],
             ))
             .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)));
     }

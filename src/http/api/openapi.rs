@@ -9,7 +9,7 @@ use utoipa::openapi::{
 use utoipa::{Modify, OpenApi, ToResponse};
 
 use super::problem::MEDIA_TYPE;
-use super::{bulk, health, pools, references, statuses};
+use super::{fill, health, pools, references, statuses};
 
 /// What issuers and operators can ask for. A new operation is a line in `paths`.
 #[derive(OpenApi)]
@@ -30,7 +30,7 @@ use super::{bulk, health, pools, references, statuses};
         pools::pool,
         pools::lists,
         pools::retire,
-        bulk::fill,
+        fill::fill,
         pools::status,
         references::new_reference,
         references::new_references_of_path,
