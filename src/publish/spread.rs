@@ -12,7 +12,7 @@ use crate::store::{ListRecord, SPREAD_STEP_MAX, Spread, StoreError};
 
 impl PoolPublisher {
     /// Advances every spread of the pool by one beat, if it is ours to publish. A beat that comes early, because the settings were
-    /// reloaded, advances nothing; and within half a beat it ends, since what is urgent waits for it.
+    /// reloaded, advances nothing; and within half a beat it ends, in the middle of a list as well: what is urgent waits for it.
     pub async fn advance_spreads(&self) {
         let (now, half) = (Instant::now(), self.live.load().update_interval / 2);
         {
@@ -39,36 +39,43 @@ impl PoolPublisher {
         lists.sort_by_key(|list| list.spread.map(|spread| spread.done));
         for ListRecord { id, spread, .. } in lists {
             let Some(spread) = spread else { continue };
-            if Instant::now() >= deadline {
-                tracing::warn!(%pool, "there are more spreads than half a beat can advance; they will take longer");
-                return Ok(());
-            }
             if !ours().await? {
                 return Ok(());
             }
-            if let Err(error) = self.advance(id, spread).await {
-                self.metrics.publish_failed.inc();
-                tracing::error!(%pool, list.id = %id, %error, "cannot advance the spread of a list; trying again at the next beat");
+            match self.advance(id, spread, deadline).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!(%pool, list.id = %id, "half a beat is not enough for the spreads of the pool; they will take longer");
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.metrics.publish_failed.inc();
+                    tracing::error!(%pool, list.id = %id, %error, "cannot advance the spread of a list; trying again at the next beat");
+                }
             }
         }
         Ok(())
     }
 
-    /// One share, in steps between which others are let in.
-    async fn advance(&self, list: ListId, mut spread: Spread) -> Result<(), StoreError> {
+    /// One share, in steps between which others are let in; `false` if the deadline came before its end. What is left of the
+    /// share is not made up for: the next beat takes a whole share from there.
+    async fn advance(&self, list: ListId, mut spread: Spread, deadline: Instant) -> Result<bool, StoreError> {
         let capacity = self.shape.capacity;
         let until = spread.after_beat(capacity);
         while spread.done < until {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
             let step = step(&spread, until, capacity);
             if !self.store.advance_spread(list, &spread, &step, self.clock.now()).await? {
                 // It was completed or replaced meanwhile, or another instance publishes.
-                return Ok(());
+                return Ok(true);
             }
             spread = spread.advanced(&step);
         }
         let (pool, done, of) = (&self.shape.id, spread.done, capacity.entries());
         tracing::debug!(%pool, list.id = %list, done, of, "advanced the spread of a list");
-        Ok(())
+        Ok(true)
     }
 }
 

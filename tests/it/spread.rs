@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -288,4 +288,31 @@ async fn a_reload_is_no_beat() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let answer = live.client.get(list).header("X-Api-Key", "two").send().await.unwrap().text().await.unwrap();
     assert!(answer.contains(&format!("\"entriesLeft\":{SIZE}")), "{answer}");
+}
+
+/// The share of a beat takes longer than the beat: others must be published before it is complete.
+#[tokio::test]
+async fn a_spread_over_millions_of_entries_does_not_hold_up_other_lists() {
+    const ENTRIES: u64 = 4_000_000;
+    let app = TestApp::start(&format!(
+        "size: {ENTRIES}, update-interval: 1s, open-lists: 2, precreation: {{ lists: 0 }}, prefetch: {{ capacity: 100 }}"
+    ));
+    let references = app.references(100).await;
+    let spread_over = references[0].uri.clone();
+    let others: Vec<_> = references.into_iter().filter(|reference| reference.uri != spread_over).collect();
+    let body = json!({ "value": "invalid", "spread-beats": 2 });
+    assert_eq!(fill(&app, &spread_over, body).await.0, StatusCode::ACCEPTED);
+    for reference in &others[..3] {
+        let begun = Instant::now();
+        assert_eq!(app.update(reference, json!(1)).await.0, StatusCode::NO_CONTENT);
+        eventually("the revocation to be published", async || {
+            let list = published(app.folder(), &reference.uri).ok()?;
+            (list.status(reference.index) == 1).then_some(())
+        })
+        .await;
+        // A beat and a second, and much more for a machine that is busy.
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let left = spread(&app, &spread_over).await["entriesLeft"].as_u64().unwrap();
+        assert!(left > ENTRIES / 2, "published only after the share of a beat: {left} entries are left");
+    }
 }

@@ -11,9 +11,11 @@ mod settle;
 use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::PoolPublisher;
 use crate::base::clock::Timestamp;
@@ -24,13 +26,17 @@ use crate::site::folder::SiteError;
 use crate::status_list::ListId;
 use crate::store::{Fence, Pending, Publication, StoreError};
 use gate::Refused;
-use job::Job;
+use job::{Job, Ready};
 use render::Template;
 use schedule::NotNow;
 
 /// Lists whose files share one fsync of the folder and one commit. Larger saves more of both; smaller makes the first of them
 /// count as published sooner, and bounds the memory.
 const CHUNK: usize = 64;
+
+/// How long lists that are ready wait for another of their chunk. Longer saves an fsync and a commit; shorter keeps a large list from
+/// holding up the others.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// A list whose files were put in place, what they are, and when its snapshot was asked for; or why not.
 pub(super) type Put = (Pending, Result<(Publication, Timestamp), PublishError>);
@@ -186,7 +192,17 @@ impl PoolPublisher {
             {
                 renders.spawn(self.job(*pending).run());
             }
-            match renders.join_next().await {
+            let next = match ready.is_empty() {
+                true => renders.join_next().await,
+                false => match timeout(SLOW, renders.join_next()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        self.finish(std::mem::take(&mut ready), fence, pass).await;
+                        continue;
+                    }
+                },
+            };
+            match next {
                 Some(Ok((_, Ok(list)))) => ready.push(list),
                 Some(Ok((pending, Err(error)))) => self.note_failure(pass, pending.list, error),
                 Some(Err(error)) => {
@@ -196,9 +212,13 @@ impl PoolPublisher {
                 None => break,
             }
         }
-        if ready.is_empty() {
-            return;
+        if !ready.is_empty() {
+            self.finish(ready, fence, pass).await;
         }
+    }
+
+    /// Puts lists in place that are ready, and settles them.
+    async fn finish(&self, ready: Vec<Ready>, fence: Fence, pass: &mut Pass) {
         match self.put_in_place(ready, fence).await {
             Ok(put) => self.settle(self.sinks.accept(put).await, fence, pass).await,
             Err(error) => {
