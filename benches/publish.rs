@@ -16,7 +16,7 @@ use statuslist::config::PublishRole;
 use statuslist::publish::{Parts, PoolPublisher};
 use statuslist::sign::{Algorithm, KeyHints, KeyRing, Signer, SigningKey, generate};
 use statuslist::site::folder::Site;
-use statuslist::status_list::{ListId, Status, lst};
+use statuslist::status_list::{Format, ListId, Status, lst};
 use statuslist::store::{Deadline, StatusChange};
 use statuslist::telemetry::metrics::Metrics;
 use tempfile::TempDir;
@@ -126,7 +126,8 @@ impl Lists {
         let work = |list: &ListId| {
             let snapshot = self.bench.runtime.block_on(self.bench.store.snapshot(*list)).unwrap();
             let tokens = self.site.read(list, self.bench.pool.start.formats).unwrap();
-            (snapshot.array.as_bytes().to_vec(), tokens.jwt.into_iter().chain(tokens.cwt).collect())
+            let tokens = Format::SIGNED.into_iter().filter_map(|format| tokens.form(format));
+            (snapshot.array.as_bytes().to_vec(), tokens.map(<[u8]>::to_vec).collect())
         };
         self.changing.iter().map(work).collect()
     }

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::check::{Check, Format, Trust, judge};
+use crate::check::{Check, Trust, judge};
 use crate::config::Config;
-use crate::status_list::{Aggregation, Bits, Capacity, Reference, StatusArray, cwt, jwt, lst, raw::RawList};
+use crate::status_list::{
+    Aggregation, Bits, Capacity, Format, Reference, StatusArray, cwt, jwt, lst, raw::RawList,
+};
 
 /// The time at which tokens are judged: that of the specification's examples.
 const NOW: u64 = 1_686_920_170;
@@ -52,7 +54,7 @@ pub fn list(bytes: &[u8]) {
 /// A token in either format, and whatever else a Relying Party reads of a stranger.
 pub fn token(bytes: &[u8]) {
     let trust = Trust::from_jwks(JWKS.as_bytes()).expect("the key of the specification is a key");
-    for format in Format::ALL {
+    for format in Format::SIGNED {
         let report =
             judge(&Check::new("https://example.com/statuslists/1", 0), format, bytes, Some(&trust), NOW);
         assert!(!report.to_json().is_null());

@@ -34,7 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("access", &["base", "config", "model"]),
     ("keys", &["base", "config", "model", "sign"]),
     ("store", &["base", "config", "model", "status_list"]),
-    ("site", &["base", "config", "model", "sign", "status_list"]),
+    ("site", &["base", "model", "sign", "status_list"]),
     ("site/server", &["model", "sign", "status_list"]),
     ("telemetry", &["config", "model"]),
     ("allocate", &["base", "config", "model", "status_list", "store", "telemetry"]),

@@ -23,7 +23,7 @@ use crate::base::clock::Clock;
 use crate::base::durable;
 use crate::base::signals::Signals;
 use crate::base::stopper::{StopSwitch, Stopper, stopper};
-use crate::config::{Config, Formats, OnUnderflow, PoolConfig, PublishRole};
+use crate::config::{Config, OnUnderflow, PoolConfig, PublishRole};
 use crate::http::api::{About, Api, PoolApi};
 use crate::http::{self, Listeners};
 use crate::keys::made;
@@ -34,6 +34,7 @@ use crate::publish::{Bucket, KeySet, NEXT_SECOND, Parts, PoolKeys, PoolPublisher
 use crate::sign::KeyRing;
 use crate::site::folder::Site;
 use crate::site::server::SiteServer;
+use crate::status_list::Format;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::update::Updater;
@@ -367,7 +368,7 @@ impl App {
         let max_age = beats.min().unwrap_or_default();
         let clock = self.clock.clone();
         let now = Arc::new(move || clock.now().secs());
-        SiteServer::new(self.site.folder().to_owned(), self.config.public_url.path(), max_age, now)
+        SiteServer::new(self.site.layout().clone(), self.config.public_url.path(), max_age, now)
     }
 }
 
@@ -386,8 +387,6 @@ async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
 
 fn about(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> About {
     let (keys, certificates) = (Arc::clone(keys), Arc::clone(keys));
-    let Formats { jwt, cwt, json, cbor } = pool.start.formats;
-    let formats = [("jwt", jwt), ("cwt", cwt), ("json", json), ("cbor", cbor)];
     About {
         bits: pool.shape.capacity.bits().get(),
         size: pool.shape.capacity.entries(),
@@ -395,7 +394,7 @@ fn about(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> About {
         reference_lifetime: pool.live.reference_lifetime,
         list_lifetime_secs: pool.live.lifetimes.list_lifetime.as_secs(),
         update_interval_secs: pool.live.update_interval.as_secs(),
-        formats: formats.into_iter().filter_map(|(name, on)| on.then_some(name)).collect(),
+        formats: pool.start.formats.iter().map(Format::name).collect(),
         key_id: Arc::new(move || keys.signer().kid().to_owned()),
         // What another instance signs with is its own affair.
         certificates_hold_at: Arc::new(move |now| {

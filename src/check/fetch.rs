@@ -310,7 +310,7 @@ async fn read(mut response: Response, bytes_max: u64) -> Result<Vec<u8>, FetchEr
 fn format_of(response: &Response) -> Result<Format, FetchError> {
     let got = header(response, CONTENT_TYPE).unwrap_or_default();
     let essence = got.split(';').next().unwrap_or_default().trim();
-    let format = Format::ALL.into_iter().find(|format| format.media_type().eq_ignore_ascii_case(essence));
+    let format = Format::SIGNED.into_iter().find(|format| format.media_type().eq_ignore_ascii_case(essence));
     format.ok_or(FetchError::ContentType { got })
 }
 

@@ -26,12 +26,11 @@ pub use trust::{InvalidTrust, Trust, TrustedBy, Untrusted};
 pub use verdict::{CannotTell, IAT_LEEWAY_SECS, NotValid, Outcome, judge};
 
 use std::convert::Infallible;
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::status_list::{LIST_BYTES_MAX, cwt, jwt};
+use crate::status_list::{Format, LIST_BYTES_MAX};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -64,15 +63,6 @@ pub enum TrustSource {
     File(PathBuf),
     /// A JWKS on the web: https, or http of this machine.
     Url(String),
-}
-
-/// The format of a Status List Token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// `application/statuslist+jwt`.
-    Jwt,
-    /// `application/statuslist+cwt`.
-    Cwt,
 }
 
 /// Bounds on one check.
@@ -169,42 +159,6 @@ impl FromStr for TrustSource {
     }
 }
 
-impl Format {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Jwt, Self::Cwt];
-
-    /// What `Accept` and `Content-Type` call it.
-    pub const fn media_type(self) -> &'static str {
-        match self {
-            Self::Jwt => jwt::MEDIA_TYPE,
-            Self::Cwt => cwt::MEDIA_TYPE,
-        }
-    }
-}
-
-/// Neither `jwt` nor `cwt`.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the format must be jwt or cwt, got {0:?}")]
-pub struct InvalidFormat(pub String);
-
-impl FromStr for Format {
-    type Err = InvalidFormat;
-
-    fn from_str(text: &str) -> Result<Self, InvalidFormat> {
-        let named = Self::ALL.into_iter().find(|format| format.to_string() == text);
-        named.ok_or_else(|| InvalidFormat(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Jwt => "jwt",
-            Self::Cwt => "cwt",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -223,7 +177,7 @@ mod tests {
         let uri = format!("http://{}/lists/1", listener.local_addr().unwrap());
         let signer = signer();
         let claims = Claims { sub: uri.clone(), ..claims() };
-        let tokens = Format::ALL.map(|format| (format, token(format, &signer, &claims)));
+        let tokens = Format::SIGNED.map(|format| (format, token(format, &signer, &claims)));
         let jwks = JwkSet { keys: vec![signer.jwk()] };
         let served_jwks = serde_json::to_string(&jwks).unwrap();
         fetch::tests::serve_on(listener, move |config| {
@@ -291,8 +245,6 @@ mod tests {
 
     #[test]
     fn formats_and_trust_are_read_from_the_command_line() {
-        assert_eq!("cwt".parse(), Ok(Format::Cwt));
-        assert_eq!("JWT".parse::<Format>(), Err(InvalidFormat("JWT".into())));
         assert_eq!("http://x/jwks.json".parse(), Ok(TrustSource::Url("http://x/jwks.json".into())));
         assert_eq!("httpd.pem".parse(), Ok(TrustSource::File("httpd.pem".into())));
     }

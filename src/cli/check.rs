@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::base::clock::Clock;
-use crate::check::{Check, Format, Limits, TrustSource, check};
+use crate::check::{Check, Limits, TrustSource, check};
+use crate::status_list::Format;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -27,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with = "eku")]
     any_eku: bool,
     /// Only this token format, jwt or cwt
-    #[arg(long)]
+    #[arg(long, value_parser = token_format)]
     format: Option<Format>,
     /// The status at this moment in the past, in seconds since 1970
     #[arg(long, value_name = "SECONDS")]
@@ -72,4 +73,9 @@ impl Arguments {
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     crate::config::parse_duration(text)
         .ok_or_else(|| "a duration has a unit, such as 90s, 1h or PT1H".to_owned())
+}
+
+fn token_format(text: &str) -> Result<Format, &'static str> {
+    let of_tokens = text.parse().ok().filter(|format: &Format| format.is_signed());
+    of_tokens.ok_or("the format must be jwt or cwt")
 }

@@ -25,7 +25,7 @@ pub use audit::AuditConfig;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use network::Network;
-pub use pools::{Formats, Lifetimes, OnUnderflow, PoolConfig, PoolLive, PoolStart, Prefetch};
+pub use pools::{Lifetimes, OnUnderflow, PoolConfig, PoolLive, PoolStart, Prefetch};
 pub use publish::{PublishConfig, PublishRole, S3Config, S3Credentials};
 pub use rate::Rate;
 pub use server::ServerConfig;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::raw::{RawFormat, RawOnUnderflow, RawPool};
+use super::raw::{RawOnUnderflow, RawPool};
 use super::signer::SignerConfig;
 use super::{ConfigError, api_keys, show_duration};
 use crate::model::api_key::ApiKey;
 use crate::model::pool::PoolShape;
-use crate::status_list::{BaseUri, Bits, Capacity, StatusSet};
+use crate::status_list::{BaseUri, Bits, Capacity, Format, Formats, StatusSet};
 
 /// Below this many entries a list hides nobody ("Herd Privacy").
 const HERD_MIN: u32 = 1000;
@@ -65,19 +65,6 @@ pub struct PoolLive {
     pub lifetimes: Lifetimes,
     /// The longest that a credential is valid, from the allocation of its reference on, if that is known.
     pub reference_lifetime: Option<Duration>,
-}
-
-/// Which formats are published; at least one of the two that are signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Formats {
-    /// `application/statuslist+jwt`.
-    pub jwt: bool,
-    /// `application/statuslist+cwt`.
-    pub cwt: bool,
-    /// `application/statuslist+json`: the list without a signature.
-    pub json: bool,
-    /// `application/statuslist+cbor`: the list without a signature.
-    pub cbor: bool,
 }
 
 /// The buffer of references.
@@ -149,13 +136,8 @@ impl PoolConfig {
             );
             return Err(refuse("final-status", &why));
         }
-        let formats = Formats {
-            jwt: raw.formats.contains(&RawFormat::Jwt),
-            cwt: raw.formats.contains(&RawFormat::Cwt),
-            json: raw.formats.contains(&RawFormat::Json),
-            cbor: raw.formats.contains(&RawFormat::Cbor),
-        };
-        if !formats.jwt && !formats.cwt {
+        let formats: Formats = raw.formats.iter().copied().collect();
+        if !formats.iter().any(Format::is_signed) {
             return Err(refuse(
                 "formats",
                 &"must name jwt, cwt or both; json and cbor, which nobody signs, only beside them",

@@ -10,6 +10,7 @@ use super::api_keys::RawApiKey;
 use super::duration::Setting;
 use super::network::Network;
 use super::rate::Rate;
+use crate::status_list::Format;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -262,7 +263,7 @@ pub(super) struct RawPool {
     pub(super) default_status: u64,
     pub(super) final_status: Option<u64>,
     pub(super) application_statuses: Vec<u8>,
-    pub(super) formats: Vec<RawFormat>,
+    pub(super) formats: Vec<Format>,
     pub(super) aggregation: bool,
     pub(super) open_lists: usize,
     pub(super) precreation: RawPrecreation,
@@ -281,15 +282,6 @@ pub(super) struct RawPool {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawHistory {
     pub(super) retention: Setting,
-}
-
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum RawFormat {
-    Jwt,
-    Cwt,
-    Json,
-    Cbor,
 }
 
 #[derive(Deserialize)]

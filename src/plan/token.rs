@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::publish::{PublishError, rehearse};
 use crate::sign::{Algorithm, KeyHints, KeyRing, Signer, SigningKey, generate};
 use crate::site::folder::TokenFiles;
-use crate::status_list::{Capacity, Claims, StatusArray};
+use crate::site::layout::ListFile;
+use crate::status_list::{Capacity, Claims, Format, StatusArray};
 
 /// How often a publication is rehearsed, each time with another of so many arrays, because the same one again is known to the
 /// processor. Of the times that it took, a quarter is shorter than the one that counts: whatever else the machine does only adds
@@ -86,12 +87,12 @@ impl TokenSize {
         // In this order, because it is the first array that is published now.
         let renewal_seconds = measured(false)?;
         let seconds = measured(true)?;
-        let length = |file: &Option<Vec<u8>>| file.as_ref().map_or(0, Vec::len);
+        let length = |file| files.file(file).map_or(0, <[u8]>::len);
         Ok(Self {
             bound_bytes: shannon_bytes(capacity, set_share),
             lst_bytes: published.lst.len(),
-            jwt_bytes: length(&files.jwt),
-            jwt_gzip_bytes: length(&files.jwt_gz),
+            jwt_bytes: length(ListFile::Form(Format::Jwt)),
+            jwt_gzip_bytes: length(ListFile::JwtGzip),
             cwt_bytes: signer.sign_cwt(&published)?.len(),
             seconds,
             renewal_seconds,

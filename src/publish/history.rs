@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, FileError};
 use crate::site::folder::{Site, SiteError};
+use crate::site::layout;
 use crate::status_list::ListId;
 
 /// Removes what of a list's archive is older than `retention`, or all of it.
@@ -18,7 +18,7 @@ pub(super) fn sweep(
     retention: Option<Duration>,
     now: Timestamp,
 ) -> Result<(), SiteError> {
-    let folder = site.history(list);
+    let folder = site.layout().history(list);
     let Some(retention) = retention else {
         return durable::remove_folder(&folder);
     };
@@ -28,23 +28,21 @@ pub(super) fn sweep(
     };
     let since = now.secs().saturating_sub(retention.as_secs());
     let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-    let mut old: Vec<_> =
-        paths.filter_map(|path| Some((issued_at(&path)?, path))).filter(|(iat, _)| *iat <= since).collect();
+    let mut old: Vec<_> = paths
+        .filter_map(|path| Some((layout::archived(&path)?.0, path)))
+        .filter(|(iat, _)| *iat <= since)
+        .collect();
     // The latest of them was current when the time that is kept began.
     let current_then = old.iter().map(|(iat, _)| *iat).max();
     old.retain(|(iat, _)| Some(*iat) != current_then);
     old.iter().try_for_each(|(_, path)| durable::remove(path))
 }
 
-/// `iat` of an archived token, which is its name.
-fn issued_at(path: &Path) -> Option<u64> {
-    path.file_stem()?.to_str()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::site::folder::TokenFiles;
+    use crate::status_list::Format;
 
     #[test]
     fn what_was_replaced_before_the_retention_goes() {
@@ -52,11 +50,12 @@ mod tests {
         let site = Site::open(folder.path()).unwrap();
         let list = ListId::random();
         for iat in [100, 200, 300, 400] {
-            let files = TokenFiles::new(Some(iat.to_string()), Some(vec![1]));
+            let files =
+                TokenFiles::new([(Format::Jwt, iat.to_string().into_bytes()), (Format::Cwt, vec![1])]);
             site.prepare(&list, &files, iat).unwrap().archived(&site, &list, iat).put().unwrap();
         }
         let kept = || {
-            let mut names: Vec<_> = fs::read_dir(site.history(&list))
+            let mut names: Vec<_> = fs::read_dir(site.layout().history(&list))
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
                 .filter(|name| name.ends_with("jwt"))
@@ -73,9 +72,9 @@ mod tests {
         assert_eq!(kept(), ["200.jwt", "300.jwt", "400.jwt"], "200 was current at 250");
         sweep_at(10_000, Some(100));
         assert_eq!(kept(), ["400.jwt"]);
-        assert_eq!(fs::read(site.history(&list).join("400.jwt")).unwrap(), b"400");
+        assert_eq!(fs::read(site.layout().history(&list).join("400.jwt")).unwrap(), b"400");
         sweep_at(10_000, None);
-        assert!(!site.history(&list).exists());
+        assert!(!site.layout().history(&list).exists());
         sweep_at(10_000, Some(100));
     }
 }

@@ -10,6 +10,7 @@ mod certificates;
 mod history;
 mod key_set;
 mod lease;
+mod ours;
 pub mod pass;
 mod rehearse;
 mod sinks;

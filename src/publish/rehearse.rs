@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use super::PublishError;
 use super::pass::gate::{self, Expected};
-use super::pass::job;
+use super::{PublishError, ours};
 use crate::sign::KeyRing;
 use crate::site::folder::TokenFiles;
-use crate::status_list::{Claims, StatusArray, lst};
+use crate::status_list::{Claims, Format, StatusArray, lst};
 
 /// The JWT and its gzip form that would replace `published`, and what they say: `claims`, with `array` as the `lst`. That is
 /// compressed if the array has `changed`, and otherwise the one of the token before.
@@ -19,14 +18,14 @@ pub fn rehearse(
     published: TokenFiles,
     changed: bool,
 ) -> Result<(TokenFiles, Claims), PublishError> {
-    let previous = job::claims_of_ours(published, keys, &claims.sub);
+    let previous = ours::newest(&published, keys, &claims.sub);
     let lst = match &previous {
         Some(previous) if !changed => Arc::clone(&previous.lst),
         _ => lst::compress(array.as_bytes()).into(),
     };
     let claims = Claims { lst, ..claims.clone() };
     let signer = keys.signer();
-    let files = TokenFiles::new(Some(signer.sign_jwt(&claims)?), None);
+    let files = TokenFiles::new([(Format::Jwt, signer.sign_jwt(&claims)?.into_bytes())]);
     let expected = Expected {
         uri: &claims.sub,
         capacity: array.capacity(),

@@ -8,14 +8,13 @@ use std::time::Duration;
 use walkdir::WalkDir;
 
 use super::certificates::is_outlived;
+use super::ours::{self, Token};
 use super::{PoolPublisher, history};
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, TEMPORARY_PREFIX};
-use crate::config::Formats;
 use crate::sign::KeyRing;
-use crate::site::folder::{Site, SiteError, gunzip};
-use crate::status_list::raw::RawList;
-use crate::status_list::{BaseUri, Claims, ListId, cwt, jwt};
+use crate::site::folder::{Site, SiteError};
+use crate::status_list::{BaseUri, Formats, ListId};
 use crate::store::{Fence, ListRecord, StoreError};
 
 /// Temporary files younger than this may belong to another instance that is writing them.
@@ -24,7 +23,7 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 /// Removes what crashes left behind; answers how many files.
 pub fn remove_leftovers(site: &Site, now: Timestamp) -> Result<usize, SiteError> {
     let mut removed = 0;
-    for entry in WalkDir::new(site.folder()).into_iter().filter_map(Result::ok) {
+    for entry in WalkDir::new(site.layout().lists()).into_iter().filter_map(Result::ok) {
         let temporary =
             entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
         if temporary && is_old(&entry, now) {
@@ -109,8 +108,7 @@ impl PoolPublisher {
 }
 
 /// Whether all files of a list are there and whole, verify with a key of the pool, have certificates that last, and are those of
-/// its latest publication. The gzip form must hold the JWT, and the raw forms must say what the tokens say. A list that was never
-/// published is none of the sweep's business: it is due already.
+/// its latest publication. A list that was never published is none of the sweep's business: it is due already.
 fn is_current(
     site: &Site,
     list: &ListRecord,
@@ -120,38 +118,20 @@ fn is_current(
     now: Timestamp,
 ) -> bool {
     let Some(published) = list.published else { return true };
-    if site.has_others(&list.id, formats) {
-        return false;
-    }
     let Ok(files) = site.read(&list.id, formats) else { return false };
-    let (uri, signer) = (base.join(&list.id), keys.signer());
-    let current = |iat: u64, exp: Option<u64>, sub: &str| {
-        iat == published.iat && exp.is_none_or(|exp| exp > now.secs()) && sub == uri
-    };
-    let jwt_is_current = || {
-        let text = files.jwt.as_deref()?;
-        let token = jwt::decode(std::str::from_utf8(text).ok()?).ok()?;
-        let verified = keys.verifies(token.signing_input.as_bytes(), &token.signature);
-        let lasts = !is_outlived(&token.header.certificates().unwrap_or_default(), &signer, now);
-        let compressed = gunzip(files.jwt_gz.as_deref()?, text.len()).ok()? == text;
-        let current = current(token.claims.iat, token.claims.exp, &token.claims.sub);
-        (verified && lasts && compressed && current).then_some(token.claims)
-    };
-    let cwt_is_current = || {
-        let token = cwt::decode(files.cwt.as_deref()?).ok()?;
-        let verified = keys.verifies(&token.signing_input, &token.signature);
-        let lasts = !is_outlived(&token.key.x5chain, &signer, now);
-        let current = current(token.claims.iat, token.claims.exp, &token.claims.sub);
-        (verified && lasts && current).then_some(token.claims)
-    };
-    let (jwt, cwt) = (jwt_is_current(), cwt_is_current());
-    if formats.jwt && jwt.is_none() || formats.cwt && cwt.is_none() {
+    if site.has_others(&list.id, formats) || !files.are_all_of(formats) {
         return false;
     }
-    // Nobody signs the raw forms: they must say what a token says.
-    let Some(Claims { bits, lst, aggregation_uri, .. }) = jwt.or(cwt) else { return false };
-    let raw = RawList { bits, lst, aggregation_uri };
-    let json = || files.json.as_deref() == Some(&raw.to_json()[..]);
-    let cbor = || files.cbor.as_deref() == Some(&raw.to_cbor()[..]);
-    (!formats.json || json()) && (!formats.cbor || cbor())
+    let (uri, signer) = (base.join(&list.id), keys.signer());
+    let tokens = formats.iter().filter_map(|format| {
+        let bytes = files.form(format).filter(|_| format.is_signed())?;
+        Some(ours::token(format, bytes, keys, &uri))
+    });
+    tokens.into_iter().all(|token| {
+        token.is_some_and(|Token { claims, certificates, .. }| {
+            let lasts = !is_outlived(&certificates.unwrap_or_default(), &signer, now);
+            let holds = claims.exp.is_none_or(|exp| exp > now.secs());
+            claims.iat == published.iat && holds && lasts && ours::unsigned_files_match(&files, &claims)
+        })
+    })
 }

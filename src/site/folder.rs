@@ -1,9 +1,10 @@
-//! The output folder: whole files or none. `<folder>/<list id>.{jwt,jwt.gz,cwt,json,cbor}`, `aggregation/<pool>.json`, `jwks.json`.
+//! The folder of published files: whole files or none. Where each is, `layout.rs` says.
 //!
 //! A file is durable under another name before it is renamed, so a reader sees the old one or the new one. Its mtime is the
 //! token's `iat`, so that every node has the same Last-Modified, and a web server's mtime-and-size ETag never repeats. Several
 //! instances may share the folder: they put files in place under a lock.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -13,54 +14,50 @@ use std::time::{Duration, UNIX_EPOCH};
 use flate2::{Compression, GzBuilder};
 use tokio::time::Instant;
 
+use super::layout::{File, Layout, ListFile};
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, FileError, LockFile, Mode, Temporary};
-use crate::config::Formats;
 use crate::model::pool::PoolId;
-use crate::status_list::ListId;
-
-/// What the names of a list's files end with.
-const EXTENSIONS: [&str; 5] = ["json", "cbor", "jwt.gz", "jwt", "cwt"];
+use crate::status_list::{Format, Formats, ListId};
 
 /// How long to wait for another instance that is putting files in place.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether it is done.
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
-/// The output folder.
+/// The folder of published files.
 #[derive(Clone, Debug)]
 pub struct Site {
-    folder: PathBuf,
+    layout: Layout,
 }
 
-/// The bytes of one publication.
+/// The files of one publication.
+///
+/// A web server's ETag is made of mtime and length, and all of them have the same mtime. So no two have the same length: the JSON
+/// is padded with line feeds, the gzip form with a comment.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct TokenFiles {
-    /// The JWT.
-    pub jwt: Option<Vec<u8>>,
-    /// The JWT compressed with gzip, for web servers that send prepared files.
-    pub jwt_gz: Option<Vec<u8>>,
-    /// The CWT. It is compressed already; gzip would make it larger.
-    pub cwt: Option<Vec<u8>>,
-    /// The list without a signature, in JSON.
-    pub json: Option<Vec<u8>>,
-    /// The same in CBOR.
-    pub cbor: Option<Vec<u8>>,
-}
+pub struct TokenFiles(BTreeMap<ListFile, Vec<u8>>);
 
 /// The files of one publication, durable under other names, until [`Self::put`] gives them theirs.
 #[derive(Debug)]
 pub struct Prepared {
-    files: Vec<(Temporary, PathBuf)>,
+    files: Vec<(ListFile, Temporary, PathBuf)>,
     /// Of formats that the list does not have any more: nobody renews them.
     obsolete: Vec<PathBuf>,
-    /// Where the tokens are kept as well, without their extension.
-    archive: Option<PathBuf>,
+    /// Where the tokens are kept as well.
+    archive: Option<Archive>,
+}
+
+#[derive(Debug)]
+struct Archive {
+    layout: Layout,
+    list: ListId,
+    iat: u64,
 }
 
 /// Which files of a list there are: changes when any of them is replaced.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stamp([Option<(u64, i64, i64, u64)>; EXTENSIONS.len()]);
+pub struct Stamp([Option<(u64, i64, i64, u64)>; ListFile::OF_PUBLICATION.len()]);
 
 /// Keeps other instances that share the folder from putting files in place. Ends with the process, however it ends.
 #[derive(Debug)]
@@ -70,68 +67,76 @@ pub struct SiteLock(#[expect(dead_code, reason = "held, not used")] LockFile);
 pub type SiteError = FileError;
 
 impl TokenFiles {
-    /// The files of a publication.
-    pub fn new(jwt: Option<String>, cwt: Option<Vec<u8>>) -> Self {
-        Self { jwt: jwt.map(String::into_bytes), cwt, ..Self::default() }.compressed()
-    }
-
-    /// Adds the list without a signature.
-    #[must_use]
-    pub fn with_raw(self, json: Option<Vec<u8>>, cbor: Option<Vec<u8>>) -> Self {
-        let lengths = [self.cwt.as_ref().map(Vec::len), cbor.as_ref().map(Vec::len)];
-        let json = json.map(|mut json| {
-            while lengths.contains(&Some(json.len())) {
-                // White space that changes nothing but the length.
+    /// The files of a publication in these forms, with the gzip form of the JWT.
+    pub fn new(forms: impl IntoIterator<Item = (Format, Vec<u8>)>) -> Self {
+        let forms = forms.into_iter().map(|(format, bytes)| (ListFile::Form(format), bytes));
+        let mut files: BTreeMap<_, _> = forms.collect();
+        let length =
+            |files: &BTreeMap<ListFile, Vec<u8>>, format| files.get(&ListFile::Form(format)).map(Vec::len);
+        let others = [Format::Cwt, Format::Cbor].map(|format| length(&files, format));
+        if let Some(json) = files.get_mut(&ListFile::Form(Format::Json)) {
+            while others.contains(&Some(json.len())) {
                 json.push(b'\n');
             }
-            json
-        });
-        Self { json, cbor, ..self }.compressed()
+        }
+        if let Some(jwt) = files.get(&ListFile::Form(Format::Jwt)) {
+            let lengths: Vec<_> = files.values().map(Vec::len).collect();
+            let gzip = gzip(jwt, &lengths);
+            files.insert(ListFile::JwtGzip, gzip);
+        }
+        Self(files)
     }
 
-    /// Compresses the JWT, to a length that no other file of the publication has.
-    fn compressed(mut self) -> Self {
-        let others = [&self.cwt, &self.json, &self.cbor];
-        let lengths: Vec<_> = others.into_iter().flatten().map(Vec::len).collect();
-        self.jwt_gz = self.jwt.as_deref().map(|jwt| gzip(jwt, &lengths));
+    /// The list in this format.
+    pub fn form(&self, format: Format) -> Option<&[u8]> {
+        self.file(ListFile::Form(format))
+    }
+
+    /// The bytes of this file.
+    pub fn file(&self, file: ListFile) -> Option<&[u8]> {
+        self.0.get(&file).map(Vec::as_slice)
+    }
+
+    /// Whether there is every file of these formats.
+    pub fn are_all_of(&self, formats: Formats) -> bool {
+        let mut of_publication = ListFile::OF_PUBLICATION.into_iter();
+        of_publication.all(|file| {
+            self.0.contains_key(&file) || !file.format().is_some_and(|format| formats.contains(format))
+        })
+    }
+
+    /// The same files, with other bytes for this one.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn with(mut self, file: ListFile, bytes: Vec<u8>) -> Self {
+        self.0.insert(file, bytes);
         self
-    }
-
-    /// All files that a publication can have, by extension, in the order in which they get their names: the prepared gzip
-    /// before the plain form, so that a server that finds it next to an older plain file sends the newer token.
-    fn by_extension(&self) -> [(&'static str, &Option<Vec<u8>>); 5] {
-        let [json, cbor, jwt_gz, jwt, cwt] = EXTENSIONS;
-        [(json, &self.json), (cbor, &self.cbor), (jwt_gz, &self.jwt_gz), (jwt, &self.jwt), (cwt, &self.cwt)]
     }
 }
 
 impl Site {
     /// The folder `lists` in the storage directory, made if it is not there.
     pub fn open(storage_directory: &Path) -> Result<Self, SiteError> {
-        let site = Self { folder: storage_directory.join("lists") };
-        let aggregations = site.folder.join("aggregation");
-        durable::create_folders(&aggregations, Mode::Public)?;
-        Ok(site)
+        let layout = Layout::of(storage_directory);
+        durable::create_folders(&layout.aggregations(), Mode::Public)?;
+        Ok(Self { layout })
     }
 
-    /// Where the files are.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Where each file is.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Writes the files of one publication under temporary names.
     pub fn prepare(&self, list: &ListId, files: &TokenFiles, iat: u64) -> Result<Prepared, SiteError> {
-        let parts = files.by_extension();
-        let mut prepared =
-            Prepared { files: Vec::with_capacity(parts.len()), obsolete: Vec::new(), archive: None };
-        for (extension, bytes) in parts {
-            let path = self.path(list, extension);
-            match bytes {
+        let mut prepared = Prepared { files: Vec::new(), obsolete: Vec::new(), archive: None };
+        for file in ListFile::OF_PUBLICATION {
+            let path = self.path(list, file);
+            match files.file(file) {
                 Some(bytes) => {
-                    prepared.files.push((
-                        Temporary::write(&path, bytes, Mode::Public, Some(Timestamp::from_secs(iat)))?,
-                        path,
-                    ));
+                    let modified = Some(Timestamp::from_secs(iat));
+                    let temporary = Temporary::write(&path, bytes, Mode::Public, modified)?;
+                    prepared.files.push((file, temporary, path));
                 }
                 None => prepared.obsolete.push(path),
             }
@@ -141,21 +146,16 @@ impl Site {
 
     /// Writes the mark of a list that is gone, in whose place its tokens are removed.
     pub fn prepare_retirement(&self, list: &ListId) -> Result<Prepared, SiteError> {
-        let path = self.path(list, "gone");
-        let files = vec![(Temporary::write(&path, &[], Mode::Public, None)?, path)];
-        let obsolete = EXTENSIONS.map(|extension| self.path(list, extension)).to_vec();
+        let path = self.path(list, ListFile::Gone);
+        let files = vec![(ListFile::Gone, Temporary::write(&path, &[], Mode::Public, None)?, path)];
+        let obsolete = ListFile::OF_PUBLICATION.map(|file| self.path(list, file)).to_vec();
         Ok(Prepared { files, obsolete, archive: None })
     }
 
     /// Whether a list's tokens were removed, and nothing but the mark is there.
     pub fn is_retired(&self, list: &ListId) -> bool {
-        let there = |extension| self.path(list, extension).exists();
-        there("gone") && !EXTENSIONS.into_iter().any(there)
-    }
-
-    /// Where the tokens of a list are kept that are not current any more.
-    pub fn history(&self, list: &ListId) -> PathBuf {
-        self.folder.with_file_name("history").join(list.to_string())
+        let there = |file| self.path(list, file).exists();
+        there(ListFile::Gone) && !ListFile::OF_PUBLICATION.into_iter().any(there)
     }
 
     /// Prepares the files of one publication and puts them in place. The new names are durable after [`Self::sync`].
@@ -165,8 +165,8 @@ impl Site {
 
     /// Which files of this list there are now.
     pub fn stamp(&self, list: &ListId) -> Stamp {
-        Stamp(EXTENSIONS.map(|extension| {
-            let of = fs::metadata(self.path(list, extension)).ok()?;
+        Stamp(ListFile::OF_PUBLICATION.map(|file| {
+            let of = fs::metadata(self.path(list, file)).ok()?;
             Some((of.ino(), of.mtime(), of.mtime_nsec(), of.len()))
         }))
     }
@@ -182,33 +182,29 @@ impl Site {
                 let why =
                     format!("another instance has had it for {LOCK_PATIENCE:?}; if that hangs, stop it");
                 let source = io::Error::new(io::ErrorKind::WouldBlock, why);
-                return Err(FileError::new("lock", &self.lock_path(name), source));
+                return Err(FileError::new("lock", &self.layout.lock(name), source));
             }
             tokio::time::sleep(LOCK_POLL).await;
         }
     }
 
-    fn lock_path(&self, name: &str) -> PathBuf {
-        self.folder.join(format!(".{name}.lock"))
-    }
-
     /// The lock of this name, if no other instance has it now.
     fn try_lock(&self, name: &str) -> Result<Option<SiteLock>, SiteError> {
-        Ok(LockFile::try_lock(&self.lock_path(name), Mode::Public)?.map(SiteLock))
+        Ok(LockFile::try_lock(&self.layout.lock(name), Mode::Public)?.map(SiteLock))
     }
 
     /// Whether a list has files of a format that is not published any more.
     pub fn has_others(&self, list: &ListId, formats: Formats) -> bool {
-        let wanted = [formats.json, formats.cbor, formats.jwt, formats.jwt, formats.cwt];
-        let there = |extension| self.path(list, extension).exists();
-        EXTENSIONS.into_iter().zip(wanted).any(|(extension, wanted)| !wanted && there(extension))
+        ListFile::OF_PUBLICATION.into_iter().any(|file| {
+            !file.format().is_some_and(|format| formats.contains(format)) && self.path(list, file).exists()
+        })
     }
 
     /// The largest mtime of a list's files up to `now`, in seconds since 1970: no `iat` up to it may be used again, even if
     /// the file that has it is one of a set that a crash cut short.
     pub fn latest_mtime(&self, list: &ListId, now: u64) -> Option<u64> {
-        let mtimes = EXTENSIONS.into_iter().filter_map(|extension| {
-            let modified = fs::metadata(self.path(list, extension)).ok()?.modified().ok()?;
+        let mtimes = ListFile::OF_PUBLICATION.into_iter().filter_map(|file| {
+            let modified = fs::metadata(self.path(list, file)).ok()?.modified().ok()?;
             Some(modified.duration_since(UNIX_EPOCH).ok()?.as_secs())
         });
         mtimes.filter(|mtime| *mtime <= now).max()
@@ -216,45 +212,53 @@ impl Site {
 
     /// Writes the aggregation of a pool.
     pub fn write_aggregation(&self, pool: &PoolId, document: &[u8]) -> Result<(), SiteError> {
-        let path = self.folder.join("aggregation").join(format!("{pool}.json"));
-        durable::replace(&path, document, Mode::Public)
+        durable::replace(&self.aggregation(pool), document, Mode::Public)
+    }
+
+    /// The published aggregation of a pool, if there is one.
+    pub fn read_aggregation(&self, pool: &PoolId) -> Result<Option<Vec<u8>>, SiteError> {
+        read(&self.aggregation(pool))
     }
 
     /// Removes the aggregation of a pool that has none any more.
     pub fn remove_aggregation(&self, pool: &PoolId) -> Result<(), SiteError> {
-        durable::remove(&self.folder.join("aggregation").join(format!("{pool}.json")))
+        durable::remove(&self.aggregation(pool))
     }
 
     /// The published public keys, if there are any.
     pub fn read_jwks(&self) -> Result<Option<Vec<u8>>, SiteError> {
-        read(&self.folder.join("jwks.json"))
+        read(&self.layout.path(&File::Jwks))
     }
 
     /// Writes the public keys.
     pub fn write_jwks(&self, document: &[u8]) -> Result<(), SiteError> {
-        durable::replace(&self.folder.join("jwks.json"), document, Mode::Public)
+        durable::replace(&self.layout.path(&File::Jwks), document, Mode::Public)
     }
 
     /// Makes the names of all files written so far durable.
     pub fn sync(&self) -> Result<(), SiteError> {
-        durable::sync_folder(&self.folder)
+        durable::sync_folder(self.layout.lists())
     }
 
-    /// The published JWT or CWT of a list, if there is one.
+    /// The published files of a list in these formats, as far as they are there.
     pub fn read(&self, list: &ListId, formats: Formats) -> Result<TokenFiles, SiteError> {
-        let read =
-            |wanted: bool, extension| if wanted { read(&self.path(list, extension)) } else { Ok(None) };
-        Ok(TokenFiles {
-            jwt: read(formats.jwt, "jwt")?,
-            jwt_gz: read(formats.jwt, "jwt.gz")?,
-            cwt: read(formats.cwt, "cwt")?,
-            json: read(formats.json, "json")?,
-            cbor: read(formats.cbor, "cbor")?,
-        })
+        let mut files = BTreeMap::new();
+        for file in ListFile::OF_PUBLICATION {
+            if file.format().is_some_and(|format| formats.contains(format))
+                && let Some(bytes) = read(&self.path(list, file))?
+            {
+                files.insert(file, bytes);
+            }
+        }
+        Ok(TokenFiles(files))
     }
 
-    fn path(&self, list: &ListId, extension: &str) -> PathBuf {
-        self.folder.join(format!("{list}.{extension}"))
+    fn path(&self, list: &ListId, file: ListFile) -> PathBuf {
+        self.layout.path(&File::List(*list, file))
+    }
+
+    fn aggregation(&self, pool: &PoolId) -> PathBuf {
+        self.layout.path(&File::Aggregation(pool.clone()))
     }
 }
 
@@ -262,28 +266,28 @@ impl Prepared {
     /// Keeps the tokens for "Historical Resolution" as well.
     #[must_use]
     pub fn archived(self, site: &Site, list: &ListId, iat: u64) -> Self {
-        Self { archive: Some(site.history(list).join(iat.to_string())), ..self }
+        Self { archive: Some(Archive { layout: site.layout.clone(), list: *list, iat }), ..self }
     }
 
     /// Gives the files their names, and removes those of formats that the list does not have any more.
     pub fn put(self) -> Result<(), SiteError> {
         // Archived first: a token that was current is never missing there.
-        if let Some(archive) = &self.archive {
-            let folder = archive.parent().unwrap_or(archive);
-            durable::create_folders(folder, Mode::Public)?;
-            for (temporary, path) in &self.files {
-                let extension = path.extension().unwrap_or_default();
-                if extension != "jwt" && extension != "cwt" {
-                    continue;
+        if let Some(Archive { layout, list, iat }) = &self.archive {
+            let folder = layout.history(list);
+            durable::create_folders(&folder, Mode::Public)?;
+            for (file, temporary, _) in &self.files {
+                if let ListFile::Form(format) = file
+                    && format.is_signed()
+                {
+                    let kept = layout.path(&File::Archived(*list, *format, *iat));
+                    // The same bytes under a second name; one that a crash left is of a token that was never current.
+                    durable::remove(&kept)?;
+                    temporary.link_to(&kept)?;
                 }
-                let kept = archive.with_extension(extension);
-                // The same bytes under a second name; one that a crash left is of a token that was never current.
-                durable::remove(&kept)?;
-                temporary.link_to(&kept)?;
             }
-            durable::sync_folder(folder)?;
+            durable::sync_folder(&folder)?;
         }
-        for (temporary, path) in self.files {
+        for (_, temporary, path) in self.files {
             temporary.rename_to(&path)?;
         }
         self.obsolete.iter().try_for_each(|path| durable::remove(path))
@@ -336,28 +340,40 @@ mod tests {
         (folder, site)
     }
 
-    const BOTH: Formats = Formats { jwt: true, cwt: true, json: false, cbor: false };
+    const JWT: ListFile = ListFile::Form(Format::Jwt);
+
+    fn formats(of: &[Format]) -> Formats {
+        of.iter().copied().collect()
+    }
+
+    fn both() -> Formats {
+        formats(&Format::SIGNED)
+    }
+
+    fn files(jwt: &[u8], cwt: &[u8]) -> TokenFiles {
+        TokenFiles::new([(Format::Jwt, jwt.to_vec()), (Format::Cwt, cwt.to_vec())])
+    }
 
     #[test]
     fn files_are_written_whole_with_iat_as_mtime() {
         let (_folder, site) = site();
         let list = ListId::random();
-        assert_eq!(site.read(&list, BOTH).unwrap(), TokenFiles::default());
-        let files = TokenFiles::new(Some("a.b.c".into()), Some(vec![1, 2, 3]));
+        assert_eq!(site.read(&list, both()).unwrap(), TokenFiles::default());
+        let files = files(b"a.b.c", &[1, 2, 3]);
         site.write_list(&list, &files, 1_700_000_000).unwrap();
         site.sync().unwrap();
-        assert_eq!(site.read(&list, BOTH).unwrap(), files);
-        for extension in ["jwt", "jwt.gz", "cwt"] {
-            let modified = fs::metadata(site.path(&list, extension)).unwrap().modified().unwrap();
-            assert_eq!(modified, UNIX_EPOCH + Duration::from_secs(1_700_000_000), "{extension}");
+        assert_eq!(site.read(&list, both()).unwrap(), files);
+        for file in [JWT, ListFile::JwtGzip, ListFile::Form(Format::Cwt)] {
+            let modified = fs::metadata(site.path(&list, file)).unwrap().modified().unwrap();
+            assert_eq!(modified, UNIX_EPOCH + Duration::from_secs(1_700_000_000), "{file:?}");
         }
         let names: Vec<_> =
-            fs::read_dir(site.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            fs::read_dir(site.layout().lists()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(names.iter().all(|name| !name.to_string_lossy().starts_with(TEMPORARY_PREFIX)), "{names:?}");
     }
 
     fn names(site: &Site) -> Vec<String> {
-        fs::read_dir(site.folder())
+        fs::read_dir(site.layout().lists())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect()
@@ -367,7 +383,7 @@ mod tests {
     fn a_deleted_folder_comes_back() {
         let (folder, site) = site();
         fs::remove_dir_all(folder.path().join("lists")).unwrap();
-        site.write_list(&ListId::random(), &TokenFiles::new(Some("a".into()), None), 1).unwrap();
+        site.write_list(&ListId::random(), &TokenFiles::new([(Format::Jwt, b"a".to_vec())]), 1).unwrap();
         assert_eq!(names(&site).len(), 2);
     }
 
@@ -375,10 +391,10 @@ mod tests {
     fn a_format_that_is_dropped_leaves_no_file() {
         let (_folder, site) = site();
         let list = ListId::random();
-        site.write_list(&list, &TokenFiles::new(Some("a".into()), Some(vec![1])), 1).unwrap();
-        let only_cwt = Formats { jwt: false, cwt: true, json: false, cbor: false };
+        site.write_list(&list, &files(b"a", &[1]), 1).unwrap();
+        let only_cwt = formats(&[Format::Cwt]);
         assert!(site.has_others(&list, only_cwt));
-        site.write_list(&list, &TokenFiles::new(None, Some(vec![2])), 2).unwrap();
+        site.write_list(&list, &TokenFiles::new([(Format::Cwt, vec![2])]), 2).unwrap();
         assert!(!site.has_others(&list, only_cwt));
         assert!(names(&site).contains(&format!("{list}.cwt")), "{:?}", names(&site));
         assert!(!names(&site).contains(&format!("{list}.jwt")), "{:?}", names(&site));
@@ -389,9 +405,9 @@ mod tests {
         let (_folder, site) = site();
         let list = ListId::random();
         // A folder where the file should be: the renaming fails after all parts were written.
-        fs::create_dir(site.path(&list, "jwt")).unwrap();
-        fs::create_dir(site.path(&list, "jwt").join("x")).unwrap();
-        site.write_list(&list, &TokenFiles::new(Some("a".into()), Some(vec![1])), 1).unwrap_err();
+        fs::create_dir(site.path(&list, JWT)).unwrap();
+        fs::create_dir(site.path(&list, JWT).join("x")).unwrap();
+        site.write_list(&list, &files(b"a", &[1]), 1).unwrap_err();
         assert!(names(&site).iter().all(|name| !name.starts_with(TEMPORARY_PREFIX)), "{:?}", names(&site));
     }
 
@@ -400,14 +416,15 @@ mod tests {
         let (_folder, site) = site();
         let list = ListId::random();
         // Large enough that writing takes a while; every byte of a token is the same, so a mixture shows.
-        let token = |byte: u8| TokenFiles { jwt: Some(vec![byte; 300_000]), ..TokenFiles::default() };
+        let token = |byte: u8| TokenFiles::default().with(JWT, vec![byte; 300_000]);
         write(&site, &list, &token(0), 1);
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 let mut torn = 0;
                 while !stop.load(Ordering::SeqCst) {
-                    let seen = site.read(&list, BOTH).unwrap().jwt.unwrap_or_default();
+                    let files = site.read(&list, both()).unwrap();
+                    let seen = files.form(Format::Jwt).unwrap_or_default();
                     torn += usize::from(seen.len() != 300_000 || seen.iter().any(|byte| *byte != seen[0]));
                 }
                 torn
@@ -424,7 +441,7 @@ mod tests {
     fn readers_never_see_a_torn_file_but_would_if_it_were_written_in_place() {
         assert_eq!(torn_reads(|site, list, files, iat| site.write_list(list, files, iat).unwrap()), 0);
         let in_place = |site: &Site, list: &ListId, files: &TokenFiles, _: u64| {
-            File::create(site.path(list, "jwt")).unwrap().write_all(files.jwt.as_deref().unwrap()).unwrap();
+            File::create(site.path(list, JWT)).unwrap().write_all(files.form(Format::Jwt).unwrap()).unwrap();
         };
         assert!(torn_reads(in_place) > 0, "the control: this test sees torn files where there are any");
     }
@@ -444,8 +461,10 @@ mod tests {
         let list = ListId::random();
         fs::remove_dir_all(folder.path().join("lists")).unwrap();
         File::create(folder.path().join("lists")).unwrap();
-        let error =
-            site.write_list(&list, &TokenFiles::new(Some("a".into()), None), 1).unwrap_err().to_string();
+        let error = site
+            .write_list(&list, &TokenFiles::new([(Format::Jwt, b"a".to_vec())]), 1)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("cannot write") && error.contains("lists"), "{error}");
     }
 }

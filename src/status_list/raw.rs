@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ciborium::Value as Cbor;
 use serde::Serialize;
 
-use super::{Bits, InvalidBits, InvalidClaims, cbor, json};
+use super::{Bits, Claims, InvalidBits, InvalidClaims, cbor, json};
 
 /// The media type in JSON.
 pub const JSON_MEDIA_TYPE: &str = "application/statuslist+json";
@@ -35,6 +35,12 @@ struct Json {
 }
 
 impl RawList {
+    /// The list that a token with these claims holds.
+    pub fn of(claims: &Claims) -> Self {
+        let Claims { bits, lst, aggregation_uri, .. } = claims;
+        Self { bits: *bits, lst: Arc::clone(lst), aggregation_uri: aggregation_uri.clone() }
+    }
+
     /// The list as JSON.
     pub fn to_json(&self) -> Vec<u8> {
         let json = Json {

@@ -59,7 +59,7 @@ impl Served {
         write(&site.path(gone, "gone"), b"", IAT);
         site.aggregate(&[both]);
         for name in ["jwks.json", "aggregation/demo.json"] {
-            set_modified(&site.site.folder().join(name), IAT);
+            set_modified(&site.site.layout().lists().join(name), IAT);
         }
 
         let nginx = Nginx::start(&Settings { public_path: base, ..Settings::new(site.storage()) });

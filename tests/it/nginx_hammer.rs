@@ -18,7 +18,8 @@ use jsonwebtoken::jwk::JwkSet;
 use reqwest::Client;
 use statuslist::base::clock::Clock;
 use statuslist::site::folder::TokenFiles;
-use statuslist::status_list::{ListId, cwt, jwt};
+use statuslist::site::layout::ListFile;
+use statuslist::status_list::{Format, ListId, cwt, jwt};
 
 use crate::support::gunzip;
 use crate::support::nginx::{Nginx, Settings};
@@ -88,7 +89,9 @@ async fn hammer(writing: &str, publications: u64) -> Report {
     // All in the past, so that nobody has to wait for a second to pass.
     let first_iat = Clock::System.now().secs() - publications - 1000;
     let (jwt, cwt) = site.sign(list, first_iat, exp(), ARRAY_BYTES);
-    site.site.write_list(&list, &TokenFiles::new(Some(jwt), Some(cwt)), first_iat).unwrap();
+    site.site
+        .write_list(&list, &TokenFiles::new([(Format::Jwt, jwt.into_bytes()), (Format::Cwt, cwt)]), first_iat)
+        .unwrap();
     let nginx = Nginx::start(&Settings::new(site.storage()));
     let url = format!("http://{}/lists/{list}", nginx.public);
     let keys = jwks(folder.path());
@@ -158,7 +161,7 @@ fn republisher() {
     loop {
         iat += 1;
         let (jwt, cwt) = site.sign(list, iat, exp(), ARRAY_BYTES);
-        let files = TokenFiles::new(Some(jwt), Some(cwt));
+        let files = TokenFiles::new([(Format::Jwt, jwt.into_bytes()), (Format::Cwt, cwt)]);
         if writing == "in place" {
             write_in_place(&site, list, &files, iat);
         } else {
@@ -169,9 +172,10 @@ fn republisher() {
 }
 
 fn write_in_place(site: &TestSite, list: ListId, files: &TokenFiles, iat: u64) {
-    for (extension, bytes) in [("jwt.gz", &files.jwt_gz), ("jwt", &files.jwt), ("cwt", &files.cwt)] {
+    let (jwt, cwt) = (ListFile::Form(Format::Jwt), ListFile::Form(Format::Cwt));
+    for (extension, of_list) in [("jwt.gz", ListFile::JwtGzip), ("jwt", jwt), ("cwt", cwt)] {
         let mut file = File::create(site.path(list, extension)).unwrap();
-        file.write_all(bytes.as_ref().unwrap()).unwrap();
+        file.write_all(files.file(of_list).unwrap()).unwrap();
         file.set_times(FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(iat))).unwrap();
         file.sync_all().unwrap();
     }

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 
 use thiserror::Error;
 
+use crate::publish::ours::{self, Token};
 use crate::sign::{Certificate, PublicKey};
-use crate::site::folder::{TokenFiles, gunzip};
-use crate::status_list::raw::RawList;
-use crate::status_list::{Capacity, Claims, Index, InvalidClaims, Status, StatusArray, cwt, jwt, lst};
+use crate::site::folder::TokenFiles;
+use crate::status_list::{Capacity, Claims, Format, Index, InvalidClaims, Status, StatusArray, lst};
 use crate::store::Changes;
 
 /// What a token must be to pass.
@@ -157,42 +157,22 @@ pub(in crate::publish) fn check(files: &TokenFiles, expected: &Expected<'_>) -> 
 /// The claims of all files, which must say the same under signatures of this key, and carry these certificates.
 fn one_publication(files: &TokenFiles, signs: (&PublicKey, &[Vec<u8>])) -> Result<Claims, Refused> {
     let mut claims = Vec::with_capacity(2);
-    if let Some(token) = &files.jwt {
-        let text = std::str::from_utf8(token).map_err(|_| Refused::Signature)?;
-        let token = jwt::decode(text)?;
-        let key = verifying_key(&token.header.certificates().ok_or(Refused::Chain)?, signs)?;
-        let algorithm = key.algorithm().jose_name();
-        if token.header.alg != algorithm || !key.verify(token.signing_input.as_bytes(), &token.signature) {
+    for format in Format::SIGNED {
+        let Some(bytes) = files.form(format) else { continue };
+        let token = Token::decode(format, bytes)?;
+        let key = verifying_key(token.certificates.as_deref().ok_or(Refused::Chain)?, signs)?;
+        if !token.is_signed_by(&key) {
             return Err(Refused::Signature);
         }
         claims.push(token.claims);
-    }
-    if let Some(token) = &files.cwt {
-        let token = cwt::decode(token)?;
-        let key = verifying_key(&token.key.x5chain, signs)?;
-        if token.alg != key.algorithm().cose_number() || !key.verify(&token.signing_input, &token.signature) {
-            return Err(Refused::Signature);
-        }
-        claims.push(token.claims);
-    }
-    if let (Some(gz), Some(plain)) = (&files.jwt_gz, &files.jwt)
-        && gunzip(gz, plain.len()).ok().as_ref() != Some(plain)
-    {
-        return Err(Refused::FilesDiffer);
     }
     let last = claims.pop().ok_or(Refused::FilesDiffer)?;
-    let json = files.json.as_deref().map(RawList::from_json).transpose()?;
-    let cbor = files.cbor.as_deref().map(RawList::from_cbor).transpose()?;
-    for raw in json.into_iter().chain(cbor) {
-        if raw.bits != last.bits || raw.lst != last.lst || raw.aggregation_uri != last.aggregation_uri {
-            return Err(Refused::FilesDiffer);
-        }
-    }
-    if claims.iter().all(|other| *other == last) { Ok(last) } else { Err(Refused::FilesDiffer) }
+    let agree = claims.iter().all(|other| *other == last) && ours::unsigned_files_match(files, &last);
+    if agree { Ok(last) } else { Err(Refused::FilesDiffer) }
 }
 
-/// What a Relying Party verifies a token with that carries these certificates: the key of the first one. Whether they are within
-/// their time is not looked at here: see ARCHITECTURE.md, "Keys".
+/// The key that a Relying Party verifies a token with that carries these certificates: that of the first one. Whether they are
+/// within their time is not examined here: see ARCHITECTURE.md, "Keys".
 fn verifying_key(carried: &[Vec<u8>], (key, chain): (&PublicKey, &[Vec<u8>])) -> Result<PublicKey, Refused> {
     if carried != chain {
         return Err(Refused::Chain);
@@ -261,7 +241,9 @@ fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Ref
 mod tests {
     use super::*;
     use crate::sign::{Algorithm, KeyHints, Signer, SigningKey, generate};
+    use crate::site::layout::ListFile;
     use crate::status_list::Bits;
+    use crate::status_list::jwt;
 
     const URI: &str = "https://example.com/lists/1";
 
@@ -292,8 +274,25 @@ mod tests {
         }
     }
 
+    fn jwt_of(signer: &Signer, claims: &Claims) -> (Format, Vec<u8>) {
+        (Format::Jwt, signer.sign_jwt(claims).unwrap().into_bytes())
+    }
+
+    fn cwt_of(signer: &Signer, claims: &Claims) -> (Format, Vec<u8>) {
+        (Format::Cwt, signer.sign_cwt(claims).unwrap())
+    }
+
+    fn replace(files: &mut TokenFiles, (format, bytes): (Format, Vec<u8>)) {
+        *files = std::mem::take(files).with(ListFile::Form(format), bytes);
+    }
+
+    fn truncate(files: &mut TokenFiles, file: ListFile, length: usize) {
+        let shorter = files.file(file).unwrap()[..length].to_vec();
+        *files = std::mem::take(files).with(file, shorter);
+    }
+
     fn files(signer: &Signer, claims: &Claims) -> TokenFiles {
-        TokenFiles::new(Some(signer.sign_jwt(claims).unwrap()), Some(signer.sign_cwt(claims).unwrap()))
+        TokenFiles::new([jwt_of(signer, claims), cwt_of(signer, claims)])
     }
 
     /// Publishes `new` over `old`, with `changes` in the journal.
@@ -357,21 +356,21 @@ mod tests {
     fn signature_of_another_key_is_refused() {
         let (old, new) = (claims(&[], 1000), claims(&[], 2000));
         let other = signer();
-        assert_eq!(
-            label(&old, &new, &[], |_, files| files.jwt = Some(other.sign_jwt(&new).unwrap().into())),
-            "signature"
-        );
-        assert_eq!(
-            label(&old, &new, &[], |_, files| files.cwt = Some(other.sign_cwt(&new).unwrap())),
-            "signature"
-        );
+        assert_eq!(label(&old, &new, &[], |_, files| replace(files, jwt_of(&other, &new))), "signature");
+        assert_eq!(label(&old, &new, &[], |_, files| replace(files, cwt_of(&other, &new))), "signature");
     }
 
     #[test]
     fn damaged_bytes_are_refused() {
         let (old, new) = (claims(&[], 1000), claims(&[], 2000));
-        assert_eq!(label(&old, &new, &[], |_, files| files.jwt = Some(b"a.b".to_vec())), "unreadable");
-        assert_eq!(label(&old, &new, &[], |_, files| files.cwt.as_mut().unwrap().truncate(50)), "unreadable");
+        assert_eq!(
+            label(&old, &new, &[], |_, files| replace(files, (Format::Jwt, b"a.b".to_vec()))),
+            "unreadable"
+        );
+        assert_eq!(
+            label(&old, &new, &[], |_, files| truncate(files, ListFile::Form(Format::Cwt), 50)),
+            "unreadable"
+        );
     }
 
     #[test]
@@ -405,13 +404,10 @@ mod tests {
     #[test]
     fn files_of_different_publications_are_refused() {
         let (old, new) = (claims(&[], 1000), claims(&[], 2000));
-        assert_eq!(
-            label(&old, &new, &[], |_, files| files.jwt_gz.as_mut().unwrap().truncate(20)),
-            "files-differ"
-        );
+        assert_eq!(label(&old, &new, &[], |_, files| truncate(files, ListFile::JwtGzip, 20)), "files-differ");
         assert_eq!(label(&old, &new, &[], |_, files| *files = TokenFiles::default()), "files-differ");
         let signer = signer();
-        let mixed = TokenFiles { cwt: files(&signer, &claims(&[], 1999)).cwt, ..files(&signer, &new) };
+        let mixed = TokenFiles::new([jwt_of(&signer, &new), cwt_of(&signer, &claims(&[], 1999))]);
         assert!(matches!(one_publication(&mixed, (signer.public_key(), &[])), Err(Refused::FilesDiffer)));
     }
 
@@ -451,10 +447,7 @@ mod tests {
     fn outcome_of_chain(signs: &Signer, configured: &Signer) -> &'static str {
         let new = claims(&[], 2000);
         let array = array_of(&new, capacity()).unwrap();
-        let formats = [
-            TokenFiles::new(Some(signs.sign_jwt(&new).unwrap()), None),
-            TokenFiles::new(None, Some(signs.sign_cwt(&new).unwrap())),
-        ];
+        let formats = [TokenFiles::new([jwt_of(signs, &new)]), TokenFiles::new([cwt_of(signs, &new)])];
         let outcomes = formats.map(|files| {
             let expected = Expected {
                 uri: URI,
@@ -496,7 +489,8 @@ mod tests {
         let array = array_of(&new, capacity()).unwrap();
         let signed = |signer: &Signer| {
             let signature = signer.signature(input.as_bytes());
-            let files = TokenFiles::new(Some(jwt::assemble(input.clone(), &signature)), None);
+            let files =
+                TokenFiles::new([(Format::Jwt, jwt::assemble(input.clone(), &signature).into_bytes())]);
             let expected = Expected {
                 uri: URI,
                 capacity: capacity(),

@@ -7,12 +7,12 @@ use super::gate::{self, Refused};
 use super::render::Template;
 use super::{PublishError, schedule};
 use crate::base::clock::Timestamp;
-use crate::config::Formats;
 use crate::model::pool::{PoolId, PoolShape};
-use crate::sign::KeyRing;
+use crate::publish::ours;
+use crate::sign::{KeyRing, SignError, Signer};
 use crate::site::folder::{Prepared, Site, SiteError, Stamp, TokenFiles};
 use crate::status_list::raw::RawList;
-use crate::status_list::{Claims, Index, ListId, Status, cwt, jwt, lst};
+use crate::status_list::{Claims, Format, Formats, Index, ListId, Status, lst};
 use crate::store::{
     Changes, Deadline, Pending, Publication, Snapshot, StatusChange, Store, StoreError, Version,
 };
@@ -151,16 +151,8 @@ impl Job {
         let claims = self.template.claims(self.uri.clone(), lst, iat);
         // One key for all files of a publication, even if another takes over meanwhile.
         let signer = self.keys.signer();
-        let jwt = self.formats.jwt.then(|| self.timed(|| signer.sign_jwt(&claims))).transpose()?;
-        let cwt = self.formats.cwt.then(|| self.timed(|| signer.sign_cwt(&claims))).transpose()?;
-        let raw = RawList {
-            bits: claims.bits,
-            lst: Arc::clone(&claims.lst),
-            aggregation_uri: claims.aggregation_uri.clone(),
-        };
-        let json = self.formats.json.then(|| raw.to_json());
-        let cbor = self.formats.cbor.then(|| raw.to_cbor());
-        let files = TokenFiles::new(jwt, cwt).with_raw(json, cbor);
+        let forms = self.formats.iter().map(|format| Ok((format, self.encode(format, &signer, &claims)?)));
+        let files = TokenFiles::new(forms.collect::<Result<Vec<_>, SignError>>()?);
         gate::check(
             &files,
             &gate::Expected {
@@ -186,6 +178,16 @@ impl Job {
         Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })
     }
 
+    /// The list of `claims` in this format.
+    fn encode(&self, format: Format, signer: &Signer, claims: &Claims) -> Result<Vec<u8>, SignError> {
+        match format {
+            Format::Jwt => self.timed(|| signer.sign_jwt(claims)).map(String::into_bytes),
+            Format::Cwt => self.timed(|| signer.sign_cwt(claims)),
+            Format::Json => Ok(RawList::of(claims).to_json()),
+            Format::Cbor => Ok(RawList::of(claims).to_cbor()),
+        }
+    }
+
     fn timed<T>(&self, sign: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let signed = sign();
@@ -196,21 +198,6 @@ impl Job {
     /// The claims of the published token, if there is one of ours.
     fn previous(&self) -> Result<Option<Claims>, SiteError> {
         let files = self.site.read(&self.pending.list, self.formats)?;
-        Ok(claims_of_ours(files, &self.keys, &self.uri))
+        Ok(ours::newest(&files, &self.keys, &self.uri))
     }
-}
-
-/// The claims of a published token, if there is one that a key of this pool signed. Whoever can write into the folder must not
-/// be able to have anything signed, and a damaged file must not stand in the way of its replacement.
-pub(in crate::publish) fn claims_of_ours(files: TokenFiles, keys: &KeyRing, uri: &str) -> Option<Claims> {
-    let jwt = files.jwt.and_then(|token| {
-        let token = jwt::decode(std::str::from_utf8(&token).ok()?).ok()?;
-        keys.verifies(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
-    });
-    let cwt = files.cwt.and_then(|token| {
-        let token = cwt::decode(&token).ok()?;
-        keys.verifies(&token.signing_input, &token.signature).then_some(token.claims)
-    });
-    let ours = jwt.into_iter().chain(cwt).filter(|claims| claims.sub == uri);
-    ours.max_by_key(|claims| claims.iat)
 }

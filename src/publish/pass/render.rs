@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Lifetimes, PoolLive};
 use crate::model::pool::PoolShape;
+use crate::site::layout::aggregation_path;
 use crate::status_list::{BaseUri, Bits, Claims};
 
 /// What all tokens of a pool have in common.
@@ -21,7 +22,7 @@ pub(super) struct Template {
 
 impl Template {
     pub(super) fn of(shape: &PoolShape, aggregation: bool, live: &PoolLive, base: &BaseUri) -> Self {
-        let aggregation = aggregation.then(|| format!("aggregation/{}", shape.id));
+        let aggregation = aggregation.then(|| aggregation_path(&shape.id));
         Self {
             issuer: live.issuer.clone(),
             bits: shape.capacity.bits(),

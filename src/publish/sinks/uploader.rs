@@ -13,12 +13,14 @@ use tokio::time::Instant;
 use super::bucket::{Bucket, Content, Outcome, SinkError};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::stopper::Stopper;
-use crate::config::{Formats, PoolLive};
+use crate::config::PoolLive;
 use crate::model::pool::PoolId;
 use crate::publish::lease::PublisherLease;
+use crate::publish::ours;
 use crate::sign::KeyRing;
 use crate::site::folder::Site;
-use crate::status_list::{BaseUri, ListId, cwt, jwt};
+use crate::site::layout::{File, aggregation_path};
+use crate::status_list::{BaseUri, Format, Formats, ListId};
 use crate::telemetry::metrics::{PoolMetrics, SinkMetrics};
 
 /// Uploads at the same time. Higher: a bucket that comes back is current sooner, and more memory and connections.
@@ -192,7 +194,10 @@ impl Uploader {
             Name::List(list) => Some(self.files.base.join(&list)),
             Name::Aggregation | Name::Keys => None,
         };
-        let issued_at = |token: &[u8]| issued_at(token, uri.as_deref()?, &self.files.keys);
+        let issued_at = |bytes: &[u8]| {
+            let token = |format| ours::token(format, bytes, &self.files.keys, uri.as_deref()?);
+            Format::SIGNED.into_iter().find_map(token).map(|token| token.claims.iat)
+        };
         let mut outcome = Outcome::Unchanged;
         for (name, wanted) in &objects {
             if self.bucket.make_current(name, wanted.as_ref(), &issued_at, &self.files.lease).await?
@@ -286,59 +291,45 @@ impl Files {
         let pool = &self.pool;
         Ok(match name {
             Name::List(list) => {
-                let names = [list.to_string(), format!("{list}.jwt"), format!("{list}.cwt")];
+                let key = |format| File::of_list(list, format).name();
                 if self.site.is_retired(&list) {
-                    return Ok(names.map(|name| (name, None)).to_vec());
+                    let keys = [list.to_string()].into_iter().chain(Format::SIGNED.map(key));
+                    return Ok(keys.map(|key| (key, None)).collect());
                 }
                 let (uri, formats) = (self.base.join(&list), self.formats);
                 let files = self.site.read(&list, formats).map_err(|error| failed(&error))?;
-                // Only what we signed: whoever can write into the folder must not get anything into the bucket.
-                let token = |bytes: Option<Vec<u8>>, content_type| {
-                    let bytes = bytes?;
-                    let iat = issued_at(&bytes, &uri, &self.keys)?;
-                    content(bytes, content_type, Some(iat))
-                };
-                let jwt = token(files.jwt, "application/statuslist+jwt");
-                let cwt = token(files.cwt, "application/statuslist+cwt");
-                if jwt.is_some() != formats.jwt || cwt.is_some() != formats.cwt {
+                let tokens = Format::SIGNED.map(|format| {
+                    let bytes = files.form(format)?;
+                    let iat = ours::token(format, bytes, &self.keys, &uri)?.claims.iat;
+                    content(bytes.to_vec(), format.media_type(), Some(iat))
+                });
+                if Format::SIGNED
+                    .into_iter()
+                    .zip(&tokens)
+                    .any(|(format, token)| token.is_some() != formats.contains(format))
+                {
                     // Files that are missing or damaged come back from the store, and are uploaded then.
                     return Ok(Vec::new());
                 }
-                let at_uri = jwt.clone().or_else(|| cwt.clone());
-                names.into_iter().zip([at_uri, jwt, cwt]).collect()
+                let at_uri = tokens.iter().flatten().next().cloned();
+                let of_formats = Format::SIGNED.map(key).into_iter().zip(tokens);
+                [(list.to_string(), at_uri)].into_iter().chain(of_formats).collect()
             }
             Name::Aggregation => {
-                let path = self.site.folder().join("aggregation").join(format!("{pool}.json"));
-                let document = match self.aggregation.then(|| std::fs::read(&path)) {
-                    None => None,
-                    Some(Ok(document)) => json(document),
-                    Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-                    Some(Err(error)) => return Err(failed(&error)),
+                let document = match self.aggregation.then(|| self.site.read_aggregation(pool)).transpose() {
+                    Ok(Some(None)) => return Ok(Vec::new()),
+                    Ok(document) => document.flatten().and_then(json),
+                    Err(error) => return Err(failed(&error)),
                 };
-                vec![
-                    (format!("aggregation/{pool}"), document.clone()),
-                    (format!("aggregation/{pool}.json"), document),
-                ]
+                let keys = [aggregation_path(pool), File::Aggregation(pool.clone()).name()];
+                keys.map(|key| (key, document.clone())).to_vec()
             }
             Name::Keys => {
                 let document = self.site.read_jwks().map_err(|error| failed(&error))?;
-                document.map(|document| ("jwks.json".to_owned(), json(document))).into_iter().collect()
+                document.map(|document| (File::Jwks.name(), json(document))).into_iter().collect()
             }
         })
     }
-}
-
-/// `iat` of a token of the list `uri`, in either format, if one of `keys` signed it.
-fn issued_at(token: &[u8], uri: &str, keys: &KeyRing) -> Option<u64> {
-    let jwt = || {
-        let token = jwt::decode(std::str::from_utf8(token).ok()?).ok()?;
-        keys.verifies(token.signing_input.as_bytes(), &token.signature).then_some(token.claims)
-    };
-    let cwt = || {
-        let token = cwt::decode(token).ok()?;
-        keys.verifies(&token.signing_input, &token.signature).then_some(token.claims)
-    };
-    jwt().or_else(cwt).filter(|claims| claims.sub == uri).map(|claims| claims.iat)
 }
 
 /// 1 s, 2 s, 4 s, … up to a minute.

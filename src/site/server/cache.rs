@@ -23,20 +23,9 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
-use super::negotiate::Format;
-use crate::model::pool::PoolId;
+use crate::site::layout::{File, Layout, ListFile};
 use crate::status_list::raw::RawList;
-use crate::status_list::{Aggregation, InvalidAggregation, InvalidClaims, ListId, cwt, jwt};
-
-/// A file of the site. Its name is made of checked values only, so no request can name another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum File {
-    Token(ListId, Format),
-    /// A token that is kept in the history under its `iat`.
-    Archived(ListId, Format, u64),
-    Aggregation(PoolId),
-    Jwks,
-}
+use crate::status_list::{Aggregation, Format, InvalidAggregation, InvalidClaims, ListId, cwt, jwt};
 
 /// The content of a file, checked and ready to be sent.
 #[derive(Debug)]
@@ -71,7 +60,7 @@ pub(super) struct Unserviceable;
 
 /// Reads files through memory.
 pub(super) struct Cache {
-    root: PathBuf,
+    layout: Layout,
     bytes_max: u64,
     entries: quick_cache::sync::Cache<File, Entry, WeighBytes>,
 }
@@ -109,33 +98,9 @@ enum Flaw {
 #[derive(Clone)]
 struct WeighBytes;
 
-impl File {
-    fn path(&self, root: &Path) -> PathBuf {
-        root.join(match self {
-            Self::Token(list, format) => format!("{list}.{}", format.extension()),
-            Self::Archived(list, format, iat) => {
-                return history(root, *list).join(format!("{iat}.{}", format.extension()));
-            }
-            Self::Aggregation(pool) => format!("aggregation/{pool}.json"),
-            Self::Jwks => "jwks.json".to_owned(),
-        })
-    }
-
-    fn gzip_path(&self, root: &Path) -> Option<PathBuf> {
-        match self {
-            Self::Token(list, Format::Jwt) => Some(root.join(format!("{list}.jwt.gz"))),
-            _ => None,
-        }
-    }
-}
-
-fn history(root: &Path, list: ListId) -> PathBuf {
-    root.with_file_name("history").join(list.to_string())
-}
-
 impl Cache {
-    /// `bytes_max` of the files below `root` are held in memory.
-    pub(super) fn new(root: PathBuf, bytes_max: u64) -> Self {
+    /// Holds at most `bytes_max` bytes of the files in memory.
+    pub(super) fn new(layout: Layout, bytes_max: u64) -> Self {
         let options = OptionsBuilder::new()
             .weight_capacity(bytes_max)
             // The first size of a table, for tokens of 64 KiB; it grows.
@@ -150,32 +115,32 @@ impl Cache {
             DefaultHashBuilder::default(),
             DefaultLifecycle::default(),
         );
-        Self { root, bytes_max, entries }
+        Self { layout, bytes_max, entries }
     }
 
     /// The same folder with another bound, and nothing held yet.
     pub(super) fn resized(self, bytes_max: u64) -> Self {
-        Self::new(self.root, bytes_max)
+        Self::new(self.layout, bytes_max)
     }
 
     /// Whether the file is there, whatever is in it.
     pub(super) fn contains(&self, file: &File) -> bool {
-        std::fs::metadata(file.path(&self.root)).is_ok_and(|metadata| metadata.is_file())
+        std::fs::metadata(self.layout.path(file)).is_ok_and(|metadata| metadata.is_file())
     }
 
     /// Whether the publisher left the mark of a list that is published no more, because all its credentials have expired.
     pub(super) fn is_retired(&self, list: ListId) -> bool {
-        self.root.join(format!("{list}.gone")).is_file()
+        self.layout.path(&File::List(list, ListFile::Gone)).is_file()
     }
 
     /// Where the tokens of a list are kept that are not current any more.
     pub(super) fn history(&self, list: ListId) -> PathBuf {
-        history(&self.root, list)
+        self.layout.history(&list)
     }
 
     /// The file as it lies on the disk now, if there is one.
     pub(super) async fn read(&self, file: &File) -> Result<Option<Arc<Document>>, Unserviceable> {
-        let path = file.path(&self.root);
+        let path = self.layout.path(file);
         // On the async thread: a local `stat` takes about a microsecond, less than handing it to another thread.
         let stamp = match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => Stamp::of(&metadata),
@@ -210,8 +175,17 @@ impl Cache {
         entry.map(|entry| entry.served()).transpose()
     }
 
+    fn gzip_path(&self, file: &File) -> Option<PathBuf> {
+        match file {
+            File::List(list, ListFile::Form(Format::Jwt)) => {
+                Some(self.layout.path(&File::List(*list, ListFile::JwtGzip)))
+            }
+            _ => None,
+        }
+    }
+
     async fn load(&self, file: &File, path: PathBuf) -> Result<Option<Entry>, Unserviceable> {
-        let (file, gzip_path) = (file.clone(), file.gzip_path(&self.root));
+        let (file, gzip_path) = (file.clone(), self.gzip_path(file));
         web::block(move || match Entry::load(&file, &path, gzip_path.as_deref()) {
             Ok(entry) => Ok(Some(entry)),
             Err(error) => missing(&path, error),
@@ -270,20 +244,8 @@ impl Content {
 impl Lifetime {
     /// Reads the file to the end, since what cannot be read must not be served.
     fn of(file: &File, bytes: &[u8]) -> Result<Self, Flaw> {
-        let claims = match file {
-            File::Token(_, Format::Jwt) | File::Archived(_, Format::Jwt, _) => {
-                jwt::decode(std::str::from_utf8(bytes)?)?.claims
-            }
-            File::Token(_, Format::Cwt) | File::Archived(_, Format::Cwt, _) => cwt::decode(bytes)?.claims,
-            // They tell nothing of their own age, and have that of the token beside them.
-            File::Token(_, Format::Json) | File::Archived(_, Format::Json, _) => {
-                RawList::from_json(bytes)?;
-                return Ok(Self::default());
-            }
-            File::Token(_, Format::Cbor) | File::Archived(_, Format::Cbor, _) => {
-                RawList::from_cbor(bytes)?;
-                return Ok(Self::default());
-            }
+        let format = match file {
+            File::List(_, ListFile::Form(format)) | File::Archived(_, format, _) => *format,
             File::Aggregation(_) => {
                 Aggregation::from_json(bytes)?;
                 return Ok(Self::default());
@@ -292,6 +254,15 @@ impl Lifetime {
                 serde_json::from_slice::<IgnoredAny>(bytes)?;
                 return Ok(Self::default());
             }
+            // Read beside the JWT, and for its presence.
+            File::List(_, ListFile::JwtGzip | ListFile::Gone) => return Ok(Self::default()),
+        };
+        let claims = match format {
+            Format::Jwt => jwt::decode(std::str::from_utf8(bytes)?)?.claims,
+            Format::Cwt => cwt::decode(bytes)?.claims,
+            // They state no age of their own, and have that of the token beside them.
+            Format::Json => return RawList::from_json(bytes).map(|_| Self::default()).map_err(Flaw::from),
+            Format::Cbor => return RawList::from_cbor(bytes).map(|_| Self::default()).map_err(Flaw::from),
         };
         Ok(Self { exp: claims.exp, ttl: claims.ttl })
     }

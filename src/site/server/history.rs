@@ -4,10 +4,11 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{self, Query};
 
 use super::SiteServer;
-use super::cache::{Document, File};
-use super::negotiate::{self, Format};
+use super::cache::Document;
+use super::negotiate;
 use super::problem::Problem;
-use crate::status_list::ListId;
+use crate::site::layout::{self, File};
+use crate::status_list::{Format, ListId};
 use std::sync::Arc;
 
 /// What the query says of `time`, however it is spelled; `None` if nothing.
@@ -44,7 +45,7 @@ impl SiteServer {
         }
         // What is asked for first, then whatever there is.
         let wanted = negotiate::formats(headers.get_all(header::ACCEPT));
-        for format in wanted.into_iter().chain(Format::ALL) {
+        for format in wanted.into_iter().chain(Format::SIGNED) {
             let of_format = archived.iter().filter(|(iat, of)| *of == format && *iat <= time);
             let Some(iat) = of_format.map(|(iat, _)| *iat).max() else { continue };
             let Some(token) = self.cache.read(&File::Archived(list, format, iat)).await? else { continue };
@@ -58,11 +59,6 @@ impl SiteServer {
 
 /// `iat` and format of all archived tokens of a list; `None` if it has no archive.
 fn archived(folder: &std::path::Path) -> Option<Vec<(u64, Format)>> {
-    let names = std::fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.file_name());
-    let token = |name: std::ffi::OsString| {
-        let (iat, extension) = name.to_str()?.split_once('.')?;
-        let format = Format::ALL.into_iter().find(|format| format.extension() == extension)?;
-        Some((iat.parse().ok()?, format))
-    };
-    Some(names.filter_map(token).collect())
+    let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    Some(entries.filter_map(|entry| layout::archived(&entry.path())).collect())
 }

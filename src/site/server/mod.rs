@@ -19,7 +19,6 @@ mod expectations;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -29,11 +28,11 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, guard};
 
-use self::cache::{Cache, Content, Document, File, Unserviceable};
-use self::negotiate::Format;
+use self::cache::{Cache, Content, Document, Unserviceable};
 pub use self::openapi::openapi;
 use self::problem::{Excerpt, Problem};
-use crate::status_list::{Aggregation, ListId};
+use crate::site::layout::{File, Layout};
+use crate::status_list::{Aggregation, Format, ListId};
 
 /// Bytes of files held in memory unless [`SiteServer::with_cache_bytes_max`] says otherwise.
 pub const CACHE_BYTES_MAX: u64 = 64 << 20;
@@ -60,10 +59,10 @@ pub struct SiteServer {
 }
 
 impl SiteServer {
-    /// Serves what lies in `root` under the path `base`, as `BaseUri::path` gives it: empty, or with a slash at its
+    /// Serves the published files of `layout` under the path `base`, as `BaseUri::path` gives it: empty, or with a slash at its
     /// beginning and none at its end. No answer may be kept longer than `max_age`, nor than its token allows.
-    pub fn new(root: PathBuf, base: &str, max_age: Duration, now: UnixNow) -> Self {
-        let cache = Cache::new(root, CACHE_BYTES_MAX);
+    pub fn new(layout: Layout, base: &str, max_age: Duration, now: UnixNow) -> Self {
+        let cache = Cache::new(layout, CACHE_BYTES_MAX);
         let (max_age_secs, keys_max_age_secs) = (max_age.as_secs().into(), u64::MAX.into());
         Self { base: base.to_owned(), max_age_secs, keys_max_age_secs, now, cache }
     }
@@ -116,11 +115,11 @@ impl SiteServer {
     /// The token of a list, for a client that accepts nothing of it. What has one form only is sent in that form: there are
     /// verifiers that ask for `application/json` and read the token all the same. RFC 9110 allows it ("Accept").
     async fn only_form(&self, list: ListId) -> Result<Option<(Format, Arc<Document>)>, Problem> {
-        let there = |format: &Format| self.cache.contains(&File::Token(list, *format));
-        let offered: Vec<_> = Format::ALL.into_iter().filter(there).collect();
+        let there = |format: &Format| self.cache.contains(&File::of_list(list, *format));
+        let offered: Vec<_> = Format::SIGNED.into_iter().filter(there).collect();
         match offered.as_slice() {
             [] => Ok(None),
-            [only] => Ok(self.cache.read(&File::Token(list, *only)).await?.map(|token| (*only, token))),
+            [only] => Ok(self.cache.read(&File::of_list(list, *only)).await?.map(|token| (*only, token))),
             several => {
                 Err(Problem::NotAcceptable(several.iter().map(|format| format.media_type()).collect()))
             }
@@ -183,7 +182,7 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
     let mut found = None;
     let raw = negotiate::raw_format(request.headers().get_all(header::ACCEPT));
     for format in raw.into_iter().chain(negotiate::formats(request.headers().get_all(header::ACCEPT))) {
-        if let Some(token) = site.cache.read(&File::Token(list, format)).await? {
+        if let Some(token) = site.cache.read(&File::of_list(list, format)).await? {
             found = Some((format, token));
             break;
         }

@@ -9,42 +9,7 @@ use std::str::FromStr;
 use actix_web::http::header::{HeaderValue, Quality, QualityItem};
 use mime::Mime;
 
-use crate::status_list::{cwt, jwt, raw};
-
-/// The formats a list can be published in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Format {
-    Jwt,
-    Cwt,
-    /// Without a signature; only for those who ask for nothing else.
-    Json,
-    /// Without a signature; only for those who ask for nothing else.
-    Cbor,
-}
-
-impl Format {
-    /// Those that are signed, in the order of preference where a client has none.
-    pub(super) const ALL: [Self; 2] = [Self::Jwt, Self::Cwt];
-
-    pub(super) const fn media_type(self) -> &'static str {
-        match self {
-            Self::Jwt => jwt::MEDIA_TYPE,
-            Self::Cwt => cwt::MEDIA_TYPE,
-            Self::Json => raw::JSON_MEDIA_TYPE,
-            Self::Cbor => raw::CBOR_MEDIA_TYPE,
-        }
-    }
-
-    /// What the names of its files end with.
-    pub(super) const fn extension(self) -> &'static str {
-        match self {
-            Self::Jwt => "jwt",
-            Self::Cwt => "cwt",
-            Self::Json => "json",
-            Self::Cbor => "cbor",
-        }
-    }
-}
+use crate::status_list::Format;
 
 /// The form without a signature that these values of `Accept` name, if they name nothing else.
 pub(super) fn raw_format<'a>(mut accept: impl Iterator<Item = &'a HeaderValue>) -> Option<Format> {
@@ -61,7 +26,7 @@ struct Unreadable;
 /// unreadable header equal to an absent one, and answers the `*; q=.2, */*; q=.2` that Java sends of its own accord.
 pub(super) fn formats<'a>(accept: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = Format> {
     let mut asked = false;
-    let mut best = Format::ALL.map(|format| (Specificity::None, Quality::ZERO, format));
+    let mut best = Format::SIGNED.map(|format| (Specificity::None, Quality::ZERO, format));
     members::<Mime>(accept, |member| {
         asked = true;
         let (range, weight) = match member {
@@ -79,7 +44,7 @@ pub(super) fn formats<'a>(accept: impl Iterator<Item = &'a HeaderValue>) -> impl
     if !asked {
         best = best.map(|(_, _, format)| (Specificity::All, Quality::MAX, format));
     }
-    // Stable, so the order of `Format::ALL` decides between equals.
+    // Stable, so the order of `Format::SIGNED` decides between equals.
     best.sort_by_key(|(_, quality, _)| std::cmp::Reverse(*quality));
     best.into_iter().filter(|(_, quality, _)| *quality > Quality::ZERO).map(|(_, _, format)| format)
 }

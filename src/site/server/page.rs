@@ -11,8 +11,8 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{Data, ServiceConfig};
 use serde::{Deserialize, Serialize};
 
-use super::cache::File;
 use super::{NOSNIFF, SiteServer, resource};
+use crate::site::layout::File;
 
 /// As in the page itself, and what a page cannot say of itself: that no other may frame it.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -49,8 +49,9 @@ impl Site {
         let signer = Signer::new(key, KeyHints { kid: true, x5c: false, jwk: false });
         let now = Arc::new(AtomicU64::new(NOW));
         let clock = Arc::clone(&now);
+        fs::create_dir(folder.path().join("lists")).unwrap();
         let site = SiteServer::new(
-            folder.path().to_owned(),
+            Layout::of(folder.path()),
             base,
             Duration::from_secs(MAX_AGE),
             Arc::new(move || clock.load(Ordering::SeqCst)),
@@ -91,8 +92,12 @@ impl Site {
         }
     }
 
+    fn lists(&self) -> PathBuf {
+        self.folder.path().join("lists")
+    }
+
     fn write(&self, name: impl AsRef<Path>, content: &[u8], modified: u64) {
-        write(&self.folder.path().join(name), content, modified);
+        write(&self.lists().join(name), content, modified);
     }
 
     /// Writes the forms of one publication in the publisher's order: compressed before plain.
@@ -173,17 +178,17 @@ impl Expected {
     fn publish(site: Site) -> Self {
         let [both, jwt, cwt, raw, torn, expired, gone, unknown] = std::array::from_fn(|_| ListId::random());
         let iat = NOW - 10;
-        site.publish(both, iat, &Format::ALL);
+        site.publish(both, iat, &Format::SIGNED);
         site.publish(jwt, iat, &[Format::Jwt]);
-        fs::remove_file(site.folder.path().join(format!("{jwt}.jwt.gz"))).unwrap();
+        fs::remove_file(site.lists().join(format!("{jwt}.jwt.gz"))).unwrap();
         site.publish(cwt, iat, &[Format::Cwt]);
         site.publish(raw, iat, &[Format::Jwt, Format::Json, Format::Cbor]);
         site.publish(torn, iat, &[Format::Jwt]);
         let next = site.signer.sign_jwt(&site.claims(torn, iat + 1, None)).unwrap();
         site.write(format!("{torn}.jwt.gz"), &gzip(next.as_bytes()), iat + 1);
-        site.publish(expired, NOW - LIFETIME, &Format::ALL);
+        site.publish(expired, NOW - LIFETIME, &Format::SIGNED);
         site.write(format!("{gone}.gone"), b"", iat);
-        fs::create_dir(site.folder.path().join("aggregation")).unwrap();
+        fs::create_dir(site.lists().join("aggregation")).unwrap();
         let aggregation = Aggregation { status_lists: vec![site.claims(both, iat, None).sub] };
         site.write("aggregation/demo.json", &aggregation.to_json(), iat);
         site.write("jwks.json", &serde_json::to_vec(&JwkSet { keys: vec![site.signer.jwk()] }).unwrap(), iat);
@@ -265,7 +270,7 @@ fn messages_say_what_to_change_and_do_not_grow_with_the_question() {
         format!("No list with id {}", "x".repeat(64))
     );
     assert_eq!(message(site.send("GET", "/%22%3C%C3%BC", &[])), "No list with id \"<ü");
-    site.publish(list, NOW, &Format::ALL);
+    site.publish(list, NOW, &Format::SIGNED);
     let refused = message(site.get(list, &[("Accept", "text/html")]));
     assert_eq!(
         refused,
@@ -277,8 +282,8 @@ fn messages_say_what_to_change_and_do_not_grow_with_the_question() {
 fn nothing_outside_the_folder_is_served() {
     let site = Site::start("/lists");
     let list = ListId::random();
-    site.publish(list, NOW, &Format::ALL);
-    fs::create_dir(site.folder.path().join("aggregation")).unwrap();
+    site.publish(list, NOW, &Format::SIGNED);
+    fs::create_dir(site.lists().join("aggregation")).unwrap();
     site.write("jwks.json", b"{}", NOW);
     for path in [
         "/..",
@@ -312,7 +317,7 @@ fn nothing_outside_the_folder_is_served() {
 fn another_route_goes_on_working_beside_an_empty_base() {
     let site = Site::start("");
     let list = ListId::random();
-    site.publish(list, NOW, &Format::ALL);
+    site.publish(list, NOW, &Format::SIGNED);
     assert_eq!(site.send("GET", "/health/live", &[]).body, b"alive");
     assert_eq!(site.get(list, &[]).status, 200);
     for path in ["/", "/health", "/health/dead", "/pools/demo/lists", "/lists/x"] {
@@ -326,7 +331,7 @@ fn another_route_goes_on_working_beside_an_empty_base() {
 fn nobody_may_keep_a_token_longer_than_it_lives() {
     let site = Site::start("/lists");
     let (list, short) = (ListId::random(), ListId::random());
-    site.publish(list, NOW, &Format::ALL);
+    site.publish(list, NOW, &Format::SIGNED);
     let token = site.signer.sign_jwt(&site.claims(short, NOW, Some(7))).unwrap();
     site.write(format!("{short}.jwt"), token.as_bytes(), NOW);
     let cache_control = |list: ListId| site.get(list, &[]).header("cache-control").unwrap().to_owned();
@@ -343,7 +348,7 @@ fn nobody_may_keep_a_token_longer_than_it_lives() {
     assert_eq!(conditional().status, 304);
     site.now.store(NOW + LIFETIME, Ordering::SeqCst);
     assert_eq!((conditional().status, site.get(list, &[]).status), (503, 503));
-    site.publish(list, NOW + LIFETIME, &Format::ALL);
+    site.publish(list, NOW + LIFETIME, &Format::SIGNED);
     assert_eq!((conditional().status, site.get(list, &[]).status), (200, 200));
 }
 
@@ -355,7 +360,7 @@ fn a_replaced_file_is_seen_at_once() {
         [&[], &[("Accept-Encoding", "gzip")], &[("Accept", cwt::MEDIA_TYPE)]];
     let mut seen = HashSet::new();
     for iat in NOW..NOW + 20 {
-        site.publish(list, iat, &Format::ALL);
+        site.publish(list, iat, &Format::SIGNED);
         for headers in variants {
             let reply = site.get(list, headers);
             assert_eq!(reply.header("content-encoding").is_some(), headers == variants[1]);
@@ -379,8 +384,8 @@ fn a_replaced_file_is_seen_at_once() {
     assert_eq!(first.header("last-modified"), second.header("last-modified"));
     assert_eq!(first.body.len(), second.body.len());
     assert_ne!(first.header("etag"), second.header("etag"));
-    fs::remove_file(site.folder.path().join(format!("{list}.jwt"))).unwrap();
-    fs::remove_file(site.folder.path().join(format!("{list}.cwt"))).unwrap();
+    fs::remove_file(site.lists().join(format!("{list}.jwt"))).unwrap();
+    fs::remove_file(site.lists().join(format!("{list}.cwt"))).unwrap();
     assert_eq!(site.get(list, &[]).status, 404);
 }
 
@@ -389,7 +394,7 @@ fn what_is_no_token_is_not_served() {
     let site = Site::start("/lists");
     let list = ListId::random();
     let token = site.signer.sign_jwt(&site.claims(list, NOW, None)).unwrap();
-    fs::create_dir(site.folder.path().join("aggregation")).unwrap();
+    fs::create_dir(site.lists().join("aggregation")).unwrap();
     let unavailable = |path: String| {
         let reply = site.send("GET", &path, &[("If-None-Match", "*")]);
         assert_eq!((reply.status, reply.problem()["code"].as_str()), (503, Some("UNAVAILABLE")), "{path}");
@@ -410,7 +415,7 @@ fn what_is_no_token_is_not_served() {
     // A JWT under a CWT's name, then a whole publication: a flaw is not remembered for longer than the file lives.
     site.write(format!("{list}.cwt"), token.as_bytes(), NOW);
     assert_eq!(site.get(list, &[("Accept", cwt::MEDIA_TYPE)]).status, 503);
-    site.publish(list, NOW + 10, &Format::ALL);
+    site.publish(list, NOW + 10, &Format::SIGNED);
     assert_eq!(site.get(list, &[]).status, 200);
     assert_eq!(site.get(list, &[("Accept", cwt::MEDIA_TYPE)]).status, 200);
 
@@ -419,7 +424,7 @@ fn what_is_no_token_is_not_served() {
     site.write(format!("{list}.jwt"), token.as_bytes(), NOW + 20);
     let reply = site.get(list, &[("Accept-Encoding", "gzip")]);
     assert_eq!((reply.status, reply.header("content-encoding")), (200, None));
-    fs::create_dir(site.folder.path().join(format!("{}.jwt", ListId::from_bytes([1; 16])))).unwrap();
+    fs::create_dir(site.lists().join(format!("{}.jwt", ListId::from_bytes([1; 16])))).unwrap();
     assert_eq!(site.get(ListId::from_bytes([1; 16]), &[]).status, 404, "a folder is no token");
 }
 
@@ -429,7 +434,7 @@ fn what_does_not_fit_into_memory_is_served_all_the_same() {
         let site = Site::with_cache("/lists", cache_bytes_max);
         let lists: [ListId; 10] = std::array::from_fn(|_| ListId::random());
         for list in lists {
-            site.publish(list, NOW, &Format::ALL);
+            site.publish(list, NOW, &Format::SIGNED);
         }
         for list in lists.iter().chain(&lists) {
             assert!(site.verify_jwt(&site.get(*list, &[]).body).sub.ends_with(&list.to_string()));
@@ -446,7 +451,7 @@ fn readers_see_whole_tokens_while_they_are_replaced() {
     const PUBLICATIONS: u64 = 200;
     let site = Site::start("/lists");
     let list = ListId::random();
-    site.publish(list, NOW, &Format::ALL);
+    site.publish(list, NOW, &Format::SIGNED);
     let over = &AtomicBool::new(false);
     let variants = [("*/*", "identity"), ("*/*", "gzip"), (cwt::MEDIA_TYPE, "gzip")];
     let seen: Vec<Vec<Seen>> = std::thread::scope(|scope| {
@@ -459,7 +464,7 @@ fn readers_see_whole_tokens_while_they_are_replaced() {
             })
             .collect();
         for iat in NOW + 1..=NOW + PUBLICATIONS {
-            site.publish(list, iat, &Format::ALL);
+            site.publish(list, iat, &Format::SIGNED);
         }
         over.store(true, Ordering::SeqCst);
         readers.into_iter().map(|reader| reader.join().unwrap()).collect()
@@ -552,7 +557,7 @@ fn the_page_is_told_where_lists_are_and_of_no_pool_that_shows_nothing() {
         serde_json::from_slice(&Reply::read(site.address, "GET", "/explorer.json", &[]).body).unwrap()
     };
     assert_eq!(settings(), json!({ "lists": "/somewhere/else/", "pools": [] }));
-    fs::create_dir(site.folder.path().join("aggregation")).unwrap();
+    fs::create_dir(site.lists().join("aggregation")).unwrap();
     site.write("aggregation/demo.json", br#"{"status_lists":[]}"#, NOW);
     assert_eq!(settings(), json!({ "lists": "/somewhere/else/", "pools": ["demo"] }));
 }

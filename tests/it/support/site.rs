@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use statuslist::sign::{Algorithm, JwkSet, KeyHints, Signer, SigningKey, generate};
 use statuslist::site::folder::{Site, TokenFiles};
-use statuslist::status_list::{Aggregation, Bits, Claims, ListId, lst};
+use statuslist::status_list::{Aggregation, Bits, Claims, Format, ListId, lst};
 
 /// The folder, and the key that signs what is in it.
 pub(crate) struct TestSite {
@@ -42,7 +42,7 @@ impl TestSite {
 
     /// The path of a list's file with this extension.
     pub(crate) fn path(&self, list: ListId, extension: &str) -> PathBuf {
-        self.site.folder().join(format!("{list}.{extension}"))
+        self.site.layout().lists().join(format!("{list}.{extension}"))
     }
 
     /// Signs a list whose array depends on `iat`, so that no two publications are alike.
@@ -71,7 +71,8 @@ impl TestSite {
     /// Publishes a list in these formats.
     pub(crate) fn publish(&self, list: ListId, iat: u64, exp: u64, jwt: bool, cwt: bool) {
         let (signed_jwt, signed_cwt) = self.sign(list, iat, exp, 100);
-        let files = TokenFiles::new(jwt.then_some(signed_jwt), cwt.then_some(signed_cwt));
+        let jwt = jwt.then(|| (Format::Jwt, signed_jwt.into_bytes()));
+        let files = TokenFiles::new(jwt.into_iter().chain(cwt.then_some((Format::Cwt, signed_cwt))));
         self.site.write_list(&list, &files, iat).unwrap();
     }
 

@@ -1,0 +1,131 @@
+//! Whether a published file is ours and whole. The gate, the job, the sweep and the uploads ask here.
+//!
+//! Whoever can write into the folder or a bucket must not get anything signed or uploaded, and a damaged file must not stand in
+//! the way of its replacement. So nothing is believed that a key of the pool did not sign for this list.
+
+use std::borrow::Cow;
+
+use crate::sign::{Algorithm, KeyRing, PublicKey};
+use crate::site::folder::{TokenFiles, gunzip};
+use crate::site::layout::ListFile;
+use crate::status_list::raw::RawList;
+use crate::status_list::{Claims, Format, InvalidClaims, cwt, jwt};
+
+/// A Status List Token, taken apart; its signature is not verified yet.
+pub(super) struct Token<'a> {
+    pub(super) claims: Claims,
+    /// The certificates that it carries (DER, leaf first); `None` if they cannot be decoded.
+    pub(super) certificates: Option<Vec<Vec<u8>>>,
+    algorithm: Option<Algorithm>,
+    signing_input: Cow<'a, [u8]>,
+    signature: Vec<u8>,
+}
+
+impl<'a> Token<'a> {
+    /// Reads a token in this format. A form without a signature is no token.
+    pub(super) fn decode(format: Format, bytes: &'a [u8]) -> Result<Self, InvalidClaims> {
+        let malformed = |why: &str| InvalidClaims::Malformed { format: "token", why: why.to_owned() };
+        match format {
+            Format::Jwt => {
+                let token =
+                    jwt::decode(std::str::from_utf8(bytes).map_err(|_| malformed("it is not text"))?)?;
+                Ok(Self {
+                    certificates: token.header.certificates(),
+                    algorithm: Algorithm::from_jose_name(&token.header.alg),
+                    signing_input: Cow::Borrowed(token.signing_input.as_bytes()),
+                    signature: token.signature,
+                    claims: token.claims,
+                })
+            }
+            Format::Cwt => {
+                let token = cwt::decode(bytes)?;
+                Ok(Self {
+                    certificates: Some(token.key.x5chain),
+                    algorithm: Algorithm::ALL.into_iter().find(|known| known.cose_number() == token.alg),
+                    signing_input: Cow::Owned(token.signing_input),
+                    signature: token.signature,
+                    claims: token.claims,
+                })
+            }
+            Format::Json | Format::Cbor => Err(malformed("it has no signature")),
+        }
+    }
+
+    /// Whether `key` signed it, with the algorithm that it names.
+    pub(super) fn is_signed_by(&self, key: &PublicKey) -> bool {
+        self.algorithm == Some(key.algorithm()) && key.verify(&self.signing_input, &self.signature)
+    }
+}
+
+/// The token in `bytes`, if a key of the pool signed it for the list `uri`.
+pub(super) fn token<'a>(format: Format, bytes: &'a [u8], keys: &KeyRing, uri: &str) -> Option<Token<'a>> {
+    let token = Token::decode(format, bytes).ok()?;
+    (token.claims.sub == uri && keys.verifies(&token.signing_input, &token.signature)).then_some(token)
+}
+
+/// The claims of the newest token among `files` that is ours.
+pub(super) fn newest(files: &TokenFiles, keys: &KeyRing, uri: &str) -> Option<Claims> {
+    let ours = Format::SIGNED.into_iter().filter_map(|format| token(format, files.form(format)?, keys, uri));
+    ours.map(|token| token.claims).max_by_key(|claims| claims.iat)
+}
+
+/// Whether the files that nobody signs say what the tokens say: the gzip form holds the JWT, and the raw forms hold the list of
+/// `claims`. A file that is absent says nothing.
+pub(super) fn unsigned_files_match(files: &TokenFiles, claims: &Claims) -> bool {
+    let raw = RawList::of(claims);
+    // The JSON may end with line feeds, see `TokenFiles`.
+    let json = files.form(Format::Json).is_none_or(|json| json.trim_ascii_end() == raw.to_json());
+    let cbor = files.form(Format::Cbor).is_none_or(|cbor| cbor == raw.to_cbor());
+    let gzip = files.file(ListFile::JwtGzip).is_none_or(|gzip| {
+        let jwt = files.form(Format::Jwt);
+        jwt.is_some_and(|jwt| gunzip(gzip, jwt.len()).is_ok_and(|inflated| inflated == jwt))
+    });
+    json && cbor && gzip
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status_list::Bits;
+
+    fn claims() -> Claims {
+        Claims {
+            sub: "https://status.example/lists/1".to_owned(),
+            iss: None,
+            iat: 1_800_000_000,
+            nbf: None,
+            exp: None,
+            ttl: None,
+            bits: Bits::One,
+            lst: [1, 2, 3].into(),
+            aggregation_uri: None,
+        }
+    }
+
+    #[test]
+    fn json_that_was_padded_is_whole() {
+        let json = RawList::of(&claims()).to_json();
+        let as_long = vec![0; json.len()];
+        let files = TokenFiles::new([(Format::Json, json.clone()), (Format::Cwt, as_long)]);
+        assert_eq!(files.form(Format::Json).unwrap().len(), json.len() + 1);
+        assert!(unsigned_files_match(&files, &claims()));
+    }
+
+    #[test]
+    fn every_damaged_byte_is_found() {
+        let raw = RawList::of(&claims());
+        let forms =
+            [(Format::Json, raw.to_json()), (Format::Cbor, raw.to_cbor()), (Format::Jwt, b"a.b.c".to_vec())];
+        let files = || TokenFiles::new(forms.clone());
+        assert!(unsigned_files_match(&files(), &claims()));
+        for file in [ListFile::Form(Format::Json), ListFile::Form(Format::Cbor), ListFile::JwtGzip] {
+            // What gzip says of the time and the system is not of the content.
+            let first = if file == ListFile::JwtGzip { 10 } else { 0 };
+            for at in first..files().file(file).unwrap().len() {
+                let mut bytes = files().file(file).unwrap().to_vec();
+                bytes[at] ^= 1;
+                assert!(!unsigned_files_match(&files().with(file, bytes), &claims()), "{file:?} {at}");
+            }
+        }
+    }
+}

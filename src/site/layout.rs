@@ -1,0 +1,162 @@
+//! Where each published file is: its path in the storage directory, and its key in a bucket. Nothing else spells them.
+//!
+//! ```text
+//! <storage>/lists/<list id>.jwt, .jwt.gz, .cwt, .json, .cbor   a list
+//! <storage>/lists/<list id>.gone                               the mark of a retired list
+//! <storage>/lists/aggregation/<pool>.json                      the lists of a pool
+//! <storage>/lists/jwks.json                                    the public keys
+//! <storage>/lists/.<name>.lock                                 held while files are put in place
+//! <storage>/history/<list id>/<iat>.jwt, .cwt                  earlier tokens ("Historical Resolution")
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crate::model::pool::PoolId;
+use crate::status_list::{Format, ListId};
+
+/// A file of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListFile {
+    /// The list in this format.
+    Form(Format),
+    /// The JWT compressed with gzip, for web servers that send prepared files. A CWT is compressed already.
+    JwtGzip,
+    /// Empty; marks a retired list.
+    Gone,
+}
+
+impl ListFile {
+    /// The files that a publication can have, in the order in which they get their names: the gzip form before the JWT, so
+    /// that a server that finds it next to an older JWT sends the newer token.
+    pub const OF_PUBLICATION: [Self; 5] = [
+        Self::Form(Format::Json),
+        Self::Form(Format::Cbor),
+        Self::JwtGzip,
+        Self::Form(Format::Jwt),
+        Self::Form(Format::Cwt),
+    ];
+
+    /// The format whose publication the file belongs to.
+    pub const fn format(self) -> Option<Format> {
+        match self {
+            Self::Form(format) => Some(format),
+            Self::JwtGzip => Some(Format::Jwt),
+            Self::Gone => None,
+        }
+    }
+
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Form(format) => format.name(),
+            Self::JwtGzip => "jwt.gz",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// A published file. Its name consists of checked values only, so no request can name a file outside the folder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum File {
+    /// A file of a list.
+    List(ListId, ListFile),
+    /// An earlier token of a list, by its `iat` in seconds since 1970.
+    Archived(ListId, Format, u64),
+    /// The lists of a pool ("Status List Aggregation").
+    Aggregation(PoolId),
+    /// The public keys.
+    Jwks,
+}
+
+impl File {
+    /// The list in this format.
+    pub const fn of_list(list: ListId, format: Format) -> Self {
+        Self::List(list, ListFile::Form(format))
+    }
+
+    /// Its path in the folder `lists`, which is also its key in a bucket; that of an earlier token is in `history`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::List(list, file) => format!("{list}.{}", file.extension()),
+            Self::Archived(list, format, iat) => format!("{list}/{iat}.{format}"),
+            Self::Aggregation(pool) => format!("{}.json", aggregation_path(pool)),
+            Self::Jwks => "jwks.json".to_owned(),
+        }
+    }
+}
+
+/// The path of a pool's aggregation below the public address.
+pub fn aggregation_path(pool: &PoolId) -> String {
+    format!("aggregation/{pool}")
+}
+
+/// The folders of one storage directory.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    lists: PathBuf,
+}
+
+impl Layout {
+    /// The layout of this storage directory.
+    pub fn of(storage_directory: &Path) -> Self {
+        Self { lists: storage_directory.join("lists") }
+    }
+
+    /// The folder of published files.
+    pub fn lists(&self) -> &Path {
+        &self.lists
+    }
+
+    /// The folder of all aggregations.
+    pub fn aggregations(&self) -> PathBuf {
+        self.lists.join("aggregation")
+    }
+
+    /// The folder of a list's earlier tokens.
+    pub fn history(&self, list: &ListId) -> PathBuf {
+        self.archive().join(list.to_string())
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.lists.with_file_name("history")
+    }
+
+    /// The path of a published file.
+    pub fn path(&self, file: &File) -> PathBuf {
+        match file {
+            File::Archived(..) => self.archive().join(file.name()),
+            File::List(..) | File::Aggregation(_) | File::Jwks => self.lists.join(file.name()),
+        }
+    }
+
+    /// The path of the lock with this name.
+    pub fn lock(&self, name: &str) -> PathBuf {
+        self.lists.join(format!(".{name}.lock"))
+    }
+}
+
+/// `iat` and format of an earlier token, by its path.
+pub fn archived(path: &Path) -> Option<(u64, Format)> {
+    let format = path.extension()?.to_str()?.parse().ok()?;
+    Some((path.file_stem()?.to_str()?.parse().ok()?, format))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_has_its_place() {
+        let layout = Layout::of(Path::new("/storage"));
+        let list = ListId::random();
+        let path = |file: &File| layout.path(file).to_str().unwrap().to_owned();
+        assert_eq!(path(&File::of_list(list, Format::Jwt)), format!("/storage/lists/{list}.jwt"));
+        assert_eq!(path(&File::List(list, ListFile::JwtGzip)), format!("/storage/lists/{list}.jwt.gz"));
+        assert_eq!(path(&File::List(list, ListFile::Gone)), format!("/storage/lists/{list}.gone"));
+        assert_eq!(path(&File::Aggregation("p".parse().unwrap())), "/storage/lists/aggregation/p.json");
+        assert_eq!(path(&File::Jwks), "/storage/lists/jwks.json");
+        let earlier = File::Archived(list, Format::Cwt, 17);
+        assert_eq!(path(&earlier), format!("/storage/history/{list}/17.cwt"));
+        assert_eq!(archived(&layout.path(&earlier)), Some((17, Format::Cwt)));
+        assert_eq!(archived(Path::new("/storage/history/17.gz")), None);
+    }
+}
