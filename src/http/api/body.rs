@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{FromRequest, HttpRequest, dev, web};
+use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 
@@ -12,12 +12,13 @@ use super::Api;
 use super::problem::Problem;
 use crate::http::connection::Connection;
 
-/// The body as `T`. Nothing is read of a body that announces more than the limit.
-pub(super) async fn json<T: DeserializeOwned>(
+/// Reads the body as `T`. Nothing is read of a body that announces more than the limit.
+pub(super) async fn read<T: DeserializeOwned>(
     request: &HttpRequest,
-    payload: &mut dev::Payload,
+    payload: web::Payload,
     api: &Api,
 ) -> Result<T, Problem> {
+    let mut payload = payload.into_inner();
     let content_type =
         request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -29,7 +30,7 @@ pub(super) async fn json<T: DeserializeOwned>(
         Problem::slow_body()
     };
     let too_large = || Problem::payload_too_large(api.limits.body_bytes_max);
-    let body = api.within(web::Bytes::from_request(request, payload)).await.ok_or_else(slow)?;
+    let body = api.within(web::Bytes::from_request(request, &mut payload)).await.ok_or_else(slow)?;
     let body = body.map_err(|error| match error.as_response_error().status_code() {
         actix_web::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => Problem::bad_request("The body could not be read to its end"),

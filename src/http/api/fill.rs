@@ -1,26 +1,25 @@
 //! `PATCH /pools/{pool}/lists/{id}`: one status for every entry of a list, at once or spread over beats.
 //!
-//! It goes to the store without waiting in the queue of updates, whose bounds count entries: whatever was answered before it
-//! is in the store already, so it stands over that, and what is asked for after its answer stands over it.
+//! It bypasses the queue of updates, whose bounds count entries. An update answered before it is in the store already and is
+//! overwritten; an update sent after its answer overwrites it.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::Caller;
-use super::openapi::{
+use super::problem::Problem;
+use super::responses::{
     BadRequest, Forbidden, ListRetired, NotFound, PayloadTooLarge, RequestTimeout, Unauthorized, Unavailable,
     UnsupportedMediaType,
 };
-use super::pools::ask;
-use super::problem::Problem;
-use super::statuses::{NewStatus, Value, read};
-use super::{Api, trail};
+use super::value::{NewStatus, Value};
+use super::{Api, body, trail};
 use crate::model::api_key::Scope;
 use crate::store::{Refusal, Spread};
 use crate::update::UpdateError;
 
-/// The most beats of one change: with a beat of five minutes, three and a half days.
+/// The most beats for one change: three and a half days with a beat of five minutes.
 const BEATS_MAX: u32 = 1000;
 
 /// One status for every entry.
@@ -29,7 +28,7 @@ const BEATS_MAX: u32 = 1000;
 struct Fill {
     #[schema(value_type = NewStatus)]
     value: Value,
-    /// Over how many beats; 1 is at once.
+    /// Number of beats to spread the change over; 1 changes all entries at once.
     #[serde(default = "at_once")]
     #[schema(minimum = 1, maximum = 1000, default = 1)]
     spread_beats: u32,
@@ -39,20 +38,19 @@ fn at_once() -> u32 {
     1
 }
 
-/// How long it takes until every entry is set.
+/// The progress of a change that is spread over beats.
 #[derive(Serialize, ToSchema)]
 struct Spreading {
-    /// So many beats in all; fewer than asked for where the entries do not divide.
+    /// Number of beats until every entry is set; fewer than requested where the entries do not divide.
     beats: u32,
 }
 
 /// Set every status of a list
 ///
-/// `PATCH /pools/{pool}/lists/{id}`: sets every entry, those that nobody has as well, or none. Unless that is the default
-/// status, the list gives no more references. With `spread-beats`, each beat of the pool sets a share, in a random order,
-/// so that no token shows which entries belong together. An update of an entry to another status meanwhile completes the rest
-/// first, at once. The same request again changes nothing; one of another value or number of beats takes its place, as does one
-/// without, which sets all at once.
+/// `PATCH /pools/{pool}/lists/{id}`: sets every entry, including those not handed out, or none. Unless it sets the default
+/// status, no more references are taken from the list. With `spread-beats`, each beat of the pool sets a share in random order,
+/// so that no token shows which entries belong together. An update of an entry to another status in between completes the
+/// rest first, at once. Repeating the request changes nothing; a request with another value or number of beats replaces it.
 #[utoipa::path(
     patch,
     path = "/pools/{pool}/lists/{id}",
@@ -60,12 +58,12 @@ struct Spreading {
     security(("api-key" = []), ("bearer" = [])),
     params(
         ("pool" = String, Path, example = "demo", description = "The pool's name"),
-        ("id" = String, Path, description = "The list's id: the last part of its `uri`"),
+        ("id" = String, Path, description = "The list: the last segment of its `uri`"),
     ),
     request_body = Fill,
     responses(
         (status = 204, description = "Every entry is set"),
-        (status = 202, description = "Every entry will be set, over so many beats", body = Spreading),
+        (status = 202, description = "Every entry will be set over these beats", body = Spreading),
         (status = 400, response = BadRequest),
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
@@ -86,18 +84,18 @@ pub(super) async fn fill(
     let (pool, id) = path.into_inner();
     let caller = Caller::of(&request, &api).await?;
     let pool = caller.pool(&api, &pool, Scope::Update)?;
-    let Fill { value, spread_beats: beats } = read(&request, payload, &api).await?;
+    let Fill { value, spread_beats: beats } = body::read(&request, payload, &api).await?;
     if !(1..=BEATS_MAX).contains(&beats) {
         return Err(Problem::bad_request(format!("spread-beats must be 1 to {BEATS_MAX}, got {beats}")));
     }
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
-    let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
+    let record = api.ask(pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     record.ok_or_else(|| Problem::no_such_list(&id))?;
     let changing = trail::filling(&request, &api, pool, list, value.number(), beats).await?;
     let status = pool.statuses.check(value.number());
     let filled = match status {
         Ok(status) => {
-            ask(&api, pool, api.store.fill_list(list, status, beats, api.deadline(), api.clock.now())).await
+            api.ask(pool, api.store.fill_list(list, status, beats, api.deadline(), api.clock.now())).await
         }
         Err(why) => Err(Problem::value_out_of_range(&api.base.join(&list), value.number(), &why)),
     };
@@ -109,7 +107,7 @@ pub(super) async fn fill(
     });
     // Where it cannot be told whether the list was sealed, no reference of it is the safer answer.
     if filled.as_ref().err().is_none_or(Problem::is_of_the_server) {
-        let after = ask(&api, pool, api.store.list(list)).await;
+        let after = api.ask(pool, api.store.list(list)).await;
         if !matches!(&after, Ok(Some(record)) if !record.sealed) {
             pool.allocator.forget(&list);
         }

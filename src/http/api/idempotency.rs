@@ -1,8 +1,8 @@
-//! `Idempotency-Key`: a request for references that is repeated with its key is answered as the first time, for a day.
+//! `Idempotency-Key`: for a day, a request for references that is repeated with its key gets the same answer.
 //!
 //! Invariant: references are answered under a key only after the store remembers, durably, that they are its answer. A crash
-//! in between leaves references that nobody has, never references that two have. A store that lost data may have forgotten a
-//! key: its request is then given new references.
+//! in between leaves references unused, and never hands one out twice. A store that lost data may have forgotten a key: a retry
+//! then gets new references.
 
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use utoipa::IntoParams;
 
-use super::pools::ask;
 use super::problem::Problem;
 use super::{Api, PoolApi};
 use crate::access::Identity;
@@ -21,15 +20,15 @@ use crate::store::{Answered, Digest, Given, Remembered};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const LENGTH_MAX: usize = 255;
-/// For how long a retry is answered the same.
+/// For how long a retry gets the same answer.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 
-/// The header, as the description of the API has it.
+/// The header, for the OpenAPI document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[allow(dead_code, reason = "only described: a header that comes twice must be seen")]
 pub(super) struct IdempotencyKey {
-    /// A name for this request, a random UUID for example: repeated with it within a day, it is answered the same references.
+    /// A unique name for this request, such as a random UUID. A retry with the same key within a day gets the same references.
     #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     key: Option<String>,
 }
@@ -37,8 +36,8 @@ pub(super) struct IdempotencyKey {
 /// Whether references were answered before.
 pub(super) struct Repeated(pub(super) bool);
 
-/// What names a request: the pool, its caller, and the key that the caller chose. Two issuers of one pool who choose the same
-/// key must not be given the same references, so the caller is their credential, not the name that logs give it.
+/// Identifies a request by pool, caller and the key that the caller chose. The caller is the credential, not its display name:
+/// two issuers of one pool that choose the same key must not get the same references.
 pub(super) struct Key(Digest);
 
 impl Key {
@@ -60,8 +59,8 @@ impl Key {
         Ok(Some(Self(digest("statuslist answer under an Idempotency-Key", &parts))))
     }
 
-    /// What was answered under this key, or else what `allocate` gives, remembered from now on. `asked` is what the request
-    /// asks for, in a form that only the same request has.
+    /// Returns the answer remembered under this key, or else what `allocate` returns, and remembers that. `asked` identifies the
+    /// content of the request.
     pub(super) async fn answer(
         self,
         api: &Api,
@@ -72,7 +71,7 @@ impl Key {
         let Self(key) = self;
         let asked = digest("statuslist request for references", &[asked.as_bytes()]);
         // A plain retry takes nothing.
-        let before = ask(api, pool, api.store.remembered(&pool.id, key, api.clock.now())).await?;
+        let before = api.ask(pool, api.store.remembered(&pool.id, key, api.clock.now())).await?;
         if let Some(before) = before {
             return repeat(before, asked);
         }
@@ -81,7 +80,7 @@ impl Key {
         let answer = Answered { request: asked, references: references.clone() };
         // If this fails, a retry may yet be given these references, so they never become anybody else's.
         let remembered = api.store.remember(&pool.id, key, answer, api.clock.now(), KEEP);
-        match ask(api, pool, remembered).await? {
+        match api.ask(pool, remembered).await? {
             Remembered::Now => Ok((references, Repeated(false))),
             Remembered::Before(before) => {
                 // Another request with this key was faster; nobody has seen ours.

@@ -4,6 +4,7 @@
 
 mod auth;
 mod body;
+mod code;
 mod fill;
 mod health;
 mod idempotency;
@@ -12,8 +13,11 @@ mod openapi;
 mod pools;
 mod problem;
 mod references;
+mod request_id;
+mod responses;
 mod statuses;
 mod trail;
+mod value;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -31,7 +35,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::config::Limits;
 use crate::model::pool::PoolId;
 use crate::status_list::{BaseUri, Capacity, ListId, StatusSet};
-use crate::store::{Deadline, Store};
+use crate::store::{Deadline, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::update::Updater;
 pub use openapi::openapi;
@@ -138,6 +142,16 @@ impl Api {
         tokio::time::timeout(self.limits.request_timeout, waiting).await.ok()
     }
 
+    /// What the store answers about `pool`, in time.
+    async fn ask<T>(
+        &self,
+        pool: &PoolApi,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Problem> {
+        let answer = self.within(answer).await.ok_or_else(Problem::unavailable)?;
+        answer.map_err(|error| Problem::from_store(&error, &pool.id))
+    }
+
     /// Until when a change that is asked for now may be made: whoever asked is answered by then.
     fn deadline(&self) -> Deadline {
         Deadline::after(self.limits.request_timeout)
@@ -183,7 +197,7 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
         let metrics = Rc::new(metrics.route(path));
         let allowed = routes.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ");
         let resource =
-            web::resource(path).default_service(web::to(move || health::method_not_allowed(allowed.clone())));
+            web::resource(path).default_service(web::to(move || method_not_allowed(allowed.clone())));
         routes
             .into_iter()
             .fold(resource, |resource, (method, handler)| resource.route(handler.method(method)))
@@ -198,7 +212,7 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
         .service(
             web::resource("/health/live")
                 .get(health::live)
-                .default_service(web::to(|| health::method_not_allowed("GET".to_owned()))),
+                .default_service(web::to(|| method_not_allowed("GET".to_owned()))),
         );
     if offer.api {
         config
@@ -230,9 +244,14 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
     }
 }
 
-/// What another method gets where there is only something to read.
+/// The answer to another method on a path that has only GET.
 pub async fn only_get() -> impl actix_web::Responder {
-    health::method_not_allowed("GET".to_owned()).await
+    method_not_allowed("GET".to_owned()).await
+}
+
+/// The answer to another method on a path that has only `allowed`: one method, or several with commas.
+async fn method_not_allowed(allowed: String) -> HttpResponse {
+    Problem::method_not_allowed(&allowed).error_response()
 }
 
 /// What is answered to a change that was sent before this process slept.

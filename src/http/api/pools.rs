@@ -1,4 +1,4 @@
-//! `GET /pools/{pool}` and below: what the store knows, never a token.
+//! `GET /pools/{pool}` and below: the pools, lists and statuses in the store. Never reads a token.
 
 use std::time::Duration;
 
@@ -7,47 +7,47 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
-use super::openapi::{BadRequest, ListInUse, NotFound, Unauthorized, Unavailable};
 use super::problem::Problem;
+use super::responses::{BadRequest, ListInUse, NotFound, Unauthorized, Unavailable};
 use super::{Api, PoolApi, trail};
 use crate::base::clock::Timestamp;
 use crate::model::api_key::Scope;
-use crate::store::{ListRecord, StoreError};
+use crate::store::ListRecord;
 
-/// What issuers agree on, and how much is used.
+/// A pool: its shape, its times, and how much of it is used.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Pool)]
 #[serde(rename_all = "camelCase")]
 struct PoolAnswer<'a> {
     pool: &'a str,
-    /// Bits of an entry.
+    /// Bits per entry.
     bits: u8,
-    /// Entries of a list.
+    /// Entries per list.
     size: u32,
-    /// For how many seconds a token may be kept.
+    /// `ttl` of the tokens: for how many seconds verifiers may cache them.
     ttl: u64,
-    /// For how many seconds a token is valid.
+    /// `exp - iat` of the tokens, in seconds.
     list_lifetime: u64,
-    /// The beat, in seconds: how long a change takes at most until it is published.
+    /// The beat, in seconds: how long a change may wait for its publication.
     update_interval: u64,
-    /// In which formats tokens are published.
+    /// The formats in which lists are published.
     #[schema(value_type = Vec<String>, example = json!(["jwt", "cwt"]))]
     formats: &'a [&'static str],
-    /// `kid` of the key that signs.
+    /// `kid` of the signing key.
     key_id: &'a str,
-    /// How many lists there are.
+    /// Number of lists.
     lists: u64,
     references: Usage,
 }
 
-/// How many references a pool has.
+/// The references of a pool.
 #[derive(Serialize, ToSchema)]
 struct Usage {
-    /// Handed out, or leased in order to be.
+    /// Handed out, or leased by an instance to be handed out.
     used: u64,
-    /// Left in the lists that give references.
+    /// Left in the open lists.
     free: u64,
-    /// In memory, to be handed out at once.
+    /// Buffered in this instance, to be handed out at once.
     ready: usize,
 }
 
@@ -64,19 +64,19 @@ struct List {
     #[schema(format = "uuid")]
     id: String,
     uri: String,
-    /// References handed out, or leased in order to be.
+    /// References handed out, or leased by an instance to be handed out.
     used: u32,
-    /// Whether it gives references.
+    /// Whether references are still taken from it.
     open: bool,
-    /// Whether it is published no more.
+    /// Whether it is retired: no longer published.
     retired: bool,
-    /// How often it was changed.
+    /// Number of changes so far.
     version: u64,
     /// The version that is published; null before the first publication.
     published_version: Option<u64>,
     /// `iat` of the published token, in seconds since 1970.
     published_at: Option<u64>,
-    /// What the list is on its way to; absent without a PATCH with `spread-beats` that is still going on.
+    /// The change of the whole list in progress, if a PATCH with `spread-beats` started one.
     #[serde(skip_serializing_if = "Option::is_none")]
     spread: Option<Spread>,
 }
@@ -85,15 +85,15 @@ struct List {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Spread {
-    /// What every entry will have.
+    /// The status that every entry will have.
     value: u8,
-    /// Over how many beats it was asked to be spread.
+    /// The requested number of beats.
     beats: u32,
-    /// How many entries are left.
+    /// Entries that do not have it yet.
     entries_left: u32,
 }
 
-/// The stored value of one entry, and whether it is out yet.
+/// The stored status of one entry, and whether it is published.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Stored)]
 #[serde(rename_all = "camelCase")]
@@ -101,17 +101,17 @@ struct StatusAnswer {
     uri: String,
     index: u64,
     value: u8,
-    /// The version of the list in which the value was set.
+    /// A version of the list that has this status.
     version: u64,
     /// The version that is published; null before the first publication.
     published_version: Option<u64>,
-    /// Whether what is published has this value.
+    /// Whether the published list has this status.
     published: bool,
 }
 
-/// Look at a pool
+/// Get a pool
 ///
-/// `GET /pools/{pool}`: what issuers agree on, and how much is used.
+/// `GET /pools/{pool}`: its shape, its times, and how much of it is used.
 #[utoipa::path(
     get,
     path = "/pools/{pool}",
@@ -131,7 +131,7 @@ pub(super) async fn pool(
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
-    let usage = ask(&api, pool, api.store.usage(&pool.id)).await?;
+    let usage = api.ask(pool, api.store.usage(&pool.id)).await?;
     let about = pool.about.load();
     Ok(HttpResponse::Ok().json(PoolAnswer {
         pool: pool.id.as_str(),
@@ -147,7 +147,7 @@ pub(super) async fn pool(
     }))
 }
 
-/// Look at all lists of a pool
+/// Get all lists of a pool
 ///
 /// `GET /pools/{pool}/lists`
 #[utoipa::path(
@@ -157,7 +157,7 @@ pub(super) async fn pool(
     security(("api-key" = []), ("bearer" = [])),
     params(("pool" = String, Path, example = "demo", description = "The pool's name")),
     responses(
-        (status = 200, description = "Its lists", body = Lists),
+        (status = 200, description = "The lists", body = Lists),
         (status = 401, response = Unauthorized),
         (status = 404, response = NotFound),
         (status = 503, response = Unavailable),
@@ -169,7 +169,7 @@ pub(super) async fn lists(
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
-    let lists = ask(&api, pool, api.store.lists(&pool.id)).await?;
+    let lists = api.ask(pool, api.store.lists(&pool.id)).await?;
     let lists = lists.iter().map(|list| describe(&api, pool, list)).collect();
     Ok(HttpResponse::Ok().json(Lists { lists }))
 }
@@ -177,14 +177,15 @@ pub(super) async fn lists(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Retirement {
-    /// Whether to retire it although credentials with references of it may still be valid.
+    /// Retire it although credentials with references of it may still be valid.
     #[serde(default)]
     force: bool,
 }
 
 /// Retire a list
 ///
-/// `DELETE /pools/{pool}/lists/{id}[?force=true]`: at the next beat its tokens are removed, and its `uri` answers 410.
+/// `DELETE /pools/{pool}/lists/{id}[?force=true]`: takes no more updates. At the next beat its tokens are removed, and its `uri`
+/// answers 410.
 #[utoipa::path(
     delete,
     path = "/pools/{pool}/lists/{id}",
@@ -215,7 +216,7 @@ pub(super) async fn retire(
     let query = web::Query::<Retirement>::from_query(request.query_string())
         .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
-    let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
+    let record = api.ask(pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
     if !query.force
         && let Some(why) = still_in_use(&record, pool.about.load().reference_lifetime, api.clock.now())
@@ -223,7 +224,7 @@ pub(super) async fn retire(
         return Err(Problem::list_in_use(&list, &why));
     }
     let changing = trail::retiring(&request, &api, pool, list, query.force).await?;
-    let retired = ask(&api, pool, api.store.retire_list(list, api.deadline())).await;
+    let retired = api.ask(pool, api.store.retire_list(list, api.deadline())).await;
     // Also if that failed: whether it was done is not known then.
     pool.allocator.forget(&list);
     changing.ended(&api, retired).await?;
@@ -231,7 +232,7 @@ pub(super) async fn retire(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Why references of a list may still be in credentials that are valid.
+/// Why credentials with references of a list may still be valid.
 fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp) -> Option<String> {
     let leased_at = record.leased_at?;
     if record.retired {
@@ -250,9 +251,9 @@ fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp)
         .then(|| format!("its references may be valid for {} more seconds", until.since(now).as_secs() + 1))
 }
 
-/// Look at one status
+/// Get one status
 ///
-/// `GET /pools/{pool}/lists/{id}/statuses/{idx}`: the stored value, and whether it is out yet.
+/// `GET /pools/{pool}/lists/{id}/statuses/{idx}`: the stored status, and whether it is published.
 #[utoipa::path(
     get,
     path = "/pools/{pool}/lists/{id}/statuses/{idx}",
@@ -261,10 +262,10 @@ fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp)
     params(
         ("pool" = String, Path, example = "demo", description = "The pool's name"),
         ("id" = String, Path, format = "uuid", example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list: the last segment of its `uri`"),
-        ("idx" = u64, Path, example = 4711, description = "The entry in it"),
+        ("idx" = u64, Path, example = 4711, description = "The index of the entry"),
     ),
     responses(
-        (status = 200, description = "What the store has", body = StatusAnswer),
+        (status = 200, description = "The status", body = StatusAnswer),
         (status = 400, response = BadRequest),
         (status = 401, response = Unauthorized),
         (status = 404, response = NotFound),
@@ -280,11 +281,11 @@ pub(super) async fn status(
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
     let idx: u64 = idx.parse().map_err(|_| Problem::bad_request("The index in the path is not a number"))?;
-    let record = ask(&api, pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
+    let record = api.ask(pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
     let index = pool.capacity.index(idx);
     let index = index.map_err(|_| Problem::index_out_of_bounds(&api.base.join(&list), idx))?;
-    let (value, version) = ask(&api, pool, api.store.status(list, index)).await?;
+    let (value, version) = api.ask(pool, api.store.status(list, index)).await?;
     let published = record.published.map(|published| published.version);
     Ok(HttpResponse::Ok().json(StatusAnswer {
         uri: api.base.join(&list),
@@ -294,16 +295,6 @@ pub(super) async fn status(
         published_version: published.map(|published| published.0),
         published: published.is_some_and(|published| published >= version),
     }))
-}
-
-/// What the store answers, in time.
-pub(super) async fn ask<T>(
-    api: &Api,
-    pool: &PoolApi,
-    answer: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, Problem> {
-    let answer = api.within(answer).await.ok_or_else(Problem::unavailable)?;
-    answer.map_err(|error| Problem::from_store(&error, &pool.id))
 }
 
 fn describe(api: &Api, pool: &PoolApi, list: &ListRecord) -> List {

@@ -1,4 +1,4 @@
-//! The table of all errors that a client can see: status, code, message. Alone turns errors into HTTP.
+//! Turns errors into answers: the code of `code.rs` with a message for this request. Nothing else does.
 //!
 //! The body is exactly `{"code": …, "message": …}`, which existing clients compare. A 4xx says what to change; a 5xx only
 //! whether to try again, its cause goes to the log.
@@ -7,10 +7,11 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
+use super::code::Code;
 use crate::model::api_key::Scope;
 use crate::model::pool::PoolId;
 use crate::status_list::{BaseUri, ListId, StatusRefused};
@@ -23,17 +24,16 @@ pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 /// One error answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    status: StatusCode,
-    code: &'static str,
+    code: Code,
     message: String,
     retry_after_secs: Option<u32>,
-    /// `WWW-Authenticate`, for those who came with a bearer token (RFC 6750).
-    challenge: Option<String>,
+    /// What the client needs to know besides: `Allow`, or `WWW-Authenticate` (RFC 6750).
+    header: Option<(HeaderName, String)>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after_secs: None, challenge: None }
+    fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), retry_after_secs: None, header: None }
     }
 
     fn retry(self, after_secs: u32) -> Self {
@@ -41,105 +41,105 @@ impl Problem {
     }
 
     fn challenge(self, challenge: String) -> Self {
-        Self { challenge: Some(challenge), ..self }
+        Self { header: Some((WWW_AUTHENTICATE, challenge)), ..self }
     }
 
-    /// What programs tell errors apart by.
+    /// `code` of the answer.
     pub(super) fn code(&self) -> &'static str {
-        self.code
+        self.code.name()
     }
 
     /// Whether it is the service's, so that the outcome of what was asked for may be unknown.
     pub(super) fn is_of_the_server(&self) -> bool {
-        self.status.is_server_error()
+        self.code.status().is_server_error()
     }
 
     pub(super) fn missing_key() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Missing api key")
+        Self::new(Code::Unauthorized, "Missing api key")
     }
 
     pub(super) fn invalid_key() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Invalid api key")
+        Self::new(Code::Unauthorized, "Invalid api key")
     }
 
     pub(super) fn invalid_token() -> Self {
-        let problem = Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Invalid bearer token");
+        let problem = Self::new(Code::Unauthorized, "Invalid bearer token");
         problem.challenge("Bearer error=\"invalid_token\"".to_owned())
     }
 
     pub(super) fn no_client_certificate() -> Self {
         let message = "A verified client certificate is needed; connect with yours";
-        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+        Self::new(Code::Unauthorized, message)
     }
 
     pub(super) fn key_lacks_scope(pool: &PoolId, scope: Scope) -> Self {
         let message = format!("This api key lacks the scope `{}` in pool {pool}", scope.name());
-        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+        Self::new(Code::Forbidden, message)
     }
 
     pub(super) fn token_lacks_scope(pool: &PoolId, scope: Scope) -> Self {
         let needed = format!("{pool}:{}", scope.name());
         let message = format!("This token lacks the scope `{needed}`");
         let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{needed}\"");
-        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message).challenge(challenge)
+        Self::new(Code::Forbidden, message).challenge(challenge)
     }
 
     pub(super) fn too_many_requests(retry_after: Duration) -> Self {
         let message = "Too many requests; wait as long as Retry-After says";
         let secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_REACHED", message).retry(secs)
+        Self::new(Code::RateLimitReached, message).retry(secs)
     }
 
     pub(super) fn token_keys_unknown() -> Self {
         let message = "The authorization server's keys cannot be had, so bearer tokens cannot be verified; try again shortly";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(5)
+        Self::new(Code::Unavailable, message).retry(5)
     }
 
     pub(super) fn no_such_pool(pool: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NO_SUCH_POOL", format!("No pool with id {}", shortened(pool)))
+        Self::new(Code::NoSuchPool, format!("No pool with id {}", shortened(pool)))
     }
 
     pub(super) fn no_such_list(list: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NO_SUCH_LIST", format!("No list with id {}", shortened(list)))
+        Self::new(Code::NoSuchList, format!("No list with id {}", shortened(list)))
     }
 
     pub(super) fn no_list_to_update(list: &ListId) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "NO_SUCH_LIST", format!("No list with id {list}"))
+        Self::new(Code::NoListToUpdate, format!("No list with id {list}"))
     }
 
     pub(super) fn list_retired(list: &ListId) -> Self {
         let message = format!("The list {list} was retired: it is published no more");
-        Self::new(StatusCode::GONE, "LIST_RETIRED", message)
+        Self::new(Code::ListRetired, message)
     }
 
     pub(super) fn list_in_use(list: &ListId, why: &str) -> Self {
         let message =
             format!("The list {list} cannot be retired: {why}; `force=true` retires it all the same");
-        Self::new(StatusCode::CONFLICT, "LIST_IN_USE", message)
+        Self::new(Code::ListInUse, message)
     }
 
     pub(super) fn invalid_list_uri(uri: &str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "NO_SUCH_LIST", format!("listUri {} invalid", shortened(uri)))
+        Self::new(Code::NoListToUpdate, format!("listUri {} invalid", shortened(uri)))
     }
 
     pub(super) fn index_out_of_bounds(uri: &str, index: u64) -> Self {
         let message = format!("Index out of bounds (uri={uri}, index={index})");
-        Self::new(StatusCode::BAD_REQUEST, "INDEX_OUT_OF_BOUNDS", message)
+        Self::new(Code::IndexOutOfBounds, message)
     }
 
     pub(super) fn value_out_of_range(uri: &str, value: u64, why: &StatusRefused) -> Self {
         let message = format!("Value out of range (uri={uri}, value={value}): {why}");
-        Self::new(StatusCode::BAD_REQUEST, "VALUE_OUT_OF_RANGE", message)
+        Self::new(Code::ValueOutOfRange, message)
     }
 
     pub(super) fn not_allocated(uri: &str, index: u32) -> Self {
         let message = format!("Index not allocated (uri={uri}, index={index}): it was never handed out");
-        Self::new(StatusCode::BAD_REQUEST, "INDEX_NOT_ALLOCATED", message)
+        Self::new(Code::IndexNotAllocated, message)
     }
 
     /// `why` may quote what the client sent, which may be as long as a body.
     pub(super) fn bad_request(why: impl AsRef<str>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", shortened(why.as_ref()))
+        Self::new(Code::BadRequest, shortened(why.as_ref()))
     }
 
     pub(super) fn contradiction(uri: &str, index: u64) -> Self {
@@ -152,77 +152,77 @@ impl Problem {
 
     pub(super) fn idempotency_key_reused() -> Self {
         let message = "This Idempotency-Key was used for another request; give each request a key of its own";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", message)
+        Self::new(Code::KeyReused, message)
     }
 
     pub(super) fn unsupported_media_type() -> Self {
         let message = "The body must be application/json";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
+        Self::new(Code::UnsupportedMediaType, message)
     }
 
     pub(super) fn payload_too_large(bytes_max: usize) -> Self {
         let message = format!("The body has more than {bytes_max} bytes; split the request");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
+        Self::new(Code::PayloadTooLarge, message)
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing here")
+        Self::new(Code::NotFound, "There is nothing here")
     }
 
     pub(super) fn method_not_allowed(allowed: &str) -> Self {
         let message = format!("This path knows only {allowed}");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
+        Self { header: Some((ALLOW, allowed.to_owned())), ..Self::new(Code::MethodNotAllowed, message) }
     }
 
     pub(super) fn underflow() -> Self {
         let message = "No references are ready; try again shortly";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_REACHED", message).retry(1)
+        Self::new(Code::RateLimitReached, message).retry(1)
     }
 
     pub(super) fn busy() -> Self {
         let message = "Too many updates are waiting; nothing was changed, try again shortly";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)
+        Self::new(Code::Unavailable, message).retry(1)
     }
 
     pub(super) fn unavailable() -> Self {
         let message = "The store is not available; whether a change was made is unknown, repeat the request";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(2)
+        Self::new(Code::Unavailable, message).retry(2)
     }
 
     pub(super) fn late() -> Self {
         let message = "The request took too long; nothing was changed, repeat the request";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)
+        Self::new(Code::Unavailable, message).retry(1)
     }
 
     pub(crate) fn slept() -> Self {
         let message =
             "The service was stopped after this request was sent; nothing was changed, repeat the request";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)
+        Self::new(Code::Unavailable, message).retry(1)
     }
 
     pub(super) fn store_damaged() -> Self {
         let message = "The store is damaged; do not repeat the request, an operator has to act";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "STORE_DAMAGED", message)
+        Self::new(Code::StoreDamaged, message)
     }
 
     pub(super) fn unaudited(what_happened: &str) -> Self {
         let message = format!("The audit trail cannot be written; {what_happened}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(2)
+        Self::new(Code::Unavailable, message).retry(2)
     }
 
     pub(super) fn slow_body() -> Self {
         let message = "The body did not come in time; nothing was changed";
-        Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message)
+        Self::new(Code::RequestTimeout, message)
     }
 
     pub(super) fn no_references_in_time() -> Self {
         let message = "Too few references became ready in time; none was handed out, try again shortly or ask for fewer";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)
+        Self::new(Code::Unavailable, message).retry(1)
     }
 
     pub(super) fn timed_out() -> Self {
         let message = "The request took too long; whether a change was made is unknown, repeat the request";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message).retry(1)
+        Self::new(Code::Unavailable, message).retry(1)
     }
 
     /// A failed update, with the list named by its URI as the client did.
@@ -244,7 +244,7 @@ impl Problem {
                 let (uri, idx) = (base.join(&list), index.get());
                 let message =
                     format!("The status is final (uri={uri}, index={idx}, status={})", status.value());
-                Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+                Self::new(Code::Forbidden, message)
             }
         }
     }
@@ -271,13 +271,13 @@ fn shortened(text: &str) -> String {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
+        write!(f, "{}: {}", self.code.name(), self.message)
     }
 }
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.status
+        self.code.status()
     }
 
     fn error_response(&self) -> HttpResponse {
@@ -286,15 +286,15 @@ impl ResponseError for Problem {
             code: &'a str,
             message: &'a str,
         }
-        let mut response = HttpResponse::build(self.status);
+        let mut response = HttpResponse::build(self.status_code());
         response.insert_header((CONTENT_TYPE, MEDIA_TYPE));
         if let Some(secs) = self.retry_after_secs {
             response.insert_header((RETRY_AFTER, secs));
         }
-        if let Some(challenge) = &self.challenge {
-            response.insert_header((WWW_AUTHENTICATE, challenge.as_str()));
+        if let Some((name, value)) = &self.header {
+            response.insert_header((name, value.as_str()));
         }
-        let body = Body { code: self.code, message: &self.message };
+        let body = Body { code: self.code(), message: &self.message };
         response.body(serde_json::to_vec(&body).expect("two texts are always JSON"))
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /pools/{pool}/new-references`, and the older paths of the same meaning.
+//! `POST /pools/{pool}/new-references`, and the older paths that do the same.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -7,8 +7,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
 use super::idempotency::{IdempotencyKey, Key, Repeated};
-use super::openapi::{BadRequest, KeyReused, NotFound, RateLimitReached, Unauthorized, Unavailable};
 use super::problem::Problem;
+use super::responses::{BadRequest, KeyReused, NotFound, RateLimitReached, Unauthorized, Unavailable};
 use super::{Api, PoolApi, trail};
 use crate::model::api_key::Scope;
 use crate::status_list::Reference;
@@ -17,11 +17,11 @@ use crate::store::Given;
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Query {
-    /// How many references; the settings and the size of the pool's buffer set the limit.
+    /// Number of references. The settings and the size of the pool's buffer limit it.
     #[serde(default = "one")]
     #[param(minimum = 1, default = 1)]
     amount: u32,
-    /// Whether each comes with its `status` claim, to be put into a credential as it is.
+    /// Add the `status` claim of each, ready for a credential.
     #[serde(default)]
     claims: bool,
 }
@@ -30,31 +30,31 @@ const fn one() -> u32 {
     1
 }
 
-/// References that nobody else was or will be given.
+/// New references. Each is handed out once.
 #[derive(Serialize, ToSchema)]
 struct References {
     references: Vec<Item>,
 }
 
-/// Where the status of one credential is found.
+/// The reference of one credential to its status.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reference)]
 struct Item {
-    /// The list.
+    /// The list, for `status_list.uri`.
     #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d", format = "uri")]
     uri: String,
-    /// The entry in it.
+    /// The entry, for `status_list.idx`.
     index: u32,
-    /// The `status` claim of the credential, if it was asked for.
+    /// The `status` claim of the credential; only with `claims=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, required = false)]
     status: Option<Value>,
 }
 
-/// Take new references
+/// Allocate references
 ///
-/// `POST /pools/{pool}/new-references?amount=N[&claims=true]`: references that nobody else was or will be given, each for one
-/// credential. What was taken and not used stays unused.
+/// `POST /pools/{pool}/new-references?amount=N[&claims=true]`: each reference is for one credential and is handed out once. One
+/// that the caller does not use stays unused.
 #[utoipa::path(
     post,
     path = "/pools/{pool}/new-references",
@@ -90,7 +90,7 @@ pub(super) async fn new_references(
     Ok(HttpResponse::Ok().json(References { references: references.into_iter().map(item).collect() }))
 }
 
-/// Take one new reference
+/// Allocate one reference
 ///
 /// `POST /api/{pool}/new-reference`
 #[utoipa::path(
@@ -120,7 +120,7 @@ pub(super) async fn new_reference(
     Ok(HttpResponse::Ok().json(items(&api, references).next()))
 }
 
-/// Take new references
+/// Allocate references
 ///
 /// `POST /api/{pool}/new-references/{n}`
 #[utoipa::path(
@@ -130,7 +130,7 @@ pub(super) async fn new_reference(
     security(("api-key" = []), ("bearer" = [])),
     params(
         ("pool" = String, Path, example = "demo", description = "The pool's name"),
-        ("n" = u32, Path, example = 10, description = "How many references", minimum = 1),
+        ("n" = u32, Path, example = 10, description = "Number of references", minimum = 1),
         IdempotencyKey,
     ),
     responses(

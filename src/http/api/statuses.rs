@@ -1,49 +1,49 @@
-//! `PATCH /status-lists/update` and `batch-update`, and the older path of the same meaning.
+//! `PATCH /status-lists/update` and `batch-update`, and the older path that does the same.
 
 use std::collections::HashMap;
 
-use actix_web::{HttpRequest, HttpResponse, dev, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::body;
-use super::openapi::{
+use super::problem::Problem;
+use super::responses::{
     BadRequest, Forbidden, ListRetired, PayloadTooLarge, RateLimitReached, RequestTimeout, Unauthorized,
     Unavailable, UnsupportedMediaType,
 };
-use super::pools::ask;
-use super::problem::Problem;
+use super::value::{NewStatus, Requested, Value};
 use super::{Api, PoolApi, trail};
 use crate::model::api_key::Scope;
-use crate::status_list::{ListId, Status};
+use crate::status_list::ListId;
 use crate::store::StatusChange;
 
 /// One reference and its new status.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Update {
-    /// The list, as it was handed out.
+    /// `uri` of the reference, as it was handed out.
     #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d")]
     uri: String,
-    /// The entry in it.
+    /// `index` of the reference, as it was handed out.
     #[schema(example = 4711)]
     index: u64,
     #[schema(value_type = NewStatus)]
     value: Value,
 }
 
-/// Several references of one pool and their new status.
+/// Several references of one pool and their new statuses.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct BatchUpdate {
-    /// With one `value` for all of them: at least one, and at most what the settings allow.
+    /// References that all get `value`: at least one, and at most as many as the settings allow.
     #[schema(min_items = 1)]
     #[serde(default, deserialize_with = "body::objects")]
     status_list_references: Option<Vec<Target>>,
     #[schema(value_type = Option<NewStatus>)]
     value: Option<Value>,
-    /// Instead of both, with a value for each.
+    /// In place of both: references with a value each.
     #[schema(min_items = 1)]
     #[serde(default, deserialize_with = "body::objects")]
     updates: Option<Vec<Update>>,
@@ -53,56 +53,16 @@ struct BatchUpdate {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Target {
-    /// The list, as it was handed out.
+    /// `uri` of the reference, as it was handed out.
     #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d")]
     uri: String,
-    /// The entry in it.
+    /// `index` of the reference, as it was handed out.
     #[schema(example = 4711)]
     index: u64,
 }
 
-/// A status as clients write it: its number, or its registered name.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[schema(as = Status, example = "invalid")]
-#[serde(untagged, expecting = "`value` must be a number from 0, or \"valid\", \"invalid\" or \"suspended\"")]
-pub(super) enum Value {
-    Number(u64),
-    Name(Name),
-}
-
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[schema(as = StatusName)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Name {
-    Valid,
-    Invalid,
-    Suspended,
-}
-
-/// Any type of the name `Value` is serde_json's to utoipa; it must be told another.
-pub(super) type NewStatus = Value;
-
-/// One change as the client wrote it.
-pub(super) struct Requested {
-    pub(super) list: ListId,
-    pub(super) index: u64,
-    pub(super) value: u64,
-}
-
-impl Requested {
-    /// The change, if the pool's lists have the index and may hold the value.
-    fn checked(&self, api: &Api, pool: &PoolApi) -> Result<StatusChange, Problem> {
-        let &Self { list, index, value } = self;
-        let uri = || api.base.join(&list);
-        let index = pool.capacity.index(index).map_err(|_| Problem::index_out_of_bounds(&uri(), index))?;
-        let status =
-            pool.statuses.check(value).map_err(|why| Problem::value_out_of_range(&uri(), value, &why))?;
-        Ok(StatusChange { list, index, status })
-    }
-}
-
 impl BatchUpdate {
-    /// What its list of entries is called, and the changes that it asks for.
+    /// The changes, and the name of the member that has them.
     fn changes(self) -> Result<(&'static str, Vec<Update>), Problem> {
         match (self.status_list_references, self.value, self.updates) {
             (Some(targets), Some(value), None) => {
@@ -117,21 +77,10 @@ impl BatchUpdate {
     }
 }
 
-impl Value {
-    pub(super) fn number(&self) -> u64 {
-        let status = match self {
-            Self::Number(number) => return *number,
-            Self::Name(Name::Valid) => Status::VALID,
-            Self::Name(Name::Invalid) => Status::INVALID,
-            Self::Name(Name::Suspended) => Status::SUSPENDED,
-        };
-        status.value().into()
-    }
-}
-
 /// Set one status
 ///
-/// `PATCH /status-lists/update`: durable when it is answered, and published on the next beat of the pool.
+/// `PATCH /status-lists/update`: durable when answered with 204, and published on the next beat of the pool. After any other answer
+/// the change is not acknowledged: repeat the request if you still want it.
 #[utoipa::path(
     patch,
     path = "/status-lists/update",
@@ -156,7 +105,7 @@ pub(super) async fn update(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(&request, &api).await?;
-    let update: Update = read(&request, payload, &api).await?;
+    let update: Update = body::read(&request, payload, &api).await?;
     let (list, pool) = api.find(&update.uri).await?;
     let change = Requested { list, index: update.index, value: update.value.number() };
     apply(&request, &api, caller.may_use(pool, Scope::Update)?, vec![change]).await
@@ -164,7 +113,7 @@ pub(super) async fn update(
 
 /// Set several statuses
 ///
-/// `PATCH /status-lists/batch-update`: all or nothing, in one pool.
+/// `PATCH /status-lists/batch-update`: sets all or none. All references must be of one pool.
 #[utoipa::path(
     patch,
     path = "/status-lists/batch-update",
@@ -172,7 +121,7 @@ pub(super) async fn update(
     security(("api-key" = []), ("bearer" = [])),
     request_body = BatchUpdate,
     responses(
-        (status = 204, description = "All of them are set"),
+        (status = 204, description = "All statuses are set"),
         (status = 400, response = BadRequest),
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
@@ -189,7 +138,7 @@ pub(super) async fn batch_update(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(&request, &api).await?;
-    let batch: BatchUpdate = read(&request, payload, &api).await?;
+    let batch: BatchUpdate = body::read(&request, payload, &api).await?;
     let (name, updates) = batch.changes()?;
     let max = api.limits.batch_max;
     if updates.is_empty() || updates.len() > max {
@@ -257,15 +206,6 @@ pub(super) async fn older_update(
     update(request, payload, api).await
 }
 
-pub(super) async fn read<T: serde::de::DeserializeOwned>(
-    request: &HttpRequest,
-    payload: web::Payload,
-    api: &Api,
-) -> Result<T, Problem> {
-    let mut payload: dev::Payload = payload.into_inner();
-    body::json(request, &mut payload, api).await
-}
-
 async fn apply(
     request: &HttpRequest,
     api: &Api,
@@ -277,7 +217,7 @@ async fn apply(
         let index = |change: &Requested| Some((change.list, pool.capacity.index(change.index).ok()?.get()));
         let indices = requested.iter().filter_map(index);
         let missing = handed_out.first_missing(&api.store, pool.capacity.entries(), indices);
-        if let Some((list, index)) = Box::pin(ask(api, pool, missing)).await? {
+        if let Some((list, index)) = Box::pin(api.ask(pool, missing)).await? {
             return Err(Problem::not_allocated(&api.base.join(&list), index));
         }
     }
@@ -297,7 +237,7 @@ async fn update_durably(api: &Api, pool: &PoolApi, changes: Vec<StatusChange>) -
     applied.map_err(|error| Problem::from_update(error, &api.base))
 }
 
-/// These bytes as each body, up to the list that they name.
+/// Reads these bytes as each body, up to the list that they name.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn read_any(bytes: &[u8]) {
     let base: crate::status_list::BaseUri = "https://example.com/lists".parse().expect("a URL");

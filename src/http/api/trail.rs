@@ -11,9 +11,9 @@ use actix_web::{HttpMessage, HttpRequest, web};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use super::auth::{CallerName, client_address};
-use super::observe::RequestId;
 use super::problem::Problem;
-use super::statuses::Requested;
+use super::request_id::RequestId;
+use super::value::Requested;
 use super::{Api, PoolApi};
 use crate::audit::{Action, Begun, Caller, Change, Line, Outcome, Refusal};
 use crate::status_list::ListId;

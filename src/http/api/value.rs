@@ -1,0 +1,62 @@
+//! A status in a request body, and the change that it asks for.
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use super::{Api, PoolApi};
+use crate::status_list::{ListId, Status};
+use crate::store::StatusChange;
+
+/// A status as clients write it: its number, or its registered name.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[schema(as = Status, example = "invalid")]
+#[serde(untagged, expecting = "`value` must be a number from 0, or \"valid\", \"invalid\" or \"suspended\"")]
+pub(super) enum Value {
+    Number(u64),
+    Name(Name),
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[schema(as = StatusName)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Name {
+    Valid,
+    Invalid,
+    Suspended,
+}
+
+/// Another name for `Value`, which utoipa would take for serde_json's.
+pub(super) type NewStatus = Value;
+
+/// One change, as the client wrote it. The index and the value are not checked yet.
+pub(super) struct Requested {
+    pub(super) list: ListId,
+    pub(super) index: u64,
+    pub(super) value: u64,
+}
+
+impl Value {
+    /// The number of the status.
+    pub(super) fn number(&self) -> u64 {
+        let status = match self {
+            Self::Number(number) => return *number,
+            Self::Name(Name::Valid) => Status::VALID,
+            Self::Name(Name::Invalid) => Status::INVALID,
+            Self::Name(Name::Suspended) => Status::SUSPENDED,
+        };
+        status.value().into()
+    }
+}
+
+impl Requested {
+    /// The change, if the pool's lists have the index and may hold the value.
+    pub(super) fn checked(&self, api: &Api, pool: &PoolApi) -> Result<StatusChange, Problem> {
+        let &Self { list, index, value } = self;
+        let uri = || api.base.join(&list);
+        let index = pool.capacity.index(index).map_err(|_| Problem::index_out_of_bounds(&uri(), index))?;
+        let status =
+            pool.statuses.check(value).map_err(|why| Problem::value_out_of_range(&uri(), value, &why))?;
+        Ok(StatusChange { list, index, status })
+    }
+}
