@@ -224,7 +224,7 @@ mod tests {
             read.map(|_| ()).map_err(|error| format!("{error:#}"))
         };
         let future = pem(2030..2031);
-        assert!(read(&future).unwrap_err().contains("holds only from 2030-01-01T00:00:00Z on"));
+        assert!(read(&future).unwrap_err().contains("is valid only from 2030-01-01T00:00:00Z on"));
         assert_eq!(read(&format!("next: {{ {future} }}")), Ok(()));
         let error = read(&format!("next: {{ {} }}", pem(2020..2025))).unwrap_err();
         assert!(
