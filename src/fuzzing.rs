@@ -1,8 +1,8 @@
-//! What strangers can send, each kind as one function of any bytes: what the fuzz targets in `fuzz/` call, and what the tests
-//! below call with their corpus on every run.
+//! What strangers can send: one function of arbitrary bytes for each kind. The fuzz targets in `fuzz/` call them, and so do
+//! the tests below, with the corpus, on every run.
 //!
-//! Each function must come back, whatever the bytes are, and what was read must keep the promises of its reader. Only built
-//! for tests and with the feature `fuzzing`.
+//! Each function must return, whatever the bytes are, and what it read must keep its reader's promises. Only built for
+//! tests and with the feature `fuzzing`.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ const NOW: u64 = 1_686_920_170;
 const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"12",
     "x":"I3HWm_0Ds1dPMI-IWmf4mBmH-YaeAVbPVu7vB27CxXo","y":"6N_d5Elj9bs1htgV3okJKIdbHEpkgTmAluYKJemzn1M"}]}"#;
 
-/// What must come back, whatever it is given.
+/// A function that must return, whatever it is given.
 pub type Target = fn(&[u8]);
 
 /// Every target by name, as in `fuzz/fuzz_targets` and `fuzz/corpus`.
@@ -34,7 +34,7 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// A compressed list as in a token: its first byte is the width of its entries, the rest is `lst`.
+/// A compressed list as in a token: the first byte is the width of its entries, the rest is `lst`.
 pub fn list(bytes: &[u8]) {
     const BYTES_MAX: u64 = 1 << 16;
     let Some((&bits, zlib)) = bytes.split_first() else { return };
@@ -51,7 +51,7 @@ pub fn list(bytes: &[u8]) {
     assert!(array.get(last).value() <= bits.status_max());
 }
 
-/// A token in either format, and whatever else a Relying Party reads of a stranger.
+/// A token in either format, and everything else that a Relying Party reads from strangers.
 pub fn token(bytes: &[u8]) {
     let trust = Trust::from_jwks(JWKS.as_bytes()).expect("the key of the specification is a key");
     for format in Format::SIGNED {
@@ -82,7 +82,7 @@ pub fn token(bytes: &[u8]) {
     let _ = std::str::from_utf8(bytes).map(Trust::from_pem);
 }
 
-/// The lines of `Accept`, then an empty line and those of `Accept-Encoding`.
+/// The lines of `Accept`, then an empty line and the lines of `Accept-Encoding`.
 pub fn accept(bytes: &[u8]) {
     let (formats, _) = crate::site::server::negotiated(bytes);
     let each: BTreeSet<_> = formats.iter().collect();
@@ -112,7 +112,7 @@ mod tests {
         files.iter().map(|file| std::fs::read(file).unwrap()).collect()
     }
 
-    /// A seed with some bytes overwritten, a part cut out, and another put in its place.
+    /// A seed with some bytes overwritten, a part cut out, and another part inserted.
     fn mutated(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
         let seed = any::<prop::sample::Index>();
         let bytes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8);
@@ -138,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn every_target_survives_its_corpus_and_what_is_like_it() {
+    fn every_target_survives_its_corpus_and_mutations_of_it() {
         const CASES: u32 = 2000;
         for (name, target) in TARGETS {
             let seeds = corpus(name);
             assert!(!seeds.is_empty(), "fuzz/corpus/{name} is empty");
             seeds.iter().for_each(|seed| target(seed));
-            // The same cases each time: what fails here fails for everybody. PROPTEST_CASES asks for more.
+            // The same cases on each run, so a failure is reproducible. PROPTEST_CASES sets a larger number.
             let usual = Runs::default();
             let runs = Runs { cases: usual.cases.max(CASES), failure_persistence: None, ..usual };
             let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);

@@ -1,29 +1,29 @@
 //! statuslist: a Status Issuer for the IETF Token Status List.
 //!
-//! Issuers of credentials ask the API for references and update statuses; the publisher signs the lists that changed and
-//! writes them as static files. `ARCHITECTURE.md` follows one revocation through all parts. The modules stand in the order in
-//! which that happens; `tests/tidy.rs` keeps who may name whom.
+//! Issuers of credentials ask the API for references and update statuses; the publisher signs the changed lists and writes
+//! them as static files. `ARCHITECTURE.md` follows one revocation through all parts. The modules are listed in that order;
+//! `tests/tidy.rs` checks which may name which.
 //!
 //! Invariants, each with a test:
-//! 1. `status_list` imports nothing of ours, does no I/O, knows no clock.
+//! 1. `status_list` imports no other part, does no I/O, knows no clock.
 //! 2. `api` and `publish` never name each other; they meet only in the store. No request causes a signature.
 //! 3. A change and its dirty mark are one atomic step, durable before it is answered.
 //! 4. A published file is whole or absent, and only replaced by one that passed the gate.
-//! 5. No (`uri`, `idx`) is handed out twice; the order of indices tells nothing.
+//! 5. No (`uri`, `idx`) is handed out twice; the order of indices reveals nothing.
 //! 6. An unchanged list is signed again well before its `exp`. If signing fails, the old file stays.
 //! 7. Only `app` sees all settings; every other part is given its own section.
 
-// The specification, the values that all parts share, and what every part stands on.
+// The specification, the values that all parts share, and the base of every part.
 pub mod base;
 pub mod model;
 pub mod status_list;
 
-// What the operator wrote, and the keys that sign.
+// The operator's settings, and the keys that sign.
 pub mod config;
 pub mod keys;
 pub mod sign;
 
-// From a request to the durable truth.
+// From a request to the durable store.
 pub mod access;
 pub mod allocate;
 pub mod audit;
@@ -31,7 +31,7 @@ pub mod http;
 pub mod store;
 pub mod update;
 
-// From the truth to signed files.
+// From the store to signed files.
 pub mod publish;
 pub mod site;
 
@@ -40,11 +40,11 @@ pub mod check;
 pub mod plan;
 pub mod telemetry;
 
-// Running it all.
+// Running all parts.
 pub mod app;
 pub mod cli;
 
-// For `fuzz/`; no part of what users of the library get.
+// For `fuzz/`; not for users of the library.
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

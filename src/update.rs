@@ -1,7 +1,7 @@
-//! Status changes, made durable in batches: while one batch is in the store, the next one gathers.
+//! Status changes, made durable in batches: while the store applies one batch, the next one gathers.
 //!
-//! Responsible for order, batching and back pressure. Leaves the rules (index, value, final status) to the store, which
-//! checks them inside its atomic step. Invariant: nobody is answered before the change is durable.
+//! Responsible for order, batching and backpressure. Leaves the rules (index, value, final status) to the store, which
+//! checks them inside its atomic step. Invariant: an update is acknowledged only after it is durable.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,14 +14,14 @@ use crate::model::pool::PoolId;
 use crate::store::{Deadline, Refusal, StatusChange, Store, StoreError};
 use crate::telemetry::metrics::PoolMetrics;
 
-/// The most changes of one batch, unless a single request has more.
+/// The most changes in a batch, unless a single request has more.
 const BATCH_MAX: usize = 512;
 
 /// Takes the updates of one pool.
 #[derive(Clone, Debug)]
 pub struct Updater {
     queue: mpsc::UnboundedSender<Request>,
-    /// One permit for each entry that may wait.
+    /// One permit for each change that may wait.
     room: Arc<Semaphore>,
 }
 
@@ -33,29 +33,29 @@ struct Request {
     room: OwnedSemaphorePermit,
 }
 
-/// Why an update was not made, or why that is not known.
+/// Why an update was not made, or why its outcome is unknown.
 #[derive(Debug, Error)]
 pub enum UpdateError {
-    /// It breaks a rule; nothing of the request was applied.
+    /// It breaks a rule. Nothing of the request was applied.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Too many others wait; nothing of the request was applied.
+    /// Too many changes are waiting. Nothing of the request was applied.
     #[error("too many updates are waiting for the store")]
     Busy,
-    /// The deadline passed before; nothing of the request was applied.
+    /// The deadline passed before the store applied it. Nothing of the request was applied.
     #[error("the update reached the store after its deadline")]
     Late,
-    /// The store is damaged: an operator has to act, and repeating the update does not help.
+    /// The store is damaged: an operator must act. A retry does not help.
     #[error("{0}")]
     Damaged(String),
-    /// The store failed. Whether the change was made is unknown; it may be repeated.
+    /// The store failed. It is unknown whether the change was made; the client may retry.
     #[error("{0}")]
     Unavailable(String),
 }
 
 impl Updater {
-    /// An updater for at most `entries_max` waiting entries, and the task that must be run for it. The task ends when all
-    /// updaters are dropped and all is answered.
+    /// Returns an updater for at most `entries_max` waiting changes, and the task that must run for it. The task ends when
+    /// all updaters are dropped and all requests are answered.
     pub fn new(
         pool: PoolId,
         store: Store,
@@ -68,7 +68,7 @@ impl Updater {
         (Self { queue, room }, apply_batches(pool, store, clock, requests, metrics))
     }
 
-    /// Makes all changes or none, durably; none after the deadline.
+    /// Makes all changes durably, or none; makes none after the deadline.
     pub async fn update(&self, changes: Vec<StatusChange>, deadline: Deadline) -> Result<(), UpdateError> {
         let entries = u32::try_from(changes.len()).map_err(|_| UpdateError::Busy)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(entries).map_err(|_| UpdateError::Busy)?;
@@ -87,14 +87,14 @@ async fn apply_batches(
 ) {
     while let Some(first) = requests.recv().await {
         let (mut changes, mut answers, mut rooms, mut size) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        // That of the batch is the earliest of its requests.
+        // The deadline of the batch is the earliest of its requests.
         let mut deadline = None;
         let mut next = Some(first);
         while let Some(request) = next {
             if request.deadline.has_passed() {
                 let _ = request.answer.send(Err(UpdateError::Late));
             } else if !request.answer.is_closed() {
-                // Who gave up was told that the outcome is unknown, and will ask again.
+                // A closed request got the answer that its outcome is unknown, and its client will retry.
                 deadline = deadline
                     .map(|earliest: Deadline| earliest.min(request.deadline))
                     .or(Some(request.deadline));
@@ -118,7 +118,7 @@ async fn apply_batches(
                     if applied.is_ok() {
                         metrics.updates.inc_by(size as u64);
                     }
-                    // A caller that went away knows nothing; the change stands all the same.
+                    // The caller may have gone away. The change stands nevertheless.
                     let _ = answer.send(applied.map_err(UpdateError::from));
                 }
             }

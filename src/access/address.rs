@@ -1,20 +1,20 @@
-//! Whose address a request is counted under: the connection's, or what trusted proxies say.
+//! The address that a request is counted under: that of the connection, or what trusted proxies report.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::config::Network;
 
-/// A customer's network is a /64; one machine can have any address in it.
+/// A customer's network is a /64: one machine can have any address in it.
 const IPV6_COUNTED_BITS: u32 = 64;
 
-/// Whether this is one of our proxies.
+/// Whether `address` is one of our proxies.
 pub(super) fn is_trusted(address: IpAddr, proxies: &[Network]) -> bool {
     proxies.iter().any(|network| network.contains(address.to_canonical()))
 }
 
-/// The address of the client: going back through `X-Forwarded-For`, the first that is no proxy of ours.
+/// The address of the client: the last one in `X-Forwarded-For` that is not one of our proxies.
 ///
-/// Each proxy appends who came to it, so what stands left of an untrusted address may be invented.
+/// Each proxy appends the address of its client, so everything left of an untrusted address may be forged.
 pub(super) fn client(peer: IpAddr, forwarded_for: &[&str], proxies: &[Network]) -> IpAddr {
     let hops = forwarded_for.iter().rev().flat_map(|value| value.rsplit(','));
     let mut client = peer.to_canonical();
@@ -22,19 +22,19 @@ pub(super) fn client(peer: IpAddr, forwarded_for: &[&str], proxies: &[Network]) 
         if !is_trusted(client, proxies) {
             break;
         }
-        // What cannot be read ends what can be believed.
+        // Nothing beyond an unreadable entry can be trusted.
         let Some(address) = parse(hop.trim()) else { break };
         client = address.to_canonical();
     }
     client
 }
 
-/// Some proxies write the port as well.
+/// Reads an address. Some proxies append the port.
 fn parse(hop: &str) -> Option<IpAddr> {
     hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-/// What stands for all addresses that one client can have at will.
+/// One address for all those that one client can choose freely.
 pub(super) fn counted_as(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_trusted_proxies_say_is_believed() {
+    fn only_trusted_proxies_are_believed() {
         let proxies: Vec<Network> = ["10.0.0.0/8", "::1"].map(|network| network.parse().unwrap()).into();
         let check = |peer: &str, forwarded_for: &[&str], expected: &str| {
             let client = client(peer.parse().unwrap(), forwarded_for, &proxies);

@@ -1,24 +1,26 @@
-//! Who a caller is: a hash of the credential that let them in. Rates count by it, and an `Idempotency-Key` belongs to it.
+//! A caller's identity: a hash of the credential. Rates count by it, and an `Idempotency-Key` belongs to it.
 //!
-//! Leaves names to logs and the audit trail, where they may be cut, made harmless, or given to several keys.
-//! Invariant: two callers have one identity only if they hold one API key, or tokens of one issuer, subject and client.
+//! Leaves names to logs and the audit trail, where they may be truncated, sanitized, or shared by several keys.
+//! Invariant: two callers share an identity only if they use one API key, or tokens with the same issuer, subject and
+//! client.
 
 use std::fmt;
 
 use crate::base::digest::digest;
 use crate::model::api_key::ApiKeyHash;
 
-/// What tells a caller from every other one, whatever they are called.
+/// Distinguishes a caller from every other, whatever their names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity([u8; 32]);
 
 impl Identity {
-    /// Whoever holds the API key of this hash, in every pool that it opens.
+    /// The identity of the holder of this API key, in every pool that it opens.
     pub(super) fn of_api_key(hash: &ApiKeyHash) -> Self {
         Self(digest("statuslist caller with an API key", &[hash.to_setting().as_bytes()]))
     }
 
-    /// Whoever holds tokens of this `iss`, `sub` and `client_id`. A claim that is not there is no other caller's empty one.
+    /// The identity of the holder of tokens with this `iss`, `sub` and `client_id`. An absent claim differs from an empty
+    /// one.
     pub(super) fn of_token(issuer: &str, subject: Option<&str>, client: Option<&str>) -> Self {
         let claim = |claim: Option<&'_ str>| claim.map_or(&b"absent"[..], |_| b"given");
         let parts = [
@@ -31,7 +33,7 @@ impl Identity {
         Self(digest("statuslist caller with a token", &parts))
     }
 
-    /// For hashes in which the caller is one part of several.
+    /// The bytes, for hashes that include the caller.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -1,7 +1,7 @@
-//! The public keys of an authorization server (RFC 7517), from a file or a URL, kept and renewed as tokens need them.
+//! The public keys of an authorization server (RFC 7517), from a file or a URL, kept and refreshed when tokens need them.
 //!
-//! There is no task in the background: a request that needs newer keys asks for them, alone and bounded in time, while others
-//! go on with the keys that there are. When asking fails, the latest keys stay.
+//! There is no background task: a request that needs newer keys fetches them, bounded in time, while others go on with the
+//! present keys. If fetching fails, the latest keys stay.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -21,23 +21,23 @@ use super::AccessError;
 use crate::base::clock::{Clock, Timestamp};
 use crate::config::JwksSource;
 
-/// How long keys of a URL are used without asking again.
+/// How long the keys of a URL are used before they are fetched again.
 const URL_FRESH: Duration = Duration::from_secs(600);
-/// The shortest time between two requests to a URL, whatever tokens say.
+/// The shortest time between two requests to a URL, whatever tokens demand.
 const URL_PAUSE: Duration = Duration::from_secs(60);
-/// How long a file is taken to be unchanged.
+/// How long a file counts as unchanged.
 const FILE_PAUSE: Duration = Duration::from_secs(1);
-/// Keys so old are not used while newer ones are being asked for.
+/// Keys older than this are not used while newer ones are being fetched.
 const STALE: Duration = Duration::from_secs(3600);
-/// The longest that a key set is waited for.
+/// The longest wait for a key set.
 const FETCH_MAX: Duration = Duration::from_secs(5);
 const BYTES_MAX: usize = 256 * 1024;
 const KEYS_MAX: usize = 100;
 
-/// The keys that there are, and where newer ones are.
+/// The present keys, and the source of newer ones.
 pub(super) struct KeySet {
     shared: Arc<Shared>,
-    /// When newer ones were asked for. Held while somebody does.
+    /// When newer keys were last fetched. Locked during a fetch.
     asked: Mutex<Option<Timestamp>>,
     patience: Duration,
     clock: Clock,
@@ -54,11 +54,11 @@ struct Keys {
     read_at: Option<Timestamp>,
 }
 
-/// A key that verifies signatures, and the algorithms that fit it.
+/// A key that verifies signatures, and its algorithms.
 struct Key {
     kid: String,
     algorithms: &'static [Algorithm],
-    /// The one that the key itself names.
+    /// The algorithm that the key itself names.
     only: Option<Algorithm>,
     key: Arc<DecodingKey>,
 }
@@ -74,22 +74,22 @@ pub enum JwksError {
     /// The file cannot be read.
     #[error("cannot read {0}: {1}")]
     File(PathBuf, std::io::Error),
-    /// The server cannot be asked, or its answer breaks off.
+    /// The server cannot be reached, or its response breaks off.
     #[error("cannot fetch the key set: {0}")]
     Http(#[from] reqwest::Error),
-    /// The server answers something else.
+    /// The server sends another status.
     #[error("the key set's server answers {0}")]
     Status(StatusCode),
-    /// It does not answer in time.
+    /// The server does not respond in time.
     #[error("the key set did not come within {0:?}")]
     TooSlow(Duration),
-    /// More than any key set has.
+    /// The key set is too large.
     #[error("the key set has more than {BYTES_MAX} bytes or {KEYS_MAX} keys")]
     TooLarge,
-    /// Not JSON with `keys`.
-    #[error("this is no JWK Set: {0}")]
+    /// The document is not JSON with `keys`.
+    #[error("this is not a JWK Set: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// Nothing in it can verify a token.
+    /// No key can verify a token.
     #[error(
         "no key in the set can be used: each needs a `kid` and must be EC P-256, P-384, Ed25519 or RSA for signatures"
     )]
@@ -97,7 +97,7 @@ pub enum JwksError {
 }
 
 impl KeySet {
-    /// The keys of this source. A file is read at once; a URL is asked when the first token comes.
+    /// The keys of this source. Reads a file at once; fetches a URL when the first token comes.
     pub(super) fn open(source: &JwksSource, patience: Duration, clock: Clock) -> Result<Self, AccessError> {
         let (source, keys) = match source {
             JwksSource::File(path) => {
@@ -110,19 +110,19 @@ impl KeySet {
         Ok(Self { shared, asked: Mutex::default(), patience: patience.min(FETCH_MAX), clock })
     }
 
-    /// Asks for keys if there are none yet.
+    /// Fetches the keys if there are none yet.
     pub(super) async fn prepare(&self) {
         if self.shared.keys.load().read_at.is_none() {
             self.renew(&mut *self.asked.lock().await).await;
         }
     }
 
-    /// Whether there were ever keys.
+    /// Whether keys were ever read.
     pub(super) fn are_known(&self) -> bool {
         self.shared.keys.load().read_at.is_some()
     }
 
-    /// The key of this id, if it is for this algorithm.
+    /// The key with this id, if it fits this algorithm.
     pub(super) async fn find(&self, kid: &str, algorithm: Algorithm) -> Option<Arc<DecodingKey>> {
         let keys = self.shared.keys.load_full();
         let (found, age) = (keys.find(kid, algorithm), keys.age(self.clock.now()));
@@ -130,7 +130,7 @@ impl KeySet {
             return found;
         }
         let mut asked = match &found {
-            // Somebody else is asking, and this key was good a moment ago.
+            // Another request is fetching, and this key was valid a moment ago.
             Some(_) if age < STALE => match self.asked.try_lock() {
                 Ok(asked) => asked,
                 Err(_) => return found,
@@ -144,12 +144,12 @@ impl KeySet {
         self.shared.keys.load().find(kid, algorithm)
     }
 
-    /// Asks the source once; when that fails, the keys stay as they are.
+    /// Reads the source once. If that fails, the keys stay as they are.
     async fn renew(&self, asked: &mut Option<Timestamp>) {
         let now = self.clock.now();
         *asked = Some(now);
         let (shared, patience) = (Arc::clone(&self.shared), self.patience);
-        // A task of its own: a caller that goes away must not end what others need.
+        // In a task of its own: if this caller goes away, others still need the result.
         let renewal = tokio::spawn(async move {
             let read = tokio::time::timeout(patience, shared.source.read()).await;
             let read = read.unwrap_or(Err(JwksError::TooSlow(patience)));
@@ -208,19 +208,19 @@ impl Keys {
     }
 }
 
-/// A clock that was set back must not keep old keys alive.
+/// The age of keys. If the clock was set back, they count as old: that must not keep old keys alive.
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
     if now < since { Duration::MAX } else { now.since(since) }
 }
 
 fn client(url: &Url) -> Result<Client, AccessError> {
     let client = Client::builder()
-        // Another place may be anybody's, and each server thread has a runtime of its own, which connections cannot leave.
+        // A redirect may lead to anyone. Each server thread has a runtime of its own, and connections cannot leave it.
         .redirect(Policy::none())
         .pool_max_idle_per_host(0)
         .timeout(FETCH_MAX)
         .user_agent(concat!("statuslist/", env!("CARGO_PKG_VERSION")));
-    // Without TLS it is on this machine, and a proxy knows another localhost.
+    // Without TLS the server is on this machine, and a proxy's localhost is another.
     let client = if url.scheme() == "http" { client.no_proxy() } else { client };
     client.build().map_err(AccessError::Client)
 }
@@ -248,7 +248,7 @@ fn read_file(path: &PathBuf) -> Result<Vec<u8>, JwksError> {
     if bytes.len() > BYTES_MAX { Err(JwksError::TooLarge) } else { Ok(bytes) }
 }
 
-/// The usable keys of a set; others, of kinds that we do not know, are left out as the RFC wants it.
+/// The usable keys of a set. Ignores keys of unknown kinds, as the RFC demands.
 fn parse(bytes: &[u8]) -> Result<Vec<Key>, JwksError> {
     #[derive(Deserialize)]
     struct Set {
@@ -264,7 +264,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Key>, JwksError> {
 }
 
 impl Key {
-    /// A public key for signatures; a symmetric one is none.
+    /// Reads a public key for signatures. Ignores symmetric keys.
     fn of(jwk: &Jwk) -> Option<Self> {
         use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
         let algorithms: &[Algorithm] = match &jwk.algorithm {
@@ -312,14 +312,14 @@ mod tests {
         assert!(!usable(r#""kty":"new","kid":"a""#));
         let set = format!(r#"{{"keys":[{{"kty":"new","kid":"a"}},{{{EC},"kid":"b"}}]}}"#);
         let keys = Keys { keys: parse(set.as_bytes()).unwrap(), read_at: None };
-        assert!(keys.find("b", Algorithm::ES256).is_some(), "beside one of a kind that is not known");
+        assert!(keys.find("b", Algorithm::ES256).is_some(), "beside a key of unknown kind");
         for (kid, algorithm) in [("b", Algorithm::RS256), ("b", Algorithm::HS256), ("a", Algorithm::ES256)] {
             assert!(keys.find(kid, algorithm).is_none(), "{kid} {algorithm:?}");
         }
     }
 
     #[test]
-    fn what_is_no_key_set_is_refused() {
+    fn other_documents_than_key_sets_are_refused() {
         assert!(matches!(parse(b"{}"), Err(JwksError::Malformed(_))));
         assert!(matches!(parse(br#"{"keys":[]}"#), Err(JwksError::NoKey)));
         let many = format!(r#"{{"keys":[{}1]}}"#, "1,".repeat(KEYS_MAX));

@@ -1,11 +1,11 @@
-//! Who may do what, and how often: API keys, bearer tokens, client certificates behind a proxy, and rates.
+//! Authentication, authorization and rate limits: API keys, bearer tokens, client certificates behind a proxy.
 //!
-//! All of it is one value, `Access`, so that a reload of the settings replaces it whole. Knows nothing of HTTP: `http/api/auth.rs`
-//! reads the headers and turns refusals into answers.
+//! All of it is one value, `Access`, which a reload of the settings replaces as a whole. Knows nothing of HTTP:
+//! `http/api/auth.rs` reads the headers and turns refusals into responses.
 //!
-//! How long a refusal takes tells nothing of a key. Every key of every pool is compared, in constant time, whichever fits;
-//! whether a key is within its time is part of that comparison, so one that has ended cannot be told from one that never was.
-//! Tokens are verified with public keys only, so there is no secret whose bytes their refusals could tell.
+//! The time of a refusal reveals nothing about keys. Every key of every pool is compared, in constant time, even after a
+//! match. The comparison includes the key's times, so an expired key cannot be told from one that never existed. Tokens are
+//! verified with public keys only: there is no secret to reveal.
 
 mod address;
 mod identity;
@@ -28,7 +28,7 @@ pub use identity::Identity;
 use rate::{Failures, Limiter};
 use token::{TokenRefused, Tokens};
 
-/// Who may do what, and how often.
+/// Decides who may do what, and how often.
 pub struct Access {
     keys: Vec<Key>,
     tokens: Option<Arc<Tokens>>,
@@ -46,29 +46,29 @@ struct Key {
     identity: Identity,
 }
 
-/// What was counted of callers so far; outlives a reload that leaves the rates as they are.
+/// The counters of callers. They survive a reload that leaves the rates unchanged.
 struct Limits {
     of_callers: Option<Limiter<Identity>>,
     of_addresses: Option<Limiter<IpAddr>>,
     of_failures: Option<Failures>,
 }
 
-/// What came with a request.
+/// The credentials and addresses of a request.
 #[derive(Default)]
 pub struct Presented<'a> {
-    /// The other end of the connection, if it has an address.
+    /// The peer address of the connection, if it has one.
     pub peer: Option<IpAddr>,
-    /// The values of `X-Forwarded-For`, in their order.
+    /// The values of `X-Forwarded-For`, in order.
     pub forwarded_for: Vec<&'a str>,
-    /// What the header of [`Access::certificate_header`] says, if it came exactly once.
+    /// The value of the header [`Access::certificate_header`], if it was sent exactly once.
     pub client_certificate: Option<&'a [u8]>,
-    /// An API key. With one, a token is not looked at.
+    /// An API key. If present, the token is ignored.
     pub api_key: Option<&'a [u8]>,
     /// A bearer token.
     pub token: Option<&'a str>,
 }
 
-/// Somebody who was let in.
+/// An authenticated caller.
 #[derive(Debug)]
 pub struct Caller {
     identity: Identity,
@@ -77,28 +77,28 @@ pub struct Caller {
     with_token: bool,
 }
 
-/// Why somebody is not let in.
+/// Why a caller is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// Neither key nor token.
+    /// The request has neither key nor token.
     #[error("no credential")]
     Missing,
-    /// No such key, or not now.
+    /// The API key does not exist, or is not valid now.
     #[error("unknown API key")]
     InvalidKey,
-    /// Not a token that we accept.
+    /// The token is not acceptable.
     #[error("bearer token not accepted")]
     InvalidToken,
-    /// Nobody can tell whether the token is good: the authorization server's keys were never to be had.
+    /// The token cannot be verified: the authorization server's keys could never be fetched.
     #[error("the keys that verify bearer tokens are not known")]
     KeysUnknown,
-    /// The proxy did not say that it verified a certificate.
+    /// The proxy did not confirm a client certificate.
     #[error("no verified client certificate")]
     NoCertificate,
-    /// Too often.
+    /// The caller sent too many requests.
     #[error("too many requests")]
     TooMany {
-        /// When it is worth another try.
+        /// How long to wait before a retry.
         retry_after: Duration,
     },
 }
@@ -106,26 +106,26 @@ pub enum Refused {
 /// Why a caller may not do this in that pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// An API key of other pools: as good as none.
+    /// The API key is for other pools: answered as if it did not exist.
     OtherPool,
-    /// Something else would be allowed.
+    /// The caller has other scopes in that pool.
     LacksScope,
 }
 
 /// Settings that cannot be used.
 #[derive(Debug, Error)]
 pub enum AccessError {
-    /// The file with the public keys.
+    /// The file with the public keys cannot be used.
     #[error("oauth.jwks-path: {0}; it must hold the authorization server's JWK Set")]
     Jwks(jwks::JwksError),
-    /// The HTTP client of the public keys.
-    #[error("oauth.jwks-url: no HTTP client can be made: {0}")]
+    /// There is no HTTP client for the public keys.
+    #[error("oauth.jwks-url: cannot make an HTTP client: {0}")]
     Client(reqwest::Error),
 }
 
 impl Access {
-    /// Access by these keys and settings. What was counted and fetched so far is taken over from the one before, where its
-    /// settings were the same. No request waits longer than `patience` for public keys.
+    /// Access with these keys and settings. Takes over the counters and fetched keys of `before` where its settings are the
+    /// same. No request waits longer than `patience` for public keys.
     pub fn new(
         keys: Vec<(PoolId, ApiKey)>,
         settings: AccessConfig,
@@ -151,29 +151,29 @@ impl Access {
         Ok(Self { keys, tokens, limits, settings, clock })
     }
 
-    /// The header in which a trusted proxy tells of the client's certificate, if that is demanded.
+    /// The header in which a trusted proxy confirms the client's certificate, if certificates are required.
     pub fn certificate_header(&self) -> Option<&str> {
         self.settings.client_certificate.as_ref().map(|certificate| certificate.header.as_str())
     }
 
-    /// Where a request comes from: the other end of the connection, or what trusted proxies say.
+    /// The client's address: that of the connection, or what trusted proxies report.
     pub fn client_address(&self, peer: IpAddr, forwarded_for: &[&str]) -> IpAddr {
         address::client(peer, forwarded_for, &self.settings.trusted_proxies)
     }
 
-    /// Whether bearer tokens are accepted at all.
+    /// Whether bearer tokens are accepted.
     pub fn accepts_tokens(&self) -> bool {
         self.tokens.is_some()
     }
 
-    /// Asks for the public keys ahead of the first token, so that the log says early if they cannot be had.
+    /// Fetches the public keys before the first token comes, so that the log shows early if that fails.
     pub async fn prepare(&self) {
         if let Some(tokens) = &self.tokens {
             tokens.prepare().await;
         }
     }
 
-    /// Who presents this, if they may come in now.
+    /// Authenticates a caller. Fails if the credentials are invalid or a rate is exceeded.
     pub async fn admit(&self, presented: &Presented<'_>) -> Result<Caller, Refused> {
         let address = self.count_address(presented)?;
         self.check_certificate(presented)?;
@@ -195,7 +195,7 @@ impl Access {
         Ok(caller)
     }
 
-    /// The address that the request is counted under; refused if it came too often.
+    /// Counts the request under its address and returns the address. Fails if the rate is exceeded.
     fn count_address(&self, presented: &Presented<'_>) -> Result<Option<IpAddr>, Refused> {
         let Limits { of_addresses, of_failures, .. } = &*self.limits;
         if of_addresses.is_none() && of_failures.is_none() {
@@ -223,7 +223,7 @@ impl Access {
 
     fn holder_of(&self, key: &[u8]) -> Option<Caller> {
         let (hash, now) = (ApiKeyHash::of_bytes(key), self.clock.now());
-        // No shortcut: the same steps for each key, whichever fits and whether or not it is still valid.
+        // No shortcut: the same steps for each key, whether it matches or not and whether it is valid or not.
         let fits = |key: &ApiKey| key.hash.matches(&hash) & Choice::from(u8::from(key.is_valid_at(now)));
         let (mut first, mut rights) = (None, Vec::new());
         for of_pool in self.keys.iter().filter(|key| bool::from(fits(&key.key))) {
@@ -253,23 +253,23 @@ impl Limits {
 }
 
 impl Caller {
-    /// What tells them from every other caller.
+    /// The caller's identity.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// What logs and the audit trail call them: the name of their key or `key:<8 digits of its hash>`, or `jwt:<client>`. Several
-    /// may have one name.
+    /// The caller's name in logs and the audit trail: that of the key or `key:<8 digits of its hash>`, or `jwt:<client>`.
+    /// Several callers may share a name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Whether they came with a bearer token, not with an API key.
+    /// Whether the caller used a bearer token.
     pub fn has_token(&self) -> bool {
         self.with_token
     }
 
-    /// Whether they may do this in that pool.
+    /// Checks that the caller has this scope in that pool.
     pub fn may(&self, scope: Scope, pool: &PoolId) -> Result<(), Denied> {
         let mut of_pool =
             self.rights.iter().filter(|(of, _)| of == pool).map(|(_, scopes)| *scopes).peekable();
@@ -330,9 +330,9 @@ mod tests {
         assert_eq!(access.admit(&Presented::default()).await.unwrap_err(), Refused::Missing);
     }
 
-    /// Not how long it takes, which the machine decides, but whether that depends on the key.
+    /// Measures not the time, which depends on the machine, but whether it depends on the key.
     #[test]
-    fn a_refusal_takes_as_long_wherever_a_key_stands_and_whether_or_not_it_ever_was_one() {
+    fn the_time_of_a_refusal_does_not_depend_on_the_key() {
         let good = (0..2000).map(|n| format!("good-{n}"));
         let ended = |key: &str| format!("{{ key: {key}, not-after: 2020-01-01T00:00:00Z }}");
         let keys: Vec<_> =
@@ -340,7 +340,7 @@ mod tests {
         let settings = format!("status-list-pools: {{ p: {{ api-keys: [{}] }} }}", keys.join(", "));
         let (access, clock) = access(&settings);
         let ours = |key: &str| access.holder_of(key.as_bytes()).is_none();
-        // The control: it ends with the first key that fits.
+        // The control: it stops at the first key that matches.
         let ends_early = |key: &str| {
             let (hash, now) = (ApiKeyHash::of(key), clock.now());
             let found = access.keys.iter().find(|Key { key, .. }| bool::from(key.hash.matches(&hash)));
@@ -363,7 +363,7 @@ mod tests {
             medians[2] / medians[0]
         };
         let (ours, control) = (slowest_to_fastest(&ours), slowest_to_fastest(&ends_early));
-        assert!(ours < 1.5, "{ours}: the time of a refusal tells of the key");
+        assert!(ours < 1.5, "{ours}: the time of a refusal depends on the key");
         assert!(control > 1.5, "the control: {control}");
     }
 
@@ -388,7 +388,10 @@ mod tests {
             assert_eq!(with_key(&again, "wrong", "10.0.0.3").await.unwrap_err(), Refused::InvalidKey);
         }
         let right = with_key(&again, "late", "10.0.0.3").await;
-        assert!(matches!(right, Err(Refused::TooMany { .. })), "guessing goes no faster with the right one");
+        assert!(
+            matches!(right, Err(Refused::TooMany { .. })),
+            "the right key is refused too, so guessing is no faster"
+        );
         assert!(with_key(&again, "late", "10.0.0.4").await.is_ok(), "another address");
     }
 

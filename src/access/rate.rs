@@ -1,7 +1,7 @@
-//! How often somebody may come, counted with `governor` (the generic cell rate algorithm): smooth, without a window's edge.
+//! Rate limits for each caller, counted with `governor` (the generic cell rate algorithm): smooth, without fixed windows.
 //!
-//! What is kept of somebody is one number, and it goes when it says nothing any more. That is looked after once for every so
-//! many checks as there are numbers, so at most twice as many are kept as have come within the rate's period.
+//! Each caller is one number, evicted once it no longer limits anything. Eviction runs after as many checks as there are
+//! callers, so at most twice as many are kept as came within the rate's period.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,10 +15,10 @@ use governor::{DefaultKeyedRateLimiter, Quota};
 
 use crate::config::Rate;
 
-/// Below so many it is not worth sweeping.
+/// The fewest checks between two evictions.
 const SWEEP_MIN: usize = 1024;
 
-/// Counts each `K` apart.
+/// Limits the rate of each `K`.
 pub(super) struct Limiter<K: Hash + Eq + Clone> {
     limiter: DefaultKeyedRateLimiter<K>,
     checks_until_sweep: AtomicUsize,
@@ -30,9 +30,9 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         Self { limiter, checks_until_sweep: SWEEP_MIN.into() }
     }
 
-    /// Counts one more, or answers how long to wait if that is one too many.
+    /// Counts one event. If that is one too many, fails with the time to wait.
     pub(super) fn check(&self, who: &K) -> Result<(), Duration> {
-        // Of those who see 1, whoever was first sweeps; that a few more checks go by meanwhile does no harm.
+        // Only the thread that sees 1 evicts; further checks in the meantime are harmless.
         if self.checks_until_sweep.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
@@ -44,43 +44,43 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     }
 }
 
-/// Counts what failed, and shuts out who failed too often.
+/// Counts failures, and blocks addresses that failed too often.
 pub(super) struct Failures {
     limiter: Limiter<IpAddr>,
-    /// Who is shut out until when; entries that are over go when the next one comes.
-    shut_out: Mutex<HashMap<IpAddr, Instant>>,
+    /// Blocked addresses and the end of each block. The next block removes those that are over.
+    blocked: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 impl Failures {
     pub(super) fn new(rate: Rate) -> Self {
-        Self { limiter: Limiter::new(rate), shut_out: Mutex::default() }
+        Self { limiter: Limiter::new(rate), blocked: Mutex::default() }
     }
 
-    /// Whether they may try, or how long they have to wait.
+    /// Fails with the time to wait if the address is blocked.
     pub(super) fn check(&self, who: &IpAddr) -> Result<(), Duration> {
-        let until = self.shut_out().get(who).copied();
+        let until = self.blocked().get(who).copied();
         let left = until.and_then(|until| until.checked_duration_since(Instant::now()));
         left.filter(|left| !left.is_zero()).map_or(Ok(()), Err)
     }
 
-    /// They failed once more.
+    /// Counts one failure.
     pub(super) fn count(&self, who: &IpAddr) {
         if let Err(wait) = self.limiter.check(who) {
             let now = Instant::now();
-            let mut shut_out = self.shut_out();
-            shut_out.retain(|_, until| *until > now);
-            shut_out.insert(*who, now + wait);
+            let mut blocked = self.blocked();
+            blocked.retain(|_, until| *until > now);
+            blocked.insert(*who, now + wait);
         }
     }
 
-    fn shut_out(&self) -> MutexGuard<'_, HashMap<IpAddr, Instant>> {
-        self.shut_out.lock().unwrap_or_else(PoisonError::into_inner)
+    fn blocked(&self) -> MutexGuard<'_, HashMap<IpAddr, Instant>> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn quota(rate: Rate) -> Quota {
     let each = (rate.period / rate.times.get()).max(Duration::from_nanos(1));
-    Quota::with_period(each).expect("at least a nanosecond").allow_burst(rate.times)
+    Quota::with_period(each).expect("the period is at least a nanosecond").allow_burst(rate.times)
 }
 
 #[cfg(test)]
@@ -90,8 +90,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_says_nothing_any_more_is_not_kept() {
-        // A nanosecond later every one of them is forgotten.
+    fn callers_that_no_longer_count_are_evicted() {
+        // A nanosecond later each of them can be evicted.
         let limiter = Limiter::new(Rate { times: NonZeroU32::MIN, period: Duration::from_nanos(1) });
         for who in 0..100_000_u32 {
             limiter.check(&who).unwrap();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn who_still_counts_is_kept() {
+    fn callers_that_still_count_are_kept() {
         let limiter = Limiter::new("1/h".parse().unwrap());
         for who in 0..10_000_u32 {
             limiter.check(&who).unwrap();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn who_failed_too_often_is_shut_out_for_a_while() {
+    fn addresses_with_too_many_failures_are_blocked_for_a_while() {
         let failures = Failures::new("20/s".parse().unwrap());
         let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         for _ in 0..21 {

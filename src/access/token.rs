@@ -1,7 +1,7 @@
 //! Bearer tokens: JWT access tokens of an authorization server (RFC 9068), and what their `scope` allows.
 //!
-//! The algorithm is never the token's choice: it must be in the settings and fit the key that `kid` names. Signature,
-//! `iss` and `aud` are checked by `jsonwebtoken`; the times here, with the clock that everything else has.
+//! A token never chooses its algorithm: it must be in the settings and fit the key that `kid` names. `jsonwebtoken` checks
+//! signature, `iss` and `aud`; this file checks the times, with the service's clock.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::config::OauthConfig;
 use crate::model::api_key::{Scope, Scopes};
 use crate::model::pool::PoolId;
 
-/// More than any token needs, and little work to refuse.
+/// Longer than any real token, and short enough to refuse cheaply.
 const TOKEN_BYTES_MAX: usize = 8192;
-/// The longest name of a client in logs and in the audit trail.
+/// The longest name of a client in logs and the audit trail.
 const NAME_CHARS_MAX: usize = 64;
-/// RFC 9068, "Header": what keeps an ID token, or any other JWT of the same server, from being taken for one.
+/// RFC 9068, "Header": without it, an ID token or any other JWT of the same server could pass as an access token.
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
 /// Verifies tokens.
@@ -30,16 +30,16 @@ pub(super) struct Tokens {
     clock: Clock,
 }
 
-/// What is wrong with a token; for the log only, and never with a part of the token in it.
+/// Why a token is refused. For the log only, and never with a part of the token.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(super) enum TokenRefused {
     #[error("it has more than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
-    #[error("it is no JWT, or its `alg` is unknown")]
+    #[error("it is not a JWT, or its `alg` is unknown")]
     Malformed,
     #[error("its `typ` is not at+jwt")]
     Type,
-    #[error("its `crit` demands what is not understood")]
+    #[error("its `crit` names an unknown extension")]
     Critical,
     #[error("its `alg` is not in oauth.algorithms")]
     Algorithm,
@@ -51,7 +51,7 @@ pub(super) enum TokenRefused {
     NoKeys,
     #[error("signature, `iss` or `aud`: {0}")]
     Jwt(String),
-    #[error("it has neither `sub` nor `client_id`, so nobody can tell whose it is")]
+    #[error("it has neither `sub` nor `client_id`, so it names no holder")]
     Nobody,
     #[error("it has expired")]
     Expired,
@@ -70,7 +70,7 @@ struct Claims {
     client_id: Option<String>,
     #[serde(default)]
     sub: Option<String>,
-    /// A single one: `jsonwebtoken` would also take a list.
+    /// A single string: `jsonwebtoken` would also accept a list.
     #[serde(rename = "iss")]
     _iss: String,
 }
@@ -85,7 +85,7 @@ impl Tokens {
         self.keys.prepare().await;
     }
 
-    /// Who holds this token.
+    /// Verifies a token and returns its holder.
     pub(super) async fn verify(&self, token: &str) -> Result<Caller, TokenRefused> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenRefused::TooLong);
@@ -140,7 +140,7 @@ impl Tokens {
     }
 }
 
-/// What logs call the holder of a token; `None` if it names nobody.
+/// The name of the token's holder in logs; `None` if the token names none.
 fn name(claims: &Claims) -> Option<String> {
     let mut given = [&claims.client_id, &claims.sub].into_iter().flatten();
     let client = given.find(|claim| !claim.is_empty())?;
@@ -148,7 +148,7 @@ fn name(claims: &Claims) -> Option<String> {
     Some(format!("jwt:{}", shown.collect::<String>()))
 }
 
-/// `demo:allocate other:read`, words of other services left out.
+/// Reads `demo:allocate other:read` and ignores words for other services.
 fn rights(scope: &str) -> Vec<(PoolId, Scopes)> {
     let right = |word: &str| {
         let (pool, scope) = word.split_once(':')?;

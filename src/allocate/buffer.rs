@@ -1,4 +1,4 @@
-//! References in memory, ready to be handed out, and what of them can be given back at a stop.
+//! References in memory, ready to be handed out, and which of them can be given back at a stop.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -8,12 +8,12 @@ use crate::model::order::Permutation;
 use crate::status_list::ListId;
 use crate::store::{Block, Given};
 
-/// A reference nobody has yet.
+/// A reference that is not handed out yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Allocated {
     /// The list.
     pub list: ListId,
-    /// Where in the list's order it stands.
+    /// Its position in the list's order.
     position: u32,
     /// Its `idx`.
     pub idx: u32,
@@ -25,11 +25,12 @@ impl From<&Allocated> for Given {
     }
 }
 
-/// Lists whose latest lease is remembered before those with nothing left are forgotten.
+/// How many lists are remembered before those without references are forgotten.
 const LATEST_MAX: usize = 64;
 
-/// The references of `blocks`, each list's positions in order, but the lists mixed at random: neighbours in time are no
-/// neighbours in a list. Takes a fifth of a microsecond for each, so it is not for under a lock.
+/// Turns `blocks` into references: keeps the order of positions in each list, but mixes the lists at random, so that
+/// neighbours in time are not neighbours in a list. Takes a fifth of a microsecond for each, so call it without holding a
+/// lock.
 pub(super) fn mix(blocks: &[Block], size: u32) -> Vec<Allocated> {
     let turns =
         blocks.iter().enumerate().flat_map(|(n, block)| std::iter::repeat_n(n, block.positions.len()));
@@ -49,7 +50,7 @@ pub(super) fn mix(blocks: &[Block], size: u32) -> Vec<Allocated> {
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     ready: VecDeque<Allocated>,
-    /// What was leased of each list without a gap, up to its latest lease: the end of it can be given back.
+    /// The latest gapless run of leased positions of each list. Its end can be given back.
     latest: HashMap<ListId, Block>,
     /// Lists that were forgotten while the next blocks were being leased.
     forgotten: HashSet<ListId>,
@@ -60,19 +61,19 @@ impl Buffer {
         self.ready.len()
     }
 
-    /// Takes up to `n`.
+    /// Takes up to `n` references.
     pub(super) fn take(&mut self, n: usize) -> Vec<Allocated> {
         self.ready.drain(..n.min(self.ready.len())).collect()
     }
 
-    /// Puts back what was taken and not handed out, but for lists that were forgotten meanwhile.
+    /// Puts back references that were not handed out, except those of lists forgotten meanwhile.
     pub(super) fn put_back(&mut self, taken: Vec<Allocated>) {
         for reference in taken.into_iter().rev().filter(|taken| self.latest.contains_key(&taken.list)) {
             self.ready.push_front(reference);
         }
     }
 
-    /// Blocks are about to be leased: lists that are forgotten from now on are left out of them.
+    /// Records that blocks are about to be leased: [`Self::add`] will skip lists that are forgotten from now on.
     pub(super) fn begin_lease(&mut self) {
         self.forgotten.clear();
     }
@@ -95,7 +96,7 @@ impl Buffer {
         }
     }
 
-    /// The lists that references are leased of, or were lately.
+    /// The lists with leased references, now or recently.
     pub(super) fn lists(&self) -> Vec<ListId> {
         self.latest.keys().copied().collect()
     }
@@ -107,9 +108,9 @@ impl Buffer {
         self.forgotten.insert(*list);
     }
 
-    /// Empties the buffer; answers each list's latest block with the position from which on nothing of it was handed out.
+    /// Empties the buffer. Returns each list's latest block and the position from which none of it was handed out.
     ///
-    /// What a request took and put back can lie below positions that others were given since: only the unbroken run at the
+    /// Positions that a request put back may lie below positions that others received since: only the unbroken run at the
     /// end of a block is free.
     pub(super) fn drain_tails(&mut self) -> Vec<(Block, u32)> {
         let mut left: HashMap<ListId, Vec<u32>> = HashMap::new();
@@ -160,12 +161,12 @@ mod tests {
         assert!((60..140).contains(&switches), "{switches} changes of list; a fair coin gives about 100");
         for list in [a, b] {
             let positions: Vec<_> = all.iter().filter(|r| r.list == list).map(|r| r.position).collect();
-            assert!(positions.is_sorted(), "so that what is left is the end of a block");
+            assert!(positions.is_sorted(), "the rest is the end of a block");
         }
     }
 
     #[test]
-    fn lists_that_are_forgotten_while_blocks_are_leased_are_left_out() {
+    fn lists_forgotten_during_a_lease_are_left_out() {
         let (kept, sealed) = (ListId::random(), ListId::random());
         let mut buffer = Buffer::default();
         let blocks = || vec![block(kept, 0..10), block(sealed, 0..10)];
@@ -176,11 +177,11 @@ mod tests {
         assert_eq!(buffer.lists(), [kept]);
         buffer.begin_lease();
         fill(&mut buffer, blocks(), 100);
-        assert_eq!(buffer.len(), 20, "the control: that lease is over");
+        assert_eq!(buffer.len(), 20, "the control: the next lease");
     }
 
     #[test]
-    fn tails_are_what_was_not_handed_out_up_to_the_latest_lease() {
+    fn tails_run_from_the_last_reference_handed_out_to_the_latest_lease() {
         let list = ListId::random();
         let mut buffer = Buffer::default();
         fill(&mut buffer, vec![block(list, 0..10)], 100);
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_of_a_forgotten_list_does_not_come_back() {
+    fn references_of_a_forgotten_list_are_not_put_back() {
         let (kept, forgotten) = (ListId::random(), ListId::random());
         let mut buffer = Buffer::default();
         fill(&mut buffer, vec![block(kept, 0..10), block(forgotten, 0..10)], 100);
@@ -225,7 +226,7 @@ mod tests {
         let gave_up = buffer.take(3);
         buffer.take(4);
         buffer.put_back(gave_up);
-        assert_eq!(buffer.drain_tails(), [(block(list, 0..10), 7)], "3..7 belong to somebody");
+        assert_eq!(buffer.drain_tails(), [(block(list, 0..10), 7)], "3..7 were handed out");
 
         fill(&mut buffer, vec![block(list, 10..20)], 100);
         let gave_up = buffer.take(3);

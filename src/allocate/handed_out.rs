@@ -1,9 +1,9 @@
-//! Whether an index was ever handed out: its position in the list's order, compared with how far the list is leased.
+//! Whether an index was ever handed out: compares its position in the list's order with how far the list is leased.
 //!
-//! Positions are leased durably before they become references, and only what nobody was given comes back. So what is found
-//! to be leased stays acceptable, however old the finding; and what is not leased when the store is asked was in nobody's
-//! hands when the request came. A sealed list has forgotten its order: whatever is asked of it is accepted, because to refuse
-//! the revocation of a credential is worse than to revoke a decoy.
+//! Positions are leased durably before they become references, and only those never handed out are returned. So once a
+//! position is known to be leased, its index stays acceptable; and if the store says that it is not leased, nobody held it
+//! when the request came. A sealed list has lost its order, so all its indices are accepted: to refuse the revocation of a
+//! credential is worse than to revoke a decoy.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -15,7 +15,7 @@ use crate::store::{Order, Store, StoreError};
 /// What is known of the lists of one pool.
 #[derive(Default)]
 pub struct HandedOut {
-    /// The order of each list, and how far it was leased when the store was asked last.
+    /// The order of each list, and how far it was leased at the latest query of the store.
     known: RwLock<HashMap<ListId, (Permutation, u32)>>,
 }
 
@@ -27,7 +27,7 @@ impl HandedOut {
         entries: u32,
         indices: impl Iterator<Item = (ListId, u32)>,
     ) -> Result<Option<(ListId, u32)>, StoreError> {
-        // What the store was asked for in this request need not be asked for again.
+        // A list is queried at most once for each request.
         let mut asked = HashMap::new();
         for (list, index) in indices {
             if self.is_known(list, index) {

@@ -1,9 +1,9 @@
-//! High-water marks: the latest lease of each list that this instance ever had, durable before a reference of it is handed
-//! out, and kept apart from the store. A store that knows of fewer leases has lost some (a restored backup, a failover to a
-//! replica that was behind, a disk that lied), and would hand out their references again.
+//! High-water marks: the latest lease that this instance had of each list, made durable before a reference is handed out
+//! and kept apart from the store. A store that knows fewer leases has lost some (a restored backup, a failover to a stale
+//! replica, a disk that lied), and would hand out their references again.
 //!
-//! One line of 64 bytes for each list, written over in place: it never crosses a sector, so it is the old one or the new one,
-//! and making it durable does not change the file's size.
+//! One line of 64 bytes for each list, overwritten in place. A line never crosses a sector, so it is the old one or the new
+//! one, and writing it does not change the file's size.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,14 +20,14 @@ const LINE_BYTES: usize = 64;
 #[derive(Debug)]
 pub struct Marks {
     file: InPlace,
-    /// Where each list's line is, and its mark.
+    /// Each list's line number and mark.
     lines: HashMap<ListId, (u64, Lease)>,
 }
 
-/// The marks cannot be read or written. Nothing may be handed out without them.
+/// Why the marks cannot be read or written. Nothing may be handed out without them.
 #[derive(Debug, Error)]
 pub enum MarksError {
-    /// The system says no.
+    /// The system reports an error.
     #[error(transparent)]
     Unusable(#[from] FileError),
     /// A line that this program never writes.
@@ -44,14 +44,14 @@ pub enum MarksError {
 }
 
 impl Marks {
-    /// The marks in this file, which is made if it is not there.
+    /// Opens the marks in this file. Makes the file if it is missing.
     pub fn open(path: &Path) -> Result<Self, MarksError> {
         let file = InPlace::open(path)?;
         let mut bytes = file.read_from(0)?;
-        // A power cut can leave a new line's place without its content.
+        // A power cut can leave room for a new line without its content.
         bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
         let mut lines = HashMap::new();
-        // The end of a line that a crash cut short was never relied on: the next new list takes its place.
+        // An incomplete last line was never relied on: the next new list overwrites it.
         for (number, line) in (0..).zip(bytes.chunks_exact(LINE_BYTES)) {
             let (list, mark) =
                 parse(line).ok_or_else(|| MarksError::Damaged { path: path.to_owned(), line: number + 1 })?;
@@ -60,7 +60,7 @@ impl Marks {
         Ok(Self { file, lines })
     }
 
-    /// The latest lease of the list that this instance had; the default if it never had any.
+    /// The latest lease that this instance had of the list; the default if it never had any.
     pub fn of(&self, list: &ListId) -> Lease {
         self.lines.get(list).map(|(_, mark)| *mark).unwrap_or_default()
     }
@@ -70,7 +70,7 @@ impl Marks {
         self.lines.iter().map(|(list, (_, mark))| (*list, *mark))
     }
 
-    /// Raises marks; durable when it returns. If it fails, they count as they were, and their lines are written again.
+    /// Raises marks durably. If it fails, they keep their values, and the next call writes their lines again.
     pub fn raise(&mut self, marks: &[(ListId, Lease)]) -> Result<(), MarksError> {
         let mut raised = HashMap::with_capacity(marks.len());
         let mut next = self.lines.len() as u64;
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_survive_and_are_written_over_in_place() {
+    fn marks_survive_and_are_overwritten_in_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.marks");
         let (a, b) = (ListId::random(), ListId::random());

@@ -1,7 +1,7 @@
 //! References that were never handed out before.
 //!
-//! Positions of a list's order are leased durably in blocks and only then turned into references in memory; a request takes
-//! from there. A crash skips what was in memory (those entries become decoys), a graceful stop gives it back.
+//! Leases positions of a list's order durably in blocks, and only then turns them into references in memory, where requests
+//! take them. A crash skips the references in memory (those entries become decoys); a graceful stop gives them back.
 //! Invariant: a reference leaves this folder at most once, and only after its list's `uri` answers.
 
 mod buffer;
@@ -35,14 +35,14 @@ use crate::telemetry::metrics::PoolMetrics;
 use buffer::Buffer;
 use taken::Taken;
 
-/// How long to wait before asking the store again after it failed.
+/// The wait before the next try after the store failed.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// The same if it is damaged: only an operator can mend that.
+/// The same if the store is damaged: only an operator can repair that.
 const RETRY_DAMAGED_AFTER: Duration = Duration::from_secs(60);
-/// How often it is looked whether another instance has published our new lists.
+/// How often to check whether another instance has published our new lists.
 const PUBLISHED_POLL: Duration = Duration::from_secs(1);
 
-/// Gives references of one pool.
+/// Hands out references of one pool.
 #[derive(Debug)]
 pub struct Allocator {
     pool: PoolId,
@@ -50,14 +50,14 @@ pub struct Allocator {
     /// How often the number of lists is checked.
     check_delay: Duration,
     settings: ArcSwap<Settings>,
-    /// Whose lists these references are of.
+    /// The instance that owns these references.
     owner: InstanceId,
-    /// `None`: a store that lost data is not noticed. The negative control of the tests.
+    /// `None` disables the check for a store that lost data: the negative control of the tests.
     marks: Option<Arc<Mutex<Marks>>>,
     buffer: Mutex<Buffer>,
-    /// Waiting requests hear of new references.
+    /// Tells waiting requests of new references.
     refilled: Notify,
-    /// The refilling task hears that few are left.
+    /// Tells the refilling task that few references are left.
     wanted: Notify,
     metrics: Arc<PoolMetrics>,
 }
@@ -71,11 +71,11 @@ struct Settings {
     spare_lists: usize,
 }
 
-/// Whether to wait for the first publication of new lists, so that references are mixed over as many as the pool is set to.
+/// Whether to wait for the first publication of new lists, so that references are mixed over as many lists as configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Patience {
     Wait,
-    /// It has been long enough: better references of fewer lists than none.
+    /// It has waited long enough: references of fewer lists are better than none.
     Over,
 }
 
@@ -93,19 +93,20 @@ enum RefillError {
 enum Compared {
     No,
     Yes,
-    /// It failed since. Leases compare by themselves; only lists that are gone altogether must be looked for.
+    /// The store failed since then. Leases are compared anyway, so this only needs to find lists that are missing
+    /// altogether.
     Doubtful,
 }
 
-/// What a refill came to.
+/// The result of a refill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refilled {
     Full,
-    /// New lists are still to be published, maybe by another instance.
+    /// New lists are still to be published, possibly by another instance.
     AwaitsPublication,
 }
 
-/// Too few references are in memory, and the pool is set to say so at once.
+/// Too few references are in memory, and the pool is set to fail at once.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("no references are ready")]
 pub struct Underflow;
@@ -123,7 +124,7 @@ impl Settings {
 }
 
 impl Allocator {
-    /// An empty allocator of this instance; [`run`](Self::run) fills it.
+    /// An empty allocator of this instance. [`run`](Self::run) fills it.
     pub fn new(
         pool: &PoolConfig,
         owner: InstanceId,
@@ -144,7 +145,7 @@ impl Allocator {
         }
     }
 
-    /// Goes on with another buffer and another number of lists; how often that is checked stays.
+    /// Applies a new buffer size and number of lists. The interval of checks stays.
     pub fn set(&self, live: &PoolLive) {
         self.settings.store(Arc::new(Settings::of(live)));
         self.wanted.notify_one();
@@ -154,11 +155,11 @@ impl Allocator {
         **self.settings.load()
     }
 
-    /// `amount` references. Waits for them if the pool is set to; dropping the future loses nothing.
+    /// Returns `amount` references. Waits for them if the pool is set to; a dropped future loses none.
     pub async fn allocate(&self, amount: usize) -> Result<Vec<Allocated>, Underflow> {
         let mut taken = Taken { allocator: self, references: Vec::new() };
         loop {
-            // Made before looking: from then on it notices a refill.
+            // Created before the check, so that it notices a refill in between.
             let refilled = self.refilled.notified();
             let settings = self.settings();
             let left = {
@@ -187,23 +188,24 @@ impl Allocator {
         }
     }
 
-    /// Takes back what [`allocate`](Self::allocate) gave and nobody has seen. The metric goes on counting it as handed out.
+    /// Takes back references from [`allocate`](Self::allocate) that nobody has seen. The metric still counts them as handed
+    /// out.
     pub fn give_back(&self, unseen: Vec<Allocated>) {
         self.buffer().put_back(unseen);
         self.refilled.notify_waiters();
     }
 
-    /// Hands out no more of a list that was sealed. Other instances notice it by themselves, a moment later.
+    /// Stops handing out references of a sealed list. Other instances notice the seal by themselves, a moment later.
     pub fn forget(&self, list: &ListId) {
         self.buffer().forget(list);
     }
 
-    /// How many references are in memory.
+    /// The number of references in memory.
     pub fn ready(&self) -> usize {
         self.buffer().len()
     }
 
-    /// Keeps the buffer full and lists ready until asked to stop; then gives back what nobody has.
+    /// Keeps the buffer full and lists ready until the stop, then gives back what was not handed out.
     pub async fn run(&self, store: &Store, signals: &Signals, clock: &Clock, stopper: &Stopper) {
         let mut published = signals.watch_published();
         let mut check = tokio::time::interval_at(Instant::now() + self.check_delay, self.check_delay);
@@ -214,7 +216,7 @@ impl Allocator {
             let refilled = async {
                 match compared {
                     Compared::No => self.compare_with_marks(store).await?,
-                    Compared::Doubtful => self.look_after_buffered(store, &[]).await?,
+                    Compared::Doubtful => self.check_buffered_lists(store, &[]).await?,
                     Compared::Yes => {}
                 }
                 compared = Compared::Yes;
@@ -227,8 +229,8 @@ impl Allocator {
                         RefillError::Store(StoreError::Damaged(_)) => RETRY_DAMAGED_AFTER,
                         _ => RETRY_AFTER,
                     };
-                    tracing::warn!(pool = %self.pool, %error, retry_secs = pause.as_secs_f64(), "cannot refill the references; trying again");
-                    // What answers again may be another server, or the same one with older data.
+                    tracing::warn!(pool = %self.pool, %error, retry_secs = pause.as_secs_f64(), "cannot refill the references; retrying");
+                    // After a failure the store may be another server, or the same one with older data.
                     if compared == Compared::Yes {
                         compared = Compared::Doubtful;
                     }
@@ -255,7 +257,7 @@ impl Allocator {
         self.return_tails(store).await;
     }
 
-    /// Leases blocks until the buffer is full or no published list has any left, and opens lists where they are too few.
+    /// Leases blocks until the buffer is full or the published lists are exhausted, and opens lists if there are too few.
     async fn refill(
         &self,
         store: &Store,
@@ -267,7 +269,7 @@ impl Allocator {
         loop {
             let open = store.open_lists(&self.pool, &self.owner).await?;
             if patience == Patience::Over {
-                self.look_after_buffered(store, &open).await?;
+                self.check_buffered_lists(store, &open).await?;
             }
             let Settings { capacity, threshold, open_lists, spare_lists, .. } = self.settings();
             let wanted_lists = open_lists + spare_lists;
@@ -281,7 +283,7 @@ impl Allocator {
             let mixed = open_lists.min(open.len());
             let unpublished = open.len() < wanted_lists || open.iter().any(|list| !list.published);
             let missing = match self.ready() {
-                // What was taken while the buffer was filled is not worth a commit of its own.
+                // References taken while the buffer was filled do not justify another commit.
                 ready if filled && ready >= threshold => 0,
                 ready => capacity.saturating_sub(ready),
             };
@@ -296,7 +298,7 @@ impl Allocator {
         }
     }
 
-    /// Leases an equal share of `missing` from each list; answers how many there were.
+    /// Leases an equal share of `missing` from each list. Returns how many references it leased.
     async fn lease(
         &self,
         store: &Store,
@@ -307,7 +309,7 @@ impl Allocator {
         let now = clock.now();
         self.buffer().begin_lease();
         let share = u32::try_from(missing.div_ceil(lists.len())).unwrap_or(u32::MAX);
-        // Asked for together, so that they share a commit.
+        // Leased concurrently, so that the leases share a commit.
         let leases: Vec<_> = lists
             .iter()
             .map(|list| {
@@ -340,7 +342,7 @@ impl Allocator {
         failed.map_or(Ok(leased), |error| Err(error.into()))
     }
 
-    /// Compares the store with everything this instance was ever given of it, and gives lists up that it would hand out again.
+    /// Compares the store with the marks, and gives up lists whose references it would hand out again.
     async fn compare_with_marks(&self, store: &Store) -> Result<(), RefillError> {
         let Some(marks) = &self.marks else { return Ok(()) };
         let marks: Vec<_> = marks.lock().unwrap_or_else(PoisonError::into_inner).iter().collect();
@@ -361,7 +363,7 @@ impl Allocator {
         Ok(())
     }
 
-    /// Ends the allocation from a list of which the store lost leases, loudly.
+    /// Ends allocation from a list whose leases the store lost, with a loud log line.
     async fn give_up(
         &self,
         store: &Store,
@@ -391,8 +393,8 @@ impl Allocator {
         }
     }
 
-    /// Drops references of lists, other than those that are known to be open, that were sealed or lost since they were leased.
-    async fn look_after_buffered(&self, store: &Store, open: &[OpenList]) -> Result<(), StoreError> {
+    /// Drops buffered references of lists that were sealed or lost since their lease. Skips the lists in `open`.
+    async fn check_buffered_lists(&self, store: &Store, open: &[OpenList]) -> Result<(), StoreError> {
         let mut others = self.buffer().lists();
         others.retain(|list| open.iter().all(|open| open.id != *list));
         for list in others {
@@ -410,7 +412,7 @@ impl Allocator {
         self.marks.as_ref().map_or(Lease::default(), of)
     }
 
-    /// Remembers these leases durably, before a reference of them is handed out.
+    /// Raises the marks of these leases durably, before a reference of them is handed out.
     async fn raise_marks(&self, blocks: &[Block]) -> Result<(), MarksError> {
         let Some(marks) = self.marks.clone().filter(|_| !blocks.is_empty()) else { return Ok(()) };
         let raised: Vec<_> = blocks.iter().map(|block| (block.list, block.lease)).collect();
@@ -422,7 +424,7 @@ impl Allocator {
         let mut returns = JoinSet::new();
         for (block, from) in self.buffer().drain_tails() {
             let store = store.clone();
-            // Asked for together, so that they share a commit.
+            // Returned concurrently, so that they share a commit.
             returns.spawn(async move {
                 match store.return_tail(&block, from).await {
                     Ok(returned) => tracing::debug!(list.id = %block.list, from, returned, "gave references back"),
@@ -436,7 +438,7 @@ impl Allocator {
     }
 
     fn buffer(&self) -> MutexGuard<'_, Buffer> {
-        // Nothing that runs under this lock panics halfway through a change.
+        // Nothing that runs under this lock panics in the middle of a change.
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

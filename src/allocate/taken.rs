@@ -1,8 +1,8 @@
-//! What a waiting request has so far, so that nothing is lost when it gives up.
+//! The references that a waiting request has so far, so that none are lost if it gives up.
 
 use super::{Allocated, Allocator};
 
-/// References on their way to a request; given back if it goes away before it has all of them.
+/// References on their way to a request; given back if the request goes away before it has all.
 pub(super) struct Taken<'a> {
     pub(super) allocator: &'a Allocator,
     pub(super) references: Vec<Allocated>,

@@ -1,7 +1,7 @@
-//! What one instance remembers outside the store: who it is. Its folder also holds the high-water marks that `allocate/`
+//! What identifies an instance outside the store: its id. Its folder also holds the high-water marks that `allocate/`
 //! compares the store with, so it must never be restored from a backup together with the store.
 //!
-//! Invariant: one process at a time is this instance; the folder is locked as long as the value lives.
+//! Invariant: only one process at a time runs as this instance. The folder is locked as long as the value lives.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,26 +12,26 @@ use thiserror::Error;
 use crate::base::durable::{self, FileError, LockFile, Mode};
 use crate::model::instance::InstanceId;
 
-/// One running copy of the service.
+/// One running instance of the service.
 #[derive(Debug)]
 pub struct Instance {
     id: InstanceId,
     directory: PathBuf,
-    /// The system lets go of it when the process ends, however it ends.
+    /// The system releases it when the process ends, in whatever way.
     _lock: LockFile,
 }
 
-/// Why an instance cannot be the one of this folder.
+/// Why this process cannot run as the instance of this folder.
 #[derive(Debug, Error)]
 pub enum InstanceError {
-    /// Another process is this instance.
+    /// Another process runs as this instance.
     #[error(
-        "{directory} is used by another process; stop it first, or give this one an `instance-directory` of its own",
+        "another process uses {directory}; stop it first, or give this one an `instance-directory` of its own",
         directory = .0.display()
     )]
     InUse(PathBuf),
-    /// The id cannot be read as one.
-    #[error("{path} holds no id of an instance; remove the whole folder, and this becomes a new instance", path = .0.display())]
+    /// The file of the id is damaged.
+    #[error("{path} does not hold an instance's id; remove the whole folder, and this process becomes a new instance", path = .0.display())]
     Damaged(PathBuf),
     /// A file or folder cannot be used.
     #[error(transparent)]
@@ -39,7 +39,7 @@ pub enum InstanceError {
 }
 
 impl Instance {
-    /// The instance of this folder; a new one if the folder is empty or not there.
+    /// Opens the instance of this folder. Makes a new one if the folder is empty or missing.
     pub fn open(directory: &Path) -> Result<Self, InstanceError> {
         durable::create_folders(directory, Mode::Private)?;
         durable::keep_folder_private(directory)?;
@@ -59,12 +59,12 @@ impl Instance {
         Ok(Self { id, directory: directory.to_owned(), _lock: lock })
     }
 
-    /// Who this is to the other instances.
+    /// The id by which other instances know this one.
     pub fn id(&self) -> &InstanceId {
         &self.id
     }
 
-    /// Where the marks are kept.
+    /// The folder of the marks.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

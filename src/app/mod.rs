@@ -1,4 +1,4 @@
-//! The only part that knows every other: builds them, runs them, stops them in order.
+//! The only part that knows every other: builds, runs and stops them in order.
 
 pub mod instance;
 pub mod reload;
@@ -40,14 +40,14 @@ use crate::telemetry::metrics::Metrics;
 use crate::update::Updater;
 use running::{Running, RunningPool, access, set_times};
 
-/// How long publishing once waits for all uploads.
+/// How long a single publication waits for all uploads.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
 
 /// A service that is ready to run.
 pub struct App {
     config: Config,
     clock: Clock,
-    /// Held as long as the service lives: nobody else may be this instance.
+    /// Held as long as the service lives, so that no other process runs as this instance.
     _instance: Instance,
     store: Store,
     metrics: Arc<Metrics>,
@@ -57,7 +57,7 @@ pub struct App {
     listeners: Listeners,
     key_set: Arc<KeySet>,
     new_api_keys: BTreeMap<PoolId, String>,
-    /// Where changed settings come from; `None`: they need a restart.
+    /// The source of changed settings. If `None`, changes need a restart.
     source: Option<Source>,
 }
 
@@ -69,7 +69,7 @@ struct PoolParts {
     publisher: Arc<PoolPublisher>,
 }
 
-/// What a running service can be asked.
+/// Controls a running service.
 #[derive(Clone)]
 pub struct Handle {
     stop: Arc<StopSwitch>,
@@ -77,12 +77,12 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Asks the service to stop: it answers what it has begun, gives back unused references and ends.
+    /// Stops the service: it completes the requests that it has begun, gives back unused references and ends.
     pub fn stop(&self) {
         self.stop.stop();
     }
 
-    /// Takes references as a request does; `None` if there is no such pool or none are ready.
+    /// Takes references as a request does. `None` if the pool does not exist or has none ready.
     pub async fn allocate(&self, pool: &PoolId, amount: usize) -> Option<Vec<Allocated>> {
         self.allocators.get(pool)?.allocate(amount).await.ok()
     }
@@ -94,13 +94,14 @@ impl App {
         Self::build_on(Listeners::bind(&config.server)?, config, clock).await
     }
 
-    /// As [`Self::build`], on addresses that are bound already.
+    /// Like [`Self::build`], on addresses that are already bound.
     pub async fn build_on(listeners: impl Into<Listeners>, mut config: Config, clock: Clock) -> Result<Self> {
         let listeners = listeners.into();
         for warning in &config.warnings {
             tracing::warn!("settings: {warning}");
         }
-        // First, because folders that are made for private files are closed to the web server, and it may lie in one of them.
+        // First, because folders made for private files are closed to the web server, and the public folder may lie in one
+        // of them.
         let site =
             Site::open(&config.publish.storage_directory).context("cannot prepare storage-directory")?;
         let instance =
@@ -127,7 +128,7 @@ impl App {
                 pool.api_keys.push(ApiKey::unlimited(hash));
                 new_api_keys.extend(key.map(|key| (id.clone(), key)));
             }
-            store.declare_pool(&pool.shape).await.context("the settings do not fit the store")?;
+            store.declare_pool(&pool.shape).await.context("the settings do not match the store")?;
             let now = clock.now();
             let signers =
                 PoolSigners::read(pool, &key_directory, now).with_context(|| format!("pool {id}"))?;
@@ -184,23 +185,23 @@ impl App {
         })
     }
 
-    /// The service takes changed settings and keys from there while it runs.
+    /// Makes the running service take changed settings and keys from `source`.
     pub fn reloading(self, source: Source) -> Self {
         Self { source: Some(source), ..self }
     }
 
-    /// API keys that were made at this start; they are told nowhere else.
+    /// The API keys made at this start. They are shown nowhere else.
     pub fn new_api_keys(&self) -> &BTreeMap<PoolId, String> {
         &self.new_api_keys
     }
 
-    /// Where the hash of a pool's generated API key is kept.
+    /// The file with the hash of a pool's generated API key.
     pub fn api_key_path(&self, pool: &PoolId) -> Option<PathBuf> {
         let pool = self.config.pools.get(pool)?;
         Some(made::demo_api_key_path(pool, &self.config.publish.key_directory))
     }
 
-    /// Publishes everything that is pending, once, without serving. Answers how many lists were published and how many failed.
+    /// Publishes everything pending once, without serving. Returns how many lists were published and how many failed.
     pub async fn publish_once(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<(usize, usize)> {
         let (mut published, mut failed) = (0, 0);
         for pool in &self.pools {
@@ -211,7 +212,7 @@ impl App {
                 published += pass.published.len();
                 failed += pass.failed.len();
                 if pass.not_ours {
-                    bail!("pool {} is published by another instance", pool.config.shape.id);
+                    bail!("another instance publishes pool {}", pool.config.shape.id);
                 }
                 if let Some(error) = pass.ended_by {
                     return Err(error).context("publishing ended early");
@@ -219,7 +220,7 @@ impl App {
                 if pass.waiting == 0 || !pass.failed.is_empty() {
                     break;
                 }
-                // Lists that were signed within this second, by a service that has just stopped.
+                // Lists signed within this second by a service that has just stopped.
                 tokio::time::sleep(NEXT_SECOND).await;
             }
             let (settled, owed) = pool.publisher.upload(&pool.signals, UPLOAD_PATIENCE).await;
@@ -230,7 +231,7 @@ impl App {
         Ok((published, failed))
     }
 
-    /// The parts of the running service: a handle, and what must be awaited until it has stopped.
+    /// Runs the service. Returns a handle, and a future that must be awaited until the service has stopped.
     pub fn run(self) -> (Handle, impl Future<Output = Result<()>>) {
         let (switch, stop) = stopper();
         let allocators =
@@ -307,7 +308,7 @@ impl App {
         let mut serving: JoinSet<_> = servers.into_iter().collect();
         tracing::info!(listen = %self.config.server.listen, public_url = %self.config.public_url, "ready");
 
-        // A part that ends before it is asked to has failed: better to be restarted than to go on without it.
+        // A part that ends before the stop has failed. A restart is better than going on without it.
         let failed = stop.until(async {
             tokio::select! {
                 _ = background.join_next() => "publishing or allocation",
@@ -327,7 +328,7 @@ impl App {
         while let Some(served) = serving.join_next().await {
             served.context("the HTTP server ended early")?.context("the HTTP server failed")?;
         }
-        // The server held the last updaters: what they took is answered, then their tasks end.
+        // The server held the last updaters: their pending changes are answered, then their tasks end.
         while writers.join_next().await.is_some() {}
         stop_background.stop();
         while background.join_next().await.is_some() {}
@@ -338,13 +339,13 @@ impl App {
         }
     }
 
-    /// Who may do what, as the settings say it.
+    /// Access as the settings define it.
     fn access(&self) -> Result<Access> {
         let keys = self.pools.iter().map(|pool| (&pool.config, pool.config.api_keys.clone()));
         access(&self.config, keys, &self.clock, None)
     }
 
-    /// What of it can change from now on.
+    /// The parts that can change while the service runs.
     fn running(&self, api: Weak<Api>, site: Option<Arc<SiteServer>>) -> Running {
         set_times(&self.config, &self.key_set, site.as_deref());
         let of_pool = |pool: &PoolParts| RunningPool {
@@ -363,7 +364,7 @@ impl App {
     }
 
     fn site_server(&self) -> SiteServer {
-        // Until its next beat a pool cannot have anything newer.
+        // Until its next beat a pool has nothing newer.
         let beats = self.pools.iter().map(|pool| pool.config.live.update_interval);
         let max_age = beats.min().unwrap_or_default();
         let clock = self.clock.clone();
@@ -372,12 +373,12 @@ impl App {
     }
 }
 
-/// A pool that is in the store but not in the settings would stop being renewed, and every credential of it would fail.
+/// Refuses settings without a pool that the store has: it would no longer be renewed, and all its credentials would fail.
 async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
     for (pool, lists) in store.pools().await.context("cannot read the store")? {
         if lists > 0 && !config.pools.contains_key(&pool) && !config.retired_pools.contains(&pool) {
             bail!(
-                "the store has pool {pool} with {lists} lists, the settings do not; put it back, or name it in `retired-pools` \
+                "the store has pool {pool} with {lists} lists, the settings do not; add it again, or name it in `retired-pools` \
                  when all credentials of it have expired"
             );
         }
@@ -396,7 +397,7 @@ fn about(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> About {
         update_interval_secs: pool.live.update_interval.as_secs(),
         formats: pool.start.formats.iter().map(Format::name).collect(),
         key_id: Arc::new(move || keys.signer().kid().to_owned()),
-        // What another instance signs with is its own affair.
+        // Keys of other instances are not known here.
         certificates_hold_at: Arc::new(move |now| {
             role == PublishRole::Off || certificates.signer().certificates_hold_at(now.secs())
         }),

@@ -1,13 +1,12 @@
-//! Notices changed settings and keys, and has the running service take them.
+//! Detects changed settings and keys, and applies them to the running service.
 //!
-//! Everything is read and checked anew, whole, whatever has changed; if anything is wrong, nothing changes, and the log and
-//! the metrics say so until it is put right. SIGHUP asks for it by hand.
+//! Everything is read and checked anew as a whole, whatever changed. If anything is wrong, nothing changes, and the log and
+//! the metrics say so until it is repaired. SIGHUP triggers a reload by hand.
 //!
-//! The files are read and compared, not watched. Events (inotify) tell nothing of links and network folders, and those of a
-//! folder that also holds the database come with every write to it. The library for polling, `notify::PollWatcher`, was
-//! tried: it never reports a file that was missing when it was told to watch it, reports one whose time changes and content
-//! does not, warns at every poll of one that is gone, and cannot know what changed before it began. Each of these needs the
-//! comparison below again.
+//! The files are read and compared, not watched. Events (inotify) miss links and network folders, and a folder that also
+//! holds the database reports every write to it. The polling library, `notify::PollWatcher`, was tried: it never reports a
+//! file that was missing when the watch began, reports one whose time changes but not its content, warns at every poll of a
+//! missing one, and cannot know what changed before it began. Each of these would need the comparison below as well.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
@@ -22,64 +21,65 @@ use crate::base::stopper::Stopper;
 use crate::config::Config;
 use crate::telemetry::metrics::ReloadMetrics;
 
-/// Replacing key and chain takes two steps; what comes within this time is one change.
+/// Replacing a key and its chain takes two steps: changes within this time count as one.
 const DEBOUNCE: Duration = Duration::from_millis(300);
-/// How often the files are read, to see whether they are others. Some small files: tens of microseconds.
+/// How often the files are read and compared. A few small files take tens of microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often what was refused is tried again.
+/// How often refused settings are tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
 
-/// Reads the settings anew.
+/// Loads the settings anew.
 pub type Load = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
-/// Makes the service go on with other settings, or says why it cannot.
+/// Applies new settings to the service. Fails without a change if they cannot be used.
 pub type Take = Arc<dyn Fn(Config) -> Result<()> + Send + Sync>;
 
-/// Where the settings come from.
+/// The source of the settings.
 #[derive(Clone)]
 pub struct Source {
     /// The settings file, if there is one.
     pub file: Option<PathBuf>,
-    /// Reads it.
+    /// Loads them.
     pub load: Load,
-    /// What the files held just before the settings in use were read.
+    /// Content of the files just before the settings in use were read.
     pub seen: Fingerprint,
 }
 
-/// Some files' content, in a number.
+/// A hash of the content of several files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u64);
 
-/// From now on SIGHUP does not end the process, not even before anybody listens for it. Needs a runtime.
+/// Keeps SIGHUP from ending the process, even before anything listens for it. Needs a runtime.
 pub fn survive_hangups() {
-    // The handler stays when this is dropped.
+    // The handler stays installed when this is dropped.
     if let Err(error) = signal(SignalKind::hangup()) {
         tracing::warn!(%error, "cannot listen for SIGHUP");
     }
 }
 
-/// Looks at what the settings depend on.
+/// Watches the files that the settings depend on.
 pub struct Reload {
     source: Source,
     take: Take,
     metrics: ReloadMetrics,
     files: Vec<PathBuf>,
-    /// What the files held when they were last tried.
+    /// Content of the files at the latest try.
     tried: Fingerprint,
-    /// Whether that was refused.
+    /// Whether that try was refused.
     stale: bool,
 }
 
 impl Reload {
-    /// Looks at the files of `current`, which is in use. What has changed since its source was `seen` shows at the first look.
+    /// Watches the files of `current`, the settings in use. The first comparison finds everything changed since
+    /// `source.seen`.
     pub fn new(source: Source, current: &Config, take: Take, metrics: ReloadMetrics) -> Self {
         let files = files_of(source.file.as_ref(), current.files());
         let tried = source.seen;
         Self { source, take, metrics, files, tried, stale: false }
     }
 
-    /// Reloads when something has changed, until asked to stop.
+    /// Reloads after each change, until the stop.
     pub async fn run(mut self, stopper: &Stopper) {
-        // If that fails, `survive_hangups` has said so.
+        // If that fails, `survive_hangups` has logged it.
         let mut hangup = signal(SignalKind::hangup()).ok();
         let mut look = interval(LOOK_EVERY);
         let mut retry = interval(RETRY_EVERY);
@@ -89,7 +89,7 @@ impl Reload {
                 tokio::select! {
                     () = hung_up(&mut hangup) => true,
                     _ = look.tick() => false,
-                    // It may have been for a reason that is in no file.
+                    // The reason may lie outside the files.
                     _ = retry.tick() => stale,
                 }
             };
@@ -100,9 +100,9 @@ impl Reload {
         }
     }
 
-    /// Reloads if asked to, or if the files are others than those that were tried last.
+    /// Reloads on request, or if the files differ from those tried last.
     async fn reload_if(&mut self, asked: bool) {
-        // Before reading: what changes meanwhile shows at the next look.
+        // Before reading: the next comparison finds what changes meanwhile.
         let mut found = self.look().await;
         if !asked {
             if found == self.tried {
@@ -115,7 +115,7 @@ impl Reload {
         self.reload().await;
     }
 
-    /// What the files hold now; as it was when last tried if that cannot be found out.
+    /// The present content of the files; that of the latest try if they cannot be read.
     async fn look(&self) -> Fingerprint {
         let files = self.files.clone();
         blocking(move || Ok(Fingerprint::of(&files))).await.unwrap_or(self.tried)
@@ -125,12 +125,12 @@ impl Reload {
         let taken = self.read_and_take().await;
         self.stale = taken.is_err();
         match taken {
-            Ok(()) => tracing::info!("took the changed settings and keys"),
+            Ok(()) => tracing::info!("applied the changed settings and keys"),
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(
                     error,
-                    "the changed settings or keys cannot be used; everything stays as it was"
+                    "the changed settings or keys cannot be used; keeping the present ones"
                 );
             }
         }
@@ -144,11 +144,11 @@ impl Reload {
 
     async fn read_and_take(&mut self) -> Result<()> {
         let mut config = self.load().await?;
-        // Of settings that are refused as well: what is wrong may be put right in one of their files.
+        // Also the files of refused settings: the fault may be corrected in one of them.
         let files = files_of(self.source.file.as_ref(), config.files());
         if files != self.files {
             self.files = files;
-            // Before reading, as ever: what changes from now on shows.
+            // Before reading, so that the next comparison finds later changes.
             self.tried = self.look().await;
             config = self.load().await?;
         }
@@ -157,12 +157,12 @@ impl Reload {
     }
 }
 
-/// Files, key derivation and security modules take their time.
+/// Runs `work` on a blocking thread: files, key derivation and security modules are slow.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.context("reading them ended early")?
 }
 
-/// Late ticks are not made up for.
+/// An interval that skips late ticks.
 fn interval(period: Duration) -> Interval {
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -176,18 +176,18 @@ async fn hung_up(hangup: &mut Option<Signal>) {
     }
 }
 
-/// The settings file and what the settings name.
+/// The settings file and the files that the settings name.
 fn files_of(settings: Option<&PathBuf>, named: Vec<PathBuf>) -> Vec<PathBuf> {
     settings.cloned().into_iter().chain(named).collect()
 }
 
 impl Fingerprint {
-    /// Of this settings file and of what the settings that were read from it name.
+    /// The fingerprint of this settings file and of the files that `config` names.
     pub fn of_settings(file: Option<&PathBuf>, config: &Config) -> Self {
         Self::of(&files_of(file, config.files()))
     }
 
-    /// A file that cannot be read is as good as any other content.
+    /// An unreadable file counts as a content of its own.
     fn of(files: &[PathBuf]) -> Self {
         let mut hasher = DefaultHasher::new();
         for file in files {
@@ -204,9 +204,9 @@ mod tests {
 
     use super::*;
 
-    /// Opening the store or waiting for Redis takes its time; what an operator changes meanwhile must not be missed.
+    /// Opening the store or waiting for Redis takes time. Changes that an operator makes meanwhile must not be missed.
     #[tokio::test]
-    async fn what_changed_between_reading_the_settings_and_watching_them_is_taken() {
+    async fn changes_between_reading_and_watching_the_settings_are_applied() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings.yaml");
         let write = |text: &str| {

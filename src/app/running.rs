@@ -1,5 +1,5 @@
-//! What of the settings and keys can change while the service runs, and how every part gets it: checked whole, then given
-//! to all, or not at all.
+//! The settings and keys that can change while the service runs, and how each part gets them: checked as a whole, then
+//! applied everywhere, or not at all.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -23,28 +23,28 @@ use crate::sign::KeyRing;
 use crate::site::server::SiteServer;
 use crate::telemetry::metrics::Metrics;
 
-/// How often it is looked whether certificates still outlive the tokens.
+/// How often to check whether certificates still outlive the tokens.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(24 * 3600);
 
-/// The parts that take other settings while they run.
+/// The parts that accept new settings while they run.
 pub(super) struct Running {
     pub(super) clock: Clock,
     pub(super) current: Mutex<Config>,
     pub(super) pools: Vec<RunningPool>,
     pub(super) key_set: Arc<KeySet>,
-    /// Not held: the tasks that apply updates end when the server lets go of it.
+    /// Not held: the tasks that apply updates end when the server drops its updaters.
     pub(super) api: Weak<Api>,
     pub(super) site: Option<Arc<SiteServer>>,
 }
 
-/// The same of one pool.
+/// The same for one pool.
 pub(super) struct RunningPool {
     pub(super) allocator: Arc<Allocator>,
     pub(super) publisher: Arc<PoolPublisher>,
     pub(super) ring: Arc<KeyRing>,
 }
 
-/// What a pool is to go on with.
+/// The new keys and settings of a pool.
 struct Checked {
     pool: PoolConfig,
     api_keys: Vec<ApiKey>,
@@ -52,7 +52,7 @@ struct Checked {
 }
 
 impl Running {
-    /// Goes on with `config`; refused whole if any of it cannot be used.
+    /// Applies `config`. Changes nothing if any of it cannot be used.
     pub(super) fn take(&self, config: Config) -> Result<()> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let needs_restart = current.needs_restart(&config);
@@ -68,7 +68,7 @@ impl Running {
             let id = &pool.shape.id;
             if pool.signer.key.is_none() && !development_key_path(pool, key_directory).exists() {
                 bail!(
-                    "status-list-pools.{id}.signer names no key; a development key is made only at a start"
+                    "status-list-pools.{id}.signer names no key, and a development key is made only at the start; name a key, or restart"
                 );
             }
             let signers = PoolSigners::read(pool, key_directory, self.clock.now())
@@ -76,7 +76,9 @@ impl Running {
             let api_keys = match pool.api_keys.is_empty() {
                 false => pool.api_keys.clone(),
                 true if !made::demo_api_key_path(pool, key_directory).exists() => {
-                    bail!("status-list-pools.{id}.api-keys is empty; a key for it is made only at a start")
+                    bail!(
+                        "status-list-pools.{id}.api-keys is empty, and a key is made only at the start; add a key, or restart"
+                    )
                 }
                 true => vec![ApiKey::unlimited(made::demo_api_key(pool, key_directory)?.0)],
             };
@@ -88,7 +90,7 @@ impl Running {
             running.ring.announced_with(&signers.current, signers.next.as_ref())
         });
         self.key_set.check(announced.collect())?;
-        // Only now: who holds it keeps the service from stopping, and reading keys may take long.
+        // Only now: holding it keeps the service from stopping, and reading keys may take long.
         let Some(api) = self.api.upgrade() else { bail!("the service is stopping") };
         let keys = checked.iter().map(|checked| (&checked.pool, checked.api_keys.clone()));
         let access = access(&config, keys, &self.clock, Some(&api.access()))?;
@@ -113,7 +115,7 @@ impl Running {
         Ok(())
     }
 
-    /// Once a day, warns of certificates that end before the tokens they sign.
+    /// Warns once a day of certificates that end before the tokens they sign.
     pub(super) async fn watch_certificates(&self, stopper: &Stopper) {
         while stopper.until(tokio::time::sleep(CERTIFICATES_EVERY)).await.is_some() {
             self.look_at_certificates();
@@ -128,7 +130,7 @@ impl Running {
     }
 }
 
-/// For the audit trail: who can do something from now on.
+/// The entry for the audit trail: who has access from now on.
 fn reloaded(pools: &[Checked]) -> Action {
     let of_each = |pool: &Checked| {
         let (id, names) = (pool.pool.shape.id.to_string(), pool.api_keys.iter().map(|key| key.name.clone()));
@@ -138,7 +140,7 @@ fn reloaded(pools: &[Checked]) -> Action {
     Action::Reloaded { api_keys, signing_keys }
 }
 
-/// Who may do what, as the settings say it. What was counted of callers `before` stays where its settings are the same.
+/// Access as the settings define it. Keeps the counters of `before` where its settings are the same.
 pub(super) fn access<'a>(
     config: &Config,
     keys: impl Iterator<Item = (&'a PoolConfig, Vec<ApiKey>)>,
@@ -149,25 +151,25 @@ pub(super) fn access<'a>(
         let id = pool.shape.id.clone();
         keys.into_iter().map(move |key| (id.clone(), key))
     };
-    // Half of what a request may take, so that it can still be answered.
+    // Half of the request timeout, so that the request can still be answered.
     let patience = config.limits.request_timeout / 2;
     Access::new(keys.flat_map(of_pool).collect(), config.access.clone(), patience, clock.clone(), before)
         .context("cannot use the settings of access")
 }
 
-/// Tells when the next of these keys ends. What has ended already is not waited for.
+/// Sets the metric of the next end of these keys. Ignores keys that have already ended.
 pub(super) fn tell_next_key_end(metrics: &Metrics, pool: &PoolId, keys: &[ApiKey], now: Timestamp) {
     let ends = keys.iter().filter_map(|key| key.not_after).filter(|end| *end >= now);
     metrics.api_key_not_after(pool, ends.min().map(|end| end.secs()));
 }
 
-/// Tells those who need it how long keys and lists may be kept.
+/// Tells the parts that need it how long keys and lists may be cached.
 pub(super) fn set_times(config: &Config, key_set: &KeySet, site: Option<&SiteServer>) {
     let keys_max_age = config.publish.keys_max_age;
     let lifetimes = config.pools.values().map(|pool| pool.live.lifetimes.list_lifetime);
     key_set.set(keys_max_age, lifetimes.max().unwrap_or_default());
     if let Some(site) = site {
-        // Until its next beat a pool cannot have anything newer.
+        // Until its next beat a pool has nothing newer.
         let beats = config.pools.values().map(|pool| pool.live.update_interval);
         site.set_max_age(beats.min().unwrap_or_default(), keys_max_age);
     }
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_daily_look_warns_as_soon_as_the_certificate_ends_before_the_tokens() {
+    async fn the_daily_check_warns_as_soon_as_the_certificate_ends_before_the_tokens() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::set_to(Timestamp::from_secs(END - LIFETIME.as_secs() - 1));
         let running = running(folder.path(), &clock).await;
@@ -227,7 +229,7 @@ mod tests {
             tracing::subscriber::with_default(lines.finish(), || running.look_at_certificates());
             fs::read_to_string(&log).unwrap()
         };
-        assert_eq!(logged(), "", "tokens of now end a second before it");
+        assert_eq!(logged(), "", "tokens signed now end a second before it");
         clock.advance(Duration::from_secs(1));
         assert_eq!(logged(), "", "they end with it");
         clock.advance(Duration::from_secs(1));

@@ -1,8 +1,8 @@
-//! The chain: each line names the hash of the line before, so that nothing can be changed, left out or moved unnoticed.
+//! The chain: each line holds the hash of the line before, so that no line can be changed, removed or moved unnoticed.
 //!
-//! A line is one JSON object that begins with `seq`, `prev` and `time`; `prev` is the SHA-256 of the line before, without its
-//! line feed. The very first one has a random `prev`. What a chain cannot tell is what was cut off at its end, or whether all
-//! of it was written anew: for that, a hash must be kept where nobody can change it, and compared (`anchor`).
+//! A line is one JSON object that begins with `seq`, `prev` and `time`; `prev` is the SHA-256 of the line before, without
+//! its line feed. The first line has a random `prev`. The chain does not show whether lines were cut off at its end, or
+//! whether all of it was rewritten. To detect that, keep a hash where nobody can change it, and compare (`anchor`).
 
 use std::fmt;
 use std::fs::File;
@@ -18,7 +18,7 @@ pub(super) type Hash = String;
 /// A line's place in the chain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Place {
-    /// Its number, from 1.
+    /// The line's number, from 1.
     pub(super) seq: u64,
     /// The hash of the line before.
     pub(super) prev: Hash,
@@ -26,7 +26,7 @@ pub(super) struct Place {
     pub(super) time: String,
 }
 
-/// The stretch of a chain that was found whole.
+/// The part of a chain that is intact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Number and time of the first line.
@@ -35,16 +35,16 @@ pub struct Span {
     pub last: (u64, String),
     /// The hash of the last line.
     pub last_hash: String,
-    /// Whether a line of the hash that was looked for is in it.
+    /// Whether the chain has a line with the hash `anchor`.
     pub has_anchor: bool,
 }
 
 /// Where a chain breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// In this file.
+    /// The file.
     pub path: PathBuf,
-    /// At this line, from 1.
+    /// The line's number in the file, from 1.
     pub line: u64,
     /// What is wrong with it.
     pub why: String,
@@ -65,10 +65,10 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Takes the next line, without its line feed, or says why it is not the next one.
+    /// Takes the next line, without its line feed, or says why it does not follow.
     pub(super) fn take(&mut self, line: &[u8]) -> Result<(), String> {
         let place: Place = serde_json::from_slice(line)
-            .map_err(|error| format!("is no line of an audit trail, or was cut short: {error}"))?;
+            .map_err(|error| format!("is not a line of an audit trail, or was cut short: {error}"))?;
         if let Some((before, hash)) = &self.latest {
             if place.seq != before.seq + 1 {
                 return Err(format!(
@@ -89,8 +89,8 @@ impl Follower {
     }
 }
 
-/// Follows one chain through these files, in the order of their first lines, and looks for a line of the hash `anchor`. The
-/// inner error says where the chain breaks.
+/// Follows one chain through these files, in the order of their first lines, and looks for a line with the hash `anchor`.
+/// The inner error says where the chain breaks.
 pub fn verify(paths: &[PathBuf], anchor: Option<&str>) -> io::Result<Result<Span, Broken>> {
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
@@ -109,7 +109,7 @@ pub fn verify(paths: &[PathBuf], anchor: Option<&str>) -> io::Result<Result<Span
             latest = (path.clone(), number);
             let taken = match line.last() {
                 Some(b'\n') => follower.take(without_end(&line)),
-                _ => Err("was cut short: it is being written just now (try again), or a crash did it (the next start moves it aside)".to_owned()),
+                _ => Err("was cut short: it is being written (try again), or a crash cut it (the next start moves it aside)".to_owned()),
             };
             if let Err(why) = taken {
                 return Ok(Err(Broken { path: path.clone(), line: number, why }));
@@ -124,7 +124,8 @@ pub fn verify(paths: &[PathBuf], anchor: Option<&str>) -> io::Result<Result<Span
     };
     if anchor.is_some() && !has_anchor {
         let (path, line) = latest;
-        let why = "is the last one, and none had the hash of --anchor: lines were cut off, or all were written anew";
+        let why =
+            "is the last one, and none has the hash of --anchor: lines were cut off, or all were rewritten";
         return Ok(Err(Broken { path, line, why: why.to_owned() }));
     }
     Ok(Ok(Span { first: (first.seq, first.time), last: (last.seq, last.time), last_hash, has_anchor }))

@@ -1,4 +1,4 @@
-//! What one line of the trail tells. Its place in the chain and its time are given by the writer.
+//! The content of a line of the trail. The writer adds its place in the chain and its time.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::chain::hex;
 use crate::model::pool::PoolId;
 use crate::status_list::ListId;
 
-/// Batches up to this size name their targets; larger ones are told by their hash alone.
+/// Batches up to this size list their targets; larger ones have only their hash.
 const TARGETS_MAX: usize = 100;
 
 /// One line, without its place in the chain.
@@ -19,7 +19,7 @@ pub struct Line {
     caller: Option<Caller>,
     #[serde(flatten)]
     action: Action,
-    /// How many lines that nobody waits for were left out before this one, because there were too many of them.
+    /// How many lines without a waiting caller were dropped before this one, because there were too many.
     #[serde(rename = "left-out", skip_serializing_if = "is_zero")]
     pub(super) left_out: u64,
 }
@@ -32,49 +32,49 @@ fn is_one(number: &u32) -> bool {
     *number == 1
 }
 
-/// Who asked.
+/// The caller of an action.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Caller {
-    /// The request's id, as the log has it.
+    /// The request's id, as in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
-    /// A name that is not secret; none for those whose authentication failed.
+    /// A name that is not secret; none for callers whose authentication failed.
     #[serde(rename = "caller", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
-/// What was asked for, or what became of it.
+/// A requested action, or the outcome of one.
 #[derive(Debug, Serialize)]
 #[serde(tag = "action", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Action {
-    /// References were handed out. Never which.
+    /// References were handed out. Never says which.
     Allocate {
-        /// Of this pool.
+        /// The pool.
         pool: PoolName,
-        /// So many.
+        /// The number of references.
         amount: u32,
-        /// The same as before, to a request that was repeated with its `Idempotency-Key`.
+        /// Whether these are the references of an earlier request, retried with its `Idempotency-Key`.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         repeated: bool,
     },
     /// One status is about to be changed.
     Update {
-        /// In this pool.
+        /// The pool.
         pool: PoolName,
-        /// In this list.
+        /// The list.
         list: String,
-        /// At this index.
+        /// The index.
         index: u64,
-        /// To this value.
+        /// The new value.
         value: u64,
     },
     /// Several statuses are about to be changed, all or none.
     BatchUpdate {
-        /// In this pool.
+        /// The pool.
         pool: PoolName,
-        /// So many.
+        /// The number of changes.
         count: usize,
-        /// To these values.
+        /// The new values.
         values: Vec<u64>,
         /// SHA-256 over a line `<list> <index> <value>` for each, sorted as text.
         targets_sha256: String,
@@ -84,88 +84,88 @@ pub enum Action {
     },
     /// Every status of a list is about to be changed.
     Fill {
-        /// In this pool.
+        /// The pool.
         pool: PoolName,
-        /// Of this list.
+        /// The list.
         list: String,
-        /// To this value.
+        /// The new value.
         value: u64,
-        /// Over so many beats.
+        /// The number of beats over which the change is spread.
         #[serde(skip_serializing_if = "is_one")]
         beats: u32,
     },
     /// A list is about to be retired.
     Retire {
-        /// Of this pool.
+        /// The pool.
         pool: PoolName,
-        /// This one.
+        /// The list.
         list: String,
-        /// Even though references of it may still be valid.
+        /// Whether references of the list may still be valid.
         force: bool,
     },
-    /// The service went on with other settings and keys, or with the same ones once more.
+    /// The service goes on with new settings and keys, or loaded the same ones again.
     Reloaded {
-        /// By pool, what callers with these API keys are called from now on.
+        /// By pool: the names of its API keys from now on.
         api_keys: BTreeMap<String, Vec<String>>,
-        /// By pool, the id of the key that signs, or will as soon as it may.
+        /// By pool: the id of the signing key, or of the one that signs as soon as it may.
         signing_keys: BTreeMap<String, String>,
     },
-    /// What became of an earlier line.
+    /// The outcome of an earlier line.
     Outcome {
-        /// Its number.
+        /// The earlier line's number.
         of: u64,
-        /// What became of it.
+        /// The outcome.
         #[serde(flatten)]
         outcome: Outcome,
     },
-    /// A request that was refused because of who sent it.
+    /// A request that was refused because of its caller.
     Refused(Refusal),
     /// The first line of a file.
     Opened {
         /// The program's version.
         version: &'static str,
-        /// The file that it continues.
+        /// The file that this one continues.
         #[serde(skip_serializing_if = "Option::is_none")]
         continues: Option<String>,
     },
-    /// The end of the file was not whole after a crash, and was moved to another one. Nobody was told that it was written.
+    /// After a crash, an incomplete end of the file was moved to another file. It was never acknowledged.
     Recovered {
-        /// So many bytes.
+        /// The number of bytes.
         torn_bytes: usize,
         /// Their SHA-256.
         torn_sha256: String,
-        /// Where they are now.
+        /// The file that holds them.
         torn_file: String,
     },
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Debug, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It was made.
+    /// The change was made.
     Done,
-    /// It was not made.
+    /// The change was not made.
     Refused {
-        /// The error code that the client was told.
+        /// The error code that the client received.
         code: String,
     },
-    /// It may have been made or not: the store failed, or the client went away.
+    /// It is unknown whether the change was made: the store failed, or the client went away.
     Unknown,
 }
 
-/// A request that was refused because of who sent it.
+/// A request that was refused because of its caller.
 #[derive(Debug, Serialize)]
 pub struct Refusal {
-    /// Its method.
+    /// The method.
     pub method: String,
-    /// The route it took, with names instead of values.
+    /// The route, with placeholders instead of values.
     pub route: String,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// The error code of the answer.
+    /// The error code of the response.
     pub code: String,
-    /// The address at the other end of the connection.
+    /// The peer address of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
 }
@@ -184,11 +184,11 @@ impl From<&PoolId> for PoolName {
 /// One changed status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// In this list.
+    /// The list.
     pub list: ListId,
-    /// At this index.
+    /// The index.
     pub index: u64,
-    /// To this value.
+    /// The new value.
     pub value: u64,
 }
 
@@ -217,7 +217,7 @@ impl Action {
 }
 
 impl Line {
-    /// A line of what `caller` asked for.
+    /// A line about an action of `caller`.
     pub fn new(caller: Caller, action: Action) -> Self {
         Self { caller: Some(caller), action, left_out: 0 }
     }
@@ -227,12 +227,12 @@ impl Line {
         Self::of_the_trail(Action::Outcome { of, outcome })
     }
 
-    /// A line that nobody asked for.
+    /// A line without a caller.
     pub(super) fn of_the_trail(action: Action) -> Self {
         Self { caller: None, action, left_out: 0 }
     }
 
-    /// Says that `count` lines like this one came before it and were left out.
+    /// Records that `count` lines like this one were dropped before it.
     pub fn after(mut self, count: u64) -> Self {
         self.left_out = count;
         self
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_who_and_what() {
+    fn a_line_names_caller_and_action() {
         let (pool, list) = ("p".parse().unwrap(), ListId::random());
         let change = Change { list, index: 5, value: 1 };
         let line = Line::new(caller(), Action::update(&pool, [change].into_iter()));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_a_batch_does_not_depend_on_its_order_but_on_everything_else() {
+    fn the_hash_of_a_batch_depends_on_everything_but_its_order() {
         let (pool, list) = ("p".parse().unwrap(), ListId::random());
         let change = |index, value| Change { list, index, value };
         let hash = |changes: Vec<Change>| match Action::update(&pool, changes.into_iter()) {

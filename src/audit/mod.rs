@@ -1,17 +1,17 @@
-//! The audit trail: who asked for which change, and what became of it, as JSON lines that are chained by their hashes.
+//! The audit trail: who requested which change, and its outcome, as JSON lines chained by their hashes.
 //!
-//! Responsible for the lines, their order and their durability. Leaves it to `api/` when to write one. Invariants:
-//! 1. **Nothing acknowledged without a line.** A line that is waited for is on the disk; a trail that cannot be written makes
-//!    the caller answer 503.
-//! 2. **Nothing changed without a line.** A change has two of them: `begun` is durable before the store is asked, its outcome
-//!    before the answer. One line after the store's step would be cheaper, but a full disk or a crash in between would leave
-//!    changes that no line tells of. Like this, what is left is a line that promises too much: a `begun` without an outcome,
-//!    or with the outcome `unknown`, *may* have been made, and the store says whether it was.
-//! 3. **Never who holds which reference.** An allocation is told as an amount, on one line: what was taken from memory and
-//!    could not be told is not handed out.
+//! Responsible for the lines, their order and their durability. Leaves it to `http/api/` when to write one. Invariants:
+//! 1. **Nothing acknowledged without a line.** A line that a caller waits for is durable; if the trail cannot be written,
+//! the caller answers 503.
+//! 2. **Nothing changed without a line.** A change has two lines: `begun` is durable before the store is called, the
+//! outcome before the answer. One line after the store's step would be cheaper, but a full disk or a crash in between would
+//! leave changes without a line. With two lines, a crash leaves at most a `begun` without an outcome, or one with the
+//! outcome `unknown`: the change *may* have been made, and the store shows whether it was.
+//! 3. **Never who holds which reference.** An allocation is recorded as an amount, on one line. References taken from
+//! memory are not handed out if that line cannot be written.
 //!
-//! It is off unless the settings name a file: it costs two more fsyncs for each update (shared by those that wait at the same
-//! time), and somebody must decide for how long its files are kept.
+//! It is off unless the settings name a file: it costs two more fsyncs for each update (shared by updates that wait at the
+//! same time), and an operator must decide how long to keep its files.
 
 mod chain;
 mod line;
@@ -35,20 +35,20 @@ use crate::config::AuditConfig;
 use crate::telemetry::metrics::AuditMetrics;
 use writer::{Job, Writer};
 
-/// The most lines that wait to be written. Those who want to write one more wait for room.
+/// The most lines that wait to be written. Further lines wait for room.
 const QUEUE_MAX: usize = 4096;
 
-/// The trail of one instance. Cloning gives another handle to it.
+/// The trail of one instance. A clone is another handle to it.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
-    /// `None`: it is off, and all that is asked of it succeeds at once.
+    /// `None` if the trail is off: then every call succeeds at once.
     trail: Option<Trail>,
 }
 
 #[derive(Clone, Debug)]
 struct Trail {
     queue: mpsc::Sender<Job>,
-    /// Lines that found no room since the latest one that did.
+    /// Lines dropped since the latest one that found room.
     left_out: Arc<AtomicU64>,
 }
 
@@ -58,23 +58,23 @@ pub enum AuditError {
     /// A file cannot be used.
     #[error(transparent)]
     Unusable(#[from] FileError),
-    /// Another process writes it.
-    #[error("{path} is written by another process; give each instance an `audit.path` of its own", path = .0.display())]
+    /// Another process is writing the trail.
+    #[error("another process is writing {path}; give each instance an `audit.path` of its own", path = .0.display())]
     InUse(PathBuf),
-    /// Somebody changed it.
+    /// The trail was tampered with.
     #[error(
         "the audit trail was changed: {0}. Keep the file as evidence: move it elsewhere, and the next start begins a new chain"
     )]
     Tampered(Broken),
 }
 
-/// The line is not on the disk; the log says why.
+/// The line is not durable. The log says why.
 #[derive(Debug, Error)]
 #[error("the audit trail cannot be written")]
 pub struct NotWritten;
 
 impl Audit {
-    /// The trail of these settings, continued where it was left. A line that a crash cut short is moved aside.
+    /// Opens the trail in the settings and continues it. Moves aside a line that a crash cut short.
     pub fn open(
         config: Option<&AuditConfig>,
         clock: Clock,
@@ -89,12 +89,12 @@ impl Audit {
         Ok(Self { trail: Some(Trail { queue, left_out: Arc::default() }) })
     }
 
-    /// Whether there is a trail.
+    /// Whether the trail is on.
     pub fn is_on(&self) -> bool {
         self.trail.is_some()
     }
 
-    /// Writes one line; it is durable when this answers, with the line's number.
+    /// Writes one line and returns its number. The line is durable when this returns.
     pub async fn record(&self, line: Line) -> Result<u64, NotWritten> {
         let Some(trail) = &self.trail else { return Ok(0) };
         let (answer, answered) = oneshot::channel();
@@ -102,7 +102,7 @@ impl Audit {
         answered.await.map_err(|_| NotWritten)?
     }
 
-    /// Writes one line that nobody waits for. Under a load at which it finds no room it is left out, and counted.
+    /// Writes one line without waiting. If there is no room under load, drops and counts it.
     pub fn note(&self, mut line: Line) {
         let Some(trail) = &self.trail else { return };
         let left_out = trail.left_out.swap(0, Ordering::Relaxed);
@@ -113,13 +113,13 @@ impl Audit {
         }
     }
 
-    /// Writes what is about to be done. Nothing may be done without it.
+    /// Records a change that is about to be made. The change must not be made if this fails.
     pub async fn begin(&self, line: Line) -> Result<Begun, NotWritten> {
         let seq = self.record(line).await?;
         Ok(Begun { audit: self.clone(), seq, ended: !self.is_on() })
     }
 
-    /// Waits until the trail can never be written again, which only a fault of the program brings about.
+    /// Waits until the trail can never be written again, which happens only if the program has a bug.
     pub async fn ended(&self) {
         match &self.trail {
             Some(trail) => trail.queue.closed().await,
@@ -128,7 +128,7 @@ impl Audit {
     }
 }
 
-/// A change that was begun. When it is dropped without an outcome, because its client went away, the outcome is unknown.
+/// A change that has begun. If it is dropped without an outcome, because its client went away, the outcome is unknown.
 #[derive(Debug)]
 pub struct Begun {
     audit: Audit,
@@ -137,7 +137,7 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// Writes what became of it. It is durable when this answers.
+    /// Records the outcome, which is durable when this returns.
     pub async fn end(mut self, outcome: Outcome) -> Result<(), NotWritten> {
         self.ended = true;
         self.audit.record(Line::outcome(self.seq, outcome)).await.map(|_| ())

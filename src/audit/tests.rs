@@ -1,4 +1,4 @@
-//! The trail as a whole: what tampering it finds, how it begins, goes on and recovers.
+//! The trail as a whole: detecting tampering, starting, continuing and recovering.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -27,7 +27,7 @@ impl Trail {
     }
 
     fn open(&self) -> Result<Audit, AuditError> {
-        // The thread of the one before lets go of the lock when it notices that nobody asks any more.
+        // The previous writer's thread releases the lock when it notices that all its handles are gone.
         for _ in 0..5000 {
             match Audit::open(Some(&self.config), self.clock.clone(), AuditMetrics::default()) {
                 Err(AuditError::InUse(_)) => {
@@ -40,7 +40,7 @@ impl Trail {
         panic!("the writer never ended");
     }
 
-    /// Writes so many allocations.
+    /// Writes `lines` allocations.
     async fn write(&self, lines: u32) {
         let audit = self.open().unwrap();
         for amount in 0..lines {
@@ -48,7 +48,7 @@ impl Trail {
         }
     }
 
-    /// The files in the order of their making; the current one is the last.
+    /// All files, oldest first; the current one is the last.
     fn files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let mut files: Vec<_> = entries
@@ -79,14 +79,14 @@ fn allocation(amount: u32) -> Line {
     Line::new(caller, Action::Allocate { pool: (&pool).into(), amount, repeated: false })
 }
 
-/// The control: what a reader sees who looks at each line but not at the chain.
+/// The control: a reader that checks each line but not the chain.
 fn looks_good(path: &Path) -> bool {
     let text = fs::read_to_string(path).unwrap();
     text.ends_with('\n') && text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tampering_is_found_and_without_the_chain_it_would_not_be() {
+async fn tampering_is_found_only_through_the_chain() {
     let trail = Trail::new(u64::MAX);
     trail.write(20).await;
     let whole = trail.verify().unwrap();
@@ -114,7 +114,7 @@ async fn tampering_is_found_and_without_the_chain_it_would_not_be() {
         let broken = trail.verify().expect_err(what);
         assert_eq!((broken.line, &broken.path), (line, &trail.config.path), "{what}: {broken}");
         assert!(looks_good(&trail.config.path), "without the chain nobody sees that a line was {what}");
-        let error = trail.open().expect_err("nor is it gone on with");
+        let error = trail.open().expect_err("the trail does not continue");
         assert!(
             matches!(&error, AuditError::Tampered(_)) && error.to_string().contains("evidence"),
             "{error}"
@@ -125,7 +125,7 @@ async fn tampering_is_found_and_without_the_chain_it_would_not_be() {
     cut[7].push('\n');
     trail.replace(&cut);
     assert_eq!(trail.verify().unwrap_err().line, 8);
-    // What is cut off at the end, or the last line changed: only a hash that was kept elsewhere tells.
+    // Lines cut off at the end, or a change of the last line, show only against a hash kept elsewhere.
     for tampered in [lines[..15].to_vec(), changed(20)] {
         trail.replace(&tampered);
         assert!(trail.verify().is_ok());
@@ -134,7 +134,7 @@ async fn tampering_is_found_and_without_the_chain_it_would_not_be() {
     }
     trail.replace(&lines);
     assert!(verify(&trail.files(), Some(&whole.last_hash)).unwrap().unwrap().has_anchor);
-    // Older files may be gone; that is not hidden.
+    // Older files may be missing; the result shows that.
     trail.replace(&headless(5));
     assert_eq!(trail.verify().unwrap().first.0, 6);
     trail.replace(&[]);
@@ -156,7 +156,7 @@ async fn a_chain_goes_on_after_a_restart_and_two_chains_differ() {
     assert_eq!((&line["request"], &line["caller"]), (&"r-1".into(), &"key:0123abcd".into()));
     let other = Trail::new(u64::MAX);
     other.write(3).await;
-    assert_ne!(other.verify().unwrap().last_hash, first.last_hash, "the same content, another genesis");
+    assert_ne!(other.verify().unwrap().last_hash, first.last_hash, "same content, different genesis");
 
     let audit = trail.open().unwrap();
     let error = Audit::open(Some(&trail.config), trail.clock.clone(), AuditMetrics::default()).unwrap_err();
@@ -165,7 +165,7 @@ async fn a_chain_goes_on_after_a_restart_and_two_chains_differ() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_are_turned_over_by_size_and_day_and_stay_one_chain() {
+async fn files_rotate_by_size_and_day_and_stay_one_chain() {
     let trail = Trail::new(1000);
     let audit = trail.open().unwrap();
     for amount in 0..20 {
@@ -177,7 +177,7 @@ async fn files_are_turned_over_by_size_and_day_and_stay_one_chain() {
     trail.clock.advance(Duration::from_secs(20));
     audit.record(allocation(20)).await.unwrap();
     assert_eq!(trail.files().len(), by_size + 1, "a new day");
-    // Somebody else turned it over, as logrotate does.
+    // Another program rotates the file, as logrotate does.
     fs::rename(&trail.config.path, trail.folder.path().join("audit.jsonl.1")).unwrap();
     audit.record(allocation(21)).await.unwrap();
     let files = trail.files();
@@ -191,7 +191,7 @@ async fn files_are_turned_over_by_size_and_day_and_stay_one_chain() {
     for file in files {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
     }
-    // Another file in its place is not written over, and nothing is acknowledged meanwhile.
+    // Another file in its place is not overwritten, and nothing is acknowledged meanwhile.
     fs::rename(&trail.config.path, trail.folder.path().join("audit.jsonl.2")).unwrap();
     fs::File::create(&trail.config.path).unwrap();
     audit.record(allocation(22)).await.unwrap_err();
@@ -201,7 +201,7 @@ async fn files_are_turned_over_by_size_and_day_and_stay_one_chain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_crash_leaves_at_the_end_is_moved_aside_and_told() {
+async fn an_end_cut_short_by_a_crash_is_moved_aside_and_recorded() {
     let trail = Trail::new(u64::MAX);
     trail.write(3).await;
     let lines = trail.lines();
@@ -219,7 +219,7 @@ async fn what_a_crash_leaves_at_the_end_is_moved_aside_and_told() {
         let aside = trail.folder.path().join(told["torn-file"].as_str().unwrap());
         assert_eq!(fs::read(aside).unwrap(), torn.as_bytes());
     }
-    // A file that was begun and not finished, and one that was just about to take its place.
+    // A file that was begun and not finished, and one that was about to take its place.
     fs::rename(&trail.config.path, trail.folder.path().join("audit.jsonl.tmp")).unwrap();
     trail.write(1).await;
     assert_eq!(trail.verify().unwrap().last.0, 7);
@@ -229,7 +229,7 @@ async fn what_a_crash_leaves_at_the_end_is_moved_aside_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_is_given_up_has_an_unknown_outcome() {
+async fn an_abandoned_change_has_an_unknown_outcome() {
     let trail = Trail::new(u64::MAX);
     let audit = trail.open().unwrap();
     drop(audit.begin(allocation(1)).await.unwrap());

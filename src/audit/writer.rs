@@ -1,7 +1,7 @@
-//! The one thread that writes the trail: while some lines are being fsynced, the next ones gather and share the next fsync.
+//! The thread that writes the trail: while some lines are being fsynced, the next ones gather and share the next fsync.
 //!
-//! What is durable ends at `good`; whatever lies behind it after a failure is worth nothing, was told to nobody, and is
-//! written over. The file is never shortened below that, and only this thread writes it (`<path>.lock`).
+//! The durable part ends at `good`. After a failure, bytes beyond it are invalid: they were never acknowledged, and are
+//! overwritten. The file is never cut below `good`, and only this thread writes it (`<path>.lock`).
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -21,7 +21,7 @@ use crate::telemetry::metrics::AuditMetrics;
 const BATCH_MAX: usize = 1024;
 const DAY_SECS: u64 = 24 * 60 * 60;
 
-/// A line to be written, and who waits for it.
+/// A line to write, and the caller that waits for it.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) line: Line,
@@ -33,12 +33,12 @@ pub(super) struct Writer {
     config: AuditConfig,
     clock: Clock,
     metrics: AuditMetrics,
-    /// The system lets go of it when the process ends, however it ends.
+    /// The system releases it when the process ends, in whatever way.
     _lock: LockFile,
     file: InPlace,
-    /// Where what is durable ends.
+    /// The end of the durable part.
     good: u64,
-    /// Whether something that is worth nothing lies behind that.
+    /// Whether there are invalid bytes beyond `good`.
     untidy: bool,
     end: End,
     /// The day of the file's first line, in days since 1970.
@@ -46,7 +46,7 @@ pub(super) struct Writer {
     failing: bool,
 }
 
-/// The end of the chain: what the next line is linked to.
+/// The end of the chain, which the next line is linked to.
 #[derive(Clone, Debug)]
 struct End {
     seq: u64,
@@ -62,7 +62,7 @@ struct Linked<'a> {
 }
 
 impl End {
-    /// Nothing is before the first line: it is linked to a random number, so that no two chains can be taken for one.
+    /// The start of a chain: the first line is linked to a random number, so that no two chains can be confused.
     fn genesis() -> Self {
         let mut random = [0; 32];
         aws_lc_rs::rand::fill(&mut random)
@@ -80,13 +80,14 @@ impl End {
 }
 
 impl Writer {
-    /// Continues the trail of these settings, or begins it.
+    /// Opens the trail in the settings, and continues or begins it.
     pub(super) fn open(config: AuditConfig, clock: Clock, metrics: AuditMetrics) -> Result<Self, AuditError> {
         let path = &config.path;
         durable::create_folders(folder_of(path), Mode::Private)?;
         let lock = LockFile::try_lock(&beside(path, ".lock"), Mode::Private)?;
         let lock = lock.ok_or_else(|| AuditError::InUse(path.clone()))?;
-        // A crash in `turn_over` left the next file under its temporary name, whole if the old one was moved already.
+        // A crash in `turn_over` leaves the next file under its temporary name. It is whole if the old file was already
+        // moved.
         let temporary = beside(path, ".tmp");
         let unfinished =
             if path.exists() { durable::remove(&temporary) } else { durable::rename(&temporary, path) };
@@ -118,7 +119,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Writes what is asked for until nobody can ask any more.
+    /// Writes lines until no handle is left.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut batch = Vec::new();
         while jobs.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
@@ -127,13 +128,13 @@ impl Writer {
             self.tell(first.as_ref().err(), lines.len());
             for (number, job) in (0..).zip(batch.drain(..)) {
                 let answer = first.as_ref().map(|first| first + number).map_err(|_| NotWritten);
-                // Whoever does not wait any more was told that the outcome is unknown.
+                // A caller that no longer waits got the answer that the outcome is unknown.
                 let _ = job.answer.map(|waiting| waiting.send(answer));
             }
         }
     }
 
-    /// Counts, and logs a failure once, not for each of the many that follow.
+    /// Counts lines, and logs a failure once, not for each of the many that follow.
     fn tell(&mut self, failure: Option<&FileError>, lines: usize) {
         let path = self.config.path.display();
         match failure {
@@ -152,7 +153,7 @@ impl Writer {
         }
     }
 
-    /// Writes these lines, durably, and answers the number of the first.
+    /// Writes these lines durably and returns the number of the first.
     fn write(&mut self, lines: &[&Line]) -> Result<u64, FileError> {
         if !self.file.is_in_place()? {
             tracing::warn!(path = %self.config.path.display(), "the audit trail was moved away; a new file continues it");
@@ -173,7 +174,7 @@ impl Writer {
         }
         self.untidy = true;
         self.file.write_at(&text, self.good).and_then(|()| self.file.sync()).inspect_err(|_| {
-            // Now, so that a crash leaves no line of what was refused; before the next line at the latest.
+            // Now, so that a crash leaves no line of a refused request; at the latest before the next line.
             let _ = self.file.truncate(self.good);
         })?;
         self.untidy = false;
@@ -188,8 +189,8 @@ impl Writer {
         self.good >= self.config.rotate_bytes || another_day
     }
 
-    /// Goes on in a new file, whose first line is linked to the last one of the old file. That gets the name `old`; `None`
-    /// when somebody moved it already.
+    /// Continues in a new file, whose first line is linked to the last line of the old one. Renames the old file to `old`;
+    /// `None` if another program has moved it already.
     fn turn_over(&mut self, old: Option<PathBuf>) -> Result<(), FileError> {
         let (path, temporary) = (&self.config.path, beside(&self.config.path, ".tmp"));
         if let Some(old) = old.as_ref().filter(|old| old.exists()) {
@@ -201,7 +202,7 @@ impl Writer {
         let (mut end, mut text) = (self.end.clone(), Vec::new());
         let now = self.clock.now();
         end.append(&Line::of_the_trail(opened), now, &mut text);
-        // What a failure left is written anew, not on.
+        // After a failure the file is made anew, not continued.
         durable::remove(&temporary)?;
         let mut file = InPlace::open(&temporary)?;
         file.write_at(&text, 0)?;
@@ -219,7 +220,7 @@ impl Writer {
         durable::sync_folder(folder_of(&self.config.path))
     }
 
-    /// Moves what lies behind `good` into a file of its own, and says so.
+    /// Moves the bytes beyond `good` into a file of their own, and returns the action to record.
     fn set_torn_aside(&self, good: u64) -> Result<Option<Action>, FileError> {
         let torn = self.file.read_from(good)?;
         if torn.is_empty() {
@@ -234,8 +235,8 @@ impl Writer {
     }
 }
 
-/// Follows the chain in this file as far as it is whole, and answers where that ends. Only what a crash can leave may come
-/// behind: a last line without its end, or zeros.
+/// Follows the chain in this file as far as it is intact, and returns its end. Beyond that, accepts only what a crash can
+/// leave: a last line without its end, or zeros.
 fn follow(path: &Path) -> Result<(Follower, u64), AuditError> {
     let unusable = |source: io::Error| FileError::new("read", path, source);
     let (mut follower, mut good) = (Follower::default(), 0);

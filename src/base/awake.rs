@@ -1,9 +1,8 @@
 //! Whether this process slept: it was stopped (SIGSTOP, a debugger, a frozen container), or its machine was suspended.
 //!
-//! What waits in the sockets of a process that wakes up may have been sent long ago, by clients that have given up since and
-//! sent something else elsewhere. So whoever reads from sockets compares [`Awake::sleeps`] of now with that of the moment when
-//! the connection came. A thread that is starved for a second looks like a short sleep: that is harmless, only some requests
-//! are refused.
+//! Requests in the sockets of a process that wakes up may be old: their clients may have given up since and sent something
+//! else elsewhere. So code that reads from a socket compares [`Awake::sleeps`] now with its value when the connection was
+//! accepted. A thread that starves for a second looks like a short sleep. That is harmless: only some requests are refused.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,26 +10,27 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// How often the thread notes that it runs.
+/// How often the thread records that it runs.
 const TICK_EVERY: Duration = Duration::from_millis(100);
-/// A longer gap between two ticks is a sleep, in milliseconds.
+/// A longer gap between two ticks counts as a sleep, in milliseconds.
 const SLEPT_MIN_MILLIS: u64 = 1000;
-/// For how long after waking a new connection may have waited to be accepted since before the sleep, in milliseconds.
+/// How long a new connection may have waited to be accepted, in milliseconds. One that is accepted within this time after a
+/// sleep counts as made before the sleep.
 const BACKLOG_MILLIS: u64 = 1000;
 
 /// Counts the sleeps of this process.
 #[derive(Debug, Default)]
 pub struct Awake {
-    /// When the latest tick was, in milliseconds since the machine started. Written after `sleeps`.
+    /// Time of the latest tick, in milliseconds since the machine started. Written after `sleeps`.
     ticked: AtomicU64,
     sleeps: AtomicU64,
-    /// When the latest sleep ended, likewise.
+    /// End of the latest sleep, in the same unit.
     woken: AtomicU64,
     noticing: Mutex<()>,
 }
 
 impl Awake {
-    /// Begins to watch; ends when the last handle is dropped.
+    /// Starts to watch. The thread ends when the last handle is dropped.
     pub fn watch() -> Arc<Self> {
         let awake = Arc::new(Self { ticked: now_millis().into(), ..Self::default() });
         let watched = Arc::downgrade(&awake);
@@ -41,13 +41,14 @@ impl Awake {
         awake
     }
 
-    /// How often the process has slept, up to this moment: a sleep that has just ended counts.
+    /// How often the process has slept up to now. A sleep that has just ended counts.
     pub fn sleeps(&self) -> u64 {
         self.notice(now_millis());
         self.sleeps.load(Ordering::Acquire)
     }
 
-    /// The same for a connection that is accepted now: one that may have waited since before the latest sleep belongs there.
+    /// The value of [`Self::sleeps`] to record for a connection that is accepted now. A connection that may have waited
+    /// since before the latest sleep gets the count from before it.
     pub fn sleeps_before_connection(&self) -> u64 {
         let now = now_millis();
         self.notice(now);
@@ -70,7 +71,7 @@ impl Awake {
             self.ticked.store(now, Ordering::Release);
             tracing::warn!(
                 slept_ms = slept,
-                "this process was stopped or starved; changes sent before are refused"
+                "this process was stopped or starved; refusing changes sent before"
             );
         }
     }
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_counts_once_and_reaches_the_connections_of_before() {
+    fn a_gap_counts_once_and_covers_earlier_connections() {
         let awake = Awake { ticked: 10_000.into(), ..Awake::default() };
         let before = awake.sleeps.load(Ordering::Acquire);
         awake.notice(10_900);

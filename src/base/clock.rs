@@ -1,4 +1,4 @@
-//! The time of day: the system's, or a test's. Nothing else in the program asks for it.
+//! The time of day: the system's, or a test's. Nothing else in the program reads it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The moment this many milliseconds after 1970 began.
+    /// The moment `millis` milliseconds after the start of 1970.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// The moment this many seconds after 1970 began.
+    /// The moment `secs` seconds after the start of 1970.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs * 1000)
     }
@@ -29,18 +29,18 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// This moment and `duration` more.
+    /// The moment `duration` after this one.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// How long ago `earlier` was; zero if it lies ahead.
+    /// The time since `earlier`; zero if `earlier` lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Where the time comes from. Cloning gives another handle to the same clock.
+/// A source of time. A clone is another handle to the same clock.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The system's.
@@ -67,7 +67,7 @@ impl Clock {
         }
     }
 
-    /// Moves a test's clock. The system's is not ours to move.
+    /// Moves a test's clock forward. Does nothing to the system's.
     pub fn advance(&self, by: Duration) {
         if let Self::Set(millis) = self {
             millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);

@@ -1,11 +1,11 @@
-//! A hash over several parts that no other parts, and no other purpose, have.
+//! A hash over several parts, distinct for each purpose and each division into parts.
 //!
-//! Leaves it to callers what is hashed and what the hash means to them.
+//! Leaves to callers what they hash and what the hash means.
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-/// SHA-256 over `parts` for this purpose. The length of each part is hashed before it, so no two rows of parts give the same
-/// text; the purpose is the first of them.
+/// Returns SHA-256 over `parts` for this purpose. Hashes the length of each part before the part, so that no two lists of
+/// parts give the same input. The purpose is the first part.
 pub fn digest(purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for part in [purpose.as_bytes()].iter().chain(parts) {
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_parts_or_another_purpose_give_another_hash() {
+    fn different_parts_or_purposes_give_different_hashes() {
         let cases: [(&str, &[&[u8]]); 8] = [
             ("", &[]),
             ("", &[b""]),

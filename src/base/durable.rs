@@ -2,30 +2,30 @@
 //!
 //! | System call | What it is for |
 //! |---|---|
-//! | `open` with `O_CREAT`, `O_EXCL` | a new file under a name that nobody else uses |
+//! | `open` with `O_CREAT`, `O_EXCL` | a new file under a name that no other file has |
 //! | `write`, `pwrite` | the bytes; alone they are in memory only |
 //! | `futimens` | the mtime of a published file, before the fsync that makes it durable |
-//! | `chmod` | the mode, which the umask narrows (and never widens) when a file or folder is made |
-//! | `fsync` of a file | its bytes, length and mtime survive; before it gets its final name, so that the name never leads to less |
-//! | `fdatasync` | the same without the times, for files that are written in place |
+//! | `chmod` | the mode, which the umask may narrow (never widen) when a file or folder is made |
+//! | `fsync` of a file | makes its bytes, length and mtime durable, before it gets its final name: that name never leads to less |
+//! | `fdatasync` | the same without the times, for files written in place |
 //! | `rename` | replaces a file at once: a reader sees the old one or the new one |
-//! | `link` | a name that must not be taken yet, or a second one |
-//! | `fsync` of a folder | the names in it survive; a rename or a new file is durable only after it |
-//! | `ftruncate` | takes back what was written in place and not fsynced |
-//! | `flock` | keeps other processes out; the system ends it with the process, however that ends |
-//! | `mkdir`, `unlink` | folders, and what is not needed any more |
+//! | `link` | a name that must be free, or a second name |
+//! | `fsync` of a folder | makes the names in it durable: a rename or a new file is durable only after it |
+//! | `ftruncate` | undoes what was written in place and not fsynced |
+//! | `flock` | keeps other processes out; the system releases it when the process ends, in whatever way |
+//! | `mkdir`, `unlink` | makes folders; removes what is no longer needed |
 //!
-//! **A failing fsync.** The system may have dropped the bytes that it could not write, and reports that once: a second fsync
-//! of the same file succeeds although they are lost. So an fsync is never repeated to make good for one that failed. A whole
-//! file is removed and written anew under another name. A file that is written in place counts as unchanged since its last
-//! successful fsync, and its owner writes all that followed again. If the folder's fsync fails, the caller does not know
-//! which names are durable and repeats the whole step.
+//! **A failing fsync.** The system may have dropped the bytes that it could not write, and reports that once: a second
+//! fsync of the same file succeeds although they are lost. So an fsync is never retried to make up for a failed one. A
+//! whole file is removed and written anew under another name. A file that is written in place counts as unchanged since its
+//! last successful fsync, and its owner writes everything after that again. If the folder's fsync fails, the caller does
+//! not know which names are durable and repeats the whole step.
 //!
-//! **Modes.** Private files have 0600 and private folders 0700, published ones 0644 and 0755, whatever the umask.
-//! Private files that others may use are put right when they are opened, with a warning.
+//! **Modes.** Private files have 0600 and private folders 0700, published ones 0644 and 0755, whatever the umask. If others
+//! may use a private file, opening it takes their rights, with a warning.
 //!
-//! Leaves to its callers when to call [`sync_folder`] if several files share one, and what to do about errors. Waiting for
-//! disks takes its time: nothing here belongs on an async thread.
+//! Leaves to its callers when to call [`sync_folder`] if several files share one, and how to handle errors. Disks are slow:
+//! call nothing here on an async thread.
 
 use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -38,10 +38,10 @@ use uuid::Uuid;
 
 use super::clock::Timestamp;
 
-/// Temporary files begin with this, which no other file does.
+/// Temporary files, and no others, have names that begin with this.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
 
-/// The rights of everybody but the owner.
+/// The permission bits of everyone but the owner.
 const OTHERS: u32 = 0o077;
 
 /// Who may use a file or folder.
@@ -49,7 +49,7 @@ const OTHERS: u32 = 0o077;
 pub enum Mode {
     /// The owner only.
     Private,
-    /// The owner writes, everybody reads.
+    /// The owner writes, everyone reads.
     Public,
 }
 
@@ -95,25 +95,25 @@ fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> FileError 
     move |source| FileError::new(action, path, source)
 }
 
-/// Writes a whole file, in place of the one that has this name. Durable when it returns.
+/// Writes a whole file and replaces any file of this name. Durable when it returns.
 pub fn replace(path: &Path, bytes: &[u8], mode: Mode) -> Result<(), FileError> {
     Temporary::write(path, bytes, mode, None)?.rename_to(path)?;
     sync_folder(folder_of(path))
 }
 
-/// Writes a whole file; refused with [`ErrorKind::AlreadyExists`] if the name is taken. Durable when it returns.
+/// Writes a whole file. Fails with [`ErrorKind::AlreadyExists`] if the name is taken. Durable when it returns.
 pub fn create_new(path: &Path, bytes: &[u8], mode: Mode) -> Result<(), FileError> {
     Temporary::write(path, bytes, mode, None)?.link_to(path)?;
     sync_folder(folder_of(path))
 }
 
-/// A whole, durable file under a temporary name. Removed when dropped, unless it got its final name: a full disk is not made
-/// fuller by what was begun.
+/// A whole, durable file under a temporary name. Dropping it removes the file unless it got its final name, so that an
+/// abandoned write does not fill a full disk further.
 #[derive(Debug)]
 pub struct Temporary(PathBuf);
 
 impl Temporary {
-    /// Writes a file beside `path`, in the folder of the name that it is to get. Makes the folder if somebody deleted it.
+    /// Writes a file beside `path`, the name that it is to get. Makes the folder again if it was deleted.
     pub fn write(
         path: &Path,
         bytes: &[u8],
@@ -138,12 +138,12 @@ impl Temporary {
         Ok(temporary)
     }
 
-    /// Gives the file its name, in place of the file that has it. Durable after [`sync_folder`].
+    /// Gives the file its final name and replaces any file of that name. Durable after [`sync_folder`].
     pub fn rename_to(self, path: &Path) -> Result<(), FileError> {
         fs::rename(&self.0, path).map_err(failed("rename a file to", path))
     }
 
-    /// Gives the file another name, which must not be taken. Durable after [`sync_folder`].
+    /// Gives the file a second name, which must be free. Durable after [`sync_folder`].
     pub fn link_to(&self, path: &Path) -> Result<(), FileError> {
         fs::hard_link(&self.0, path).map_err(failed("link a file to", path))
     }
@@ -151,12 +151,12 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // After the renaming there is nothing of this name any more.
+        // After the rename, no file has this name.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// A private file that stays where it is and is changed in place: a log, or records of a fixed length.
+/// A private file that is changed in place: a log, or records of a fixed length.
 #[derive(Debug)]
 pub struct InPlace {
     path: PathBuf,
@@ -164,7 +164,7 @@ pub struct InPlace {
 }
 
 impl InPlace {
-    /// Opens the file, or makes an empty one whose name is durable. The folder must be there.
+    /// Opens the file, or makes an empty one whose name is durable. The folder must exist.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(Mode::Private.of_file());
@@ -174,17 +174,17 @@ impl InPlace {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Writes at this place. Durable after [`Self::sync`].
+    /// Writes at this offset. Durable after [`Self::sync`].
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
         self.file.write_all_at(bytes, offset).map_err(failed("write", &self.path))
     }
 
-    /// Makes what was written durable. If that fails, all since the last success must be written again.
+    /// Makes everything written durable. If it fails, everything since the last success must be written again.
     pub fn sync(&self) -> Result<(), FileError> {
         self.file.sync_data().map_err(failed("fsync", &self.path))
     }
 
-    /// Cuts the file off after this many bytes.
+    /// Cuts the file to this many bytes.
     pub fn truncate(&self, length: u64) -> Result<(), FileError> {
         self.file.set_len(length).map_err(failed("shorten", &self.path))
     }
@@ -200,7 +200,7 @@ impl InPlace {
         read().map_err(failed("read", &self.path))
     }
 
-    /// Whether its path still leads to this file: `false` if it leads to none, an error if it leads to another.
+    /// Whether the path still leads to this file: `false` if it leads to no file, an error if it leads to another.
     pub fn is_in_place(&self) -> Result<bool, FileError> {
         let there = match fs::metadata(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
@@ -210,11 +210,11 @@ impl InPlace {
         if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) {
             return Ok(true);
         }
-        let why = io::Error::other("another file was put in its place; move that away");
+        let why = io::Error::other("another file was put in its place; move it away");
         Err(FileError::new("write", &self.path, why))
     }
 
-    /// Gives the file another name, in place of the file that has it. Durable after [`sync_folder`].
+    /// Renames the file and replaces any file of that name. Durable after [`sync_folder`].
     pub fn rename_to(&mut self, path: &Path) -> Result<(), FileError> {
         rename(&self.path, path)?;
         path.clone_into(&mut self.path);
@@ -222,12 +222,12 @@ impl InPlace {
     }
 }
 
-/// A file that at most one holder in all processes has locked. The lock ends when this is dropped, and with the process.
+/// A file that at most one holder in all processes has locked. The lock ends when this is dropped or the process ends.
 #[derive(Debug)]
 pub struct LockFile(File);
 
 impl LockFile {
-    /// Locks the file, which is made if it is not there; `None` if it is locked already.
+    /// Locks the file, and makes it if it is missing. Returns `None` if it is already locked.
     pub fn try_lock(path: &Path, mode: Mode) -> Result<Option<Self>, FileError> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(mode.of_file());
@@ -245,16 +245,16 @@ impl LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // Closing the file would do as well, unless a child process has just inherited it.
+        // Closing the file would release the lock too, unless a child process has just inherited it.
         let _ = self.0.unlock();
     }
 }
 
-/// Makes an empty private file if there is none, for a library that writes it by itself. Takes other users' rights from one
-/// that is there.
+/// Makes an empty private file if there is none, for a library that writes it by itself. Takes other users' rights from an
+/// existing one.
 pub fn create_private(path: &Path) -> Result<(), FileError> {
     let mut options = OpenOptions::new();
-    // Never opens an existing file: closing it would end the locks that the library has on it.
+    // Never opens an existing file: closing it would release the locks that the library has on it.
     match options.write(true).create_new(true).mode(Mode::Private.of_file()).open(path) {
         Ok(file) => {
             set_mode_of_new(&file, Mode::Private).map_err(failed("make private", path))?;
@@ -265,13 +265,13 @@ pub fn create_private(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Takes the rights of other users from a private file, if there is one and it has any, and warns of it.
+/// Takes other users' rights from a private file, with a warning, if it exists and they have any.
 pub fn keep_private(path: &Path) -> Result<(), FileError> {
     take_rights(path, Mode::Private.of_file())
 }
 
-/// Takes the rights of other users from a folder that is meant for private files, if it is there, and warns of it. A folder
-/// that holds more than files of ours is left as it is, with a warning: closing it could stop other programs.
+/// Takes other users' rights from a folder for private files, with a warning, if it exists. Only warns of a folder that
+/// holds more than our files: closing it could stop other programs.
 pub fn keep_folder_private(path: &Path) -> Result<(), FileError> {
     if !is_open_to_others(path) {
         return Ok(());
@@ -279,14 +279,14 @@ pub fn keep_folder_private(path: &Path) -> Result<(), FileError> {
     if holds_more(path).map_err(failed("read", path))? {
         tracing::warn!(
             path = %path.display(),
-            "other users of this machine can look into a folder of private files; it also holds other things, so it stays as it is; name a folder of its own in the settings"
+            "other users of this machine can read a folder of private files; it also holds other files, so its mode was not changed; name a folder of its own in the settings"
         );
         return Ok(());
     }
     take_rights(path, Mode::Private.of_folder())
 }
 
-/// Whether closing this folder would close more than private files: the working directory, a folder for everybody's files
+/// Whether closing this folder would close more than private files: the working directory, a folder for everyone's files
 /// such as /tmp, or folders that are open to others.
 fn holds_more(folder: &Path) -> io::Result<bool> {
     if is_sticky(folder)? || std::env::current_dir()?.starts_with(folder.canonicalize()?) {
@@ -305,7 +305,7 @@ fn is_sticky(folder: &Path) -> io::Result<bool> {
     Ok(fs::metadata(folder)?.mode() & 0o1000 != 0)
 }
 
-/// Whether there is a folder of this name that other users may look into.
+/// Whether there is a folder of this name that other users may read.
 pub fn is_open_to_others(folder: &Path) -> bool {
     fs::metadata(folder).is_ok_and(|found| found.mode() & OTHERS != 0)
 }
@@ -315,7 +315,7 @@ fn take_rights(path: &Path, mode: u32) -> Result<(), FileError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         found => found.map_err(failed("read", path))?.mode() & 0o7777,
     };
-    // Of the owner's own rights, an odd umask may have taken some.
+    // An odd umask may have taken some of the owner's own rights.
     if found & OTHERS == 0 && found & mode == mode {
         return Ok(());
     }
@@ -325,21 +325,21 @@ fn take_rights(path: &Path, mode: u32) -> Result<(), FileError> {
         Ok(()) => {
             tracing::warn!(
                 path = %shown, was,
-                "other users of this machine could use a private file or folder; took their rights, but what they read before is known to them"
+                "other users of this machine could use a private file or folder; took their rights, but they may have read it before"
             );
         }
-        // It belongs to another user, who gave us rights through a group.
+        // It belongs to another user, who gave us access through a group.
         Err(error) => {
             tracing::warn!(
                 path = %shown, was, %error,
-                "other users of this machine can use a private file or folder; take their rights with chmod {mode:o}, or give it to the service's user"
+                "other users of this machine can use a private file or folder; remove their rights with chmod {mode:o}, or give it to the service's user"
             );
         }
     }
     Ok(())
 }
 
-/// Makes a folder and those above it, as far as they are missing. Their names are durable when it returns.
+/// Makes a folder and any missing folders above it. Their names are durable when it returns.
 pub fn create_folders(path: &Path, mode: Mode) -> Result<(), FileError> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
@@ -353,38 +353,38 @@ pub fn create_folders(path: &Path, mode: Mode) -> Result<(), FileError> {
             fs::set_permissions(path, permissions).map_err(failed("set the mode of", path))?;
             sync_folder(folder_of(path))
         }
-        // Another process was faster.
+        // Another process made it first.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(source) => Err(failed("create", path)(source)),
     }
 }
 
-/// Makes the names in a folder durable: of what was made, renamed or linked there so far.
+/// Makes all names in a folder durable: of files made, renamed or linked there so far.
 pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("fsync", folder))
 }
 
-/// Gives a file another name, in place of the file that has it. Durable after [`sync_folder`].
+/// Renames a file and replaces any file of that name. Durable after [`sync_folder`].
 pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     fs::rename(from, to).map_err(failed("rename", from))
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it exists.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     fine_if_missing(fs::remove_file(path)).map_err(failed("remove", path))
 }
 
-/// Removes a folder with everything in it, if it is there.
+/// Removes a folder and everything in it, if it exists.
 pub fn remove_folder(path: &Path) -> Result<(), FileError> {
     fine_if_missing(fs::remove_dir_all(path)).map_err(failed("remove", path))
 }
 
-/// The folder that has the name of this file.
+/// The folder that contains this file.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Opens a file, in a folder that is made if somebody deleted it.
+/// Opens a file; makes its folder again if it was deleted.
 fn open_in_folder(path: &Path, options: &OpenOptions, mode: Mode) -> io::Result<File> {
     match options.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -395,8 +395,8 @@ fn open_in_folder(path: &Path, options: &OpenOptions, mode: Mode) -> io::Result<
     }
 }
 
-/// Gives a new file the rights that the umask took. File systems that know no modes refuse, which is no harm where everybody
-/// may read anyway.
+/// Gives a new file the rights that the umask took. File systems without modes refuse, which is harmless where everyone may
+/// read anyway.
 fn set_mode_of_new(file: &File, mode: Mode) -> io::Result<()> {
     let (found, wanted) = (file.metadata()?.mode() & 0o777, mode.of_file());
     if found == wanted || mode == Mode::Public && found & wanted == wanted {

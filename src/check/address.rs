@@ -1,7 +1,7 @@
 //! Private addresses, and names that must not lead to one.
 //!
-//! A stranger's list may redirect anywhere. Where it is followed into the network of the Relying Party, the stranger has a request
-//! made that he could not make himself.
+//! A stranger's list may redirect anywhere. A redirect into the Relying Party's own network would let the stranger trigger
+//! requests that they could not make themselves.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Resolves names as the system does, and remembers which lead to private addresses.
+/// Resolves names as the system does, and remembers which of them lead to private addresses.
 #[derive(Clone, Default)]
 pub(super) struct Names(Arc<Mutex<Known>>);
 
@@ -20,17 +20,17 @@ struct Known {
 }
 
 impl Names {
-    /// Whether the name led to a private address when it was last resolved.
+    /// Whether the name led to a private address at the latest resolution.
     pub(super) fn is_private(&self, name: &str) -> bool {
         self.known().is_private.get(name).copied().unwrap_or(false)
     }
 
-    /// From now on this name has no private address.
+    /// From now on, resolves this name only to public addresses.
     pub(super) fn must_be_public(&self, name: &str) {
         self.known().must_be_public.insert(name.to_owned());
     }
 
-    /// Those of the name's addresses that may be used.
+    /// The usable addresses of the name.
     pub(super) fn resolved(&self, name: &str, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
         let mut known = self.known();
         let is_inside = addresses.iter().any(|address| is_private(address.ip()));
@@ -59,7 +59,7 @@ impl Resolve for Names {
     }
 }
 
-/// Whether the address is of this machine or of a network that is not the public one.
+/// Whether the address is of this machine or of a private network.
 pub(super) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_private_v4(address),
@@ -76,7 +76,7 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
         || address.is_loopback()
         || address.is_link_local()
         || address.is_multicast()
-        // This network, shared by a provider's customers, protocol assignments, benchmarks, reserved and broadcast.
+        // This network, carrier-grade NAT, protocol assignments, benchmarks, reserved and broadcast.
         || first == 0
         || first == 100 && second & 0xC0 == 64
         || [first, second, third] == [192, 0, 0]
@@ -90,11 +90,11 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
         || address.is_multicast()
         || address.is_unique_local()
         || address.is_unicast_link_local()
-        // Site-local, which was once what unique local addresses are now.
+        // Site-local: the deprecated form of unique local addresses.
         || address.segments()[0] & 0xFFC0 == 0xFEC0
 }
 
-/// The IPv4 address behind a mapped or translated one (RFC 4291, RFC 6052, RFC 3056).
+/// The IPv4 address in a mapped or translated one (RFC 4291, RFC 6052, RFC 3056).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = address.segments();
     let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn private_addresses_are_known_however_they_are_written() {
+    fn private_addresses_are_recognised_in_every_notation() {
         for private in [
             "127.0.0.1",
             "10.1.2.3",

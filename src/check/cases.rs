@@ -1,4 +1,5 @@
-//! The table of tokens in `tests/vectors/verifier/`, which the page's tests run as well: both verifiers say the same of each.
+//! The table of tokens in `tests/vectors/verifier/`, shared with the page's tests: both verifiers give the same answer to
+//! each case.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -34,7 +35,7 @@ impl Table {
         Value::Object(jwk)
     }
 
-    /// The members of one part of the case's token, and those that come twice.
+    /// The members of one part of the case's token, including repeated ones.
     fn members(&self, case: &Value, part: &str) -> Vec<(String, String)> {
         let mut members: Map<String, Value> =
             self.0[case["format"].as_str().unwrap()][part].as_object().unwrap().clone();
@@ -117,7 +118,7 @@ impl Table {
         }
     }
 
-    /// What is said of the case, as its `expect` has it.
+    /// The verdict on the case, in the form of its `expect`.
     fn answer(&self, case: &Value) -> Value {
         let trust = match Trust::from_jwks(self.jwks(case).as_bytes()) {
             Ok(trust) => trust,

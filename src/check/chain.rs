@@ -1,6 +1,6 @@
-//! Trusted certificates, and the chain of a token as a path to one of them.
+//! Trusted certificates, and a token's certificate chain as a path to one of them.
 //!
-//! Leaves it to `trust.rs` whether the key at the chain's end has signed the token, and is allowed to.
+//! Leaves it to `trust.rs` whether the leaf's key signed the token and may do so.
 
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -16,7 +16,7 @@ pub(super) struct Anchor {
     is_authority: bool,
 }
 
-/// The certificates that speak for themselves when a token brings none.
+/// The certificates to try if a token carries none.
 pub(super) fn pinned(anchors: &[Anchor]) -> Result<Vec<(Leaf, TrustedBy)>, Untrusted> {
     let own: Vec<_> = anchors.iter().filter(|anchor| !anchor.is_authority).collect();
     if own.is_empty() {
@@ -25,21 +25,21 @@ pub(super) fn pinned(anchors: &[Anchor]) -> Result<Vec<(Leaf, TrustedBy)>, Untru
     own.into_iter().map(Anchor::leaf).collect()
 }
 
-/// The leaf of a token's chain, if it is a trusted certificate itself or a trusted authority's.
+/// The leaf of a token's chain, if it is a trusted certificate or leads to a trusted authority.
 pub(super) fn chained(
     anchors: &[Anchor],
     leaf: &[u8],
     rest: &[Vec<u8>],
     now: u64,
 ) -> Result<(Leaf, TrustedBy), Untrusted> {
-    // Whoever makes a self-signed certificate with openssl gets one that says it is an authority; equality decides.
+    // Self-signed certificates made with openssl say that they are authorities, so equality decides.
     if let Some(equal) = anchors.iter().find(|anchor| anchor.der == leaf) {
         return equal.leaf();
     }
     let flaw = |why| Untrusted::Chain { why };
     let authorities: Vec<_> = anchors.iter().filter(|anchor| anchor.is_authority).collect();
     let trusted: Result<Vec<_>, _> = authorities.iter().map(|anchor| Node::parse(&anchor.der)).collect();
-    // The current time also for a token of the past: a key whose certificate has run out may be in anyone's hands.
+    // At the current time, even for a token of the past: the key of an expired certificate may be in anyone's hands.
     let found = path::find(leaf, rest, &trusted.map_err(flaw)?, now).map_err(flaw)?;
     let subject = authorities[found].subject.clone();
     Ok((Leaf::parse(leaf).map_err(Untrusted::Leaf)?, TrustedBy::Authority { subject }))
@@ -53,7 +53,7 @@ impl Anchor {
             subject: certificate.subject().to_string(),
             is_authority: certificate.is_ca(),
         };
-        // What could never verify anything is better refused now than silently passed over later.
+        // Refuses now what could never verify anything, rather than ignoring it silently later.
         if anchor.is_authority {
             Node::parse(der).map_err(|flaw| flaw.to_string())?;
         } else {
@@ -110,7 +110,7 @@ mod tests {
         Authority { pem: certificate.unwrap().pem(), issuer: Issuer::new(params, key) }
     }
 
-    /// A signer whose chain is its own certificate and then `rest`, and that certificate.
+    /// A signer whose chain is its own certificate followed by `rest`, and that certificate.
     fn leaf(params: CertificateParams, issuer: &Authority, rest: &str, x5c: bool) -> (Signer, String) {
         let key = KeyPair::generate().unwrap();
         let pem = params.signed_by(&key, &issuer.issuer).unwrap().pem();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn demanded_extended_key_usage_must_be_there() {
+    fn a_required_extended_key_usage_must_be_present() {
         let root = authority("root", None);
         let demanding = || trust(&root.pem).requiring_eku("1.3.6.1.5.5.7.3.999").unwrap();
         let mut params = named("signer");
@@ -191,7 +191,7 @@ mod tests {
         let (with, _) = leaf(params, &root, "", true);
         let (without, pem) = leaf(named("signer"), &root, "", true);
         assert!(judged(&with, &demanding()).is_ok());
-        assert!(judged(&without, &trust(&root.pem)).is_ok(), "it is no demand of ours");
+        assert!(judged(&without, &trust(&root.pem)).is_ok(), "no usage is required");
         for trust in [demanding(), trust(&pem).requiring_eku("1.3.6.1.5.5.7.3.999").unwrap()] {
             let why = judged(&without, &trust).unwrap_err();
             assert!(matches!(why, Untrusted::ExtendedKeyUsage { .. }), "{why}");

@@ -1,7 +1,7 @@
-//! GET of a Status List Token or a JWKS, as a careful stranger ("Status List Request", "Redirection 3xx").
+//! Fetches a Status List Token or a JWKS from an untrusted server ("Status List Request", "Redirection 3xx").
 //!
-//! Bounded in redirects, bytes and time. Leaves every judgement of the content to `verdict.rs` and `trust.rs`; HTTP's
-//! own caching plays no part, because `exp` and `ttl` come first.
+//! Bounded in redirects, bytes and time. Leaves every judgement of the content to `verdict.rs` and `trust.rs`. Ignores HTTP
+//! caching, because `exp` and `ttl` take precedence.
 
 use std::error::Error;
 use std::io::Read;
@@ -17,91 +17,91 @@ use thiserror::Error;
 use super::address::{Names, is_private};
 use super::{Check, Format, Limits};
 
-/// The most redirects that are followed.
+/// The most redirects to follow.
 pub const REDIRECTS_MAX: usize = 5;
 
 /// A JWKS is small.
 const JWKS_BYTES_MAX: u64 = 1 << 20;
 
-/// Why nothing was fetched.
+/// Why a fetch failed.
 #[derive(Debug, Error)]
 pub enum FetchError {
-    /// Not something that can be fetched.
+    /// The address cannot be fetched.
     #[error(
         "{uri:?} is not an absolute http or https URI; write it whole, beginning with https:// or http://"
     )]
     Uri {
-        /// What was given.
+        /// The given text.
         uri: String,
     },
-    /// A name or password in it.
-    #[error("the address names a user or a password, and a status list is public; leave them out")]
+    /// The address has a user name or password.
+    #[error("the address has a user name or password, but status lists are public; leave them out")]
     Credentials,
-    /// Keys that anyone on the way could replace.
+    /// The keys would come over an insecure connection.
     #[error(
         "{url} would bring trusted keys over plain http; use https, or get the file in a safe way and give its path (http is accepted from this machine only)"
     )]
     InsecureKeys {
-        /// What was given.
+        /// The given URL.
         url: String,
     },
-    /// The client cannot be built: the system has no certificate authorities.
+    /// The client cannot be built because the system has no certificate authorities.
     #[error("cannot set up TLS: {why}; install the system's ca-certificates, or set SSL_CERT_FILE")]
     Client {
-        /// What the client says.
+        /// The client's message.
         why: String,
     },
-    /// A redirect that is not followed.
+    /// The redirect is refused.
     #[error(transparent)]
     Redirect(#[from] RedirectRefused),
-    /// The server takes too long.
-    #[error("no whole answer in time ({why}); try again later")]
+    /// The server is too slow.
+    #[error("no complete response in time ({why}); try again later")]
     Timeout {
-        /// What the client says.
+        /// The client's message.
         why: String,
     },
     /// The server cannot be reached, or breaks off.
     #[error("the request failed: {why}")]
     Transport {
-        /// What the client says.
+        /// The client's message.
         why: String,
     },
-    /// An answer without content.
-    #[error("the server answered {status}: {advice}")]
+    /// The response has no content.
+    #[error("the server responded {status}: {advice}")]
     Status {
         /// The status code.
         status: u16,
         /// What to do.
         advice: &'static str,
     },
-    /// Not a Status List Token by its own words.
-    #[error("the answer is {got:?}, not {} or {}; is this the `uri` of a status list?", Format::Jwt.media_type(), Format::Cwt.media_type())]
+    /// The media type is not that of a Status List Token.
+    #[error("the response is {got:?}, not {} or {}; is this the `uri` of a status list?", Format::Jwt.media_type(), Format::Cwt.media_type())]
     ContentType {
-        /// What was answered.
+        /// The media type received.
         got: String,
     },
-    /// The other format.
-    #[error("asked for {wanted}, the server answered {got}; drop `--format` if either will do")]
+    /// The token has the other format.
+    #[error("requested {wanted}, the server sent {got}; omit `--format` to accept both")]
     OtherFormat {
-        /// What was asked for.
+        /// The format requested.
         wanted: Format,
-        /// What was answered.
+        /// The format received.
         got: Format,
     },
-    /// Compressed in another way than gzip, although nothing of the kind was asked for.
-    #[error("the answer is encoded as {got:?}, which was not asked for")]
+    /// The content has another encoding than gzip, although none was requested.
+    #[error("the response is encoded as {got:?}, which was not requested")]
     Encoding {
-        /// What was answered.
+        /// The encoding received.
         got: String,
     },
-    /// Not gzip, although it says so.
-    #[error("the answer says that it is gzip, but is not: {why}")]
+    /// The content is not gzip, although the header says so.
+    #[error("the response claims to be gzip, but is not: {why}")]
     Gzip {
-        /// What the reader says.
+        /// The decoder's message.
         why: String,
     },
-    /// Longer than is accepted.
-    #[error("the answer has more than {max} bytes")]
+    /// The response is too long.
+    #[error("the response has more than {max} bytes")]
     TooLarge {
         /// The most bytes accepted.
         max: u64,
@@ -111,55 +111,55 @@ pub enum FetchError {
 /// Why a redirect is not followed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RedirectRefused {
-    /// Too many.
+    /// There were too many.
     #[error("more than {REDIRECTS_MAX} redirects, the last one to {to}")]
     TooMany {
-        /// Where the next one leads.
+        /// Target of the next one.
         to: String,
     },
-    /// In a circle.
-    #[error("the redirects lead in a circle, back to {to}")]
+    /// The redirects form a loop.
+    #[error("the redirects form a loop, back to {to}")]
     Loop {
-        /// Where it closes.
+        /// Where the loop closes.
         to: String,
     },
-    /// To a place that would be sent a name or password.
-    #[error("the redirect names a user or a password")]
+    /// The target has a user name or password.
+    #[error("the redirect has a user name or password")]
     Credentials,
-    /// From a public place to one of this network.
+    /// It leads from a public address to a private one.
     #[error(
         "the redirect from a public address leads to {to}, a private one; allow it with `--private-redirects`"
     )]
     Private {
-        /// Where it leads.
+        /// The target.
         to: String,
     },
-    /// From a safe place to an unsafe one.
-    #[error("the redirect to {to} gives up https")]
+    /// It leads from https to http.
+    #[error("the redirect to {to} drops https")]
     Downgrade {
-        /// Where it leads.
+        /// The target.
         to: String,
     },
 }
 
-/// A token, and what it says it is.
+/// A token, and its declared format.
 #[derive(Debug)]
 pub(super) struct Fetched {
     pub(super) format: Format,
     pub(super) body: Vec<u8>,
-    /// Where it came from, if not from where it was asked for.
+    /// The final address, if a redirect was followed.
     pub(super) redirected_to: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// Signed, so it may come over any way.
+    /// A token: it is signed, so any connection is acceptable.
     Token,
-    /// Trusted for where they come from.
+    /// Keys: they are trusted because of their source.
     Keys,
 }
 
-/// The token that is served for the question.
+/// Fetches the token that answers `request`.
 pub(super) async fn token(request: &Check) -> Result<Fetched, FetchError> {
     let mut url = parse(&request.uri)?;
     if let Some(time) = request.time {
@@ -179,7 +179,7 @@ pub(super) async fn token(request: &Check) -> Result<Fetched, FetchError> {
     Ok(Fetched { format, body: body(response, is_gzip, request.limits.body_bytes_max).await?, redirected_to })
 }
 
-/// The JWKS at `url`.
+/// Fetches the JWKS at `url`.
 pub(super) async fn jwks(url: &str, limits: &Limits) -> Result<Vec<u8>, FetchError> {
     let url = parse(url)?;
     if !is_safe_for_keys(&url) {
@@ -216,8 +216,8 @@ async fn get(url: Url, accept: &str, purpose: Purpose, limits: &Limits) -> Resul
     }
 }
 
-/// Whether the content is compressed. Some servers do that to whatever they send, whether it was asked for or not, and some
-/// send the header without a value.
+/// Whether the content is compressed. Some servers compress everything, requested or not, and some send the header without
+/// a value.
 fn is_gzip(response: &Response) -> Result<bool, FetchError> {
     let lines = response.headers().get_all(CONTENT_ENCODING).iter();
     let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
@@ -226,7 +226,7 @@ fn is_gzip(response: &Response) -> Result<bool, FetchError> {
         codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).collect();
     match codings.as_slice() {
         [] => Ok(false),
-        // RFC 9110, section 8.4.1.3: `x-gzip` is the same.
+        // RFC 9110, section 8.4.1.3: `x-gzip` means the same.
         [coding] if ["gzip", "x-gzip"].iter().any(|gzip| coding.eq_ignore_ascii_case(gzip)) => Ok(true),
         _ => Err(FetchError::Encoding { got: lines.join(", ") }),
     }
@@ -252,12 +252,12 @@ fn client(url: &Url, purpose: Purpose, limits: &Limits) -> ClientBuilder {
         .connect_timeout(limits.connect_timeout)
         .timeout(limits.total_timeout)
         .user_agent(concat!("statuslist/", env!("CARGO_PKG_VERSION")));
-    // A proxy knows another localhost.
+    // A proxy's localhost is another machine.
     if is_loopback(url) { client.no_proxy() } else { client }
 }
 
-/// Why a redirect from a public address must not be followed. Where only the resolver can tell, it is told to take no private
-/// address for this name.
+/// Why a redirect from a public address must not be followed. If only the resolver can tell, makes it refuse private
+/// addresses for this name.
 fn leads_inside(names: &Names, from: &Url, to: &Url) -> Option<RedirectRefused> {
     let is_inside = |url: &Url| match literal(url) {
         Some(address) => is_private(address),
@@ -276,7 +276,7 @@ fn leads_inside(names: &Names, from: &Url, to: &Url) -> Option<RedirectRefused> 
     }
 }
 
-/// The body, cut off as soon as it is known to be too long, as it came and as it is unpacked.
+/// The body. Stops reading as soon as it is too long, both as received and as decompressed.
 async fn body(response: Response, is_gzip: bool, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
     let body = read(response, bytes_max).await?;
     if !is_gzip {
@@ -344,7 +344,7 @@ fn is_loopback(url: &Url) -> bool {
         || literal(url).is_some_and(|address| address.is_loopback())
 }
 
-/// The address that stands in place of a name.
+/// The IP address in the URL, if it has one instead of a name.
 fn literal(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
@@ -352,14 +352,18 @@ fn literal(url: &Url) -> Option<IpAddr> {
 fn advice(status: u16, purpose: Purpose) -> &'static str {
     match (purpose, status) {
         (Purpose::Keys, _) => "check the URL given to `--trust`",
-        (_, 400) => "it does not understand the request; check `uri` and `--time`",
+        (_, 400) => "the server does not understand the request; check `uri` and `--time`",
         (_, 401 | 403) => "the list is not public, or the server refuses this client",
-        (_, 404) => "it has no such list, or none for that `--time`; check the `uri` of the credential",
-        (_, 406) => "it does not have the list in this format; drop `--format`, or ask for the other one",
-        (_, 410) => "the list is gone, as is right once all of its credentials have expired",
-        (_, 429 | 503) => "it is busy; try again later",
-        (_, 501) => "it keeps no history; drop `--time` to ask for now",
-        (_, 500..) => "it has a problem of its own; try again later",
+        (_, 404) => {
+            "the server has no such list, or none for that `--time`; check the `uri` of the credential"
+        }
+        (_, 406) => {
+            "the server does not have the list in this format; omit `--format`, or request the other one"
+        }
+        (_, 410) => "the list is gone, which is correct once all its credentials have expired",
+        (_, 429 | 503) => "the server is busy; try again later",
+        (_, 501) => "the server keeps no history; omit `--time` to get the present status",
+        (_, 500..) => "the server has failed; try again later",
         _ => "no token came with it; check the `uri` of the credential",
     }
 }
@@ -401,7 +405,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Starts a real server on a free port, which ends with the test, and answers its base URL.
+    /// Starts a real server on a free port, which ends with the test. Returns its base URL.
     pub(in crate::check) fn serve(routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         serve_on(listener, routes)
@@ -417,7 +421,7 @@ pub(super) mod tests {
         base
     }
 
-    /// So many chunks of 4096 zeros, and no `Content-Length`.
+    /// A body of this many chunks of 4096 zeros, without `Content-Length`.
     struct Chunks(u32);
 
     impl MessageBody for Chunks {
@@ -464,7 +468,7 @@ pub(super) mod tests {
                 encoder.write_all(&body).unwrap();
                 body = encoder.finish().unwrap();
             }
-            // `-` stands for an empty value, and `not gzip` for content that is not what it says.
+            // `-` stands for an empty value, `not gzip` for content that does not match its header.
             let header = coding.trim_start_matches("not ").trim_matches('-').to_owned();
             let body = if coding.starts_with("not ") { vec![0; 9] } else { body };
             HttpResponse::Ok()
@@ -513,7 +517,7 @@ pub(super) mod tests {
     }
 
     #[actix_web::test]
-    async fn asks_for_the_wanted_format_and_time() {
+    async fn requests_the_given_format_and_time() {
         let base = serve(routes);
         let check = async |format, time, expected: &str| {
             let request = Check { format, time, ..Check::new(format!("{base}/echo"), 0) };
@@ -534,13 +538,13 @@ pub(super) mod tests {
     }
 
     #[actix_web::test]
-    async fn redirect_in_a_circle_is_refused() {
+    async fn redirect_loop_is_refused() {
         let why = refused("/circle").await;
         assert!(matches!(why, FetchError::Redirect(RedirectRefused::Loop { .. })), "{why}");
     }
 
     #[test]
-    fn redirect_must_not_give_up_https() {
+    fn redirect_must_not_drop_https() {
         let check = |from: &str, to: &str, purpose, allowed: bool| {
             let refused = super::refused(&[from.parse().unwrap()], &to.parse().unwrap(), purpose);
             assert_eq!(refused.is_none(), allowed, "{from} to {to}: {refused:?}");
@@ -579,7 +583,7 @@ pub(super) mod tests {
     }
 
     #[actix_web::test]
-    async fn answer_in_another_format_than_the_wanted_one_is_refused() {
+    async fn response_in_another_format_than_requested_is_refused() {
         let request = Check { format: Some(Format::Jwt), ..Check::new(format!("{}/cwt", serve(routes)), 0) };
         let why = token(&request).await.unwrap_err();
         let (wanted, got) = (Format::Jwt, Format::Cwt);
@@ -590,7 +594,7 @@ pub(super) mod tests {
     }
 
     #[actix_web::test]
-    async fn encoding_that_was_not_asked_for_is_refused() {
+    async fn encoding_that_was_not_requested_is_refused() {
         for coding in ["br", "deflate", "gzip,gzip", "zstd,gzip"] {
             let why = refused(&format!("/encoded/{coding}/9")).await;
             assert!(matches!(why, FetchError::Encoding { .. }), "{coding}: {why}");
@@ -627,7 +631,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn redirect_must_not_lead_from_outside_to_the_inside() {
+    fn redirect_must_not_lead_from_public_to_private() {
         let names = Names::default();
         names.resolved("inside.example", &["10.0.0.1:80".parse().unwrap()]);
         names.resolved(
@@ -653,7 +657,7 @@ pub(super) mod tests {
             check("http://127.0.0.1/", inside, true);
         }
         check("https://outside.example/", "https://192.0.2.7/", true);
-        // Only its addresses can tell, and the resolver will.
+        // Only its addresses can tell: the resolver will check them.
         check("https://outside.example/", "https://elsewhere.example/", true);
         assert!(names.resolved("elsewhere.example", &["10.0.0.1:80".parse().unwrap()]).is_empty());
         let mixed = ["10.0.0.1:80".parse().unwrap(), "192.0.2.1:80".parse().unwrap()];
@@ -668,9 +672,9 @@ pub(super) mod tests {
             (400, "check `uri` and `--time`"),
             (403, "not public"),
             (404, "no such list"),
-            (406, "drop `--format`"),
+            (406, "omit `--format`"),
             (410, "the list is gone"),
-            (501, "drop `--time`"),
+            (501, "omit `--time`"),
             (503, "try again later"),
             (599, "try again later"),
         ] {
@@ -680,7 +684,7 @@ pub(super) mod tests {
     }
 
     #[actix_web::test]
-    async fn silent_server_is_given_up() {
+    async fn silent_server_times_out() {
         let mut request = Check::new(format!("{}/silent", serve(routes)), 0);
         request.limits.total_timeout = Duration::from_millis(50);
         let why = token(&request).await.unwrap_err();
@@ -696,7 +700,7 @@ pub(super) mod tests {
     }
 
     #[actix_web::test]
-    async fn what_is_no_http_uri_is_refused() {
+    async fn other_uris_than_http_are_refused() {
         for uri in ["", "status.example/1", "ftp://status.example/1", "urn:uuid:x", "/lists/1"] {
             let why = token(&Check::new(uri, 0)).await.unwrap_err();
             assert!(matches!(why, FetchError::Uri { .. }), "{uri}: {why}");

@@ -1,7 +1,7 @@
-//! The keys that signatures are verified with, and their algorithms: more than this service signs with itself.
+//! The keys and algorithms that verify signatures: more than this service signs with.
 //!
-//! Invariant: a key has one algorithm, which follows from the key alone (RFC 8725, section 3.1). Where its kind leaves a
-//! choice, as RSA does, the key itself must name the algorithm.
+//! Invariant: a key has one algorithm, which follows from the key alone (RFC 8725, section 3.1). If its kind allows
+//! several, as RSA does, the key itself must name the algorithm.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, ParsedPublicKey,
@@ -29,7 +29,8 @@ pub(super) enum Algorithm {
     Ps256,
 }
 
-/// What an algorithm is called in JOSE and in COSE. RFC 9864 gives those whose first name leaves the curve open a second one.
+/// The names of an algorithm in JOSE and its number in COSE. RFC 9864 gives a second name to those whose first name leaves
+/// the curve open.
 const NAMES: &[(Algorithm, &str, i64)] = &[
     (Algorithm::Es256, "ES256", -7),
     (Algorithm::Es256, "ESP256", -9),
@@ -44,17 +45,17 @@ const NAMES: &[(Algorithm, &str, i64)] = &[
 ];
 
 impl Algorithm {
-    /// The algorithm of this `alg` of a JOSE header or a JWK.
+    /// The algorithm with this `alg` in a JOSE header or a JWK.
     pub(super) fn from_jose_name(name: &str) -> Option<Self> {
         NAMES.iter().find(|(_, jose, _)| *jose == name).map(|(algorithm, ..)| *algorithm)
     }
 
-    /// The algorithm of this `alg` (1) of a COSE header, and its name.
+    /// The algorithm with this `alg` (1) in a COSE header, and its name.
     pub(super) fn from_cose_number(number: i64) -> Option<(Self, &'static str)> {
         NAMES.iter().find(|(_, _, cose)| *cose == number).map(|(algorithm, jose, _)| (*algorithm, *jose))
     }
 
-    /// The name that JOSE has always had for it.
+    /// Its oldest JOSE name.
     pub(super) fn jose_name(self) -> &'static str {
         let named = NAMES.iter().find(|(algorithm, ..)| *algorithm == self);
         named.map(|(_, name, _)| *name).expect("every algorithm has a name")
@@ -81,7 +82,7 @@ impl Key {
         self.algorithm
     }
 
-    /// Whether `signature` (raw, as JOSE and COSE have it) is this key's over `message`.
+    /// Whether `signature` (raw, as JOSE and COSE have it) is a signature of this key over `message`.
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {
             Material::Parsed(key) => key.verify_sig(message, signature).is_ok(),
@@ -95,7 +96,7 @@ impl Key {
         }
     }
 
-    /// The key that a certificate is for.
+    /// The key in a certificate.
     pub(super) fn from_certificate(info: &SubjectPublicKeyInfo<'_>) -> Result<Self, String> {
         const EC_KEY: &str = "1.2.840.10045.2.1";
         let curve = info.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
@@ -106,7 +107,7 @@ impl Key {
             (EC_KEY, Some("1.3.132.0.34")) => Algorithm::Es384,
             (EC_KEY, Some("1.3.132.0.35")) => Algorithm::Es512,
             ("1.3.101.112", None) => Algorithm::EdDsa,
-            // An RSA key could be one for RS256 or for PS256, and a certificate does not say which.
+            // An RSA key could be for RS256 or for PS256, and a certificate does not say which.
             _ => {
                 return Err(format!(
                     "a key of type {kind} {}; expected an EC key on P-256, P-384 or P-521, or Ed25519",
@@ -117,7 +118,7 @@ impl Key {
         Self::parsed(algorithm, &info.subject_public_key.data)
     }
 
-    /// The key of this JWK (RFC 7517), if it is one for verifying signatures.
+    /// Reads this JWK (RFC 7517), if it is for verifying signatures.
     pub(super) fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, String> {
         let said = jwk.get("alg").map(|alg| alg.as_str().ok_or("`alg` must be text")).transpose()?;
         check_use(jwk)?;
@@ -135,7 +136,7 @@ impl Key {
             _ => return Err(format!("keys of `kty` {kty:?} and `crv` {crv:?} are not used here")),
         };
         if said.is_some_and(|said| Algorithm::from_jose_name(said) != Some(algorithm)) {
-            return Err(format!("its `alg` {said:?} is not that of its kind, {}", algorithm.jose_name()));
+            return Err(format!("its `alg` {said:?} does not match its kind, {}", algorithm.jose_name()));
         }
         match algorithm {
             Algorithm::Es256 => Self::point(algorithm, jwk, 32),
@@ -170,7 +171,7 @@ impl Key {
     }
 }
 
-/// `use` and `key_ops`, where they are there, must allow verifying.
+/// Checks that `use` and `key_ops`, if present, allow verifying.
 fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
     if jwk.get("use").is_some_and(|use_| use_ != "sig") {
         return Err(format!("its `use` is {}, not \"sig\"", jwk["use"]));
@@ -186,7 +187,7 @@ fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
 }
 
 fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {
-    jwk.get(name).and_then(Value::as_str).ok_or_else(|| format!("`{name}` must be there, as text"))
+    jwk.get(name).and_then(Value::as_str).ok_or_else(|| format!("`{name}` must be present, as text"))
 }
 
 fn bytes(jwk: &Map<String, Value>, name: &str, length: Option<usize>) -> Result<Vec<u8>, String> {

@@ -1,10 +1,10 @@
-//! A Relying Party's check: fetches a Status List Token and says what it says of one index ("Validation Rules").
+//! A Relying Party's check: fetches a Status List Token and returns the status at one index ("Validation Rules").
 //!
-//! Used by the command line, and by the tests as the counterpart of all that this service publishes. Reads tokens with
-//! `status_list/`, verifies with `sign/`, and knows nothing of pools, stores and private keys.
+//! Used by the command line, and by the tests as the counterpart of everything that this service publishes. Reads tokens
+//! with `status_list/`, verifies with `sign/`, and knows nothing of pools, stores and private keys.
 //!
-//! Invariant: `trust.rs` and `verdict.rs` decide without I/O, and time always comes in as an argument. The credential
-//! itself is never seen here: that it is authentic and has not expired is checked by the caller, before this.
+//! Invariant: `trust.rs` and `verdict.rs` decide without I/O, and time always comes in as an argument. This folder never
+//! sees the credential itself: the caller must check first that it is authentic and has not expired.
 
 mod address;
 #[cfg(test)]
@@ -32,31 +32,32 @@ use std::time::Duration;
 
 use crate::status_list::{Format, LIST_BYTES_MAX};
 
-/// What is asked.
+/// The question, and the rules for the answer.
 #[derive(Clone, Debug)]
 pub struct Check {
     /// `uri` of the credential's `status.status_list`, byte for byte.
     pub uri: String,
     /// `idx` of the credential's `status.status_list`.
     pub idx: u64,
-    /// Whose signature counts. Without it no signature can be judged, and so no status told.
+    /// The trust anchors. Without them no signature can be verified, so the status remains unknown.
     pub trust: Option<TrustSource>,
-    /// The extended key usage that the signer's certificate must have, as dotted numbers. None is built in, because
-    /// the registry has not given it a number yet.
+    /// The extended key usage that the signer's certificate must have, in dotted numbers. None is built in, because the
+    /// registry has not given it a number yet.
     pub eku: Option<String>,
-    /// Accept a signer's certificate whose extended key usages are all for other purposes, such as that of a TLS server.
+    /// Whether to accept a signer's certificate whose extended key usages are all for other purposes, such as that of a TLS
+    /// server.
     pub any_eku: bool,
-    /// The format that must be answered; without it either will do.
+    /// The only format to accept; `None` accepts both.
     pub format: Option<Format>,
-    /// Ask for the status at this time, in seconds since 1970, instead of now ("Historical Resolution").
+    /// The time of the status, in seconds since 1970, instead of now ("Historical Resolution").
     pub time: Option<u64>,
-    /// A token issued longer ago than this is not relied on, whatever its `exp` says.
+    /// The oldest token to accept, by `iat`, whatever its `exp`.
     pub max_age: Option<Duration>,
-    /// The most of everything that a stranger's server can make us wait for or hold.
+    /// Limits on what a stranger's server can make us wait for or store.
     pub limits: Limits,
 }
 
-/// Where the trusted keys are.
+/// The source of the trusted keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrustSource {
     /// A PEM file of certificates, or a JWKS file.
@@ -70,13 +71,13 @@ pub enum TrustSource {
 pub struct Limits {
     /// The most bytes of a fetched token.
     pub body_bytes_max: u64,
-    /// The most bytes of an inflated list; the document sets no limit.
+    /// The most bytes of an inflated list; the specification sets no limit.
     pub inflated_bytes_max: u64,
-    /// Follow a redirect from a public address to one of a private network or of this machine.
+    /// Whether to follow a redirect from a public address to a private network or this machine.
     pub private_redirects: bool,
     /// The longest wait for a connection.
     pub connect_timeout: Duration,
-    /// The longest wait for a whole answer.
+    /// The longest wait for a complete response.
     pub total_timeout: Duration,
 }
 
@@ -121,7 +122,7 @@ async fn load(source: &TrustSource, request: &Check) -> Result<Trust, InvalidTru
 }
 
 impl Check {
-    /// Asks for `idx` of the list at `uri`, now, in either format, with nothing trusted yet.
+    /// A check of `idx` in the list at `uri`, now, in either format, without trust anchors.
     pub fn new(uri: impl Into<String>, idx: u64) -> Self {
         Self {
             uri: uri.into(),
@@ -171,7 +172,7 @@ mod tests {
     use crate::sign::JwkSet;
     use crate::status_list::Claims;
 
-    /// A site with one list in both formats and its JWKS, and the list's `uri`.
+    /// A site with one list in both formats and its JWKS. Returns the list's `uri` and the JWKS.
     fn site() -> (String, JwkSet) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let uri = format!("http://{}/lists/1", listener.local_addr().unwrap());
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn failures_on_the_way_could_not_tell() {
+    async fn failed_requests_leave_the_status_unknown() {
         let (uri, _) = site();
         let request = Check { trust: Some("/nowhere".parse().unwrap()), ..Check::new(uri.as_str(), 0) };
         let why = refusal(check(&request, NOW).await);

@@ -1,6 +1,6 @@
 //! Name constraints of certificate authorities (RFC 5280, section 4.2.1.10).
 //!
-//! Invariant: a kind of name that a constraint speaks of and that is not understood here is refused where a certificate has it.
+//! Invariant: if a constraint covers a kind of name that is not understood here, certificates with such a name are refused.
 
 use std::mem::discriminant;
 
@@ -8,7 +8,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, NameConstraints, ParsedExtension};
 use x509_parser::x509::X509Name;
 
-/// Whether `constraints` allow every name of the certificate, which is the signer's own or that of an authority below.
+/// Whether `constraints` allow every name of the certificate: the signer's own or that of an authority below.
 pub(super) fn allow(
     constraints: &NameConstraints<'_>,
     certificate: &X509Certificate<'_>,
@@ -23,7 +23,7 @@ pub(super) fn allow(
         };
         let (permitted, excluded) =
             (of_kind(&constraints.permitted_subtrees), of_kind(&constraints.excluded_subtrees));
-        // What cannot be compared is outside of what is permitted, and inside of what is excluded.
+        // A name that cannot be compared counts as not permitted, and as excluded.
         let is_permitted =
             permitted.is_empty() || permitted.iter().any(|base| within(name, base) == Some(true));
         is_permitted && excluded.iter().all(|base| within(name, base) == Some(false))
@@ -43,7 +43,7 @@ fn names<'a>(certificate: &'a X509Certificate<'_>, is_leaf: bool) -> Vec<General
         });
     names.extend(alternatives.flatten().cloned());
     names.extend(subject.iter_email().filter_map(|email| email.as_str().ok()).map(GeneralName::RFC822Name));
-    // Without a DNS name of its own, a common name that looks like one is taken for it, as OpenSSL does.
+    // Without a DNS name, a common name that looks like one counts as a DNS name, as in OpenSSL.
     if is_leaf && !names.iter().any(|name| matches!(name, GeneralName::DNSName(_))) {
         let common = subject.iter_common_name().filter_map(|name| name.as_str().ok());
         names.extend(common.filter(|name| looks_like_dns(name)).map(GeneralName::DNSName));
@@ -59,7 +59,7 @@ fn looks_like_dns(name: &str) -> bool {
     name.contains('.') && name.split('.').all(label)
 }
 
-/// Whether `name` lies in the subtree of `base`, which is of the same kind; nothing when that cannot be told.
+/// Whether `name` lies in the subtree of `base`, which has the same kind; `None` if that is unknown.
 fn within(name: &GeneralName<'_>, base: &GeneralName<'_>) -> Option<bool> {
     match (name, base) {
         (GeneralName::DirectoryName(name), GeneralName::DirectoryName(base)) => {
@@ -101,7 +101,7 @@ fn within(name: &GeneralName<'_>, base: &GeneralName<'_>) -> Option<bool> {
     }
 }
 
-/// A base that begins with a dot means all hosts below it, another one host.
+/// A base that begins with a dot means all hosts below it, any other base a single host.
 fn is_host_within(host: &str, base: &str) -> bool {
     let (host, base) = (host.to_ascii_lowercase(), base.to_ascii_lowercase());
     if base.starts_with('.') { host.ends_with(&base) } else { base.is_empty() || host == base }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subtrees_contain_what_the_rfc_says() {
+    fn subtrees_are_those_of_the_rfc() {
         use GeneralName::{DNSName, IPAddress, RFC822Name, URI};
         for (name, base, expected) in [
             (DNSName("a.example"), DNSName("example"), Some(true)),

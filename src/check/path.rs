@@ -1,8 +1,8 @@
 //! A certificate chain as a path from a signer to a trusted authority (RFC 5280, section 6).
 //!
-//! Parsing is x509-parser's and each signature webpki's; what is here is the search, and the rules that no library keeps as
-//! OpenSSL does: webpki passes over the key usage of authorities, takes a trust anchor to hold for ever and for any length,
-//! and refuses critical extensions that every implementation for the web understands.
+//! x509-parser parses and webpki verifies each signature. This file holds the search, and the rules that no library
+//! enforces as OpenSSL does: webpki ignores the key usage of authorities, takes a trust anchor to be valid for ever and for
+//! any path length, and refuses critical extensions that every web implementation understands.
 //!
 //! Not evaluated: policies (a chain that demands them is refused) and revocation.
 
@@ -19,61 +19,61 @@ use super::report::instant;
 
 /// The most certificates between a signer and a trusted authority.
 const BETWEEN_MAX: usize = 8;
-/// The most signatures that are verified for one chain: a stranger's pile of certificates must not cost more.
+/// The most signatures to verify for one chain, so that a stranger's pile of certificates cannot cost more.
 const SIGNATURES_MAX: u32 = 100;
 
-/// What breaks a certificate chain.
+/// Why a certificate chain is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ChainFlaw {
     /// A certificate cannot be read.
     Unreadable(String),
-    /// Nothing leads to a trusted authority.
+    /// No path leads to a trusted authority.
     UnknownIssuer,
-    /// An issuer's name is right, but not its key.
+    /// An issuer has the right name, but another key.
     OtherKey,
-    /// A certificate, or the trusted one itself, has run out.
+    /// A certificate, or the trusted one itself, has expired.
     Expired {
-        /// Whose.
+        /// The certificate's subject.
         subject: String,
-        /// When it did.
+        /// The end of its validity.
         not_after: u64,
     },
-    /// A certificate, or the trusted one itself, does not hold yet.
+    /// A certificate, or the trusted one itself, is not valid yet.
     NotYet {
-        /// Whose.
+        /// The certificate's subject.
         subject: String,
-        /// From when on it will.
+        /// The start of its validity.
         not_before: u64,
     },
     /// The first certificate is that of an authority.
     AuthorityAsLeaf,
-    /// A certificate was issued by one that may not.
+    /// A certificate was issued by one that must not issue any.
     NotAnAuthority {
-        /// Whose.
+        /// The issuer's subject.
         subject: String,
-        /// What forbids it.
+        /// The rule that forbids it.
         why: &'static str,
     },
-    /// More authorities follow than one of them allows.
+    /// An authority allows fewer authorities below it than there are.
     PathTooLong {
-        /// Whose certificate.
+        /// The certificate's subject.
         subject: String,
     },
-    /// An extension that must be understood is not.
+    /// A critical extension is unknown.
     Critical {
-        /// Whose certificate.
+        /// The certificate's subject.
         subject: String,
-        /// The extension, as dotted numbers.
+        /// The extension in dotted numbers.
         extension: String,
     },
-    /// An authority may not vouch for a name in the chain.
+    /// The name constraints of an authority forbid a name in the chain.
     Name {
         /// The authority.
         authority: String,
     },
     /// An authority demands policies.
     Policy {
-        /// Whose certificate.
+        /// The certificate's subject.
         subject: String,
     },
     /// More certificates than any chain needs.
@@ -141,7 +141,7 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// What holds for every certificate of a path: its time, and that its critical extensions are understood.
+    /// Checks the rules for every certificate of a path: it is valid now, and its critical extensions are understood.
     fn check(&self, now: u64) -> Result<(), ChainFlaw> {
         let secs = |time: i64| u64::try_from(time).unwrap_or(0);
         let validity = self.certificate.validity();
@@ -156,8 +156,8 @@ impl<'a> Node<'a> {
         for extension in self.certificate.extensions() {
             let subject = || self.subject();
             match extension.parsed_extension() {
-                // Mappings and inhibitions bear only on policies that are demanded, and a distribution point only on where
-                // revocations are found.
+                // Mappings and inhibitions only affect demanded policies, and a distribution point only says where
+                // revocations are published.
                 ParsedExtension::BasicConstraints(_)
                 | ParsedExtension::KeyUsage(_)
                 | ParsedExtension::ExtendedKeyUsage(_)
@@ -185,7 +185,7 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
-    /// Whether this may have issued certificates, with so many authorities between it and the signer.
+    /// Checks that this certificate may have issued others, with `between` authorities between it and the signer.
     fn check_authority(&self, between: usize) -> Result<(), ChainFlaw> {
         let refused = |why| ChainFlaw::NotAnAuthority { subject: self.subject(), why };
         if !self.is_authority() {
@@ -207,7 +207,7 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
-    /// Whether `issued` names this as its issuer, by name and, where it says more, by key and number.
+    /// Whether `issued` names this certificate as its issuer: by name and, if it gives them, by key id and serial number.
     fn is_named_by(&self, issued: &Self) -> bool {
         if issued.certificate.issuer().as_raw() != self.certificate.subject().as_raw() {
             return false;
@@ -243,7 +243,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The content of an AlgorithmIdentifier in DER, which is how the algorithms are told apart.
+/// The content of an AlgorithmIdentifier in DER, which identifies the algorithm.
 fn identifier(algorithm: &AlgorithmIdentifier<'_>) -> Vec<u8> {
     let mut der = element(0x06, algorithm.algorithm.as_bytes());
     if let Some(parameters) = &algorithm.parameters {
@@ -254,13 +254,13 @@ fn identifier(algorithm: &AlgorithmIdentifier<'_>) -> Vec<u8> {
     der
 }
 
-/// A short element; those of a known algorithm all are.
+/// A short DER element; those of all known algorithms are short.
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).ok().filter(|length| *length < 0x80).unwrap_or(0xFF);
     [&[tag, length], content].concat()
 }
 
-/// Which of the trusted authorities the signer's certificate leads to, over some of the `rest`, at `now`.
+/// Finds the trusted authority that the signer's certificate leads to, through some of `rest`, at `now`.
 pub(super) fn find(
     leaf: &[u8],
     rest: &[Vec<u8>],
@@ -272,7 +272,7 @@ pub(super) fn find(
     if leaf.is_authority() {
         return Err(ChainFlaw::AuthorityAsLeaf);
     }
-    // One that cannot be read is of no use to this path; another may be enough.
+    // Ignores unreadable certificates: the others may be enough for the path.
     let rest: Vec<_> = rest.iter().filter_map(|der| Node::parse(der).ok()).collect();
     Search { leaf: &leaf, rest: &rest, trusted, now, signatures: SIGNATURES_MAX }.from(&mut Vec::new())
 }
@@ -286,7 +286,7 @@ struct Search<'a, 'b> {
 }
 
 impl<'a> Search<'a, '_> {
-    /// Goes on from the end of `path`, the authorities between the signer and here.
+    /// Continues from the end of `path`, the authorities between the signer and here.
     fn from(&mut self, path: &mut Vec<&'a Node<'a>>) -> Result<usize, ChainFlaw> {
         let end = path.last().copied().unwrap_or(self.leaf);
         let mut flaw = ChainFlaw::UnknownIssuer;
@@ -320,7 +320,7 @@ impl<'a> Search<'a, '_> {
         Err(flaw)
     }
 
-    /// Whether `issuer` has issued `issued`, and was allowed to.
+    /// Checks that `issuer` has issued `issued`, and was allowed to.
     fn step(&mut self, issuer: &Node<'_>, issued: &Node<'_>, path: &[&Node<'_>]) -> Result<(), ChainFlaw> {
         issuer.check(self.now)?;
         issuer.check_authority(path.iter().filter(|authority| !authority.is_self_issued()).count())?;
@@ -328,7 +328,7 @@ impl<'a> Search<'a, '_> {
         if issuer.has_signed(issued) { Ok(()) } else { Err(ChainFlaw::OtherKey) }
     }
 
-    /// Whether every authority may vouch for all names below it.
+    /// Checks that every authority may vouch for all names below it.
     fn check_names(&self, root: &Node<'_>, path: &[&Node<'_>]) -> Result<(), ChainFlaw> {
         for (below, authority) in path.iter().copied().chain([root]).enumerate() {
             for extension in authority.extensions() {
@@ -356,7 +356,7 @@ impl fmt::Display for ChainFlaw {
                 write!(f, "{subject:?}: a certificate in it expired at {}", instant(*not_after))
             }
             Self::NotYet { subject, not_before } => {
-                write!(f, "{subject:?}: a certificate in it holds only from {} on", instant(*not_before))
+                write!(f, "{subject:?}: a certificate in it is valid only from {} on", instant(*not_before))
             }
             Self::AuthorityAsLeaf => f.write_str(
                 "its first certificate is that of an authority; put the signer's own first, or trust exactly this one",

@@ -1,6 +1,6 @@
-//! What a check found, for people and for programs.
+//! The result of a check, for people and for programs.
 //!
-//! Text that came from a token is quoted and escaped: a stranger's `kid` must not move the cursor of a terminal.
+//! Text from a token is quoted and escaped: a stranger's `kid` must not move the cursor of a terminal.
 
 use std::fmt;
 
@@ -10,26 +10,26 @@ use serde_json::{Value, json};
 use super::{Check, Format, NotValid, Outcome, TrustedBy};
 use crate::status_list::{Bits, Status};
 
-/// The answer to a [`Check`].
+/// The result of a [`Check`].
 #[derive(Debug)]
 pub struct Report {
     /// The list's `uri`.
     pub uri: String,
-    /// The index asked for.
+    /// The index.
     pub idx: u64,
-    /// The time asked for, if not that of the check.
+    /// The time of the status, if not that of the check.
     pub time: Option<u64>,
-    /// When it was checked, in seconds since 1970.
+    /// The time of the check, in seconds since 1970.
     pub checked_at: u64,
-    /// What it comes to.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The token, if one could be read. Its claims are to be believed only where `trusted_by` is set.
+    /// The token, if one could be read. Rely on its claims only if `trusted_by` is set.
     pub token: Option<TokenFacts>,
-    /// Where the token came from, if not from `uri`.
+    /// The final address of the token, if not `uri`.
     pub redirected_to: Option<String>,
 }
 
-/// What a token says of itself.
+/// A token's statements about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFacts {
     /// Its format.
@@ -40,24 +40,24 @@ pub struct TokenFacts {
     pub alg: String,
     /// The id of the key that signed it.
     pub kid: Option<String>,
-    /// Why its signature is trusted, if it is.
+    /// Why its signature is trusted; `None` if it is not.
     pub trusted_by: Option<TrustedBy>,
-    /// When it was issued.
+    /// `iat`, in seconds since 1970.
     pub iat: u64,
-    /// From when on it is not to be relied on.
+    /// `exp`, in seconds since 1970.
     pub exp: Option<u64>,
-    /// For how many seconds it may be used before it is fetched again.
+    /// `ttl`: how many seconds a copy may be used before it is fetched again.
     pub ttl: Option<u64>,
     /// Bits of an entry.
     pub bits: Bits,
-    /// Number of entries, if the list was unpacked.
+    /// Number of entries, if the list was inflated.
     pub entries: Option<u32>,
 }
 
-const CREDENTIAL_NOTE: &str = "this says nothing of the credential itself: check its signature and its expiry \
+const CREDENTIAL_NOTE: &str = "this says nothing about the credential itself: check its signature and its expiry \
                                first, they come before its status";
 const UNKNOWN_NOTE: &str = "treat the credential as not valid until a check succeeds";
-const CACHE_NOTE: &str = "HTTP cache headers play no part, `exp` and `ttl` decide";
+const CACHE_NOTE: &str = "HTTP cache headers are ignored: `exp` and `ttl` decide";
 
 impl Report {
     pub(super) fn new(request: &Check, now: u64, outcome: Outcome, token: Option<TokenFacts>) -> Self {
@@ -72,12 +72,12 @@ impl Report {
         }
     }
 
-    /// The exit code of a program that prints this: 0 valid, 1 not valid, 2 could not tell.
+    /// The exit code of a program that prints this report: 0 valid, 1 not valid, 2 could not tell.
     pub fn exit_code(&self) -> u8 {
         self.outcome.exit_code()
     }
 
-    /// The status that the list has for the index, if it could be told.
+    /// The status at the index, if known.
     pub fn status(&self) -> Option<Status> {
         match &self.outcome {
             Outcome::Valid => Some(Status::VALID),
@@ -86,15 +86,15 @@ impl Report {
         }
     }
 
-    /// Until when the token may be kept: `ttl` from now on, but never beyond `exp`. Nothing when neither is there, or when
-    /// the token is not to be relied on, or is one of the past.
+    /// Until when the token may be cached: `ttl` from now on, but never beyond `exp`. `None` if it has neither, if it must
+    /// not be relied on, or if it is one of the past.
     pub fn cache_until(&self) -> Option<u64> {
         let token = self.token.as_ref().filter(|_| self.is_current())?;
         let ttl_over = token.ttl.map(|ttl| self.checked_at.saturating_add(ttl));
         ttl_over.into_iter().chain(token.exp).min()
     }
 
-    /// The same for programs. Times are RFC 3339 in UTC, durations are seconds.
+    /// The report for programs. Times are RFC 3339 in UTC, durations are seconds.
     pub fn to_json(&self) -> Value {
         let outcome = match &self.outcome {
             Outcome::Valid => "valid",
@@ -158,7 +158,7 @@ impl fmt::Display for Report {
         }
         writeln!(f)?;
         let mut line = |name: &str, text: &str| writeln!(f, "  {name:<12} {text}");
-        // A status is said by the first word.
+        // The first word already names a status.
         if let Some(why) = self.why().filter(|_| self.status().is_none()) {
             line("why", &why)?;
         }
@@ -189,12 +189,12 @@ impl Report {
         };
         let entries = match token.entries {
             Some(entries) => format!("{entries} entries of {} bit(s)", token.bits),
-            None => format!("entries of {} bit(s), not unpacked", token.bits),
+            None => format!("entries of {} bit(s), not inflated", token.bits),
         };
         let key = token.kid.as_ref().map_or("not named".to_owned(), |kid| format!("{kid:?}"));
         let trusted = match &token.trusted_by {
             Some(by) => format!("trusted through {by}"),
-            None => "NOT trusted: what the token says is not to be believed".to_owned(),
+            None => "NOT trusted: do not rely on what the token says".to_owned(),
         };
         let issued = format!("{} (age {})", instant(token.iat), span(now.saturating_sub(token.iat)));
         let mut lines = vec![("issued at", issued), ("expires at", expires)];
@@ -211,13 +211,13 @@ impl Report {
     }
 }
 
-/// A time in seconds since 1970 as people write it.
+/// A time in seconds since 1970, in human notation.
 pub(super) fn instant(secs: u64) -> String {
     let timestamp = i64::try_from(secs).ok().and_then(|secs| Timestamp::from_second(secs).ok());
     timestamp.map_or_else(|| format!("second {secs} after 1970"), |timestamp| timestamp.to_string())
 }
 
-/// A duration as people write it.
+/// A duration in human notation.
 pub(super) fn span(secs: u64) -> String {
     i64::try_from(secs)
         .map_or_else(|_| format!("{secs}s"), |secs| format!("{:#}", SignedDuration::from_secs(secs)))
@@ -248,18 +248,18 @@ mod tests {
     }
 
     #[test]
-    fn is_read_by_people() {
+    fn text_form_is_for_people() {
         let text = report(Outcome::NotValid(NotValid::Status(Status::INVALID))).to_string();
         assert_eq!(
             text,
             r#"INVALID  idx 4711 of http://localhost:8090/lists/1
   issued at    2027-01-15T07:59:48Z (age 12s)
   expires at   2027-01-16T08:00:00Z (in 24h)
-  cache until  2027-01-15T08:10:00Z (ttl 10m); HTTP cache headers play no part, `exp` and `ttl` decide
+  cache until  2027-01-15T08:10:00Z (ttl 10m); HTTP cache headers are ignored: `exp` and `ttl` decide
   list         100000 entries of 1 bit(s)
   token        application/statuslist+jwt, 321 bytes, alg "ES256"
   key          "a\u{1b}[2J", trusted through a key of the trusted JWKS
-  note         this says nothing of the credential itself: check its signature and its expiry first, they come before its status
+  note         this says nothing about the credential itself: check its signature and its expiry first, they come before its status
 "#
         );
     }
@@ -285,7 +285,7 @@ mod tests {
         assert!(
             text.starts_with(
                 "COULD NOT TELL  idx 0 of http://x/\\u{1b} at 1970-01-01T00:00:00Z\n  \
-                 why          the answer has more than 9 bytes\n  \
+                 why          the response has more than 9 bytes\n  \
                  note         treat the credential as not valid"
             ),
             "{text}"
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn is_read_by_programs() {
+    fn json_form_is_for_programs() {
         let json = report(Outcome::NotValid(NotValid::Status(Status::INVALID))).to_json();
         assert_eq!(
             (&json["outcome"], &json["status"], &json["value"]),
@@ -308,12 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn cache_ends_with_ttl_or_exp_whichever_is_first() {
+    fn cache_ends_with_the_earlier_of_ttl_and_exp() {
         let check = |ttl, exp, expected| {
             let mut report = report(Outcome::Valid);
             report.token = report.token.map(|token| TokenFacts { ttl, exp, ..token });
             assert_eq!(report.cache_until(), expected);
-            assert!(report.to_string().contains("cache until"), "any of them can be shown");
+            assert!(report.to_string().contains("cache until"), "each of them can be displayed");
         };
         check(Some(600), Some(NOW + 10), Some(NOW + 10));
         check(Some(600), None, Some(NOW + 600));

@@ -1,8 +1,8 @@
-//! Whose signature counts: pinned certificates, certificate authorities, or the keys of a JWKS ("Key Resolution and
+//! Whose signatures are trusted: pinned certificates, certificate authorities, or the keys of a JWKS ("Key Resolution and
 //! Trust Management").
 //!
-//! Invariant: the algorithm is that of the trusted key, and the token's must equal it, never the other way round
-//! (RFC 8725, section 3.1). A token's own `jwk` is never looked at; its chain only as a path to a trusted certificate.
+//! Invariant: the trusted key determines the algorithm, and the token's must equal it, never the other way round (RFC 8725,
+//! section 3.1). A token's own `jwk` is ignored; its chain only serves as a path to a trusted certificate.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use super::path::ChainFlaw;
 use super::report::instant;
 use super::usage::Purpose;
 
-/// Trust anchors, and what is demanded of the certificates that lead to them.
+/// Trust anchors, and requirements on the certificates that lead to them.
 #[derive(Debug)]
 pub struct Trust {
     anchors: Anchors,
@@ -36,68 +36,68 @@ struct NamedKey {
     key: Key,
 }
 
-/// How a signature came to be trusted.
+/// Why a signature is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrustedBy {
     /// The signer's certificate itself is trusted.
     Certificate {
-        /// Its subject.
+        /// The subject of that certificate.
         subject: String,
     },
     /// The signer's certificate leads to a trusted one.
     Authority {
-        /// The trusted one's subject.
+        /// The subject of the trusted certificate.
         subject: String,
     },
     /// A key of the trusted JWKS.
     Jwks,
 }
 
-/// Why something given as trust anchor cannot be one.
+/// Why a given trust anchor is unusable.
 #[derive(Debug, Error)]
 pub enum InvalidTrust {
     /// The file cannot be read.
     #[error("cannot read the trust anchor {path}: {source}")]
     File {
-        /// The file.
+        /// The file's path.
         path: String,
-        /// What the system says.
+        /// The system's message.
         source: std::io::Error,
     },
     /// The JWKS cannot be fetched.
     #[error("cannot fetch the trusted JWKS: {0}")]
     Fetch(#[from] FetchError),
-    /// PEM that cannot be read.
+    /// The PEM is malformed.
     #[error("the trust anchor is not a PEM file: {0}")]
     Pem(#[from] pem::PemError),
-    /// PEM without a certificate.
+    /// The PEM has no certificate.
     #[error("the trust anchor has no `CERTIFICATE` in it, only {found:?}")]
     NoCertificate {
-        /// The labels that are in the file.
+        /// The labels in the file.
         found: Vec<String>,
     },
-    /// A certificate that cannot be read, or with a key that cannot have signed a token.
+    /// A certificate is unreadable, or its key cannot sign tokens.
     #[error("certificate {number} of the trust anchor: {why}")]
     Certificate {
-        /// Which one, counted from 1.
+        /// The certificate's number, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// The fault.
         why: String,
     },
-    /// Not a JWKS.
+    /// The document is not a JWKS.
     #[error(
         "the trust anchor is neither PEM nor a JWKS ({0}); a JWKS is an object whose member `keys` is an array of keys"
     )]
     Json(#[from] serde_json::Error),
-    /// A JWKS without a key that could verify anything.
+    /// The JWKS has no key that can verify signatures.
     #[error("the trusted JWKS has no key to verify with: {skipped:?}")]
     NoKey {
-        /// Why each key was passed over.
+        /// Why each key was skipped.
         skipped: Vec<String>,
     },
-    /// A demand that a JWKS cannot meet.
+    /// A JWKS cannot meet the requirement.
     #[error(
-        "an extended key usage is demanded, but the keys of a JWKS have none; trust a certificate, or drop `--eku`"
+        "an extended key usage is required, but the keys of a JWKS have none; trust a certificate, or omit `--eku`"
     )]
     EkuOfJwks,
 }
@@ -107,74 +107,72 @@ pub enum InvalidTrust {
 pub enum Untrusted {
     /// No trusted key has the id that the token names.
     #[error(
-        "the token names the key {kid:?}, the trusted JWKS has {known:?}; get a newer JWKS, or the token is another issuer's"
+        "the token names the key {kid:?}, the trusted JWKS has {known:?}; get a newer JWKS, unless the token is another issuer's"
     )]
     UnknownKid {
-        /// What the token names.
+        /// The token's key id.
         kid: String,
-        /// What there is.
+        /// The ids of the trusted keys.
         known: Vec<String>,
     },
-    /// The token says another algorithm than the trusted keys have.
+    /// The token's algorithm is not that of the trusted keys.
     #[error("the token's `alg` is {token:?}, the trusted keys have {trusted:?}; they must be equal")]
     Algorithm {
-        /// What the token says.
+        /// The token's algorithm.
         token: String,
-        /// What the keys have.
+        /// The algorithms of the keys.
         trusted: Vec<&'static str>,
     },
     /// The signature does not verify.
-    #[error(
-        "the signature is not that of a trusted key: the token was changed, or another key has signed it"
-    )]
+    #[error("no trusted key made the signature: the token was changed, or another key signed it")]
     Signature,
-    /// The header's chain is damaged.
+    /// The chain in the header is damaged.
     #[error("the token's `x5c` must be certificates in base64 with padding")]
     ChainEncoding,
-    /// Authorities are trusted, but nothing leads to them.
+    /// Authorities are trusted, but the token has no chain.
     #[error(
         "the token has no certificate chain, and only certificate authorities are trusted; trust the signer's own certificate or its JWKS"
     )]
     NoChain,
-    /// The signer's certificate cannot be read, or has a key that is not used here.
+    /// The signer's certificate is unreadable, or its key is of an unsupported kind.
     #[error("the certificate of the token's signer: {0}")]
     Leaf(String),
-    /// The chain leads nowhere, or breaks on the way.
+    /// The chain does not lead to a trusted certificate.
     #[error("the token's certificate chain does not lead to a trusted certificate: {why}")]
     Chain {
-        /// What breaks it.
+        /// What breaks the chain.
         why: ChainFlaw,
     },
-    /// The trusted certificate itself is out of date.
-    #[error("the signer's certificate holds from {} to {}, which is not now; trust its successor", instant(*not_before), instant(*not_after))]
+    /// The trusted certificate itself is not valid now.
+    #[error("the signer's certificate is valid from {} to {}, not now; trust its successor", instant(*not_before), instant(*not_after))]
     OutOfDate {
-        /// From when on it holds.
+        /// The start of its validity.
         not_before: u64,
-        /// Until when it holds.
+        /// The end of its validity.
         not_after: u64,
     },
     /// The signer's certificate is not for signatures.
     #[error(
-        "the key usage of the signer's certificate is {present}, and a signature needs digitalSignature or nonRepudiation"
+        "the key usage of the signer's certificate is {present}, but signing needs digitalSignature or nonRepudiation"
     )]
     KeyUsage {
-        /// What it has.
+        /// Its key usage.
         present: String,
     },
-    /// The signer's certificate is for something else.
+    /// The signer's certificate is for other purposes.
     #[error(
         "the signer's certificate is for other purposes only ({present:?}); trust one for signing statuses, name the purpose with `--eku`, or allow all with `--any-eku`"
     )]
     OtherPurpose {
-        /// What it is for.
+        /// Its extended key usages.
         present: Vec<String>,
     },
-    /// The signer's certificate is not for this use.
+    /// The signer's certificate lacks the required extended key usage.
     #[error("the signer's certificate lacks the extended key usage {demanded}; it has {present:?}")]
     ExtendedKeyUsage {
-        /// What was demanded.
+        /// The required usage.
         demanded: String,
-        /// What it has.
+        /// Its extended key usages.
         present: Vec<String>,
     },
 }
@@ -195,7 +193,7 @@ impl Untrusted {
     }
 }
 
-/// The part of a token that trust is about, the same for both formats.
+/// The part of a token that trust depends on, the same for both formats.
 #[derive(Debug)]
 pub(super) struct Signed {
     pub(super) alg: Option<Algorithm>,
@@ -208,7 +206,7 @@ pub(super) struct Signed {
 }
 
 impl Trust {
-    /// Trusts the certificates in `pem`: those of authorities for what they issue, others for what their own key signs.
+    /// Trusts the certificates in `pem`: authorities for what they issue, other certificates for what their own key signs.
     pub fn from_pem(pem: &str) -> Result<Self, InvalidTrust> {
         let blocks = pem::parse_many(pem)?;
         let found = || blocks.iter().map(|block| block.tag().to_owned()).collect();
@@ -223,11 +221,11 @@ impl Trust {
         Ok(Self { anchors, purpose: Purpose::default() })
     }
 
-    /// Trusts the keys of this JWKS. One that is damaged or of a kind not used here spoils no other (RFC 7517, section 5).
+    /// Trusts the keys of this JWKS. Skips damaged keys and unsupported kinds (RFC 7517, section 5).
     pub fn from_jwks(json: &[u8]) -> Result<Self, InvalidTrust> {
         let set: Map<String, Value> = serde_json::from_slice(json)?;
         let keys = set.get("keys").and_then(Value::as_array);
-        let keys = keys.ok_or_else(|| serde_json::Error::custom("`keys` is no array"))?;
+        let keys = keys.ok_or_else(|| serde_json::Error::custom("`keys` is not an array"))?;
         let (usable, skipped): (Vec<_>, Vec<_>) = keys.iter().map(NamedKey::read).partition(Result::is_ok);
         let usable: Vec<_> = usable.into_iter().filter_map(Result::ok).collect();
         match usable.is_empty() {
@@ -238,7 +236,7 @@ impl Trust {
         }
     }
 
-    /// Demands that the signer's certificate has this extended key usage, in dotted numbers.
+    /// Requires that the signer's certificate has this extended key usage, in dotted numbers.
     pub fn requiring_eku(self, eku: &str) -> Result<Self, InvalidTrust> {
         match self.anchors {
             Anchors::Certificates(_) => Ok(Self { purpose: Purpose::Demanded(eku.to_owned()), ..self }),
@@ -246,12 +244,12 @@ impl Trust {
         }
     }
 
-    /// Accepts a signer's certificate whatever its extended key usages are, such as that of a TLS server.
+    /// Accepts a signer's certificate with any extended key usages, such as that of a TLS server.
     pub fn allowing_any_eku(self) -> Self {
         Self { purpose: Purpose::Any, ..self }
     }
 
-    /// Whose signature this is, if it is a trusted one at `now`.
+    /// Returns why the signature is trusted at `now`, or why it is not.
     pub(super) fn signer_of(&self, token: &Signed, now: u64) -> Result<TrustedBy, Untrusted> {
         match &self.anchors {
             Anchors::Keys(keys) => {
@@ -281,7 +279,7 @@ impl NamedKey {
     }
 }
 
-/// The keys that the token may mean: those with the id it names, or all when it names none.
+/// The candidate keys for a token: those with the id that it names, or all if it names none.
 fn named(keys: &[NamedKey], token: &Signed) -> Result<Vec<(Key, ())>, Untrusted> {
     let Some(kid) = &token.kid else {
         return Ok(keys.iter().map(|key| (key.key.clone(), ())).collect());
@@ -300,7 +298,7 @@ fn named(keys: &[NamedKey], token: &Signed) -> Result<Vec<(Key, ())>, Untrusted>
     }
 }
 
-/// The first candidate of the token's algorithm whose key has made its signature.
+/// The first candidate with the token's algorithm that verifies its signature.
 fn verifying<T>(candidates: Vec<(Key, T)>, token: &Signed) -> Result<T, Untrusted> {
     let trusted = candidates.iter().map(|(key, _)| key.algorithm().jose_name()).collect();
     let mut of_algorithm =
@@ -329,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_a_trust_anchor_is_refused() {
+    fn unusable_trust_anchors_are_refused() {
         let pem = |tag: &str| format!("-----BEGIN {tag}-----\nAAAA\n-----END {tag}-----\n");
         assert!(matches!(
             Trust::from_pem(&pem("PRIVATE KEY")),

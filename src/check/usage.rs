@@ -1,7 +1,8 @@
-//! What the certificate of a token's signer allows its key to be used for, and when (RFC 5280, sections 4.1.2.5, 4.2.1.3 and
+//! What the signer's certificate allows its key to be used for, and when (RFC 5280, sections 4.1.2.5, 4.2.1.3 and
 //! 4.2.1.12).
 //!
-//! Holds for a pinned certificate as for one that a trusted authority has issued: what is trusted is trusted for what it says.
+//! Applies to a pinned certificate as well as to one that a trusted authority issued: trust extends only to what the
+//! certificate says.
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
@@ -12,8 +13,8 @@ use super::trust::Untrusted;
 
 const ANY: &str = "2.5.29.37.0";
 
-/// The key purposes that are none of signing statuses: all that are registered below `id-kp` up to RFC 9509, and two older ones.
-/// The purpose for statuses has no number yet, so a number that is not known here may be it.
+/// The key purposes other than signing statuses: all that are registered below `id-kp` up to RFC 9509, and two older ones.
+/// The purpose for statuses has no number yet, so an unknown number may be it.
 const ID_KP: &str = "1.3.6.1.5.5.7.3.";
 const ID_KP_LAST: u32 = 39;
 const OLDER: &[&str] = &["1.3.6.1.4.1.311.10.3.3", "2.16.840.1.113730.4.1"];
@@ -25,17 +26,17 @@ pub(super) struct Leaf {
     not_before: u64,
     not_after: u64,
     key_usage: Option<KeyUsage>,
-    /// As dotted numbers; nothing when the certificate does not restrict them.
+    /// Extended key usages in dotted numbers; `None` if the certificate does not restrict them.
     extended_key_usages: Option<Vec<String>>,
 }
 
-/// Which extended key usages the signer's certificate must have.
+/// The extended key usages that the signer's certificate must have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// None in particular, but not only those of other purposes.
+    /// Any, but not only those of other purposes.
     #[default]
     NoOther,
-    /// Whatever they are.
+    /// Any at all.
     Any,
     /// This one, in dotted numbers.
     Demanded(String),
@@ -66,7 +67,7 @@ impl Leaf {
         Ok(leaf)
     }
 
-    /// Whether the certificate lets its key sign statuses at `now`.
+    /// Checks that the certificate lets its key sign statuses at `now`.
     pub(super) fn check(&self, purpose: &Purpose, now: u64) -> Result<(), Untrusted> {
         let &Self { not_before, not_after, .. } = self;
         if !(not_before..=not_after).contains(&now) {
@@ -101,7 +102,7 @@ fn is_another_purpose(usage: &str) -> bool {
     number.is_some_and(|number| number <= ID_KP_LAST) || OLDER.contains(&usage)
 }
 
-/// The usages as dotted numbers; the parser keeps the well-known ones apart.
+/// The usages in dotted numbers; the parser keeps the well-known ones apart.
 fn purposes(usage: &ExtendedKeyUsage<'_>) -> Vec<String> {
     let well_known = [
         (usage.any, ANY),
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_registered_purposes_are_other_ones() {
+    fn only_registered_purposes_count_as_other_ones() {
         for other in ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.36", "2.16.840.1.113730.4.1"] {
             assert!(is_another_purpose(other), "{other}");
         }

@@ -1,6 +1,6 @@
 //! Token, trust, time and question → verdict ("Validation Rules"): no I/O, no clock.
 //!
-//! Nothing that a token says is acted upon before its signature was found to be a trusted one, least of all its `lst`.
+//! Nothing in a token is acted upon before its signature is verified, least of all its `lst`.
 
 use thiserror::Error;
 
@@ -15,21 +15,21 @@ use crate::status_list::{
 /// How far the issuer's clock may be ahead of ours.
 pub const IAT_LEEWAY_SECS: u64 = 60;
 
-/// What a check comes to.
+/// The outcome of a check.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The list says VALID. The credential's own rules still win.
+    /// The list says VALID. The credential's own rules still apply.
     Valid,
-    /// The credential is to be rejected.
+    /// The credential must be rejected.
     NotValid(NotValid),
-    /// No token that could be relied on. The document advises to reject the credential here as well.
+    /// There is no reliable token. The specification advises to reject the credential here too.
     Unknown(CannotTell),
 }
 
-/// Why a credential is to be rejected.
+/// Why a credential must be rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotValid {
-    /// The list has another status than VALID for it.
+    /// The entry has another status than VALID.
     #[error("the list says {0}")]
     Status(Status),
     /// The list has no such entry, so the reference in the credential is wrong.
@@ -37,29 +37,29 @@ pub enum NotValid {
     OutsideList(#[from] IndexOutOfRange),
 }
 
-/// Why there is no token that could be relied on.
+/// Why there is no reliable token.
 #[derive(Debug, Error)]
 pub enum CannotTell {
-    /// There is no token.
+    /// No token could be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The trust anchors cannot be used.
+    /// The trust anchors are unusable.
     #[error(transparent)]
     Trust(#[from] InvalidTrust),
     /// No trust anchors were given.
     #[error(
-        "nothing is trusted yet, so the signature cannot be judged; pass `--trust` with the signer's or its CA's certificate (PEM), a JWKS file, or the URL of a JWKS"
+        "nothing is trusted yet, so the signature cannot be verified; pass `--trust` with the signer's or its CA's certificate (PEM), a JWKS file, or the URL of a JWKS"
     )]
     NoTrust,
-    /// Not a Status List Token.
-    #[error("the answer is no Status List Token: {0}")]
+    /// The document is not a Status List Token.
+    #[error("the response is not a Status List Token: {0}")]
     Token(#[from] InvalidClaims),
-    /// The signature, or whose it is.
+    /// The signature is invalid or not trusted.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
-    /// The token of another list.
+    /// The token is for another list.
     #[error(
-        "the token is for another list: its `sub` is {sub:?}, asked for was {uri:?}; they must be equal byte for byte"
+        "the token is for another list: its `sub` is {sub:?}, requested was {uri:?}; they must be equal byte for byte"
     )]
     OtherSubject {
         /// The token's `sub`.
@@ -67,13 +67,13 @@ pub enum CannotTell {
         /// The credential's `uri`.
         uri: String,
     },
-    /// It does not hold yet.
-    #[error("the token does not hold before {from} (`nbf`, seconds since 1970); fetch the list again later")]
+    /// The token is not valid yet.
+    #[error("the token is not valid before {from} (`nbf`, seconds since 1970); fetch the list again later")]
     NotYet {
         /// Its `nbf`.
         from: u64,
     },
-    /// Issued later than now.
+    /// The token was issued in the future.
     #[error("the token was issued at {}, which is {} ahead of now (leeway {IAT_LEEWAY_SECS}s); compare the clocks here and at the issuer", instant(*iat), span(iat.saturating_sub(*now)))]
     IssuedInFuture {
         /// The token's `iat`.
@@ -81,7 +81,7 @@ pub enum CannotTell {
         /// The time of the check.
         now: u64,
     },
-    /// Its time is over.
+    /// The token has expired.
     #[error("the token expired at {}, {} ago; fetch it again later, or ask the issuer why no new one is published", instant(*exp), span(now.saturating_sub(*exp)))]
     Expired {
         /// The token's `exp`.
@@ -89,37 +89,37 @@ pub enum CannotTell {
         /// The time of the check.
         now: u64,
     },
-    /// Older than the caller accepts.
+    /// The token is older than the caller accepts.
     #[error("the token is {} old, and `--max-age` allows {}; fetch it again later, or allow more", span(*age_secs), span(*max_age_secs))]
     TooOld {
         /// How long ago it was issued.
         age_secs: u64,
-        /// What was allowed.
+        /// The oldest age allowed.
         max_age_secs: u64,
     },
-    /// A status of the future was asked for.
-    #[error("`--time` {} has not come yet; leave it out to ask for now", instant(*time))]
+    /// The requested time is in the future.
+    #[error("`--time` {} has not come yet; omit it to get the present status", instant(*time))]
     TimeAhead {
-        /// The time that was asked for.
+        /// The requested time.
         time: u64,
     },
-    /// The token of another time.
-    #[error("the token is from {} to {}, asked for was {}; the server seems to keep no history", instant(*iat), exp.map_or("no end".to_owned(), instant), instant(*time))]
+    /// The token is not of the requested time.
+    #[error("the token is from {} to {}, requested was {}; the server seems to keep no history", instant(*iat), exp.map_or("no end".to_owned(), instant), instant(*time))]
     OtherTime {
         /// The token's `iat`.
         iat: u64,
         /// The token's `exp`.
         exp: Option<u64>,
-        /// The time that was asked for.
+        /// The requested time.
         time: u64,
     },
-    /// The list cannot be unpacked.
+    /// The list cannot be inflated.
     #[error("the token's `lst` {0}")]
     Lst(#[from] lst::InvalidLst),
 }
 
 impl Outcome {
-    /// The exit code of a program that reports this: 0 valid, 1 not valid, 2 could not tell.
+    /// The exit code of a program that reports this outcome: 0 valid, 1 not valid, 2 could not tell.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Valid => 0,
@@ -130,14 +130,14 @@ impl Outcome {
 }
 
 impl CannotTell {
-    /// One word for the reason, for programs: the claim or header parameter at fault where there is one.
+    /// One word for the reason, for programs: the claim or header parameter at fault, if there is one.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Fetch(_) => "fetch",
             Self::Trust(_) => "trust",
             Self::NoTrust => "no-trust",
             Self::Token(InvalidClaims::Malformed { .. }) => "token",
-            // A CWT's claim is named with its number: `exp (4)`.
+            // A CWT's claim has its number in its name: `exp (4)`.
             Self::Token(InvalidClaims::Missing(name) | InvalidClaims::Wrong { name, .. }) => {
                 name.split(' ').next().unwrap_or(name)
             }
@@ -153,7 +153,7 @@ impl CannotTell {
     }
 }
 
-/// What a fetched `token` says of the question, at `now` in seconds since 1970.
+/// Judges a fetched `token` at `now`, in seconds since 1970.
 pub fn judge(request: &Check, format: Format, token: &[u8], trust: Option<&Trust>, now: u64) -> Report {
     let (signed, claims) = match decode(format, token) {
         Ok(decoded) => decoded,
@@ -191,7 +191,7 @@ fn apply(
 
     let array = lst::inflate(&claims.lst, request.limits.inflated_bytes_max)?;
     let Ok(capacity) = Capacity::of_bytes(array.len(), claims.bits) else {
-        // Inflating is bounded by what a list can have, so only an empty array comes here: every index is outside.
+        // Inflating is bounded by the largest possible list, so only an empty array gets here: every index is outside.
         facts.entries = Some(0);
         return Ok(Outcome::NotValid(IndexOutOfRange { idx: request.idx, entries: 0 }.into()));
     };
@@ -200,7 +200,7 @@ fn apply(
         Ok(index) => index,
         Err(outside) => return Ok(Outcome::NotValid(outside.into())),
     };
-    let array = StatusArray::from_bytes(capacity, array).expect("the capacity was made of its length");
+    let array = StatusArray::from_bytes(capacity, array).expect("the capacity follows from its length");
     Ok(match array.get(index) {
         Status::VALID => Outcome::Valid,
         other => Outcome::NotValid(NotValid::Status(other)),
@@ -219,8 +219,8 @@ fn check_times(request: &Check, claims: &Claims, now: u64) -> Result<(), CannotT
     }
     match request.time {
         Some(time) if time > now => return Err(CannotTell::TimeAhead { time }),
-        // A token of the past has expired by its nature, so `exp` is held against the time that was asked for. A token
-        // without `exp` that is still served has held from its `iat` until now.
+        // A token of the past has naturally expired, so `exp` is compared with the requested time. A token without `exp`
+        // that is still served has been valid from its `iat` until now.
         Some(time) if time < iat || exp.is_some_and(|exp| time > exp) => {
             return Err(CannotTell::OtherTime { iat, exp, time });
         }
@@ -330,7 +330,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Judges a well-signed token of both formats, which must come to the same.
+    /// Judges a well-signed token in both formats, which must have the same outcome.
     fn judged(request: &Check, claims: &Claims) -> Outcome {
         let signer = signer();
         let trust = trust(&[signer.jwk()]);
@@ -391,10 +391,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn without_trust_nothing_is_told() {
+    fn without_trust_the_status_is_unknown() {
         let token = token(Format::Jwt, &signer(), &claims());
         let report = judge(&Check::new(URI, 0), Format::Jwt, &token, None, NOW);
-        assert_eq!(report.token.as_ref().map(|token| token.entries), Some(None), "it was not even unpacked");
+        assert_eq!(report.token.as_ref().map(|token| token.entries), Some(None), "it was not even inflated");
         let why = refusal(report);
         assert!(matches!(why, CannotTell::NoTrust));
         assert!(why.to_string().contains("pass `--trust`"));
@@ -406,7 +406,7 @@ pub(super) mod tests {
         let trust = trust(&[signer.jwk()]);
         for format in Format::SIGNED {
             let mut token = token(format, &signer, &claims());
-            // The signature ends both formats; its last byte but ten stands in no padding bits.
+            // The signature ends both formats. Its tenth byte from the end has no padding bits.
             let at = token.len() - 10;
             token[at] = if token[at] == b'A' { b'B' } else { b'A' };
             let why = refusal(judge(&Check::new(URI, 0), format, &token, Some(&trust), NOW));
@@ -425,7 +425,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn unknown_kid_is_refused_even_when_the_key_would_do() {
+    fn unknown_kid_is_refused_even_if_the_key_fits() {
         let signer = signer();
         let trust =
             trust(&[Jwk { kid: Some("b".into()), ..signer.jwk() }, Jwk { kid: None, ..signer.jwk() }]);
@@ -516,7 +516,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_token_counts_from_nbf_on() {
+    fn a_token_is_valid_from_nbf_on() {
         let from = |nbf| Claims { nbf: Some(nbf), ..claims() };
         let request = Check::new(URI, 0);
         assert!(matches!(judged(&request, &from(NOW + IAT_LEEWAY_SECS)), Outcome::Valid));
@@ -553,7 +553,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn token_must_contain_the_time_that_was_asked_for() {
+    fn token_must_cover_the_requested_time() {
         let request = |time| Check { time: Some(time), ..Check::new(URI, 0) };
         let past = Claims { iat: NOW - 1000, exp: Some(NOW - 500), ..claims() };
         for time in [NOW - 1000, NOW - 700, NOW - 500] {
@@ -586,7 +586,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_documents_own_tokens_are_accepted_within_their_lifetime() {
+    fn the_specifications_tokens_are_accepted_within_their_lifetime() {
         let jwt = vectors::token("status-list-token-jwt-raw");
         let cwt = vectors::token("status-list-token-cwt");
         for (format, token, vector) in [

@@ -1,4 +1,4 @@
-//! `statuslist audit verify`: whether the audit trail is as it was written.
+//! `statuslist audit verify`: checks that the audit trail is unchanged.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use crate::audit::verify;
 
-/// Exit code when the chain breaks.
+/// The exit code of a broken chain.
 const BROKEN: u8 = 1;
 
 /// `statuslist audit`
@@ -20,11 +20,11 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Follow the chain of hashes through one or several files. Exits with 0 if it is whole, 1 if not, 2 if a file cannot be read
+    /// Follow the chain of hashes through one or several files. Exits with 0 if it is intact, 1 if not, 2 if a file cannot be read
     ///
-    /// Files that follow each other may be given in any order. A chain cannot tell what was cut off at its end, nor whether all
-    /// of it was written anew: for that, keep the last hash that this prints where nobody who can write the trail can change
-    /// it, and give it as --anchor later.
+    /// Consecutive files may be given in any order. A chain does not show whether lines were cut off at its end, or whether
+    /// all of it was rewritten. To detect that, keep the last hash that this command prints where nobody who can write the
+    /// trail can change it, and pass it as --anchor later.
     Verify(Verify),
 }
 
@@ -48,7 +48,7 @@ impl Arguments {
                     span.first.0, span.last.0, span.first.1, span.last.1
                 );
                 if span.first.0 > 1 {
-                    println!("begins with line {}; what came before is in earlier files", span.first.0);
+                    println!("begins with line {}; earlier lines are in earlier files", span.first.0);
                 }
                 if span.has_anchor {
                     println!("has the anchor: nothing up to it was changed or cut off");

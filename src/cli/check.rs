@@ -1,4 +1,4 @@
-//! `statuslist check`: one status, looked up as a Relying Party does.
+//! `statuslist check`: looks up one status as a Relying Party does.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,19 +18,19 @@ pub(super) struct Arguments {
     /// `idx` of the credential's `status_list`
     #[arg(long)]
     idx: u64,
-    /// What to trust: a PEM file of certificates, a JWKS file, or the URL of a JWKS
+    /// Trust anchor: a PEM file of certificates, a JWKS file, or the URL of a JWKS
     #[arg(long, value_name = "FILE|URL")]
     trust: Option<TrustSource>,
-    /// The extended key usage that the certificate must have, as a dotted number
+    /// The extended key usage that the certificate must have, in dotted numbers
     #[arg(long, value_name = "OID")]
     eku: Option<String>,
-    /// Accept a certificate that is for other purposes only, such as that of a TLS server
+    /// Accept a certificate that is only for other purposes, such as that of a TLS server
     #[arg(long, conflicts_with = "eku")]
     any_eku: bool,
-    /// Only this token format, jwt or cwt
+    /// The token format to request, jwt or cwt
     #[arg(long, value_parser = token_format)]
     format: Option<Format>,
-    /// The status at this moment in the past, in seconds since 1970
+    /// Ask for the status at this time in the past, in seconds since 1970
     #[arg(long, value_name = "SECONDS")]
     time: Option<u64>,
     /// Refuse lists signed longer ago than this, for example 1h

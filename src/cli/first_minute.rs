@@ -1,4 +1,4 @@
-//! The first minute: what to paste, with real values, when the service runs on its built-in settings.
+//! The welcome text: commands to copy, with real values, when the service runs on its built-in settings.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::model::pool::PoolId;
 use crate::status_list::BaseUri;
 
-/// What the words need of the settings.
+/// The settings that the text needs.
 pub(super) struct FirstMinute {
     base: BaseUri,
     address: String,
@@ -15,10 +15,10 @@ pub(super) struct FirstMinute {
     beat: String,
 }
 
-/// The words, but for two references.
+/// The text, except for two references.
 pub(super) struct Welcome {
     about: FirstMinute,
-    /// The API key, if it was made at this start.
+    /// The API key, if this start made it.
     key: Option<String>,
     key_file: String,
 }
@@ -42,7 +42,7 @@ impl FirstMinute {
 }
 
 impl Welcome {
-    /// Prints them as soon as references are ready. The two references in them are real, and spent.
+    /// Prints the text as soon as references are ready. Its two references are real and used up.
     pub(super) async fn print(self, handle: &Handle) {
         let Some(references) = handle.allocate(&self.about.pool, 2).await else { return };
         let [revoked, kept] = [references[0], references[1]]
@@ -92,7 +92,7 @@ Check as a verifier; the first says INVALID within {beat} of the revocation, the
     }
 }
 
-/// How this program was started, as it can be pasted into a shell.
+/// The command that started this program, as a shell accepts it.
 fn program() -> String {
     let path = std::env::current_exe().unwrap_or_else(|_| Path::new("statuslist").to_owned());
     let folder = std::env::current_dir().unwrap_or_default();

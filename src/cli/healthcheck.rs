@@ -1,4 +1,5 @@
-//! `statuslist healthcheck`: whether the service of these settings answers. For containers, whose images have no other client.
+//! `statuslist healthcheck`: whether the service of these settings responds. For containers, whose images have no other
+//! client.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -7,12 +8,12 @@ use std::time::Duration;
 
 use crate::config::Config;
 
-/// Docker knows 0 as healthy and 1 as not; other codes are reserved.
+/// Docker treats 0 as healthy and 1 as unhealthy; other codes are reserved.
 const UNHEALTHY: u8 = 1;
-/// Longer than a busy service takes, shorter than the limit that a container's runtime sets to this command.
+/// Longer than a busy service takes, and shorter than a container runtime's timeout for this command.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Asks `/health/live` at the configured address.
+/// Requests `/health/live` at the configured address.
 pub(super) fn run(config: &Config) -> ExitCode {
     let address = reachable(config.server.listen);
     match status_line(address) {
@@ -23,7 +24,7 @@ pub(super) fn run(config: &Config) -> ExitCode {
     ExitCode::from(UNHEALTHY)
 }
 
-/// By hand: an HTTP client would look for certificate authorities first, and a small image has none.
+/// Without an HTTP client: it would load certificate authorities first, and a small image has none.
 fn status_line(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -33,7 +34,7 @@ fn status_line(address: SocketAddr) -> io::Result<String> {
     Ok(answer.lines().next().unwrap_or_default().to_owned())
 }
 
-/// Who listens on all addresses is reached at the loopback.
+/// The loopback address, if the service listens on all addresses.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_address_that_can_be_listened_on_can_be_asked() {
+    fn every_listen_address_has_a_reachable_one() {
         for (listen, asked) in [
             ("0.0.0.0:80", "127.0.0.1:80"),
             ("[::]:80", "[::1]:80"),

@@ -30,17 +30,17 @@ use crate::model::api_key::{ApiKeyHash, generate_api_key};
 use crate::sign::Algorithm;
 use crate::telemetry;
 
-/// Read when no settings file is named.
+/// Read if no settings file is named.
 const DEFAULT_FILE: &str = "statuslist.yaml";
 
 /// A Status Issuer for the IETF Token Status List.
 ///
-/// Hands out references, takes status updates durably, and publishes signed lists as static files. Without a command it serves;
-/// without a settings file it runs on its built-in defaults.
+/// Hands out references, takes status updates durably, and publishes signed lists as static files. Without a command it
+/// serves; without a settings file it runs on its built-in defaults.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// Settings (YAML). Without it ./statuslist.yaml is read if there is one.
+    /// Settings file (YAML). Without it ./statuslist.yaml is read, if it exists.
     #[arg(long, global = true, env = "STATUSLIST_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -51,31 +51,31 @@ pub struct Cli {
 enum Command {
     /// Serve the API, publish on the beat, and serve the lists if the settings say so (the default)
     Serve,
-    /// Publish what is pending without serving; the service must not be running on the same SQLite file
+    /// Publish what is pending without serving; no service may be running on the same SQLite file
     Publish(Publish),
-    /// Read the settings, say what is wrong with them, change nothing
+    /// Read the settings and report faults, without changing anything
     CheckConfig,
     /// Make a signing key (PKCS#8 PEM) in a new file
     GenerateKey(GenerateKey),
-    /// Take references of a pool for new credentials; asks the running service
+    /// Take references of a pool for new credentials from the running service
     Allocate(client::Allocate),
-    /// Set one status, or a batch of them; asks the running service
+    /// Set one status, or a batch of them, in the running service
     Set(client::Set),
-    /// Show the facts of a service, a pool or a reference; asks the running service
+    /// Show the facts of a running service, of a pool or of a reference
     Info(client::Info),
     /// Look up one status as a Relying Party does: fetch, verify, judge. Exits with 0 valid, 1 not valid, 2 could not tell
     Check(check::Arguments),
-    /// Say what a deployment will need: lists, sizes, signatures, traffic, memory, staleness
+    /// Show what a deployment will need: lists, sizes, signatures, traffic, memory, staleness
     Plan(plan::Arguments),
     /// Move all pools and lists from one store to another; no service may use either
     Migrate(store::Migrate),
-    /// End a list whose credentials have all expired; asks the running service
+    /// End a list whose credentials have all expired, in the running service
     Retire(retire::Retire),
     /// End the allocation from all lists that a pool has now, for example after the store was restored by hand
     Seal(store::Seal),
-    /// Look after the audit trail
+    /// Verify the audit trail
     Audit(audit::Arguments),
-    /// Ask the running service of these settings whether it is alive. Exits with 0 if it is, with 1 if not
+    /// Check whether the running service of these settings is alive. Exits with 0 if it is, with 1 if not
     Healthcheck,
     /// Print the OpenAPI description of the service
     Openapi,
@@ -85,14 +85,14 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Publish {
-    /// Publish once and end
+    /// Publish once and exit
     #[arg(long, required = true)]
     once: bool,
 }
 
 #[derive(Debug, Args)]
 struct GenerateKey {
-    /// Where to write it; never over an existing file
+    /// The file to write; an existing file is never overwritten
     file: PathBuf,
     /// The signature algorithm of the key
     #[arg(long, value_enum, default_value = "es256")]
@@ -111,13 +111,13 @@ enum KeyAlgorithm {
 
 #[derive(Debug, Args)]
 struct HashKey {
-    /// Make a new key and print it as well, instead of reading one
+    /// Make a new key and print it too, instead of reading one
     #[arg(long)]
     generate: bool,
 }
 
 impl Cli {
-    /// Does what was asked for.
+    /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
         let settings = || Settings::read(self.config.as_deref());
         match self.command.unwrap_or(Command::Serve) {
@@ -141,9 +141,9 @@ impl Cli {
     }
 }
 
-/// What the operator wrote.
+/// The operator's settings.
 struct Settings {
-    /// `None`: only the built-in ones.
+    /// `None` for the built-in settings.
     file: Option<PathBuf>,
     text: Option<String>,
 }
@@ -160,7 +160,7 @@ impl Settings {
         Ok(Self { file, text })
     }
 
-    /// Where a running service reads them anew, which goes on with `config` until then.
+    /// The source from which a running service reloads them. `config` is in use until then.
     fn source(&self, config: &Config) -> Source {
         let (file, named) = (self.file.clone(), self.file.clone());
         let load = move || Self::read(named.as_deref())?.load();
@@ -176,7 +176,7 @@ impl Settings {
     }
 }
 
-/// The environment's variables, but for those that are no text: none of ours is.
+/// The environment variables. Skips values that are not text: none of ours are.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -184,19 +184,19 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 
 fn serve(settings: &Settings) -> Result<ExitCode> {
     if let Some(file) = settings.file.as_ref().filter(|file| !file.is_file()) {
-        // The second time a pipe is empty, and empty settings are the built-in ones.
+        // A pipe is empty when it is read again, and empty settings are the built-in ones.
         bail!(
-            "{} is no regular file: a running service reads its settings again and again, to take what changes; \
+            "{} is not a regular file: a running service reads its settings repeatedly, to apply changes; \
              write them to a file, in memory (below /run) if they are secret",
             file.display()
         );
     }
     let source = settings.source(&settings.load()?);
-    // Once more, now that it is known what was there before: what changes from now on shows.
+    // Load again, now that the content before is known: later changes show.
     let (config, built_in) = ((source.load)()?, settings.file.is_none());
     let _exporting = telemetry::start(&config.telemetry);
     actix_web::rt::System::new().block_on(async {
-        // Opening the store may take a while, and what it changed shows at the first look.
+        // Opening the store may take a while. The first comparison finds what changed meanwhile.
         reload::survive_hangups();
         let first_minute = built_in.then(|| first_minute::FirstMinute::new(&config)).flatten();
         let app = App::build(config, Clock::System).await.context("cannot start")?;
@@ -243,7 +243,7 @@ fn publish_once(settings: &Settings) -> Result<ExitCode> {
         .context("the progress bar")?;
     let bar = ProgressBar::new(0).with_style(style);
     let (published, failed) = actix_web::rt::System::new().block_on(async {
-        // Nothing is served, so any free port will do.
+        // Nothing is served, so any free port is suitable.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").context("cannot bind")?;
         let app = App::build_on(listener, config, Clock::System).await.context("cannot start")?;
         let progress = |done: usize, of: usize| {
@@ -255,7 +255,7 @@ fn publish_once(settings: &Settings) -> Result<ExitCode> {
     bar.finish_and_clear();
     println!("published {published} lists");
     if failed > 0 {
-        bail!("{failed} lists could not be published or uploaded; the log says why, their old tokens stay");
+        bail!("{failed} lists could not be published or uploaded; the log says why; their old tokens stay");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `statuslist openapi`: the OpenAPI description of the service, as it is kept in `docs/openapi.json`.
+//! `statuslist openapi`: prints the OpenAPI description of the service, kept in `docs/openapi.json`.
 
 use std::io::Write;
 use std::process::ExitCode;

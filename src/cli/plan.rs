@@ -14,19 +14,19 @@ use crate::status_list::{Bits, Capacity};
 /// `statuslist plan`
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// References that are handed out a day
+    /// References handed out per day
     #[arg(long, value_name = "N")]
     references_per_day: f64,
     /// How long a credential is valid (365d)
     #[arg(long, value_parser = duration)]
     lifetime: Duration,
-    /// Which share of them is revoked before its end: 0.01 or 1%
+    /// The share of them that is revoked before its end: 0.01 or 1%
     #[arg(long, value_parser = share, default_value = "1%")]
     revocation_rate: f64,
     /// `update-interval`
     #[arg(long, value_parser = duration, default_value = "10s")]
     beat: Duration,
-    /// `ttl`: for how long verifiers keep a list
+    /// `ttl`: how long verifiers keep a list
     #[arg(long, value_parser = duration, default_value = "10m")]
     ttl: Duration,
     /// `list-lifetime`
@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Verifiers that fetch lists, or caches in front of them
     #[arg(long, value_name = "N", default_value = "100")]
     verifiers: f64,
-    /// Credentials that each verifier checks a day
+    /// Credentials that each verifier checks per day
     #[arg(long, value_name = "N", default_value = "1000")]
     checks_per_day: f64,
     /// Entries of one list
@@ -44,10 +44,10 @@ pub(super) struct Arguments {
     /// Bits of one entry: 1, 2, 4 or 8
     #[arg(long, default_value = "1")]
     bits: u64,
-    /// `open-lists`, times the number of instances that give references
+    /// `open-lists`, times the number of instances that hand out references
     #[arg(long, value_name = "N", default_value = "2")]
     open_lists: u32,
-    /// `precreation.lists`, times the same
+    /// `precreation.lists`, times that number
     #[arg(long, value_name = "N", default_value = "1")]
     precreated_lists: u32,
     /// Print one JSON object instead of a table
@@ -124,10 +124,7 @@ fn table(plan: &Plan, token: &TokenSize) -> String {
     let rows = [
         ("", "Lists".to_owned()),
         ("valid credentials", count(plan.live_references)),
-        (
-            "lists that are published",
-            format!("{}, {} new a day", count(plan.lists), count(plan.new_lists_per_day)),
-        ),
+        ("published lists", format!("{}, {} new a day", count(plan.lists), count(plan.new_lists_per_day))),
         ("", format!("A list before its end, {} % set", round(plan.set_share_at_end * 100.0))),
         (
             "compressed array",
@@ -197,7 +194,7 @@ fn count(number: f64) -> String {
     }
 }
 
-/// Three digits that count are more than the model knows.
+/// Three significant digits: the model is no more precise.
 fn round(number: f64) -> String {
     match number {
         0.0 => "0".to_owned(),
@@ -214,7 +211,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn what_is_not_said_is_as_in_the_settings() {
+    fn the_defaults_are_those_of_the_settings() {
         #[derive(clap::Parser)]
         struct Line {
             #[command(flatten)]
@@ -239,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_and_written_as_people_do() {
+    fn numbers_are_in_human_notation() {
         assert_eq!((share("1%"), share("0.25"), share("100 %")), (Ok(0.01), Ok(0.25), Ok(1.0)));
         assert!(share("101%").is_err() && share("-1").is_err() && duration("10").is_err());
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `statuslist retire`: asks a running service to end a list.
+//! `statuslist retire`: tells a running service to end a list.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ pub(super) struct Retire {
     /// The pool it belongs to
     #[arg(long)]
     pool: String,
-    /// Also while references of it may still be valid: credentials that have one fail from then on
+    /// Retire even if references of it may still be valid: their credentials fail from then on
     #[arg(long)]
     force: bool,
     #[command(flatten)]

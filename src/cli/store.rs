@@ -1,4 +1,4 @@
-//! Commands on the store itself: moving it, and ending the allocation from what it has.
+//! Commands on the store itself: moving it, and ending allocation from its present lists.
 
 use std::process::ExitCode;
 
@@ -15,11 +15,11 @@ use crate::store::{ListRecord, ListTransfer, Store};
 /// `statuslist migrate`
 #[derive(Debug, Args)]
 pub(super) struct Migrate {
-    /// Where the lists are: sqlite:PATH, redis://HOST:PORT, or sqlite or redis as in the settings, which can also name a
+    /// The present store: sqlite:PATH, redis://HOST:PORT, or sqlite or redis to use the settings, which can also hold a
     /// password (or the environment: STATUSLIST__REDIS__PASSWORD)
     #[arg(long)]
     from: String,
-    /// Where they go; it must have no lists yet
+    /// The new store; it must have no lists yet
     #[arg(long)]
     to: String,
 }
@@ -27,7 +27,7 @@ pub(super) struct Migrate {
 /// `statuslist seal`
 #[derive(Debug, Args)]
 pub(super) struct Seal {
-    /// The pool whose lists give no more references; new ones are opened by the next start
+    /// The pool whose lists hand out no more references; the next start opens new ones
     pool: PoolId,
 }
 
@@ -40,9 +40,9 @@ impl Migrate {
             let (pools, lists) = migrate(&from, &to).await?;
             println!("moved {pools} pools with {lists} lists, and compared every list");
             println!("Set `storage-type` in the settings before the next start, and keep instance-directory as it is.");
-            println!("Never start a service on the old store again: it would fall behind.");
+            println!("Never start a service on the old store again: its lists are out of date.");
             if self.from.starts_with("sqlite") {
-                println!("Its journal, the history of all changes, is not moved; keep the file for as long as you need that.");
+                println!("Its journal, the history of all changes, is not moved; keep the file for as long as you need it.");
             }
             Ok(ExitCode::SUCCESS)
         })
@@ -56,25 +56,25 @@ impl Migrate {
             }
             Some(("redis" | "rediss", _)) => vec![("STORAGE_TYPE", "redis"), ("REDIS__URL", place)],
             _ => bail!(
-                "that is no store; write sqlite:PATH, redis://HOST:PORT, or sqlite or redis as in the settings"
+                "this is not a store; write sqlite:PATH, redis://HOST:PORT, or sqlite or redis as in the settings"
             ),
         };
         let given = given.into_iter().map(|(name, value)| (format!("STATUSLIST__{name}"), value.to_owned()));
         let config = Config::load(settings.text.as_deref(), environment().chain(given))?;
         if let StoreConfig::Sqlite { path, .. } = &config.store {
             let new = place == self.to;
-            ensure!(new || path.exists(), "there is no {}", path.display());
+            ensure!(new || path.exists(), "{} does not exist", path.display());
         }
         Ok(Store::open(&config.store).await?)
     }
 }
 
-/// Copies all pools and lists, and compares what arrived with what was sent. What was answered under Idempotency-Keys stays
-/// behind: it lasts a day, and a retry whose key is forgotten is given new references, never repeated ones.
+/// Copies all pools and lists, and compares the copies with the originals. Does not copy responses stored under
+/// Idempotency-Keys: they last a day, and a retry with an unknown key gets new references, never the same ones twice.
 async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
     if let Some((pool, lists)) = to.pools().await?.into_iter().find(|(_, lists)| *lists > 0) {
         bail!(
-            "--to has pool {pool} with {lists} lists already; name an empty store (another file, or another redis.key-prefix)"
+            "--to already has pool {pool} with {lists} lists; name an empty store (another file, or another redis.key-prefix)"
         );
     }
     let pools = from.pools().await?;
@@ -102,7 +102,7 @@ async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
             let arrived = to.export_list(record.id).await?;
             ensure!(
                 same(&sent, &arrived),
-                "list {} did not arrive as it was sent; nothing of --from was changed",
+                "the copy of list {} differs from the original; --from was not changed",
                 record.id
             );
             done += 1;
@@ -114,21 +114,22 @@ async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
     Ok((pools.len(), done))
 }
 
-/// Makes sure that nothing of `from` has changed since its lists were sent to `to`.
+/// Checks that `from` has not changed since its lists were copied to `to`.
 async fn check_unwritten(from: &Store, to: &Store, pools: &[(PoolId, u64)]) -> Result<()> {
-    // When a dirty list was published last may count as unknown; nothing is lost by that.
+    // The time when a dirty list was last published may become unknown, which is harmless.
     let content = |list: ListRecord| ListRecord { published: None, ..list };
     for (pool, _) in pools {
         let (sent, left) = (to.lists(pool).await?, from.lists(pool).await?);
         ensure!(
             sent.into_iter().map(content).eq(left.into_iter().map(content)),
-            "somebody wrote to --from meanwhile; stop all instances that use it, empty --to, and try again"
+            "--from changed during the copy; stop all instances that use it, empty --to, and try again"
         );
     }
     Ok(())
 }
 
-/// Everything but when a dirty list was published last: that may count as unknown, so that it is published anew.
+/// Compares everything except when a dirty list was last published: that may become unknown, so that the list is published
+/// anew.
 fn same(sent: &ListTransfer, arrived: &ListTransfer) -> bool {
     let mut expected = sent.clone();
     if let (Some(expected), Some(arrived)) = (&mut expected.record.published, &arrived.record.published)
@@ -150,7 +151,7 @@ impl Seal {
             for list in &open {
                 store.seal_list(list.id).await?;
             }
-            println!("sealed {} of {} lists of pool {}: they stay published and can be updated, but give no more references", open.len(), lists.len(), self.pool);
+            println!("sealed {} of {} lists of pool {}: they stay published and can be updated, but hand out no more references", open.len(), lists.len(), self.pool);
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -166,7 +167,7 @@ mod tests {
     use crate::status_list::{Bits, Capacity, ListId, Status, StatusSet};
     use crate::store::{Deadline, SqliteStore};
 
-    /// Two stores, of which the second has all of the first, and a list of theirs.
+    /// Two stores, the second a copy of the first, and one of their lists.
     async fn migrated(folder: &std::path::Path) -> (Store, Store, ListId) {
         let open = |name| Store::Sqlite(SqliteStore::open(&folder.join(name), Synchronous::Full).unwrap());
         let (from, to) = (open("from.db"), open("to.db"));
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_acknowledged_while_lists_are_copied_is_noticed() {
+    async fn writes_acknowledged_during_the_copy_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to, list) = migrated(folder.path()).await;
         let pools = from.pools().await.unwrap();
@@ -203,6 +204,6 @@ mod tests {
         .unwrap()
         .unwrap();
         let noticed = check_unwritten(&from, &to, &pools).await.unwrap_err().to_string();
-        assert!(noticed.starts_with("somebody wrote to --from"), "{noticed}");
+        assert!(noticed.starts_with("--from changed"), "{noticed}");
     }
 }

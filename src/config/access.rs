@@ -1,4 +1,4 @@
-//! Who is let in, apart from the pools' API keys: bearer tokens, client certificates behind a proxy, and how often.
+//! Who may use the API, apart from the pools' API keys (bearer tokens, client certificates behind a proxy), and how often.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,61 +11,61 @@ use super::network::Network;
 use super::rate::Rate;
 use super::raw::{RawClientCertificate, RawLimits, RawOauth, RawServer};
 
-/// Clocks of authorization servers may differ so much from ours, unless the settings say otherwise.
+/// How far the clocks of authorization servers may differ from ours, unless the settings say otherwise.
 const LEEWAY_DEFAULT: Duration = Duration::from_secs(30);
-/// More would keep expired tokens alive, which is not what a leeway is for.
+/// The largest leeway allowed: a larger one would keep expired tokens alive.
 const LEEWAY_MAX: Duration = Duration::from_secs(300);
 
-/// Who is let in, and how often.
+/// Who may use the API, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessConfig {
     /// Bearer tokens, if they are accepted.
     pub oauth: Option<OauthConfig>,
-    /// Proxies whose `X-Forwarded-For` and client certificate header are believed.
+    /// Proxies whose `X-Forwarded-For` and client certificate header are trusted.
     pub trusted_proxies: Vec<Network>,
-    /// What a proxy must say of the client's certificate, if that is demanded.
+    /// The header that a proxy must send about the client's certificate, if certificates are required.
     pub client_certificate: Option<ClientCertificate>,
-    /// How often callers may come.
+    /// The rates of callers.
     pub rates: Rates,
 }
 
 /// Which bearer tokens are accepted (RFC 9068).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OauthConfig {
-    /// `iss` must be this.
+    /// The `iss` that a token must have.
     pub issuer: String,
-    /// `aud` must contain this.
+    /// The `aud` that a token must contain.
     pub audience: String,
-    /// Where the authorization server's public keys are.
+    /// The source of the authorization server's public keys.
     pub jwks: JwksSource,
-    /// Algorithms of their signatures.
+    /// The signature algorithms that tokens may use.
     pub algorithms: Vec<Algorithm>,
-    /// How far clocks may differ.
+    /// How far the clocks may differ.
     pub leeway: Duration,
 }
 
-/// Where public keys are.
+/// The source of a set of public keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JwksSource {
-    /// In a file.
+    /// A file.
     File(PathBuf),
-    /// Behind an HTTP URL.
+    /// An HTTP URL.
     Url(Url),
 }
 
-/// A header in which a proxy says that it verified the client's certificate.
+/// A header in which a proxy confirms that it verified the client's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// Its name.
+    /// The header's name.
     pub header: String,
-    /// What it says.
+    /// The value that confirms it.
     pub value: String,
 }
 
-/// How often callers may come; `None` is as often as they like.
+/// How often callers may send requests. `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
-    /// Requests with one key, or of one client of the authorization server.
+    /// Requests with one API key, or of one client of the authorization server.
     pub requests_per_key: Option<Rate>,
     /// Requests from one address.
     pub requests_per_address: Option<Rate>,
@@ -81,7 +81,8 @@ impl AccessConfig {
     ) -> Result<Self, ConfigError> {
         let certificate = server.client_certificate.clone();
         if certificate.is_some() && server.trusted_proxies.is_empty() {
-            let why = "nobody is believed about certificates; name the proxy in server.trusted-proxies";
+            let why =
+                "no proxy is trusted to tell about certificates; name the proxy in server.trusted-proxies";
             return Err(ConfigError::at("server.client-certificate", why));
         }
         if let Some(RawClientCertificate { header, value }) = &certificate
@@ -110,14 +111,17 @@ impl OauthConfig {
         let refuse = |key: &str, why: &str| Err(ConfigError::at(format!("oauth.{key}"), why));
         for (key, value) in [("issuer", &raw.issuer), ("audience", &raw.audience)] {
             if value.is_empty() {
-                return refuse(key, "is empty; tokens of anybody would do");
+                return refuse(key, "must not be empty, or tokens of anyone would be accepted");
             }
         }
         let jwks = match (raw.jwks_path, raw.jwks_url) {
             (Some(path), None) => JwksSource::File(path),
             (None, Some(url)) => JwksSource::Url(checked_url(&url)?),
             _ => {
-                return refuse("jwks-url", "set either `jwks-url` or `jwks-path`, where the public keys are");
+                return refuse(
+                    "jwks-url",
+                    "set either `jwks-url` or `jwks-path`, the source of the public keys",
+                );
             }
         };
         let algorithms = raw.algorithms.map_or(Ok(vec![Algorithm::ES256, Algorithm::RS256]), |names| {
@@ -135,25 +139,25 @@ impl OauthConfig {
     }
 }
 
-/// Only signatures with a public key: with an HMAC, whoever can check a token can make one.
+/// Accepts only algorithms that verify with a public key: with an HMAC, everyone who can verify a token can make one.
 fn algorithm(name: &str) -> Result<Algorithm, ConfigError> {
     use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
     let all = [ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512];
     let found = all.into_iter().find(|algorithm| format!("{algorithm:?}") == name);
     found.ok_or_else(|| {
-        let why = format!("cannot use `{name}`; choose among {all:?}, which verify with a public key");
+        let why = format!("cannot use `{name}`; choose one of {all:?}, which verify with a public key");
         ConfigError::at("oauth.algorithms", why)
     })
 }
 
 fn checked_url(url: &str) -> Result<Url, ConfigError> {
     let refuse = |why: String| ConfigError::at("oauth.jwks-url", why);
-    let url: Url = url.parse().map_err(|why| refuse(format!("is no URL: {why}")))?;
+    let url: Url = url.parse().map_err(|why| refuse(format!("is not a URL: {why}")))?;
     let loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     match url.scheme() == "https" || url.scheme() == "http" && loopback {
         true => Ok(url),
         false => Err(refuse(
-            "must begin with https: whoever changes the keys on the way can make tokens".to_owned(),
+            "must begin with https: an attacker who changes the keys on the way could make tokens".to_owned(),
         )),
     }
 }

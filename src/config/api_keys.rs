@@ -1,4 +1,4 @@
-//! The API keys of a pool: plain texts or hashes, alone or with a name, scopes and times.
+//! The API keys of a pool: plain texts or hashes, alone or with name, scopes and times.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,10 +10,10 @@ use super::ConfigError;
 use crate::base::clock::Timestamp;
 use crate::model::api_key::{ApiKey, ApiKeyHash, Scope, Scopes};
 
-/// The longest name of a key: it stands in every line of the audit trail.
+/// The longest name of a key. Every line of the audit trail holds it.
 const NAME_CHARS_MAX: usize = 64;
 
-/// A key as text has it: the key alone, or with what it is good for.
+/// A key as written in the settings: the key alone, or an object with its name, scopes and times.
 pub(super) struct RawApiKey(RawApiKeyFields);
 
 #[derive(Deserialize)]
@@ -38,14 +38,14 @@ enum RawScope {
     Read,
 }
 
-/// A time as RFC 3339 writes it.
+/// A time in RFC 3339 notation.
 #[derive(Clone, Copy)]
 struct Moment(Timestamp);
 
 impl<'de> Deserialize<'de> for RawApiKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
-        // Not an untagged enum: that would hide which key of an object is wrong.
+        // Not an untagged enum: its errors would not name the wrong key of an object.
         impl<'de> de::Visitor<'de> for Visitor {
             type Value = RawApiKey;
 
@@ -82,7 +82,7 @@ impl RawApiKey {
     }
 }
 
-/// The keys of one pool, given as `api-key` or as `api-keys`; `key` gives the full name of a setting.
+/// Checks the keys of one pool, given as `api-key` or as `api-keys`. `key` returns the full name of a setting.
 pub(super) fn check(
     (single, several): (Option<String>, Vec<RawApiKey>),
     key: &dyn Fn(&str) -> String,
@@ -93,7 +93,7 @@ pub(super) fn check(
         return Err(ConfigError::at(key("api-key"), "set `api-key` or `api-keys`, not both"));
     }
     if single.is_none() && several.is_empty() && !keyless_allowed {
-        let why = "nobody could write to this pool; make a key with `statuslist hash-key --generate` and put its hash here";
+        let why = "no one could write to this pool; make a key with `statuslist hash-key --generate` and put its hash here";
         return Err(ConfigError::at(key("api-keys"), why));
     }
     let given = single.map(RawApiKey::plain).into_iter().chain(several);
@@ -103,15 +103,15 @@ pub(super) fn check(
     Ok(keys)
 }
 
-/// Refuses one key in two entries, of which nobody could say which one counts, and one name for two keys, whose callers nobody
-/// could tell apart in the audit trail.
+/// Refuses one key in two entries, because it is unclear which entry counts, and one name for two keys, because the audit
+/// trail could not tell their callers apart.
 fn refuse_twins(keys: &[ApiKey], setting: &str) -> Result<(), ConfigError> {
     let (mut hashes, mut names) = (HashMap::new(), HashMap::new());
     for (number, key) in (1..).zip(keys) {
         let name = key.name.as_str();
         if let Some((first, first_name)) = hashes.insert(key.hash.to_setting(), (number, name)) {
             let why = format!(
-                "number {first} (`{first_name}`) and number {number} (`{name}`) are one key; remove one of the entries"
+                "number {first} (`{first_name}`) and number {number} (`{name}`) are the same key; remove one of the entries"
             );
             return Err(ConfigError::at(setting, why));
         }
@@ -131,8 +131,8 @@ fn check_one(raw: RawApiKeyFields, setting: &str, warnings: &mut Vec<String>) ->
         Ok(Some(hash)) => hash,
         Ok(None) if raw.key.is_empty() => return refuse("an API key is empty"),
         Ok(None) => {
-            let advice = "put its hash there (`statuslist hash-key`)";
-            warnings.push(format!("{setting}: an API key stands in plain text; {advice}"));
+            let advice = "replace it with its hash (`statuslist hash-key`)";
+            warnings.push(format!("{setting}: an API key is in plain text; {advice}"));
             ApiKeyHash::of(&raw.key)
         }
         Err(why) => return refuse(&why.to_string()),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_and_objects_stand_side_by_side() {
+    fn texts_and_objects_can_be_mixed() {
         let hash = ApiKeyHash::of("x").to_setting();
         let object = format!(
             "{{ key: '{hash}', name: ops-2026, scopes: [allocate, read], not-before: 2026-01-01T00:00:00Z, not-after: 2027-01-01T01:00:00+01:00 }}"
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn key_of_an_object_can_be_in_a_file() {
+    fn the_key_of_an_object_can_be_in_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), b"secret\n").unwrap();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_names_that_come_twice_are_refused_and_both_are_named() {
+    fn duplicate_keys_and_names_are_refused_and_both_are_named() {
         let check = |text: &str, expected: &[&str]| {
             let error = keys(text).unwrap_err();
             for part in expected {
@@ -223,14 +223,14 @@ mod tests {
         let hash = ApiKeyHash::of("hidden").to_setting();
         check(
             &format!("[ {{ key: hidden, name: first, scopes: [read] }}, other, '{hash}' ]"),
-            &["number 1 (`first`) and number 3 (`key:", "are one key"],
+            &["number 1 (`first`) and number 3 (`key:", "are the same key"],
         );
-        check("[ hidden, hidden ]", &["number 1", "number 2", "are one key"]);
+        check("[ hidden, hidden ]", &["number 1", "number 2", "are the same key"]);
         assert!(keys("[ a, b, { key: c, name: ops }, { key: d, name: Ops } ]").is_ok(), "the control");
     }
 
     #[test]
-    fn what_is_wrong_is_named_and_no_secret_is_shown() {
+    fn errors_name_the_fault_and_show_no_secret() {
         let check = |text: &str, expected: &[&str]| {
             let error = keys(text).unwrap_err();
             for part in expected {

@@ -1,4 +1,4 @@
-//! Where the audit trail is written, and when a new file of it begins.
+//! Where the audit trail is written, and when a new file begins.
 
 use std::path::PathBuf;
 
@@ -8,15 +8,15 @@ use super::{ConfigError, PublishConfig};
 /// The audit trail's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
-    /// The file that is written; what came before lies beside it.
+    /// The file being written. Earlier files are beside it.
     pub path: PathBuf,
-    /// A new file begins when this one has so many bytes.
+    /// A new file begins when the current one has this many bytes.
     pub rotate_bytes: u64,
-    /// Whether a new file begins with each day (UTC).
+    /// Whether a new file begins each day (UTC).
     pub rotate_daily: bool,
 }
 
-/// A file has at least its first line, which is linked to the file before, and one more.
+/// A file holds at least its first line, which is linked to the file before, and one more.
 const ROTATE_BYTES_MIN: u64 = 4096;
 
 impl AuditConfig {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_off_unless_a_file_is_named_and_never_where_the_world_reads() {
+    fn it_is_off_unless_a_file_is_named_and_never_in_the_public_folder() {
         assert!(load("").unwrap().audit.is_none());
         let audit = load("path: data/audit.jsonl").unwrap().audit.unwrap();
         assert_eq!((audit.rotate_bytes, audit.rotate_daily), (67_108_864, false));

@@ -1,7 +1,7 @@
-//! What differs between two versions of the settings, and whether a running service can take it.
+//! The differences between two versions of the settings, and whether a running service can apply them.
 //!
-//! Every field of every section is listed here as `live` or with the name of its setting, and the compiler refuses a section
-//! of which a field is missing. So a new setting cannot be forgotten, and none is taken that only counts at the start.
+//! Every field of every section is listed here as `live` or with the name of its setting, and the compiler refuses a
+//! section with a missing field. So no new setting can be forgotten, and none is applied that only counts at the start.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,11 +17,11 @@ use crate::model::pool::PoolShape;
 /// Names of settings that differ.
 type Names = BTreeSet<String>;
 
-/// Puts the settings of a section into `$names` that differ between `$old` and `$new` and are not `live`.
+/// Adds to `$names` the settings of a section that differ between `$old` and `$new` and are not `live`.
 macro_rules! differences {
     ($names:ident, $old:expr, $new:expr, $prefix:expr, $type:ident { $($field:ident: $kind:tt),* $(,)? }) => {{
         let (old, new, prefix): (&$type, &$type, &str) = ($old, $new, $prefix);
-        // Names every field, or it does not compile.
+        // Names every field; otherwise it does not compile.
         let $type { $($field: _),* } = old;
         $(differences!(@field $names, old.$field, new.$field, prefix, $kind);)*
     }};
@@ -34,10 +34,10 @@ macro_rules! differences {
 }
 
 impl Config {
-    /// The settings that differ in `newer` and that a running service cannot take.
+    /// The settings that differ in `newer` and that a running service cannot apply.
     pub fn needs_restart(&self, newer: &Self) -> Vec<String> {
         let mut names = Names::new();
-        // Sections with settings of their own come below; warnings and files only tell of the others.
+        // Sections with settings of their own follow below; warnings and files follow from the other settings.
         differences!(
             names,
             self,
@@ -139,7 +139,7 @@ impl Config {
         names.into_iter().collect()
     }
 
-    /// Every file that these settings depend on, but for the settings file itself.
+    /// Every file that these settings depend on, except the settings file itself.
     pub fn files(&self) -> Vec<PathBuf> {
         let keys = self.pools.values().flat_map(|pool| pool.signer.files()).map(|(_, path, _)| path.clone());
         self.secret_files.iter().cloned().chain(keys).collect()
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_taken_is_named_and_nothing_else() {
+    fn exactly_the_settings_that_need_a_restart_are_named() {
         let old = load("", "");
         for (pool, rest, expected) in [
             ("", "", &[][..]),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_more_or_less_needs_a_restart() {
+    fn adding_or_removing_a_pool_needs_a_restart() {
         let two = "status-list-pools: { a: { api-key: secret }, b: { api-key: secret } }";
         let two = Config::load(Some(two), std::iter::empty()).unwrap();
         for (old, new) in [(&load("", ""), &two), (&two, &load("", ""))] {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn another_content_of_a_secrets_file_counts_and_is_not_shown() {
+    fn a_changed_secrets_file_counts_and_its_content_is_not_shown() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");
         let with = |password: &str| {

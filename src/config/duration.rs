@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de};
 
-/// A duration from the settings, above zero or zero.
+/// A duration from the settings; may be zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setting(pub(crate) Duration);
 
@@ -28,14 +28,14 @@ impl<'de> Deserialize<'de> for Setting {
     }
 }
 
-/// Reads either notation.
+/// Reads both notations.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     let span: Span = text.parse().ok()?;
     let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     Duration::try_from(signed).ok()
 }
 
-/// How a duration is shown in messages: `90s` as `1m 30s`.
+/// Formats a duration for messages: `90s` as `1m 30s`.
 pub(crate) fn show(duration: Duration) -> String {
     match jiff::SignedDuration::try_from(duration) {
         Ok(signed) => format!("{signed:#}"),

@@ -1,5 +1,5 @@
 //! Settings in layers: the built-in defaults, the operator's file, the environment. Merged as trees, then read once, so
-//! that a missing key takes its default and an unknown one is named.
+//! that a missing key takes its default and an error names an unknown one.
 
 use std::path::PathBuf;
 
@@ -11,17 +11,17 @@ use super::raw::RawConfig;
 const DEFAULTS: &str = include_str!("../../config/default.yaml");
 const ENVIRONMENT_PREFIX: &str = "STATUSLIST__";
 const POOLS: &str = "status-list-pools";
-/// The pool of the defaults; every other pool takes from it what it leaves out.
+/// The pool of the defaults. Every other pool takes the settings that it leaves out from it.
 pub(super) const TEMPLATE_POOL: &str = "demo";
 
-/// Settings that are texts whatever they look like.
+/// Settings that are always texts, whatever they look like.
 const TEXTS: [&str; 7] = ["api-key", "audience", "password", "pin", "eku", "kid", "issuer"];
 
-/// The merged settings, and what the operator should know about them.
+/// The merged settings, and warnings for the operator.
 pub(super) struct Layers {
     pub(super) raw: RawConfig,
     pub(super) warnings: Vec<String>,
-    /// The files that settings were read from by their name with `-file`.
+    /// The files that settings with a name in `-file` were read from.
     pub(super) secret_files: Vec<PathBuf>,
 }
 
@@ -60,7 +60,7 @@ fn parse(origin: &'static str, yaml: &str) -> Result<Value, ConfigError> {
     }
 }
 
-/// As in YAML 1.2, only `true` and `false` are truth values: `y` and `on` are texts.
+/// As in YAML 1.2, only `true` and `false` are booleans: `y` and `on` are texts.
 fn yaml_options() -> serde_saphyr::Options {
     serde_saphyr::options! { strict_booleans: true }
 }
@@ -101,7 +101,7 @@ fn overlay(under: &mut Value, over: Value) {
     }
 }
 
-/// Puts `value` where `path` points: `__` goes a level down, `_` stands for `-` (or for itself, in the name of a pool).
+/// Sets the value at `path`: `__` goes one level down, `_` stands for `-` (or for itself, in the name of a pool).
 fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), ConfigError> {
     let mut node = tree;
     let mut last = String::new();
@@ -122,7 +122,7 @@ fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), Conf
     }
     let text = || Value::String(value.to_owned());
     let value = match TEXTS.contains(&last.as_str()) {
-        // A key may look like a number, or hold what YAML takes for a comment.
+        // A key may look like a number, or contain what YAML treats as a comment.
         true => text(),
         false => serde_saphyr::from_str_with_options(value, yaml_options()).unwrap_or_else(|_| text()),
     };
@@ -130,7 +130,7 @@ fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), Conf
     Ok(())
 }
 
-/// `api-key-file: /run/secrets/key` stands for `api-key` with the content of that file.
+/// `api-key-file: /run/secrets/key` sets `api-key` to the content of that file.
 fn read_secret_files(node: &mut Value, path: &str, files: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
     if let Value::Array(entries) = node {
         let parent = path.trim_end_matches('.');
@@ -169,7 +169,7 @@ fn read(tree: Value) -> Result<RawConfig, ConfigError> {
                 let advice = nearest.map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
                 ConfigError::at(format!("{parent}{unknown}"), format!("there is no such setting{advice}"))
             }
-            // What is wrong may be the secret itself, and messages end up in logs.
+            // The faulty value may be the secret itself, and messages end up in logs.
             None if holds_a_secret(&key) && !why.starts_with("missing field") => {
                 ConfigError::at(key, "must be a text; put it in quotes")
             }
@@ -179,7 +179,7 @@ fn read(tree: Value) -> Result<RawConfig, ConfigError> {
 }
 
 fn holds_a_secret(key: &str) -> bool {
-    // What stands beside an API key is none.
+    // The other settings of an API key are not secret.
     let harmless = ["name", "scopes", "not-before", "not-after"];
     let last = key.rsplit('.').next().unwrap_or(key);
     let within_api_key = key.contains("api-keys[");
@@ -187,7 +187,7 @@ fn holds_a_secret(key: &str) -> bool {
         && !(within_api_key && harmless.contains(&last.split('[').next().unwrap_or(last)))
 }
 
-/// Takes serde's "unknown field `a`, expected one of `b`, `c`" apart. The test below pins its form.
+/// Splits serde's "unknown field `a`, expected one of `b`, `c`". The test below pins its form.
 fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
     let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     Some((quoted.next()?, quoted.collect()))
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_texts_whatever_they_look_like_and_are_never_in_messages() {
+    fn keys_are_always_texts_and_never_in_messages() {
         let layers = merged("", &[("STATUSLIST__STATUS_LIST_POOLS__DEMO__API_KEY", "918273 #x")]).unwrap();
         assert_eq!(layers.raw.status_list_pools["demo"].api_key.as_deref(), Some("918273 #x"));
         for file in ["{ a: { api-key: 918273645 } }", "{ a: { api-keys: [918273645] } }"] {

@@ -1,4 +1,4 @@
-//! The most of everything that a caller can ask for or send.
+//! The most that a caller can request or send.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// The most references of one request.
     pub amount_max: u32,
-    /// The most entries of one batch-update.
+    /// The most entries of one batch update.
     pub batch_max: usize,
     /// The largest body in bytes.
     pub body_bytes_max: usize,
-    /// Entries whose updates may wait for the store in one pool; at least one batch may.
+    /// The most entries whose updates may wait for the store in one pool; room for at least one batch.
     pub queue_max: usize,
 }
 
-/// Redis takes a million arguments; a change on a list of its own has six.
+/// Redis takes a million arguments. A change on a list of its own has six.
 const BATCH_MAX: usize = 150_000;
 
 impl Limits {

@@ -1,7 +1,7 @@
-//! Settings: what an operator wrote, checked once and turned into values that every part can trust.
+//! Settings: the operator's input, checked once and turned into values that every part can trust.
 //!
-//! `layers` merges defaults, file and environment; `raw` is their form as text; the rest are the checked sections. Every
-//! error names its key, what is wrong, and what to change.
+//! `layers` merges defaults, file and environment; `raw` is the unchecked form; the other files hold the checked sections.
+//! Every error names its key, what is wrong, and what to change.
 
 mod access;
 mod api_keys;
@@ -41,43 +41,43 @@ use thiserror::Error;
 use crate::model::pool::PoolId;
 use crate::status_list::BaseUri;
 
-/// All settings. Only `app.rs` sees the whole; every other part is given its own section.
+/// All settings. Only `app` sees the whole; every other part gets its own section.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the world finds the lists.
+    /// The public address of the lists.
     pub public_url: BaseUri,
     /// The HTTP server.
     pub server: ServerConfig,
-    /// The most of everything a caller can ask for.
+    /// The most that a caller can request.
     pub limits: Limits,
-    /// What the service tells of itself.
+    /// Log lines and traces.
     pub telemetry: Telemetry,
-    /// The audit trail, if there is one.
+    /// The audit trail, if it is on.
     pub audit: Option<AuditConfig>,
-    /// Who is let in, apart from the pools' API keys.
+    /// Who may use the API, apart from the pools' API keys.
     pub access: AccessConfig,
-    /// Where the truth is kept.
+    /// The store.
     pub store: StoreConfig,
-    /// What this instance remembers outside the store.
+    /// What this instance keeps outside the store.
     pub instance: InstanceConfig,
-    /// Where published files go.
+    /// The folders and sinks of the publisher.
     pub publish: PublishConfig,
     /// The status list pools by name; never empty.
     pub pools: BTreeMap<PoolId, PoolConfig>,
-    /// Pools of the store that are to be given up: their lists are not renewed any more.
+    /// Pools of the store to give up: their lists are not renewed any more.
     pub retired_pools: BTreeSet<PoolId>,
-    /// What is allowed but probably not meant; logged at start.
+    /// Settings that are allowed but probably a mistake; logged at the start.
     pub warnings: Vec<String>,
-    /// The files that settings were read from by their name with `-file`.
+    /// The files that settings with a name in `-file` were read from.
     secret_files: Vec<PathBuf>,
 }
 
-/// What an instance remembers outside the store.
+/// What an instance keeps outside the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceConfig {
-    /// Where.
+    /// Its folder.
     pub directory: PathBuf,
-    /// Whether it compares the store with what it was given of it.
+    /// Whether it compares the store with its high-water marks.
     pub marks: bool,
 }
 
@@ -87,17 +87,17 @@ pub enum ConfigError {
     /// A setting, and what is wrong with it.
     #[error("{key}: {why}")]
     Setting {
-        /// Its path, `status-list-pools.demo.size` for example.
+        /// The setting's path, for example `status-list-pools.demo.size`.
         key: String,
         /// What is wrong and what to change.
         why: String,
     },
-    /// Not YAML.
+    /// A text that is not YAML.
     #[error("{origin} cannot be read as YAML: {why}")]
     Yaml {
-        /// Which text.
+        /// Name of the text.
         origin: &'static str,
-        /// What the parser says, with line and column.
+        /// The parser's message, with line and column.
         why: String,
     },
 }
@@ -109,7 +109,7 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Settings from a file's text (or only the defaults) and the environment's variables.
+    /// Loads the settings from a file's text (or only the defaults) and the environment variables.
     pub fn load(
         file: Option<&str>,
         environment: impl Iterator<Item = (String, String)>,
@@ -145,7 +145,7 @@ impl Config {
         let beats = pools.values().map(|pool| pool.live.update_interval);
         if let Some(beat) = beats.max().filter(|beat| *beat > publish.keys_max_age) {
             warnings.push(format!(
-                "publish.keys-max-age ({}) is below an update-interval ({}), for which caches may keep the keys: raise the first",
+                "publish.keys-max-age ({}) is below an update-interval ({}), and caches may keep the keys that long: raise the first",
                 show_duration(publish.keys_max_age),
                 show_duration(beat)
             ));
@@ -153,7 +153,7 @@ impl Config {
         let store = StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis, &mut warnings)?;
         let instance = InstanceConfig { directory: raw.instance_directory, marks: raw.high_water_marks };
         if !instance.marks {
-            let lost = "a store that lost data hands out references twice, unnoticed";
+            let lost = "a store that lost data hands out references twice, and nobody notices";
             warnings.push(format!("high-water-marks is false: {lost}; set it to true"));
         }
         let access = AccessConfig::check(raw.oauth, &raw.server, &raw.limits)?;
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn every_relation_that_cannot_hold_is_refused_by_name() {
+    fn every_impossible_relation_is_refused_by_name() {
         let check = |pool: &str, expected: &[&str]| {
             let file = format!("status-list-pools: {{ a: {{ api-key: secret, {pool} }} }}");
             let error = load(&file).map(|_| ()).unwrap_err().to_string();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_without_keys_is_refused_but_for_the_built_in_one() {
+    fn a_pool_without_keys_is_refused_except_the_built_in_one() {
         let error = load("status-list-pools: { a: {} }").unwrap_err().to_string();
         assert!(error.contains("status-list-pools.a.api-keys") && error.contains("hash-key"), "{error}");
         assert!(load("").is_ok());
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn small_lists_are_warned_about_and_work() {
+    fn small_lists_work_with_a_warning() {
         let config = load("status-list-pools: { a: { api-key: x, size: 128 } }").unwrap();
         assert!(
             config.warnings.iter().any(|warning| warning.contains("status-list-pools.a.size")),

@@ -1,4 +1,4 @@
-//! A range of IP addresses as operators write it: `10.0.0.0/8`, `fd00::/8`, or a single address.
+//! A range of IP addresses in the settings: `10.0.0.0/8`, `fd00::/8`, or a single address.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// All addresses that begin with the same bits.
+/// All addresses with the same first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     base: IpAddr,
@@ -14,7 +14,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether `address` is one of them.
+    /// Whether `address` is in the range.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.base, address) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
@@ -47,7 +47,7 @@ impl<'de> Deserialize<'de> for Network {
             type Value = Network;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an IP address or a range of them, such as `10.0.0.0/8`")
+                f.write_str("an IP address or a range, such as `10.0.0.0/8`")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Network, E> {

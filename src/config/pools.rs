@@ -9,42 +9,43 @@ use crate::model::api_key::ApiKey;
 use crate::model::pool::PoolShape;
 use crate::status_list::{BaseUri, Bits, Capacity, Format, Formats, StatusSet};
 
-/// Below this many entries a list hides nobody ("Herd Privacy").
+/// A list with fewer entries hides no holder ("Herd Privacy").
 const HERD_MIN: u32 = 1000;
 const PREFETCH_CAPACITY_DEFAULT: u32 = 1000;
 /// The most lists kept open, and the most kept ready, at a time.
 const LISTS_MAX: usize = 1000;
-/// What a beat takes at most: tokens must outlive the next one. `iat` counts whole seconds, so one is lost to that.
+/// The longest that a beat takes: tokens must outlive the next beat. Because `iat` counts whole seconds, this includes one
+/// second.
 const BEAT_MARGIN: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The settings of one pool, by when they can change.
+/// The settings of one pool, grouped by when they can change.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
-    /// What its lists look like. This can never change: the store refuses another shape at the start.
+    /// What its lists look like. Can never change: the store refuses another shape at the start.
     pub shape: PoolShape,
     /// What needs a restart to change.
     pub start: PoolStart,
-    /// What a running service takes.
+    /// What can change while the service runs.
     pub live: PoolLive,
-    /// Who may write; a running service takes others. Empty only for the built-in pool before its first start.
+    /// The keys for writing; can change while the service runs. Empty only for the built-in pool before its first start.
     pub api_keys: Vec<ApiKey>,
-    /// The signing key; a running service takes another.
+    /// The signing key; can change while the service runs.
     pub signer: SignerConfig,
 }
 
-/// The settings of a pool that hold from the start of the service to its end.
+/// The settings of a pool that do not change while the service runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolStart {
-    /// Which files a publication has.
+    /// The formats of a publication.
     pub formats: Formats,
-    /// Whether the lists are named in an aggregation.
+    /// Whether an aggregation names the lists.
     pub aggregation: bool,
     /// How often the service checks that enough lists are ready.
     pub check_delay: Duration,
-    /// Whether updates of entries that were never handed out are refused.
+    /// Whether to refuse updates of entries that were never handed out.
     pub reject_unallocated: bool,
-    /// How long tokens that were replaced are kept for `?time=`; `None`: not at all.
+    /// How long to keep replaced tokens for `?time=`; `None` keeps none.
     pub history: Option<Duration>,
 }
 
@@ -53,41 +54,41 @@ pub struct PoolStart {
 pub struct PoolLive {
     /// The tokens' `iss`.
     pub issuer: Option<String>,
-    /// Lists that references are taken from at the same time.
+    /// Open lists: how many are used for references at the same time.
     pub open_lists: usize,
-    /// Untouched published lists that are kept ready.
+    /// How many published, unused lists to keep ready.
     pub ready_lists: usize,
-    /// References kept ready.
+    /// The buffer of references.
     pub prefetch: Prefetch,
     /// The beat: how long an acknowledged update may wait for its publication.
     pub update_interval: Duration,
     /// The tokens' times.
     pub lifetimes: Lifetimes,
-    /// The longest that a credential is valid, from the allocation of its reference on, if that is known.
+    /// The longest validity of a credential, from the allocation of its reference on, if known.
     pub reference_lifetime: Option<Duration>,
 }
 
 /// The buffer of references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefetch {
-    /// Filled up when fewer are left.
+    /// Refill if fewer than this are left.
     pub threshold: u32,
-    /// Filled up to this many.
+    /// Refill to this many.
     pub capacity: u32,
-    /// What a request gets that finds it empty.
+    /// What happens to a request that finds too few references.
     pub on_underflow: OnUnderflow,
 }
 
-/// What a request for references gets that finds the buffer empty.
+/// What happens to a request for references that finds too few in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnUnderflow {
     /// It waits, up to the request timeout.
     Delay,
-    /// It is refused with 429.
+    /// It is refused with status 429.
     Fail,
 }
 
-/// The times of a token. Invariant: a copy fetched at any moment and kept for `ttl` never outlives its `exp`.
+/// The times of a token. Invariant: a copy fetched at any moment and kept for `ttl` never outlives the token's `exp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
     /// `exp - iat`.
@@ -114,7 +115,7 @@ impl PoolConfig {
         let capacity = Capacity::new(raw.size, bits).map_err(|why| refuse("size", &why))?;
         if capacity.entries() < HERD_MIN {
             warnings.push(format!(
-                "{} is {}: so few entries hide nobody; use at least {HERD_MIN}",
+                "{} is {}: so few entries hide no holder; use at least {HERD_MIN}",
                 key("size"),
                 capacity.entries()
             ));
@@ -131,7 +132,7 @@ impl PoolConfig {
 
         if final_status == Some(default_status) {
             let why = format!(
-                "final-status and default-status are both {}: no entry could ever be updated",
+                "final-status and default-status are both {}: no entry could be updated",
                 default_status.value()
             );
             return Err(refuse("final-status", &why));
@@ -140,7 +141,7 @@ impl PoolConfig {
         if !formats.iter().any(Format::is_signed) {
             return Err(refuse(
                 "formats",
-                &"must name jwt, cwt or both; json and cbor, which nobody signs, only beside them",
+                &"must name jwt, cwt or both; json and cbor, which are unsigned, only beside them",
             ));
         }
         if !(1..=LISTS_MAX).contains(&raw.open_lists) {
@@ -155,7 +156,7 @@ impl PoolConfig {
         let lifetimes = Lifetimes::check(&raw).map_err(|(setting, why)| refuse(setting, &why))?;
         if lifetimes.ttl < raw.update_interval.0 && raw.ttl.is_some() {
             warnings.push(format!(
-                "{} is below update-interval: verifiers fetch more often than anything changes",
+                "{} is below update-interval: verifiers fetch more often than lists change",
                 key("ttl")
             ));
         }
@@ -246,7 +247,7 @@ impl Lifetimes {
         }
         let resign_after =
             raw.resign_after.map_or(Duration::from_secs(lifetime.as_secs() / 2), |setting| setting.0);
-        // Nothing is renewed between two beats.
+        // Renewal happens only at beats.
         let age_max = resign_after.max(beat);
         let ttl_max = lifetime.checked_sub(age_max).filter(|rest| *rest >= SECOND).ok_or_else(|| {
             let why = format!(

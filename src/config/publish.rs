@@ -1,4 +1,4 @@
-//! Where the publisher reads keys, writes files, and uploads them to.
+//! The publisher's folders, its role, and the buckets it uploads to.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -13,15 +13,15 @@ use crate::model::pool::PoolId;
 /// The publisher's folders.
 #[derive(Clone, Debug)]
 pub struct PublishConfig {
-    /// The tokens go into `lists/` below it.
+    /// The public folder: tokens go into `lists/` in it.
     pub storage_directory: PathBuf,
-    /// Where generated development keys are kept.
+    /// The folder of generated development keys.
     pub key_directory: PathBuf,
-    /// This instance's part in the publishing.
+    /// This instance's role in publishing.
     pub role: PublishRole,
-    /// The longest that anybody keeps the published keys: how long a new one is published before it signs.
+    /// The longest that anyone caches the published keys: a new key is published this long before it signs.
     pub keys_max_age: Duration,
-    /// Where the published files go besides.
+    /// Further places that get the published files.
     pub sinks: Vec<S3Config>,
 }
 
@@ -30,32 +30,32 @@ pub struct PublishConfig {
 pub struct S3Config {
     /// Its name.
     pub bucket: String,
-    /// What each key begins with; empty, or with `/` at its end.
+    /// The prefix of every key: empty, or ends with `/`.
     pub prefix: String,
-    /// `None`: the environment's, or us-east-1.
+    /// `None` takes that of the environment, or us-east-1.
     pub region: Option<String>,
-    /// `None`: that of AWS.
+    /// `None` takes that of AWS.
     pub endpoint: Option<String>,
-    /// `None`: those of the environment or of the machine's role.
+    /// `None` takes those of the environment or of the machine's role.
     pub credentials: Option<S3Credentials>,
-    /// Whether connections may be without TLS.
+    /// Whether connections without TLS are allowed.
     pub allow_http: bool,
-    /// `None`: as long as a beat.
+    /// `None` stands for the beat.
     pub cache_control: Option<String>,
-    /// Whether an object is replaced only if it is still the one that was looked at.
+    /// Whether to replace an object only if it is still the one that was read.
     pub conditional_put: bool,
 }
 
-/// What requests are signed with.
+/// The credentials that sign requests.
 #[derive(Clone, Debug)]
 pub struct S3Credentials {
-    /// Says which key; not secret.
+    /// The key's id; not secret.
     pub access_key_id: String,
-    /// Never shown.
+    /// The secret; never shown.
     pub secret_access_key: SecretString,
 }
 
-/// For telling whether the settings changed.
+/// Needed to detect changed settings.
 impl PartialEq for S3Credentials {
     fn eq(&self, other: &Self) -> bool {
         self.access_key_id == other.access_key_id
@@ -65,27 +65,27 @@ impl PartialEq for S3Credentials {
 
 impl Eq for S3Credentials {}
 
-/// What an instance has to do with publishing, where several share a store.
+/// An instance's role in publishing, if several share a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishRole {
-    /// Publishes whenever no other instance does.
+    /// Publishes if no other instance does.
     Leader,
-    /// Takes over only when no leader is left.
+    /// Takes over only if no leader is left.
     Follower,
     /// Never publishes.
     Off,
 }
 
 impl PublishConfig {
-    /// Whether the file of this path would lie where the world reads.
+    /// Whether this path is in the public folder.
     pub(super) fn world_can_read(&self, path: &Path) -> bool {
-        // The file need not exist yet, but its folder may, and may be a link.
+        // The file need not exist yet, but its folder may exist, and may be a link.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let public = plain(&self.storage_directory);
         plain(path).starts_with(&public) || plain(folder).starts_with(&public)
     }
 
-    /// Nothing secret may lie where the world reads.
+    /// Refuses a secret file in the public folder.
     pub(super) fn keep_secret(
         &self,
         store: &StoreConfig,
@@ -139,10 +139,13 @@ impl S3Config {
             let sink = Self::check(&key, raw)?;
             let place = |sink: &Self| (sink.endpoint.clone(), sink.bucket.clone(), sink.prefix.clone());
             if sinks.iter().any(|other| place(other) == place(&sink)) {
-                return Err(ConfigError::at(key, "is the same place as an earlier one; remove one of them"));
+                return Err(ConfigError::at(
+                    key,
+                    "is the same place as an earlier entry; remove one of them",
+                ));
             }
             if !sink.conditional_put {
-                let risk = "two publishers at the same time can put an older list over a newer one";
+                let risk = "two publishers at the same time can replace a newer list by an older one";
                 warnings.push(format!("{key}.conditional-put is false: {risk}"));
             }
             sinks.push(sink);
@@ -155,7 +158,7 @@ impl S3Config {
         if raw.bucket.is_empty() || raw.bucket.contains('/') {
             return Err(at(
                 "bucket",
-                "must be the name of a bucket, without a path; that goes into `prefix`",
+                "must be the name of a bucket, without a path; put the path into `prefix`",
             ));
         }
         let segments = raw.prefix.strip_suffix('/').map(|prefix| prefix.split('/'));
@@ -172,7 +175,7 @@ impl S3Config {
             Some(endpoint) if endpoint.starts_with("http://") && !raw.allow_http => {
                 return Err(at(
                     "endpoint",
-                    "is without TLS; use https, or set allow-http to true in a network of your own",
+                    "has no TLS; use https, or set allow-http to true in a private network",
                 ));
             }
             Some(endpoint) if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") => {
@@ -189,8 +192,8 @@ impl S3Config {
                 Some(S3Credentials { access_key_id, secret_access_key: secret.into() })
             }
             (None, None) => None,
-            (Some(_), None) => return Err(at("secret-access-key", "is missing beside access-key-id")),
-            (None, Some(_)) => return Err(at("access-key-id", "is missing beside secret-access-key")),
+            (Some(_), None) => return Err(at("secret-access-key", "is missing; access-key-id needs it")),
+            (None, Some(_)) => return Err(at("access-key-id", "is missing; secret-access-key needs it")),
         };
         Ok(Self {
             bucket: raw.bucket,
@@ -205,7 +208,7 @@ impl S3Config {
     }
 }
 
-/// `path` from the current folder, without `.`; what does not exist yet cannot be resolved further.
+/// `path` relative to the current folder, without `.`. A part that does not exist yet is not resolved.
 fn plain(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let absolute = absolute.canonicalize().unwrap_or(absolute);
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_enough_and_a_wrong_setting_is_refused_by_name() {
+    fn a_bucket_name_is_enough_and_wrong_settings_are_refused_by_name() {
         let config = load("bucket: bbb").unwrap();
         let sink = &config.publish.sinks[0];
         assert_eq!((sink.bucket.as_str(), sink.prefix.as_str()), ("bbb", "lists/"));

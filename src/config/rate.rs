@@ -1,4 +1,4 @@
-//! How often something may happen, as operators write it: `100/s`, `600/m`, `5000/h`.
+//! A rate in the settings: `100/s`, `600/m`, `5000/h`.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// So many times in so long; as many may come at once.
+/// So many requests in a period; the same number may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many times.
+    /// Number of requests.
     pub times: NonZeroU32,
-    /// In how long.
+    /// The period.
     pub period: Duration,
 }
 

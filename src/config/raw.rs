@@ -1,4 +1,4 @@
-//! What an operator may write: the settings as text has them, unknown keys refused. Nothing is checked here but types.
+//! The settings as written, with unknown keys refused. Checks types only.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ pub(super) struct RawConfig {
     pub(super) redis: RawRedis,
     pub(super) status_list_pools: BTreeMap<String, RawPool>,
     pub(super) retired_pools: Vec<String>,
-    /// The original service's: how long it kept files in memory. Ours notices new files by itself.
+    /// The original service's cache time of files. This service notices new files by itself.
     #[serde(default)]
     pub(super) cache_duration: Option<Setting>,
 }
@@ -52,7 +52,7 @@ pub(super) enum RawSink {
     S3(RawS3),
 }
 
-/// An entry of a list has no defaults to be laid over, so they stand here and, for people, in config/default.yaml.
+/// Entries of a list are not merged with defaults, so the defaults are here and, for readers, in config/default.yaml.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawS3 {
@@ -117,7 +117,7 @@ pub(super) struct RawLimits {
     pub(super) failures_per_address: Option<Rate>,
 }
 
-/// The whole group is null by default, so the defaults of its members stand here and, for people, in config/default.yaml.
+/// The whole group is null by default, so the defaults of its members are here and, for readers, in config/default.yaml.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawOauth {
@@ -317,14 +317,14 @@ pub(super) struct RawSigner {
     pub(super) header: RawHeader,
     pub(super) eku: Option<String>,
     pub(super) eku_required: bool,
-    /// The older form of `pkcs12`, as the original has it.
+    /// The older form of `pkcs12`, as in the original service.
     #[serde(default)]
     pub(super) keystore: Option<PathBuf>,
     #[serde(default)]
     pub(super) password: Option<String>,
 }
 
-/// Without defaults to be laid over, because most pools have none.
+/// Not merged with defaults, because most pools have no next signer.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawNextSigner {

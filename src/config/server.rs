@@ -9,31 +9,31 @@ use super::ConfigError;
 use super::raw::RawServer;
 use crate::status_list::BaseUri;
 
-/// Where and how requests are answered.
+/// Where and how the service answers requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Address of the lists when they are served here, and of everything that has no address of its own.
+    /// Address of the lists if this service serves them, and of everything without an address of its own.
     pub listen: SocketAddr,
-    /// Address of the write API and of what operators ask.
+    /// Address of the write API and of the operators' endpoints.
     pub api_listen: Option<SocketAddr>,
-    /// Address of what operators ask.
+    /// Address of the operators' endpoints.
     pub management_listen: Option<SocketAddr>,
-    /// Threads that answer requests.
+    /// Number of threads that answer requests.
     pub workers: usize,
-    /// How long a running request may go on at a stop.
+    /// How long a running request may take after a stop.
     pub shutdown_grace: Duration,
-    /// Connections that are open at a time; more wait to be accepted.
+    /// The most open connections; more wait to be accepted.
     pub max_connections: usize,
-    /// Whether lists are served here as well.
+    /// Whether this service also serves the lists.
     pub serve_status_lists: bool,
 }
 
-/// First segments of paths that are not for lists.
+/// First path segments that the lists must not use.
 const API_PATHS: [&str; 8] =
     ["api", "docs", "health", "metrics", "openapi.json", "pools", "status-lists", "version"];
 
 impl ServerConfig {
-    /// The lists must not be served where the API is.
+    /// Refuses to serve the lists at an address of the API.
     pub(super) fn check_paths(&self, public_url: &BaseUri) -> Result<(), ConfigError> {
         let first = public_url.path().split('/').nth(1).unwrap_or_default();
         match self.serve_status_lists && API_PATHS.contains(&first) {
@@ -49,7 +49,7 @@ impl ServerConfig {
 
     pub(super) fn check(raw: RawServer, serve_status_lists: bool) -> Result<Self, ConfigError> {
         if raw.workers == Some(0) {
-            return Err(ConfigError::at("server.workers", "must be at least 1, or null for one a core"));
+            return Err(ConfigError::at("server.workers", "must be at least 1, or null for one per core"));
         }
         if raw.max_connections == 0 {
             return Err(ConfigError::at("server.max-connections", "must be at least 1"));

@@ -1,4 +1,4 @@
-//! The signing key of a pool: where it is, which one comes after it, and what tokens and certificates say of it.
+//! The signing key of a pool: its source, its successor, and how tokens and certificates describe it.
 
 use std::path::PathBuf;
 
@@ -6,37 +6,37 @@ use secrecy::SecretString;
 
 use super::raw::{RawNextSigner, RawPem, RawPkcs11, RawPkcs12, RawSigner};
 
-/// The signing key and what tokens say of it.
+/// The signing key, and how tokens name it.
 #[derive(Clone, Debug)]
 pub struct SignerConfig {
-    /// Where the key is; without it a development key is generated.
+    /// The source of the key. If there is none, a development key is generated.
     pub key: Option<KeySource>,
-    /// The key's id; without one its thumbprint.
+    /// The key's id; by default its thumbprint.
     pub kid: Option<String>,
-    /// The key that is to sign later: its public key is published already.
+    /// The key that signs later: its public key is published already.
     pub next: Option<NextSigner>,
-    /// Header switch `kid`.
+    /// Whether headers have `kid`.
     pub kid_in_header: bool,
-    /// Header switch `x5c`; `None` is: if there is a chain.
+    /// Whether headers have `x5c`; `None` means only if there is a chain.
     pub x5c_in_header: Option<bool>,
-    /// Header switch `jwk`.
+    /// Whether headers have `jwk`.
     pub jwk_in_header: bool,
-    /// The extended key usage that the certificate must have, as a dotted number.
+    /// The extended key usage that the certificate must have, in dotted numbers.
     pub eku: Option<String>,
-    /// Whether a certificate without it is refused instead of warned about.
+    /// Whether to refuse, not only warn of, a certificate without it.
     pub eku_required: bool,
 }
 
-/// A key that is announced before it signs.
+/// A key that is published before it signs.
 #[derive(Clone, Debug)]
 pub struct NextSigner {
-    /// Where it is.
+    /// The source of the key.
     pub key: KeySource,
-    /// Its id; without one its thumbprint.
+    /// The key's id; by default its thumbprint.
     pub kid: Option<String>,
 }
 
-/// Where a signing key is.
+/// The source of a signing key.
 #[derive(Clone, Debug)]
 pub enum KeySource {
     /// In files.
@@ -50,40 +50,40 @@ pub enum KeySource {
 /// A signing key in files.
 #[derive(Clone, Debug)]
 pub struct PemFiles {
-    /// PKCS#8.
+    /// The private key in PKCS#8.
     pub key: PathBuf,
-    /// Certificates, leaf first.
+    /// The certificates, leaf first.
     pub chain: Option<PathBuf>,
 }
 
-/// A signing key and its certificates in one file.
+/// A signing key and its certificates in one PKCS#12 file.
 #[derive(Clone, Debug)]
 pub struct Pkcs12File {
     /// The file.
     pub keystore: PathBuf,
-    /// What it is encrypted with.
+    /// The password of the file.
     pub password: SecretString,
-    /// Which of its keys; needed only if it has several.
+    /// The name of the key; needed only if the file has several.
     pub alias: Option<String>,
 }
 
 /// A signing key that never leaves its hardware.
 #[derive(Clone, Debug)]
 pub struct Pkcs11Key {
-    /// The vendor's library.
+    /// The vendor's PKCS#11 library.
     pub module: PathBuf,
     /// The token's label.
     pub token: String,
     /// The key pair's label.
     pub key: String,
-    /// What opens the token.
+    /// The PIN of the token.
     pub pin: SecretString,
-    /// Certificates in PEM, leaf first.
+    /// The certificates in PEM, leaf first.
     pub chain: Option<PathBuf>,
 }
 
 impl KeySource {
-    /// The files it is read from, by setting, and whether they are secret.
+    /// The files of the key, each with its setting and whether it is secret.
     pub fn files(&self) -> Vec<(&'static str, &PathBuf, bool)> {
         match self {
             Self::Pem(PemFiles { key, chain }) => {
@@ -95,7 +95,7 @@ impl KeySource {
         }
     }
 
-    /// At most one of the three.
+    /// Accepts at most one of the three.
     fn check(
         pem: Option<RawPem>,
         pkcs12: Option<RawPkcs12>,
@@ -160,7 +160,7 @@ impl SignerConfig {
         })
     }
 
-    /// The files that keys are read from, by setting, and whether they are secret.
+    /// The files of all keys, each with its setting and whether it is secret.
     pub fn files(&self) -> Vec<(String, &PathBuf, bool)> {
         let named = |prefix: &'static str, source: &KeySource| -> Vec<_> {
             source.files().into_iter().map(|(name, _, _)| format!("{prefix}{name}")).collect()
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_by_name() {
+    fn contradictory_settings_are_refused_by_name() {
         for (written, why) in [
             ("pem: { key: a }, pkcs12: { keystore: a, password: b }", "only one of"),
             ("keystore: a", "belong together"),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_key_is_refused_by_a_program_that_cannot_use_it() {
+    fn a_pkcs11_key_is_refused_by_a_program_built_without_it() {
         let read = signer("pkcs11: { module: m.so, token: t, key: k, pin: hidden }");
         match cfg!(feature = "pkcs11") {
             true => assert!(!format!("{:?}", read.unwrap()).contains("hidden")),

@@ -1,4 +1,4 @@
-//! Which store keeps the truth, and how it is reached.
+//! The store's backend, and how to reach it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,45 +10,45 @@ use secrecy::SecretString;
 use super::ConfigError;
 use super::raw::{RawPersistence, RawPersistenceName, RawRedis, RawSqlite, RawStorageType, RawSynchronous};
 
-/// The backend.
+/// The store's backend.
 #[derive(Clone, Debug)]
 pub enum StoreConfig {
-    /// One file, one process.
+    /// SQLite: one file, one process.
     Sqlite {
-        /// The database.
+        /// The database file.
         path: PathBuf,
-        /// What survives a power cut.
+        /// Which writes survive a power cut.
         synchronous: Synchronous,
     },
-    /// Several instances share it.
+    /// Redis, shared by several instances.
     Redis(RedisConfig),
 }
 
-/// What of SQLite survives a power cut.
+/// Which writes of SQLite survive a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Synchronous {
     /// Every acknowledged write.
     Full,
-    /// Not the latest ones. The negative control of the tests, and for trying things out.
+    /// All but the latest. For experiments, and as the negative control of the tests.
     Normal,
 }
 
-/// How Redis is reached, and what is demanded of it.
+/// How to reach Redis, and which durability it must offer.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// Which servers.
+    /// The servers.
     pub target: RedisTarget,
-    /// Whether connections are encrypted. The system's certificate authorities are trusted.
+    /// Whether to encrypt connections. Trusts the system's certificate authorities.
     pub tls: bool,
-    /// Who we are to Redis.
+    /// The user name.
     pub username: Option<String>,
-    /// Never shown.
+    /// The password; never shown.
     pub password: Option<SecretString>,
-    /// Number of the database; 0 in a cluster.
+    /// The number of the database; 0 in a cluster.
     pub database: i64,
-    /// What every key begins with.
+    /// The prefix of every key.
     pub key_prefix: String,
-    /// What is demanded of its durability.
+    /// The required durability.
     pub persistence: Persistence,
     /// How many replicas must have a write before it is acknowledged.
     pub replicas: u32,
@@ -56,27 +56,27 @@ pub struct RedisConfig {
     pub connections: usize,
     /// The longest that connecting may take.
     pub connect_timeout: Duration,
-    /// The longest that one command may take; then its outcome is unknown.
+    /// The longest that a command may take. After that its outcome is unknown.
     pub command_timeout: Duration,
     /// The longest that the replicas may take to confirm a write.
     pub replica_timeout: Duration,
 }
 
-/// Which servers.
+/// The servers to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisTarget {
     /// One server.
     Single(RedisAddress),
-    /// The master of this name, whoever that is at present.
+    /// The current master of this name.
     Sentinel {
-        /// Its name.
+        /// The name of the master.
         master: String,
         /// The sentinels.
         nodes: Vec<RedisAddress>,
     },
     /// A cluster.
     Cluster {
-        /// Some of its servers.
+        /// Some servers of the cluster.
         nodes: Vec<RedisAddress>,
     },
 }
@@ -84,18 +84,18 @@ pub enum RedisTarget {
 /// Host and port of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisAddress {
-    /// Name or address.
+    /// Host name or IP address.
     pub host: String,
     /// Port.
     pub port: u16,
 }
 
-/// What is demanded of Redis' durability.
+/// The durability that Redis must offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
     /// `appendonly yes`, `appendfsync always`: an acknowledged write survives.
     AppendFsyncAlways,
-    /// Nothing is checked; acknowledged writes can be lost.
+    /// Not checked: acknowledged writes can be lost.
     Disabled,
 }
 
@@ -228,7 +228,7 @@ impl RedisConfig {
 }
 
 impl RedisTarget {
-    /// How many servers may have to be asked before one answers.
+    /// How many servers may be tried before one answers.
     pub fn nodes(&self) -> u32 {
         match self {
             Self::Single(_) => 1,

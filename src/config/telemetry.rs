@@ -1,4 +1,4 @@
-//! What the service tells of itself: log lines and traces.
+//! Settings of log lines and traces.
 
 use super::ConfigError;
 use super::raw::{RawLog, RawLogFormat, RawTracing};
@@ -6,18 +6,18 @@ use super::raw::{RawLog, RawLogFormat, RawTracing};
 /// Log lines and traces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Telemetry {
-    /// How log lines look.
+    /// The form of log lines.
     pub format: LogFormat,
     /// The OpenTelemetry collector that traces go to (OTLP over HTTP), without a path.
     pub otlp_endpoint: Option<String>,
 }
 
-/// How log lines look.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// For human readers.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

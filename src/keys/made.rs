@@ -1,4 +1,4 @@
-//! Keys that are made here: signing keys, and the API key of a pool that has none.
+//! Keys that the service generates: signing keys, and the API key of a pool that has none.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,14 @@ use crate::config::PoolConfig;
 use crate::model::api_key::{ApiKeyHash, generate_api_key};
 use crate::sign::{Algorithm, generate};
 
-/// Writes a fresh private key to `path`, readable by its owner only; refused if there is a file already.
+/// Writes a new private key to `path`, readable by its owner only. Fails if the file exists.
 pub fn write_new_key(path: &Path, algorithm: Algorithm) -> Result<()> {
     let pem = generate(algorithm).map_err(|_| anyhow::anyhow!("cannot generate a key"))?;
     Ok(durable::create_new(path, pem.as_bytes(), Mode::Private)?)
 }
 
-/// The API key of a pool that has none: its hash is kept beside the signing keys. The key itself is answered once, when made.
+/// Returns the API key of a pool that has none. Keeps its hash beside the signing keys, and returns the key itself only
+/// once, when it makes it.
 pub fn demo_api_key(pool: &PoolConfig, key_directory: &Path) -> Result<(ApiKeyHash, Option<String>)> {
     let path = demo_api_key_path(pool, key_directory);
     if path.exists() {
@@ -34,7 +35,7 @@ pub fn demo_api_key(pool: &PoolConfig, key_directory: &Path) -> Result<(ApiKeyHa
     Ok((hash, Some(key)))
 }
 
-/// Where the hash of a generated API key is kept.
+/// The file with the hash of a generated API key.
 pub fn demo_api_key_path(pool: &PoolConfig, key_directory: &Path) -> PathBuf {
     key_directory.join(format!("{}.api-key", pool.shape.id))
 }
@@ -50,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn demo_api_key_is_told_once_and_stored_hashed() {
+    fn demo_api_key_is_shown_once_and_stored_hashed() {
         let folder = tempfile::tempdir().unwrap();
         let (hash, key) = demo_api_key(&demo(""), folder.path()).unwrap();
         let key = key.unwrap();

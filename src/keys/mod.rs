@@ -1,4 +1,4 @@
-//! The keys that sign: making development keys, and reading those that the settings name into signers.
+//! The keys that sign: generates development keys, and reads those that the settings name into signers.
 
 pub mod made;
 pub mod signers;

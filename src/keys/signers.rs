@@ -1,4 +1,4 @@
-//! The signing keys that the settings name: read from where they are, and their certificates looked at.
+//! Reads the signing keys that the settings name, and checks their certificates.
 
 use std::path::{Path, PathBuf};
 
@@ -16,15 +16,15 @@ use crate::sign::{Algorithm, KeyHints, Signer, SigningKey};
 /// The signers of a pool.
 #[derive(Clone, Debug)]
 pub struct PoolSigners {
-    /// The one that is to sign.
+    /// The current signer.
     pub current: Signer,
-    /// The one after it, only published so far.
+    /// The next signer, whose key is only published so far.
     pub next: Option<Signer>,
 }
 
 impl PoolSigners {
-    /// Reads the keys of `pool`; makes a development key if the settings name none and there is none yet. Fails if Relying Parties
-    /// could not follow a key's certificate chain at `now`; that of the next key need not have begun.
+    /// Reads the keys of `pool`. Generates a development key if the settings name none and none exists yet. Fails if
+    /// Relying Parties could not follow a key's certificate chain at `now`. The chain of the next key may start later.
     pub fn read(pool: &PoolConfig, key_directory: &Path, now: Timestamp) -> Result<Self> {
         let settings = &pool.signer;
         let current = match &settings.key {
@@ -39,7 +39,7 @@ impl PoolSigners {
         Ok(Self { current: signer(pool, current, now.secs())?, next: next.transpose()? })
     }
 
-    /// Warns of each certificate that ends before the tokens which are signed now.
+    /// Warns of each certificate that ends before the tokens signed now.
     pub fn warn_of_certificates(&self, pool: &PoolConfig, now: Timestamp) {
         warn_of_certificate(&self.current, pool, now);
         self.next.iter().for_each(|next| warn_of_certificate(next, pool, now));
@@ -59,7 +59,8 @@ pub fn warn_of_certificate(signer: &Signer, pool: &PoolConfig, now: Timestamp) {
     }
 }
 
-/// `key` with what the settings say of its tokens, if its certificates are as they ask, and Relying Parties can follow them at `at`.
+/// Makes a signer of `key` as the settings say. Fails if its certificates do not match them, or if Relying Parties cannot
+/// follow the chain at `at`.
 fn signer(pool: &PoolConfig, key: SigningKey, at: u64) -> Result<Signer> {
     let settings = &pool.signer;
     let setting = format!("status-list-pools.{}.signer", pool.shape.id);
@@ -67,7 +68,7 @@ fn signer(pool: &PoolConfig, key: SigningKey, at: u64) -> Result<Signer> {
     let x5c = settings.x5c_in_header.unwrap_or(!key.chain().is_empty());
     if x5c && key.chain().is_empty() {
         bail!(
-            "{setting}.header.x5c is true, but {setting}.pem.chain is not set, nor is there another chain; set the chain, or the switch to false"
+            "{setting}.header.x5c is true, but {setting}.pem.chain is not set, and there is no other chain; set the chain, or x5c to false"
         );
     }
     let signer = Signer::new(key, KeyHints { kid: settings.kid_in_header, x5c, jwk: settings.jwk_in_header });
@@ -78,12 +79,12 @@ fn signer(pool: &PoolConfig, key: SigningKey, at: u64) -> Result<Signer> {
         let found = leaf.extended_key_usages.join(", ");
         if settings.eku_required {
             bail!(
-                "the certificate has no extended key usage {wanted} ({setting}.eku), only [{found}]; get one that has, or set eku-required to false"
+                "the certificate has no extended key usage {wanted} ({setting}.eku), only [{found}]; get one that has it, or set eku-required to false"
             );
         }
         tracing::warn!(
             pool = %pool.shape.id, kid = signer.kid(), wanted, found,
-            "the certificate has not got the extended key usage that the settings ask for; verifiers may refuse its tokens"
+            "the certificate lacks the extended key usage that the settings require; verifiers may refuse its tokens"
         );
     }
     Ok(signer)
@@ -126,7 +127,7 @@ fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Where the key of a pool is that names none.
+/// The file of the development key of a pool whose settings name no key.
 pub fn development_key_path(pool: &PoolConfig, key_directory: &Path) -> PathBuf {
     key_directory.join(format!("{}.pem", pool.shape.id))
 }
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert!(
             write_new_key(&folder.path().join("demo.pem"), Algorithm::Es256).is_err(),
-            "never written over"
+            "never overwritten"
         );
     }
 
@@ -198,7 +199,7 @@ mod tests {
         write_key(folder, &key, &params.self_signed(&key).unwrap().pem())
     }
 
-    /// Writes a key and its chain; answers the setting that names both.
+    /// Writes a key and its chain. Returns the setting that names both.
     fn write_key(folder: &Path, key: &rcgen::KeyPair, chain: &str) -> String {
         for (name, content) in [("key.pem", key.serialize_pem()), ("chain.pem", chain.to_owned())] {
             let mut file = std::fs::File::create(folder.join(name)).unwrap();
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_certificate_need_not_have_begun_but_must_not_have_ended() {
+    fn the_next_certificate_may_start_later_but_must_not_have_expired() {
         let folder = tempfile::tempdir().unwrap();
         let pem = |years: std::ops::Range<i32>| {
             let key = rcgen::KeyPair::generate().unwrap();
@@ -223,7 +224,7 @@ mod tests {
             read.map(|_| ()).map_err(|error| format!("{error:#}"))
         };
         let future = pem(2030..2031);
-        assert!(read(&future).unwrap_err().contains("holds only from 2030-01-01T00:00:00Z on"));
+        assert!(read(&future).unwrap_err().contains("is valid only from 2030-01-01T00:00:00Z on"));
         assert_eq!(read(&format!("next: {{ {future} }}")), Ok(()));
         let error = read(&format!("next: {{ {} }}", pem(2020..2025))).unwrap_err();
         assert!(
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_without_the_required_usage_is_refused_and_one_with_it_is_not() {
+    fn only_a_certificate_with_the_required_usage_is_accepted() {
         let folder = tempfile::tempdir().unwrap();
         let of_settings = vec![1, 3, 6, 1, 5, 5, 7, 3, 999];
         for (usage, fits) in [

@@ -1,4 +1,4 @@
-//! Issuers, as settings name them: their API keys, kept only as hashes, and what each key is good for.
+//! Issuers as the settings name them: their API keys, kept only as hashes, and what each key allows.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::base::clock::Timestamp;
 
-/// Something that a caller can be allowed to do in a pool.
+/// An action that a caller may be allowed in a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Take references.
@@ -23,7 +23,7 @@ impl Scope {
     /// Every scope.
     pub const ALL: [Self; 3] = [Self::Allocate, Self::Update, Self::Read];
 
-    /// As settings and tokens write it.
+    /// The name in settings and tokens.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Allocate => "allocate",
@@ -32,7 +32,7 @@ impl Scope {
         }
     }
 
-    /// The scope of this name, if there is one.
+    /// The scope of this name, if it exists.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == name)
     }
@@ -51,7 +51,7 @@ impl Scopes {
         self.0 & 1 << scope as u8 != 0
     }
 
-    /// All that are in either.
+    /// The scopes that are in either set.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -64,39 +64,39 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// One API key of a pool, and what it is good for.
+/// One API key of a pool and what it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// What is kept of the key itself.
+    /// The hash of the key.
     pub hash: ApiKeyHash,
-    /// What logs and the audit trail call it.
+    /// Its name in logs and the audit trail.
     pub name: String,
     /// What its holder may do.
     pub scopes: Scopes,
-    /// Before this it is as good as unknown.
+    /// Before this time the key counts as unknown.
     pub not_before: Option<Timestamp>,
-    /// After this it is as good as unknown.
+    /// After this time the key counts as unknown.
     pub not_after: Option<Timestamp>,
 }
 
 impl ApiKey {
-    /// A key that may do everything, for ever, and is called after its hash.
+    /// A key with every scope and no end, named after its hash.
     pub fn unlimited(hash: ApiKeyHash) -> Self {
         let name = hash.short_name();
         Self { hash, name, scopes: Scopes::ALL, not_before: None, not_after: None }
     }
 
-    /// Whether it is neither too early for it nor too late.
+    /// Whether `now` lies within the key's times.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
         self.not_before.is_none_or(|begin| begin <= now) && self.not_after.is_none_or(|end| now <= end)
     }
 }
 
-/// The SHA-256 of an API key. A fast hash will do: our keys are 256 random bits.
+/// The SHA-256 of an API key. A fast hash is enough: our keys are 256 random bits.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKeyHash([u8; 32]);
 
-/// `sha256:` without 64 hexadecimal digits behind it.
+/// A text that begins with `sha256:` and does not go on with 64 hexadecimal digits.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("an API key hash is `sha256:` and 64 hexadecimal digits; make one with `statuslist hash-key`")]
 pub struct InvalidApiKeyHash;
@@ -104,19 +104,19 @@ pub struct InvalidApiKeyHash;
 impl ApiKeyHash {
     const PREFIX: &str = "sha256:";
 
-    /// The hash of a key as an issuer presents it.
+    /// The hash of a key as an issuer sends it.
     pub fn of(key: &str) -> Self {
         Self::of_bytes(key.as_bytes())
     }
 
-    /// As [`Self::of`], of a key that may be no text.
+    /// Like [`Self::of`], for a key that may not be text.
     pub fn of_bytes(key: &[u8]) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, key).as_ref());
         Self(hash)
     }
 
-    /// Reads what stands in the settings: `sha256:<hex>`, or `None` for a key in plain text.
+    /// Reads the text in the settings: `sha256:<hex>`. Returns `None` for a key in plain text.
     pub fn from_setting(setting: &str) -> Result<Option<Self>, InvalidApiKeyHash> {
         let Some(hex) = setting.strip_prefix(Self::PREFIX) else { return Ok(None) };
         let digits = hex.as_bytes().chunks(2).map(|pair| {
@@ -130,17 +130,17 @@ impl ApiKeyHash {
         Ok(Some(Self(bytes.try_into().map_err(|_| InvalidApiKeyHash)?)))
     }
 
-    /// What to write into the settings.
+    /// The text to write into the settings.
     pub fn to_setting(&self) -> String {
         self.0.iter().fold(Self::PREFIX.to_owned(), |text, byte| text + &format!("{byte:02x}"))
     }
 
-    /// What a key without a name is called: enough of the hash to find it in the settings, far too little to find the key.
+    /// The name of a key that has none: enough of the hash to find it in the settings, far too little to find the key.
     pub fn short_name(&self) -> String {
         self.0[..4].iter().fold("key:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
     }
 
-    /// Whether both are of one key, in a time that tells nothing of them.
+    /// Whether both are hashes of one key. Takes the same time whatever they are.
     pub fn matches(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_valid_from_its_begin_to_its_end() {
+    fn a_key_is_valid_between_its_times() {
         let at = Timestamp::from_secs;
         let mut key = ApiKey::unlimited(ApiKeyHash::of("abc"));
         assert_eq!(key.name, "key:ba7816bf");

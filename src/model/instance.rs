@@ -1,16 +1,16 @@
-//! Which running copy of the service acts: the id that the store keeps with what belongs to one instance.
+//! The id of a running instance of the service. The store keeps it with what belongs to that instance.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// One running copy of the service, as the store knows it: owns the lists that it gives references of, and holds the right
-/// to publish. The same across restarts.
+/// One running instance of the service, as the store knows it: it owns the lists that it gives references of, and holds the
+/// right to publish. Keeps its id across restarts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InstanceId(String);
 
-/// A text that no instance has as its id.
+/// A text that cannot be an instance's id.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("an instance's id is 1 to {max} of a-z, 0-9 and `-`, got `{0}`", max = InstanceId::LENGTH_MAX)]
 pub struct InvalidInstanceId(String);
@@ -18,12 +18,12 @@ pub struct InvalidInstanceId(String);
 impl InstanceId {
     const LENGTH_MAX: usize = 64;
 
-    /// An id that nobody else has.
+    /// A new, unique id.
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4().to_string())
     }
 
-    /// The id itself.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

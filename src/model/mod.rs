@@ -1,5 +1,5 @@
-//! The values that the parts share: what a pool is, who may use it, in which order a list hands out its indices, and which
-//! instance of the service acts. Values only: nothing here reads a file, a clock or a store.
+//! Values that the parts share: what a pool is, who may use it, in which order a list hands out its indices, and which
+//! instance of the service acts. Nothing here reads a file, a clock or a store.
 
 pub mod api_key;
 pub mod instance;

@@ -1,8 +1,9 @@
-//! Counter → index: the pseudo-random order in which a list gives its indices, the same for ever.
+//! Counter → index: the pseudo-random order in which a list gives its indices. Never changes.
 //!
-//! A 12-round Feistel network over pairs of numbers below ⌈√size⌉, walking on until the result is below `size`, with
-//! SipHash-2-4 as round function (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", Generalized-Feistel). Bijective,
-//! and without the key no index tells anything of the others. A test pins its output: a change would hand out an index twice.
+//! A 12-round Feistel network over pairs of numbers below ⌈√size⌉, repeated until the result is below `size`, with
+//! SipHash-2-4 as round function (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", Generalized-Feistel). It is
+//! bijective, and without the key an index says nothing about the others. A test pins its output: a change would hand out
+//! an index twice.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -11,7 +12,7 @@ use siphasher::sip::SipHasher24;
 
 const ROUNDS: u64 = 12;
 
-/// The secret that a list's order follows from: 128 random bits. Who has it can tell in which order the list's references were
+/// The secret key of a list's order: 128 random bits. With it anyone can tell in which order the list's references were
 /// handed out, so it is never shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct OrderKey([u8; 16]);
@@ -25,18 +26,18 @@ impl OrderKey {
         Self(key)
     }
 
-    /// The key as a store keeps it.
+    /// The key with the bytes that a store keeps.
     pub const fn from_bytes(key: [u8; 16]) -> Self {
         Self(key)
     }
 
-    /// What a store keeps.
+    /// The bytes that a store keeps.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
-/// Shows nothing of the key.
+/// Shows no part of the key.
 impl fmt::Debug for OrderKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OrderKey(..)")
@@ -67,20 +68,20 @@ impl Permutation {
         let mut at = u64::from(position);
         loop {
             at = self.shuffle(at);
-            // The square of `side` is hardly larger than `size`, so this is nearly always so at once.
+            // The square of `side` is hardly larger than `size`, so the first round is nearly always enough.
             if at < u64::from(self.size) {
                 return at as u32;
             }
         }
     }
 
-    /// The position at which `index` comes; `index` must be below the size.
+    /// The position of `index`, which must be below the size.
     pub fn position(&self, index: u32) -> u32 {
         assert!(index < self.size, "indices are below the size of the list");
         let mut at = u64::from(index);
         loop {
             at = self.unshuffle(at);
-            // The same walk, backwards: it passes only what the other way was too large.
+            // The same walk backwards: it passes only through values that were too large on the way forward.
             if at < u64::from(self.size) {
                 return at as u32;
             }

@@ -1,4 +1,4 @@
-//! What a status list pool is: its name, and the shape that all its lists share and never change.
+//! What a status list pool is: its name, and the shape that its lists share and that never changes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +8,12 @@ use thiserror::Error;
 
 use crate::status_list::{BaseUri, Capacity, Status, StatusSet};
 
-/// A pool's name: 1 to 64 of a-z, 0-9, `_` and `-`, so it is safe in paths, file names and log lines. Cloning
-/// it copies nothing.
+/// A pool's name: 1 to 64 of a-z, 0-9, `_` and `-`, so it is safe in paths, file names and log lines. A clone shares the
+/// text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PoolId(Arc<str>);
 
-/// A name that no pool can have.
+/// A text that cannot be a pool's name.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("a pool's name is 1 to {max} of a-z, 0-9, `_` and `-`, got `{0}`", max = PoolId::LENGTH_MAX)]
 pub struct InvalidPoolId(String);
@@ -21,7 +21,7 @@ pub struct InvalidPoolId(String);
 impl PoolId {
     const LENGTH_MAX: usize = 64;
 
-    /// The name itself.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -46,20 +46,20 @@ impl fmt::Display for PoolId {
     }
 }
 
-/// What all lists of a pool have in common. The store keeps it and refuses to serve a pool whose settings differ.
+/// What all lists of a pool have in common. The store keeps it, and refuses to serve a pool whose settings differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolShape {
     /// The pool's name.
     pub id: PoolId,
-    /// What every `uri` of its lists begins with: it stands in each credential that was issued.
+    /// What every `uri` of its lists begins with. It is part of each issued credential.
     pub public_url: BaseUri,
-    /// Entries of a list, and bits per entry.
+    /// Entries of a list, and bits of an entry.
     pub capacity: Capacity,
-    /// What an entry holds until it is updated ("Default Values and Double Allocation").
+    /// The status of an entry before its first update ("Default Values and Double Allocation").
     pub default_status: Status,
-    /// A status that no update may leave, if there is one.
+    /// A status that is final: no update may change it. None if there is no such status.
     pub final_status: Option<Status>,
-    /// Which statuses updates may set. The only part that settings may change later.
+    /// Which statuses updates may set. The only part that the settings may change later.
     pub statuses: StatusSet,
 }
 

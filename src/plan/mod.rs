@@ -1,10 +1,10 @@
-//! What a deployment comes to before there is one: from how much is issued, revoked and asked to lists, sizes, signatures,
-//! traffic, memory and staleness. Pure arithmetic but for `token`, which rehearses publications to see sizes and times.
-//! What it says is compared with simulations here, and with the running service in `tests/it/plan.rs`.
+//! What a deployment will need: computes lists, sizes, signatures, traffic, memory and staleness from issuance, revocations
+//! and fetches. Pure arithmetic except for `token`, which rehearses publications to measure sizes and times. The results
+//! are compared with simulations here, and with the running service in `tests/it/plan.rs`.
 //!
-//! The model: references are taken evenly over time and live equally long; revocations hit any of them at any time, each on
-//! its own; verifiers ask for any list at any time and keep what they fetched for `ttl`. Where issuance comes in bursts, the
-//! busiest day is what to plan with.
+//! The model: references are taken evenly over time and are valid equally long; revocations hit any of them at any time,
+//! independently; verifiers fetch any list at any time and keep it for `ttl`. If issuance comes in bursts, plan with the
+//! busiest day.
 
 mod token;
 
@@ -17,47 +17,47 @@ use serde::Serialize;
 use crate::status_list::Capacity;
 
 const DAY_SECS: f64 = 86_400.0;
-/// Bytes of a list in Redis beside its statuses: its hash, and its places in the pool's sets (measured).
+/// Bytes of a list in Redis besides its statuses: its hash, and its entries in the pool's sets (measured).
 const REDIS_LIST_BYTES: f64 = 1100.0;
-/// Bytes of Redis for the scripts, and for one instance's connections (measured).
+/// Bytes in Redis for the scripts, and for one instance's connections (measured).
 const REDIS_BASE_BYTES: f64 = 540_000.0;
-/// Bytes of an update in SQLite's journal with its share of the tree (measured).
+/// Bytes of an update in SQLite's journal, including its share of the B-tree (measured).
 const JOURNAL_ROW_BYTES: f64 = 30.0;
 /// Bytes of a list's row in SQLite with its indexes (measured).
 const SQLITE_LIST_BYTES: f64 = 300.0;
-/// Bytes of statuses in one row of SQLite, and what such a row takes, full or not: a page of its own, and a share in another.
+/// Bytes of statuses in one row of SQLite, and the space of such a row, full or not: a page of its own, and a share in
+/// another.
 const SQLITE_CHUNK: f64 = 4096.0;
 const SQLITE_CHUNK_BYTES: f64 = 4600.0;
-/// Bytes of SQLite's write-ahead log: a thousand pages, with what is around each.
+/// Bytes of SQLite's write-ahead log: a thousand pages with their headers.
 const SQLITE_LOG_BYTES: f64 = 1000.0 * (4096.0 + 24.0);
-/// Seconds for each list in which the publisher looks, once an hour, whether its files are as they should be (measured).
+/// Seconds that the hourly comparison of files takes for each list (measured).
 const LOOK_SECONDS: f64 = 0.000_061;
-/// How often it does.
+/// The interval of that comparison.
 const LOOKS_PER_SECOND: f64 = 1.0 / 3600.0;
-/// At what part of `resign-after` an unchanged list is renewed: within the last tenth, differently for each list.
+/// The part of `resign-after` at which an unchanged list is renewed: within the last tenth, differently for each list.
 const RENEWED_AT: f64 = 0.95;
-/// Seconds for what takes a moment each time: timers, fsyncs, and waiting for the next second where a list has had its token in
-/// this one.
+/// Seconds for small delays: timers, fsyncs, and waiting for the next second if a list already has a token of this second.
 const MOMENT_SECONDS: f64 = 1.0;
 
-/// What is known or wanted.
+/// The expected load, and the settings.
 #[derive(Clone, Debug)]
 pub struct Demand {
-    /// New references a day.
+    /// New references per day.
     pub references_per_day: f64,
     /// How long a credential with a reference is valid.
     pub lifetime: Duration,
-    /// Which share of all references is revoked before its end, 0 to 1.
+    /// The share of all references that is revoked before its end, 0 to 1.
     pub revocation_rate: f64,
-    /// How many verifiers (or caches in front of them) fetch lists.
+    /// Number of verifiers (or caches in front of them) that fetch lists.
     pub verifiers: f64,
-    /// How many credentials each of them checks a day.
+    /// Number of credentials that each of them checks per day.
     pub checks_per_day: f64,
-    /// Entries of a list, and bits of each.
+    /// Entries of a list, and bits of an entry.
     pub capacity: Capacity,
-    /// `open-lists`, of all instances together.
+    /// `open-lists`, summed over all instances.
     pub open_lists: u32,
-    /// `precreation.lists`, of all instances together.
+    /// `precreation.lists`, summed over all instances.
     pub precreated_lists: u32,
     /// `update-interval`.
     pub beat: Duration,
@@ -65,67 +65,67 @@ pub struct Demand {
     pub ttl: Duration,
     /// `list-lifetime`.
     pub list_lifetime: Duration,
-    /// CPU seconds to publish a list that changed.
+    /// CPU seconds to publish a changed list.
     pub publish_seconds: f64,
-    /// CPU seconds to renew one that did not.
+    /// CPU seconds to renew an unchanged list.
     pub renewal_seconds: f64,
 }
 
-/// What it comes to.
+/// What the demand requires.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
-    /// Lists that are published, if they are retired when their last credential has ended: those that have references of valid
-    /// credentials, those that are being filled, and those that wait untouched.
+    /// Published lists, if each is retired when its last credential has ended: lists with references of valid credentials,
+    /// lists being filled, and unused ones.
     pub lists: f64,
-    /// New lists a day.
+    /// New lists per day.
     pub new_lists_per_day: f64,
     /// Valid credentials.
     pub live_references: f64,
-    /// The share of entries that are set in a list that is about to end: the largest there will be.
+    /// The share of set entries in a list that is about to end: the largest share that occurs.
     pub set_share_at_end: f64,
-    /// Updates a second, on average.
+    /// Updates per second, on average.
     pub updates_per_second: f64,
-    /// Lists that a beat finds changed, on average.
+    /// Changed lists per beat, on average.
     pub changed_lists_per_beat: f64,
-    /// Lists that a beat renews although nothing changed, on average.
+    /// Unchanged lists renewed per beat, on average.
     pub renewed_lists_per_beat: f64,
-    /// Signatures a day, in one format.
+    /// Signatures per day, in one format.
     pub signatures_per_day: f64,
     /// CPU seconds to publish the lists of an average beat, in one format.
     pub publishing_seconds_per_beat: f64,
     /// The share of one core that publishing takes.
     pub publishing_cpu_share: f64,
-    /// Fetches that verifiers make a second: each list at most once in a `ttl`.
+    /// Fetches by verifiers per second: each list at most once in a `ttl`.
     pub fetches_per_second: f64,
-    /// The least that the origin answers a second behind one cache that keeps lists for a beat.
+    /// The least number of requests per second at the origin, behind one cache that keeps lists for a beat.
     pub origin_fetches_per_second: f64,
-    /// Seconds until the last verifier sees a revocation through a cache: as without one, and for as long as the cache may keep a
-    /// list and then serve it once more.
+    /// Seconds until the last verifier sees a revocation through a cache: as without a cache, plus the time that the cache
+    /// may keep a list and then serve it once more.
     pub staleness_max_seconds: f64,
-    /// The same where verifiers fetch from the origin: the beat, the time in which one core publishes the lists of an average beat and
-    /// looks through all files, a moment, and `ttl`.
+    /// The same for verifiers that fetch from the origin: the beat, the time in which one core publishes the lists of an
+    /// average beat and compares all files, the small delays, and `ttl`.
     pub staleness_max_without_cache_seconds: f64,
     /// Bytes of memory that Redis needs for all lists.
     pub redis_bytes: f64,
-    /// Bytes of SQLite's files after as long as a credential is valid, journal included.
+    /// Bytes of SQLite's files after the lifetime of a credential, journal included.
     pub sqlite_bytes: f64,
 }
 
 impl Plan {
-    /// What `demand` comes to.
+    /// Computes what `demand` requires.
     pub fn of(demand: &Demand) -> Self {
         let lifetime_days = demand.lifetime.as_secs_f64() / DAY_SECS;
         let beat = demand.beat.as_secs_f64();
         let size = f64::from(demand.capacity.entries());
         let live_references = demand.references_per_day * lifetime_days;
         let new_lists_per_day = demand.references_per_day / size;
-        // A list is needed from its first reference until the last one given out of it has ended. It takes as many times longer to
-        // fill as lists are filled at the same time.
+        // A list is needed from its first reference until its last one has ended. If several lists are filled at the same
+        // time, each takes that many times longer to fill.
         let lists_in_use = live_references / size + f64::from(demand.open_lists);
         let lists = lists_in_use + f64::from(demand.precreated_lists);
         let updates_per_second = demand.references_per_day * demand.revocation_rate / DAY_SECS;
         let changed_lists_per_beat = hit(lists_in_use, updates_per_second * beat);
-        // What changes is renewed by that.
+        // A change also renews the list.
         let resign_after = demand.list_lifetime.as_secs_f64() / 2.0 * RENEWED_AT;
         let unchanged = (1.0 - changed_lists_per_beat / lists).max(0.0);
         let renewed_lists_per_beat =
@@ -136,7 +136,7 @@ impl Plan {
         let look_seconds = lists * LOOK_SECONDS;
         let ttl = demand.ttl.as_secs_f64();
         let staleness_at_origin = beat + publishing_seconds_per_beat + look_seconds + MOMENT_SECONDS;
-        // What origins say: `max-age`, and `stale-while-revalidate` for as long.
+        // Origins send `max-age`, and `stale-while-revalidate` of the same length.
         let kept_by_cache = 2.0 * beat.min(ttl);
         let fetches_of_one = hit(lists_in_use, demand.checks_per_day * ttl / DAY_SECS) / ttl;
         let fetches_per_second = demand.verifiers * fetches_of_one;
@@ -165,14 +165,14 @@ impl Plan {
     }
 }
 
-/// How many of `places` are hit at least once by so many events that fall on any of them.
+/// How many of `places` are hit at least once by this many random events.
 fn hit(places: f64, events: f64) -> f64 {
     places * -(-events / places).exp_m1()
 }
 
-/// What Redis' allocator gives for so many bytes: there are four sizes from one power of two to the next.
+/// What Redis' allocator takes for this many bytes: there are four sizes from one power of two to the next.
 fn allocated(bytes: f64) -> f64 {
-    /// What a string has around its bytes.
+    /// The overhead of a string.
     const AROUND: f64 = 8.0;
     let step = 2_f64.powf((bytes + AROUND).log2().floor()) / 4.0;
     ((bytes + AROUND) / step).ceil() * step
@@ -186,7 +186,7 @@ mod tests {
     use crate::publish::pass::schedule;
     use crate::status_list::{Bits, ListId};
 
-    /// A country's wallets.
+    /// The wallets of a whole country.
     fn country() -> Demand {
         Demand {
             references_per_day: 200_000.0,
@@ -210,23 +210,23 @@ mod tests {
         let plan = Plan::of(&country());
         assert_eq!((plan.live_references, plan.lists, plan.new_lists_per_day), (73e6, 733.0, 2.0));
         assert!((plan.updates_per_second - 2000.0 / 86_400.0).abs() < 1e-9);
-        // 1.4 updates a beat hit about as many of 732 lists.
+        // 1.4 updates per beat hit about as many of 732 lists.
         assert!((plan.changed_lists_per_beat - 1.388).abs() < 0.01, "{}", plan.changed_lists_per_beat);
         // A verifier checks 52 credentials in a `ttl`, nearly all of different lists.
         assert!((plan.fetches_per_second - 1000.0 * 50.3 / 900.0).abs() < 0.5, "{}", plan.fetches_per_second);
         let publishing = plan.changed_lists_per_beat * 0.004 + plan.renewed_lists_per_beat * 0.001;
         assert!((plan.publishing_seconds_per_beat - publishing).abs() < 1e-9, "{plan:?}");
-        // The look at 733 lists takes less than a twentieth of a second, and that once an hour.
+        // Comparing the files of 733 lists takes less than a twentieth of a second, once an hour.
         assert!((plan.publishing_cpu_share - publishing / 60.0 - 0.045 / 3600.0).abs() < 1e-6, "{plan:?}");
         let at_origin = 60.0 + publishing + 733.0 * 0.000_061 + 1.0 + 900.0;
         assert!((plan.staleness_max_without_cache_seconds - at_origin).abs() < 1e-9, "{plan:?}");
         assert!((plan.staleness_max_seconds - at_origin - 120.0).abs() < 1e-9, "{plan:?}");
-        // 12.5 kB a list, for which the allocator gives 14 KiB, and a kilobyte around it.
+        // 12.5 kB per list, for which the allocator takes 14 KiB, and a kilobyte of overhead.
         assert!((11.7e6..11.9e6).contains(&plan.redis_bytes), "{}", plan.redis_bytes);
     }
 
     #[test]
-    fn nothing_is_more_than_it_can_be() {
+    fn no_result_exceeds_its_bound() {
         let mut busy = country();
         busy.revocation_rate = 1.0;
         busy.references_per_day = 50e6;
@@ -241,18 +241,18 @@ mod tests {
         assert!((plan.signatures_per_day - plan.lists * 2.0 / 0.95).abs() < 1.0, "{plan:?}");
     }
 
-    /// References taken one after the other from lists that are filled at the same time, and which begin and end apart.
+    /// References taken in turn from lists that are filled at the same time, and that begin and end at different times.
     #[test]
-    fn lists_are_those_of_a_simulation() {
+    fn lists_match_a_simulation() {
         for (open_lists, lifetime_lists) in [(1, 5), (2, 5), (4, 3), (3, 0)] {
             const SIZE: u32 = 800;
             let lifetime = lifetime_lists * SIZE + 1;
             let mut demand = country();
             demand.capacity = Capacity::new(SIZE.into(), Bits::One).unwrap();
             (demand.open_lists, demand.precreated_lists) = (open_lists, 2);
-            // One reference in each second.
+            // One reference per second.
             (demand.references_per_day, demand.lifetime) = (DAY_SECS, Duration::from_secs(lifetime.into()));
-            // How many references were taken from each open list, and when the last one of each full list ended.
+            // The number of references taken from each open list, and the end of the last one of each full list.
             let mut open: Vec<_> = (0..open_lists).map(|list| SIZE * list / open_lists).collect();
             let (mut full, mut published, mut taken) = (std::collections::VecDeque::new(), 0.0, 0_u32);
             let (settled, end) = (20 * SIZE, 100 * SIZE);
@@ -279,9 +279,9 @@ mod tests {
         }
     }
 
-    /// Changes thrown at lists at random, beat by beat, and each list renewed when the publisher's own schedule says so.
+    /// Random changes of lists, beat by beat. Each list is renewed when the publisher's own schedule says so.
     #[test]
-    fn signatures_are_those_of_a_simulation() {
+    fn signatures_match_a_simulation() {
         let mut demand = country();
         demand.references_per_day = 20_000.0;
         demand.revocation_rate = 0.05;
@@ -326,9 +326,9 @@ mod tests {
         assert!((0.8..=1.25).contains(&ratio), "planned {}, simulated {simulated}", plan.signatures_per_day);
     }
 
-    /// Verifiers that ask for random lists and keep each for `ttl`.
+    /// Verifiers that fetch random lists and keep each for `ttl`.
     #[test]
-    fn fetches_are_those_of_a_simulation() {
+    fn fetches_match_a_simulation() {
         let mut demand = country();
         demand.verifiers = 1.0;
         let plan = Plan::of(&demand);

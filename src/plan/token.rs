@@ -1,4 +1,4 @@
-//! How large a list's token is, and what it takes to publish one: found by rehearsing publications.
+//! How large a list's token is, and what it costs to publish one: measured by rehearsing publications.
 
 use std::time::{Duration, Instant};
 
@@ -11,39 +11,40 @@ use crate::site::folder::TokenFiles;
 use crate::site::layout::ListFile;
 use crate::status_list::{Capacity, Claims, Format, StatusArray};
 
-/// How often a publication is rehearsed, each time with another of so many arrays, because the same one again is known to the
-/// processor. Of the times that it took, a quarter is shorter than the one that counts: whatever else the machine does only adds
-/// to them, and so does the memory that the first rehearsals are given by the system.
+/// How often a publication is rehearsed. Each uses another array, because the processor's caches and branch predictors know
+/// the previous one. The result is the time that a quarter of the rehearsals stay below: other work on the machine only
+/// adds time, and so does the memory that the system first hands out to the first rehearsals.
 const REHEARSALS: usize = 12;
 const ARRAYS: usize = 4;
-/// After this time there are no more rehearsals of large lists.
+/// After this time no more rehearsals of large lists begin.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// CPU seconds for what is not rehearsed: the store, and the files with their fsyncs. It hardly depends on the list (measured with
-/// small ones that are renewed, on the machine of `docs/PERFORMANCE.md`).
+/// CPU seconds for the parts that are not rehearsed: the store, and the files with their fsyncs. They hardly depend on the
+/// list (measured with renewals of small lists, on the machine of `docs/PERFORMANCE.md`).
 const HANDLING_SECONDS: f64 = 0.0015;
 
-/// The token of a list with a share of its entries set.
+/// The token of a list in which a share of the entries is set.
 #[derive(Clone, Debug, Serialize)]
 pub struct TokenSize {
-    /// Bytes below which no encoding gets on average (Shannon).
+    /// The average lower bound of any encoding, in bytes (Shannon).
     pub bound_bytes: f64,
     /// Bytes of the compressed array, `lst`.
     pub lst_bytes: usize,
     /// Bytes of the JWT.
     pub jwt_bytes: usize,
-    /// Bytes of the JWT as most clients fetch it.
+    /// Bytes of the JWT compressed with gzip, as most clients fetch it.
     pub jwt_gzip_bytes: usize,
     /// Bytes of the CWT.
     pub cwt_bytes: usize,
-    /// CPU seconds of this machine to publish it in one format after a change: to verify the token before it, to compress, sign
-    /// and gzip the new one, to read that as a Relying Party does, and a fixed part for store and files.
+    /// CPU seconds of this machine to publish the list in one format after a change: verifying the previous token,
+    /// compressing, signing and gzipping the new one, reading it as a Relying Party does, and a fixed part for store and
+    /// files.
     pub seconds: f64,
-    /// The same where nothing changed: what is compressed already is not compressed again.
+    /// The same without a change: the compressed array is reused.
     pub renewal_seconds: f64,
 }
 
 impl TokenSize {
-    /// Makes the token of a random list of which `set_share` is set.
+    /// Makes the token of a random list in which `set_share` of the entries are set.
     pub fn measure(
         capacity: Capacity,
         set_share: f64,
@@ -84,7 +85,7 @@ impl TokenSize {
             times.sort_unstable();
             Ok::<_, PublishError>(times[times.len() / 4].as_secs_f64() + HANDLING_SECONDS)
         };
-        // In this order, because it is the first array that is published now.
+        // In this order, because the first array is published now.
         let renewal_seconds = measured(false)?;
         let seconds = measured(true)?;
         let length = |file| files.file(file).map_or(0, <[u8]>::len);
@@ -100,7 +101,7 @@ impl TokenSize {
     }
 }
 
-/// An array with this share of its entries at status 1.
+/// An array in which this share of the entries has status 1.
 fn random_array(capacity: Capacity, set_share: f64) -> Vec<u8> {
     let mut array = vec![0_u8; capacity.bytes()];
     let bits = u64::from(capacity.bits().get());
@@ -120,7 +121,7 @@ fn random_array(capacity: Capacity, set_share: f64) -> Vec<u8> {
     array
 }
 
-/// What no encoding of independent entries can undercut on average: n·H(p)/8.
+/// The average lower bound of any encoding of independent entries: n·H(p)/8.
 fn shannon_bytes(capacity: Capacity, share: f64) -> f64 {
     let bits = |p: f64| if p > 0.0 { -p * p.log2() } else { 0.0 };
     f64::from(capacity.entries()) * (bits(share) + bits(1.0 - share)) / 8.0
@@ -131,9 +132,9 @@ mod tests {
     use super::*;
     use crate::status_list::Bits;
 
-    /// Against the specification's own table of sizes ("Size Comparison"), which was measured by others.
+    /// Compares with the specification's table of sizes ("Size Comparison"), an independent measurement.
     #[test]
-    fn sizes_are_those_that_the_specification_prints() {
+    fn sizes_match_those_in_the_specification() {
         let measure = |entries: u32, share: f64| {
             let capacity = Capacity::new(entries.into(), Bits::One).unwrap();
             let uri = "https://status.example.com/lists/7d1c1f4e-1111-4000-8000-000000000000";
@@ -158,7 +159,7 @@ mod tests {
                 size.lst_bytes
             );
             assert!(size.bound_bytes < size.lst_bytes as f64 * 1.02, "{size:?}");
-            // Base64url twice, and what is around it; gzip takes that back.
+            // Base64url twice, plus overhead; gzip undoes the expansion.
             let jwt = size.lst_bytes as f64 * 16.0 / 9.0;
             assert!((jwt..jwt + 900.0).contains(&(size.jwt_bytes as f64)), "{size:?}");
             assert!(size.cwt_bytes < size.jwt_gzip_bytes && size.jwt_gzip_bytes < size.jwt_bytes, "{size:?}");

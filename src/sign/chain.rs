@@ -1,9 +1,8 @@
-//! The certificate chain of a signing key: whether Relying Parties can follow it, and from when until when.
+//! The certificate chain of a signing key: whether Relying Parties can follow it, and when it is valid.
 //!
-//! Holds what `check/` and the service demand alike of a path. Leaves it to Relying Parties whom they trust: a chain may end
-//! anywhere below, or at, an authority, and a single certificate may be signed by its own key.
-//! Invariant: a chain that passes is a path in the order in which it stands, as `x5c` and `x5chain` demand (RFC 7515,
-//! section 4.1.6; RFC 9360, section 2).
+//! Holds the rules that `check/` and the service share. Leaves it to Relying Parties whom they trust: a chain may end at an
+//! authority or anywhere below it, and a single certificate may be self-signed. Invariant: a chain that passes is a path in
+//! the given order, as `x5c` and `x5chain` demand (RFC 7515, section 4.1.6; RFC 9360, section 2).
 
 use std::time::Duration;
 
@@ -15,47 +14,47 @@ use webpki::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// The seconds since 1970 in which every certificate of a chain holds.
+/// The seconds since 1970 in which every certificate of a chain is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// The first of them.
+    /// The first second.
     pub not_before: u64,
-    /// The last of them.
+    /// The last second.
     pub not_after: u64,
 }
 
-/// Why verifiers refuse what is signed with a certificate chain. Certificates are counted from 1, the signer's own.
+/// Why verifiers refuse signatures with a certificate chain. Certificates are numbered from 1, the signer's.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ChainFault {
-    /// Bytes that are no certificate, or one with a damaged extension.
+    /// Bytes that are not a certificate, or a damaged extension.
     #[error("certificate {number} of the chain cannot be read: {why}")]
     Unreadable {
-        /// Which one.
+        /// The certificate's number.
         number: usize,
-        /// What the parser says.
+        /// The parser's message.
         why: String,
     },
-    /// A certificate that has ended.
+    /// A certificate that has expired.
     #[error("certificate {number} of the chain expired at {not_after}; renew it")]
     Expired {
-        /// Which one.
+        /// The certificate's number.
         number: usize,
-        /// Its end.
+        /// The end of its validity.
         not_after: Timestamp,
     },
-    /// A certificate that has not begun.
+    /// A certificate that is not valid yet.
     #[error(
-        "certificate {number} of the chain holds only from {not_before} on; use the one before it until then"
+        "certificate {number} of the chain is valid only from {not_before} on; use the one before it until then"
     )]
     NotYetValid {
-        /// Which one.
+        /// The certificate's number.
         number: usize,
-        /// Its begin.
+        /// The start of its validity.
         not_before: Timestamp,
     },
     /// The signer's certificate is that of an authority.
     #[error(
-        "certificate 1 of the chain is an authority's (CA:TRUE), which verifiers refuse as a signer's; make one without \
+        "certificate 1 of the chain is an authority's (CA:TRUE), and verifiers refuse that of a signer; make one without \
          (openssl: -addext basicConstraints=critical,CA:FALSE)"
     )]
     LeafIsAuthority,
@@ -64,25 +63,25 @@ pub enum ChainFault {
         "the key usage in certificate 1 of the chain lacks digitalSignature: its key may not sign tokens"
     )]
     LeafUsage,
-    /// Another certificate follows than that of the issuer.
+    /// A certificate is not followed by that of its issuer.
     #[error(
         "certificate {number} of the chain was issued by `{issuer}`, but the next one is that of `{next}`; put the signer's \
          certificate first and behind each one that of its issuer"
     )]
     Issuer {
-        /// Which one.
+        /// The certificate's number.
         number: usize,
-        /// Who issued it.
+        /// Its issuer.
         issuer: String,
-        /// The subject of the one that follows.
+        /// The subject of the next certificate.
         next: String,
     },
-    /// A certificate that issued the one before it, but is not that of an authority.
+    /// A certificate that issued the one before it, but is not an authority's.
     #[error(
         "certificate {number} of the chain issued the one before it, but is not an authority's (CA:TRUE)"
     )]
     NotAuthority {
-        /// Which one.
+        /// The certificate's number.
         number: usize,
     },
     /// An authority whose key may not sign certificates.
@@ -90,40 +89,41 @@ pub enum ChainFault {
         "the key usage in certificate {number} of the chain lacks keyCertSign: its key may not issue the one before it"
     )]
     IssuerUsage {
-        /// Which one.
+        /// The certificate's number.
         number: usize,
     },
-    /// An authority that allows fewer authorities below it than there are.
+    /// An authority that allows fewer authorities below it than the chain has.
     #[error(
         "certificate {number} of the chain allows {allowed} authorities between it and the signer (path length), there are {found}"
     )]
     TooDeep {
-        /// Which one.
+        /// The certificate's number.
         number: usize,
-        /// What it allows.
+        /// The number it allows.
         allowed: u32,
-        /// What there is.
+        /// The number found.
         found: usize,
     },
-    /// A signature that is not that of the next certificate's key.
+    /// A signature that was not made with the next certificate's key.
     #[error(
-        "a signature in the chain is not that of the next certificate's key: one of its issuers has the right name, but \
+        "a signature in the chain was not made with the next certificate's key: one of its issuers has the right name, but \
          another key"
     )]
     Signature,
     /// A certificate that the path does not need.
-    #[error("certificate {number} of the chain is no step from the first to the last; remove it")]
+    #[error("certificate {number} of the chain is not on the path from the first to the last; remove it")]
     Superfluous {
-        /// Which one.
+        /// The certificate's number.
         number: usize,
     },
-    /// What else verifiers refuse, such as a constraint of an authority that is not met.
+    /// Any other reason, such as a violated constraint of an authority.
     #[error("verifiers refuse the chain: {0}")]
     Path(String),
 }
 
 impl Validity {
-    /// When all certificates of `chain` hold; `None` without a chain. The error is the number of one that cannot be read, and why.
+    /// The time in which all certificates of `chain` are valid; `None` without a chain. Fails at the first unreadable
+    /// certificate.
     pub fn of(chain: &[Vec<u8>]) -> Result<Option<Self>, ChainFault> {
         let mut whole: Option<Self> = None;
         for certificate in read(chain)? {
@@ -144,14 +144,14 @@ impl Validity {
         }
     }
 
-    /// Whether every certificate holds in this second.
+    /// Whether every certificate is valid in this second.
     pub fn holds_at(&self, now: u64) -> bool {
         (self.not_before..=self.not_after).contains(&now)
     }
 }
 
-/// Whether a Relying Party that trusts the last certificate of `chain`, or whoever issued it, can follow the chain at `now`.
-/// The signer's certificate stands first. An empty chain has no faults.
+/// Checks that a Relying Party that trusts the last certificate of `chain`, or its issuer, can follow the chain at `now`.
+/// The signer's certificate comes first. An empty chain has no faults.
 pub fn check(chain: &[Vec<u8>], now: u64) -> Result<(), ChainFault> {
     let certificates = read(chain)?;
     for (number, certificate) in (1..).zip(&certificates) {
@@ -173,7 +173,7 @@ pub fn check(chain: &[Vec<u8>], now: u64) -> Result<(), ChainFault> {
 fn read(chain: &[Vec<u8>]) -> Result<Vec<X509Certificate<'_>>, ChainFault> {
     let one = |(number, der)| match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
-        Ok(_) => Err(ChainFault::Unreadable { number, why: "more bytes follow it".to_owned() }),
+        Ok(_) => Err(ChainFault::Unreadable { number, why: "bytes follow it".to_owned() }),
         Err(why) => Err(ChainFault::Unreadable { number, why: why.to_string() }),
     };
     (1..).zip(chain.iter().map(Vec::as_slice)).map(one).collect()
@@ -193,7 +193,7 @@ fn check_time(number: usize, certificate: &X509Certificate<'_>, now: u64) -> Res
     Ok(())
 }
 
-/// Whether `issuer`, which stands behind `certificate`, may have issued it.
+/// Checks that `issuer`, which follows `certificate`, may have issued it.
 fn check_issuer(
     number: usize,
     certificate: &X509Certificate<'_>,
@@ -210,7 +210,7 @@ fn check_issuer(
     if key_usage(issuer, number)?.is_some_and(|usage| !usage.key_cert_sign()) {
         return Err(ChainFault::IssuerUsage { number });
     }
-    // `webpki` demands it of all but the last, which it takes for a trusted one.
+    // `webpki` requires it of all but the last, which it takes as trusted.
     let constraints = issuer.basic_constraints().ok().flatten();
     let (allowed, found) = (constraints.and_then(|basic| basic.value.path_len_constraint), number - 2);
     match allowed.filter(|allowed| u32::try_from(found).is_ok_and(|found| found > *allowed)) {
@@ -228,7 +228,7 @@ fn key_usage<'a>(
     Ok(usage.map(|extension| extension.value))
 }
 
-/// The signatures from the first certificate to the last, and what the authorities demand.
+/// Checks the signatures from the first certificate to the last, and the authorities' constraints.
 fn check_path(chain: &[Vec<u8>], now: u64) -> Result<(), ChainFault> {
     let certificates: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let [leaf, above @ ..] = &certificates[..] else { return Ok(()) };
@@ -249,7 +249,7 @@ fn fault(error: webpki::Error) -> ChainFault {
     }
 }
 
-/// The path from a signer's certificate over `between` to one of `anchors` at `now`. Knows nothing of key usages.
+/// The path from a signer's certificate through `between` to one of `anchors` at `now`. Ignores key usages.
 pub fn path<'a>(
     leaf: &'a EndEntityCert<'a>,
     between: &'a [CertificateDer<'a>],
@@ -260,7 +260,7 @@ pub fn path<'a>(
     leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, anchors, between, now, AnyUsage, None, None)
 }
 
-/// The extended usage is a demand on the leaf alone, and optional.
+/// The extended key usage concerns only the leaf, and is optional.
 struct AnyUsage;
 
 impl ExtendedKeyUsageValidator for AnyUsage {

@@ -1,8 +1,8 @@
-//! A signing key in a hardware security module, through PKCS#11: it signs there and never leaves it.
+//! A signing key in a hardware security module, used through PKCS#11: it signs inside and never leaves.
 //!
-//! A call may take milliseconds and must come from a blocking thread. Sessions are kept for the next call, so that several
-//! threads sign at once; after any failure all of them are dropped, and the call is tried again from the beginning, at last
-//! with the module restarted.
+//! A call may take milliseconds and must come from a blocking thread. Idle sessions are kept for later calls, so that
+//! several threads can sign at once. After a failure all sessions are dropped and the call is retried; if that fails too,
+//! the module is restarted.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -22,7 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{Algorithm, PublicKey};
 
-/// What a token's key is found by.
+/// Where a token's key is.
 #[derive(Clone, Debug)]
 pub struct HsmKey {
     /// The vendor's library.
@@ -31,11 +31,11 @@ pub struct HsmKey {
     pub token: String,
     /// The label of the key pair.
     pub key: String,
-    /// What opens the token.
+    /// The PIN of the token.
     pub pin: SecretString,
 }
 
-/// A private key that can be asked for signatures.
+/// A private key that makes signatures.
 pub(super) struct Hsm {
     key: HsmKey,
     algorithm: Algorithm,
@@ -46,21 +46,21 @@ pub(super) struct Hsm {
 struct Open {
     session: Session,
     private: ObjectHandle,
-    /// Of the module that it is a session of.
+    /// The generation of the module that the session belongs to.
     generation: u64,
 }
 
-/// A module that is loaded once for the whole process: whoever ends it ends it for all.
+/// A module, loaded once for the whole process: ending it ends it for all keys.
 struct Module {
     context: Pkcs11,
-    /// How often it was restarted; sessions of earlier ones are gone, and their numbers may be those of others.
+    /// How often it was restarted. Sessions from before a restart are gone, and others may have their numbers.
     generation: u64,
 }
 
-/// Read while a module is in use, written to restart one.
+/// Read-locked while a module is in use, write-locked to restart one.
 static MODULES: LazyLock<RwLock<HashMap<PathBuf, Module>>> = LazyLock::new(RwLock::default);
 
-/// Module, token, and the hash of a PIN that the token refused. Tokens lock after a few tries, so none is made twice.
+/// Module, token, and the hash of a PIN that the token refused. Tokens lock after a few tries, so none is tried twice.
 type RefusedPin = (PathBuf, String, [u8; 32]);
 
 static REFUSED: LazyLock<Mutex<HashSet<RefusedPin>>> = LazyLock::new(Mutex::default);
@@ -80,7 +80,7 @@ fn pin_is_refused(key: &HsmKey) -> bool {
 }
 
 impl Hsm {
-    /// Finds the key and has it sign something, so that a key which cannot be used is noticed now.
+    /// Finds the key and makes it sign, so that an unusable key is noticed now.
     pub(super) fn open(key: HsmKey) -> Result<(Self, PublicKey), String> {
         let (open, public) = in_module(&key, |module| {
             let open = Open::new(&key, module)?;
@@ -99,21 +99,21 @@ impl Hsm {
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
         let sign = || {
             in_module(&self.key, |module| {
-                // Taken out first: the list must not be locked while the token works.
+                // Taken out first, because the list must not stay locked while the token works.
                 let idle = self.idle().pop();
                 if let Some(open) = idle.and_then(|open| open.still_of(module))
                     && let Ok(signature) = self.sign_in(open, message)
                 {
                     return Ok(signature);
                 }
-                // The token may have been away: nothing that is open is good for anything now.
+                // The token may have been away: no open session is usable now.
                 let stale = std::mem::take(&mut *self.idle());
                 drop(stale.into_iter().filter_map(|open| open.still_of(module)).collect::<Vec<_>>());
                 let open = Open::new(&self.key, module)?;
                 self.sign_in(open, message).map_err(|error| format!("the token cannot sign: {error}"))
             })
         };
-        // Some modules look for tokens only when they begin.
+        // Some modules look for tokens only when they start.
         sign().or_else(|error| match pin_is_refused(&self.key) {
             true => Err(error),
             false => restart(&self.key).and_then(|()| sign()),
@@ -150,7 +150,8 @@ impl fmt::Debug for Hsm {
 }
 
 impl Open {
-    /// This, if `module` was not restarted since. Otherwise it must not even be closed: a later session may have its number.
+    /// Returns itself if `module` was not restarted since. Otherwise it must not even be closed: a later session may have
+    /// its number.
     fn still_of(self, module: &Module) -> Option<Self> {
         if self.generation == module.generation {
             return Some(self);
@@ -171,12 +172,12 @@ impl Open {
             context.open_ro_session(slot).map_err(|error| failed("cannot open a session with", error))?;
         if pin_is_refused(key) {
             return Err(format!(
-                "the PIN of the token `{}` was refused before; set another one, or restart the service: more tries could lock it",
+                "the PIN of the token `{}` was refused before; set another one, or restart the service: further tries could lock it",
                 key.token
             ));
         }
         match session.login(UserType::User, Some(&AuthPin::new(key.pin.expose_secret().into()))) {
-            // A login holds for all sessions of this process.
+            // A login is valid for all sessions of this process.
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
             Err(error) => {
                 if let Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLocked, _) =
@@ -208,7 +209,7 @@ impl Open {
     }
 }
 
-/// Does `work` in the module of `key`, which nobody restarts meanwhile; loads it if nobody has.
+/// Runs `work` in the module of `key`, which is not restarted meanwhile. Loads the module if necessary.
 fn in_module<T>(key: &HsmKey, work: impl FnOnce(&Module) -> Result<T, String>) -> Result<T, String> {
     let modules = MODULES.read().unwrap_or_else(PoisonError::into_inner);
     if let Some(module) = modules.get(&key.module) {
@@ -232,12 +233,12 @@ fn start(key: &HsmKey) -> Result<Pkcs11, String> {
     }
 }
 
-/// Ends the module and begins anew; other keys in it find out and open new sessions.
+/// Ends the module and starts it again. Its other keys notice that and open new sessions.
 fn restart(key: &HsmKey) -> Result<(), String> {
     let mut modules = MODULES.write().unwrap_or_else(PoisonError::into_inner);
     let Some(module) = modules.get_mut(&key.module) else { return Ok(()) };
-    tracing::warn!(module = %key.module.display(), "restarting the PKCS#11 module, because it does not sign");
-    // What it answers matters little: the next call shows whether it works.
+    tracing::warn!(module = %key.module.display(), "restarting the PKCS#11 module, because signing failed");
+    // Its result is not needed: the next call shows whether the module works.
     let _ = module.context.clone().finalize();
     module.generation += 1;
     module.context = start(key)?;
@@ -258,7 +259,7 @@ fn find(session: &Session, class: ObjectClass, key: &HsmKey) -> Result<ObjectHan
     }
 }
 
-/// The public key of these CKA_EC_PARAMS and CKA_EC_POINT.
+/// The public key with these CKA_EC_PARAMS and CKA_EC_POINT.
 fn public_key(curve: &[u8], point: &[u8]) -> Option<PublicKey> {
     const P_256: &[u8] = &[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
     const P_384: &[u8] = &[0x06, 5, 0x2b, 0x81, 4, 0, 0x22];
@@ -270,7 +271,7 @@ fn public_key(curve: &[u8], point: &[u8]) -> Option<PublicKey> {
         ED25519 | ED25519_NAME => (Algorithm::EdDsa, 32),
         _ => return None,
     };
-    // An OCTET STRING by the standard, the bare point by some modules.
+    // An OCTET STRING by the standard, the bare point in some modules.
     let bare = match point {
         [4, rest_length, rest @ ..] if usize::from(*rest_length) == length && rest.len() == length => rest,
         bare => bare,
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_is_not_there_is_named_and_the_pin_is_not() {
+    fn errors_name_a_missing_module_and_never_the_pin() {
         let (token, key) = ("t".to_owned(), "k".to_owned());
         let key = HsmKey { module: "/none.so".into(), token, key, pin: "hidden".to_owned().into() };
         assert!(!format!("{key:?}").contains("hidden"));

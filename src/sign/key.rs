@@ -1,4 +1,5 @@
-//! The signing key: PKCS#8 in PEM or PKCS#12, parsed once, its algorithm fixed by its curve, with an optional certificate chain.
+//! The signing key: PKCS#8 in PEM, PKCS#12 or PKCS#11, read once, with the algorithm that its curve determines and an
+//! optional certificate chain.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use thiserror::Error;
 use super::hsm::{Hsm, HsmKey};
 use super::{Algorithm, Certificate, ChainFault, PublicKey, UnsupportedKey, Validity, chain, pkcs12};
 
-/// The private key that the specification prints: whoever has read it can sign with it.
+/// The private key printed in the specification: every reader can sign with it.
 const EXAMPLE_KEY_X: &str = "I3HWm_0Ds1dPMI-IWmf4mBmH-YaeAVbPVu7vB27CxXo";
 
 /// A private key, its public half, its id and its certificates.
@@ -37,43 +38,43 @@ enum Pair {
 /// Why a key or its chain cannot be used.
 #[derive(Debug, Error)]
 pub enum InvalidKey {
-    /// Not PEM at all.
+    /// Not PEM.
     #[error("not a PEM file: {0}")]
     Pem(#[from] pem::PemError),
-    /// PEM, but no PKCS#8 private key in it.
+    /// PEM without a PKCS#8 private key.
     #[error(
         "no `PRIVATE KEY` (PKCS#8) in it, only {found:?}; convert an older form with `openssl pkcs8 -topk8 -nocrypt -in KEY`"
     )]
     NotPkcs8 {
-        /// The labels that are in the file.
+        /// The labels in the file.
         found: Vec<String>,
     },
     /// Not a PKCS#12 key store.
     #[error("not a PKCS#12 key store that can be read: {0}")]
     Pkcs12(String),
-    /// The key store's seal does not fit the password.
+    /// The password does not fit the key store.
     #[error("the key store's password is wrong")]
     Password,
-    /// Not one key, or none of the name that was asked for.
+    /// Several keys, none, or none of the given name.
     #[error("expected one key, the key store has {aliases:?}; name one of them as `alias`")]
     Alias {
         /// The names of all its keys.
         aliases: Vec<String>,
     },
-    /// A key in a hardware security module that does not sign.
+    /// A key in a hardware security module that cannot sign.
     #[cfg(feature = "pkcs11")]
     #[error("PKCS#11: {0}")]
     Hsm(String),
-    /// A key that we do not sign with.
+    /// A key of a kind that is not used here.
     #[error("expected an EC key on P-256 or P-384, or Ed25519; make one with `statuslist generate-key FILE`")]
     Unsupported,
-    /// The specification's own example key, whose private part everybody has.
+    /// The specification's example key, whose private part is public.
     #[error("this is the example key printed in the specification; anyone can sign with it")]
     Example,
     /// A certificate that cannot be read.
     #[error("certificate {number} of the chain: {why}")]
     Certificate {
-        /// Which one, counted from 1.
+        /// Its number, from 1.
         number: usize,
         /// What is wrong with it.
         why: UnsupportedKey,
@@ -90,7 +91,7 @@ pub enum InvalidKey {
 }
 
 impl SigningKey {
-    /// Reads a PKCS#8 key and, if given, its certificate chain, leaf first. Without a `kid` the key's thumbprint names it.
+    /// Reads a PKCS#8 key and, if given, its certificate chain, leaf first. The default `kid` is the key's thumbprint.
     pub fn from_pem(key: &str, chain: Option<&str>, kid: Option<&str>) -> Result<Self, InvalidKey> {
         let blocks = pem::parse_many(key)?;
         let pkcs8 = blocks.iter().find(|block| block.tag() == "PRIVATE KEY");
@@ -102,7 +103,7 @@ impl SigningKey {
         Self::new(pair, public, chain, kid)
     }
 
-    /// Reads a key and its certificates from a PKCS#12 key store; `alias` says which key if it has several.
+    /// Reads a key and its certificates from a PKCS#12 key store. `alias` selects the key if there are several.
     pub fn from_pkcs12(
         store: &[u8],
         password: &str,
@@ -115,7 +116,7 @@ impl SigningKey {
         Self::new(pair, public, chain, kid)
     }
 
-    /// Finds a key in a hardware security module; its certificate chain, if it has one, is in PEM.
+    /// Finds a key in a hardware security module. Its optional certificate chain is in PEM.
     #[cfg(feature = "pkcs11")]
     pub fn from_hsm(key: HsmKey, chain: Option<&str>, kid: Option<&str>) -> Result<Self, InvalidKey> {
         let (hsm, public) = Hsm::open(key).map_err(InvalidKey::Hsm)?;
@@ -143,7 +144,7 @@ impl SigningKey {
         Ok(Self { pair, public, kid, chain, validity })
     }
 
-    /// What verifies its signatures.
+    /// The public key that verifies its signatures.
     pub fn public_key(&self) -> &PublicKey {
         &self.public
     }
@@ -158,17 +159,17 @@ impl SigningKey {
         &self.chain
     }
 
-    /// When all of its certificates hold; `None` without a chain.
+    /// The time in which all its certificates are valid; `None` without a chain.
     pub fn validity(&self) -> Option<Validity> {
         self.validity
     }
 
-    /// Whether Relying Parties can follow its chain at `now`. A key without a chain has none to follow.
+    /// Checks that Relying Parties can follow its chain at `now`. A key without a chain passes.
     pub fn check_chain(&self, now: u64) -> Result<(), ChainFault> {
         chain::check(&self.chain, now)
     }
 
-    /// The raw signature over `message`: for ECDSA r and s side by side, never DER. The error says why there is none.
+    /// The raw signature over `message`: for ECDSA r and s side by side, never DER. The error says why it could not sign.
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
         match &self.pair {
             Pair::Ecdsa(pair) => {
@@ -188,7 +189,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A fresh private key in PKCS#8 PEM.
+/// Generates a private key in PKCS#8 PEM.
 pub fn generate(algorithm: Algorithm) -> Result<String, Unspecified> {
     let ecdsa = |signing| -> Result<Vec<u8>, Unspecified> {
         Ok(EcdsaKeyPair::generate(signing)?.to_pkcs8v1().map_err(|_| Unspecified)?.as_ref().to_vec())
@@ -234,7 +235,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A PKCS#8 key and a chain of its leaf and the authority that issued it.
+    /// A PKCS#8 key and a chain: its leaf and the authority that issued the leaf.
     pub(in crate::sign) fn key_and_chain() -> (String, String) {
         let authority_key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -306,7 +307,7 @@ pub(super) mod tests {
     #[test]
     fn the_specifications_example_key_is_refused() {
         use p256::pkcs8::EncodePrivateKey;
-        // The private value that stands beside the public one in the document's source.
+        // The private value beside the public one in the specification's source.
         let d = URL_SAFE_NO_PAD.decode("xzUEdsyLosZF0acZGRAjTKImb0lQvAvssDK5XIZELd0").unwrap();
         let pem = p256::SecretKey::from_slice(&d).unwrap().to_pkcs8_pem(Default::default()).unwrap();
         assert!(matches!(SigningKey::from_pem(&pem, None, None), Err(InvalidKey::Example)));

@@ -1,7 +1,7 @@
 //! Claims → signed Status List Tokens, and the public side that verifies them.
 //!
-//! Responsible for keys and signatures. Leaves the content of a token to `status_list/` and when to sign to `publish/`.
-//! Invariant: a private key is parsed once, never printed and never leaves this folder.
+//! Responsible for keys and signatures. Leaves the content of a token to `status_list/`, and when to sign to `publish/`.
+//! Invariant: a private key is parsed once, never printed, and never leaves this folder.
 
 pub mod chain;
 #[cfg(feature = "pkcs11")]
@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::status_list::{Claims, cwt, jwt};
 
-/// The key could not sign.
+/// The key failed to sign.
 #[derive(Debug, Error)]
 #[error("the signing key {kid} failed to sign: {why}")]
 pub struct SignError {
@@ -34,7 +34,7 @@ pub struct SignError {
     why: String,
 }
 
-/// How a token's header points at the key that verifies it ("Key Resolution and Trust Management").
+/// How a token's header refers to the key that verifies it ("Key Resolution and Trust Management").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyHints {
     /// `kid`; CWT: 4.
@@ -53,22 +53,22 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A signer that names its key as `hints` say.
+    /// A signer that refers to its key as `hints` say.
     pub fn new(key: SigningKey, hints: KeyHints) -> Self {
         Self { key: Arc::new(key), hints }
     }
 
-    /// The key's id, as `jwks.json` and the tokens name it.
+    /// The key's id in `jwks.json` and in tokens.
     pub fn kid(&self) -> &str {
         self.key.kid()
     }
 
-    /// What verifies this signer's tokens.
+    /// The public key that verifies this signer's tokens.
     pub fn public_key(&self) -> &PublicKey {
         self.key.public_key()
     }
 
-    /// The public key as it stands in `jwks.json`.
+    /// The public key as `jwks.json` holds it.
     pub fn jwk(&self) -> Jwk {
         self.key.public_key().to_jwk(Some(self.key.kid()))
     }
@@ -78,22 +78,22 @@ impl Signer {
         self.key.chain().first().and_then(|leaf| Certificate::parse(leaf).ok())
     }
 
-    /// When the first certificate of the chain ends, in seconds since 1970.
+    /// The end of the first certificate of the chain, in seconds since 1970.
     pub fn certificate_not_after(&self) -> Option<u64> {
         self.key.validity().map(|validity| validity.not_after)
     }
 
-    /// Whether every certificate of the chain is within its time at `now`. Without a chain there is none that is not.
+    /// Whether every certificate of the chain is valid at `now`; true without a chain.
     pub fn certificates_hold_at(&self, now: u64) -> bool {
         self.key.validity().is_none_or(|validity| validity.holds_at(now))
     }
 
-    /// The certificates that stand in the tokens' headers, in DER, leaf first.
+    /// The certificates in the tokens' headers, in DER, leaf first.
     pub fn chain_in_header(&self) -> &[Vec<u8>] {
         if self.hints.x5c { self.key.chain() } else { &[] }
     }
 
-    /// The Status List Token in JWT format.
+    /// Signs the Status List Token in JWT format.
     pub fn sign_jwt(&self, claims: &Claims) -> Result<String, SignError> {
         let header = jwt::Header {
             alg: self.key.public_key().algorithm().jose_name().to_owned(),
@@ -110,7 +110,7 @@ impl Signer {
         Ok(jwt::assemble(input, &signature))
     }
 
-    /// The Status List Token in CWT format.
+    /// Signs the Status List Token in CWT format.
     pub fn sign_cwt(&self, claims: &Claims) -> Result<Vec<u8>, SignError> {
         let hint = cwt::KeyHint {
             kid: self.hints.kid.then(|| self.key.kid().as_bytes().to_vec()),
@@ -119,7 +119,7 @@ impl Signer {
         cwt::encode(self.key.public_key().algorithm().cose_number(), &hint, claims, |input| self.sign(input))
     }
 
-    /// A signature over anything, for tests of those who verify.
+    /// A signature over any bytes, for tests of verifiers.
     #[cfg(test)]
     pub(crate) fn signature(&self, input: &[u8]) -> Vec<u8> {
         self.sign(input).unwrap()
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn chain_stands_in_both_formats_leaf_first() {
+    fn both_formats_carry_the_chain_leaf_first() {
         let (key, chain) = key::tests::key_and_chain();
         let signer = Signer::new(
             SigningKey::from_pem(&key, Some(&chain), None).unwrap(),

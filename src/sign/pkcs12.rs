@@ -5,14 +5,14 @@ use p12_keystore::{Certificate, Pkcs12Archive, PrivateKeyBag};
 
 use super::InvalidKey;
 
-/// A key and all certificates of its store, as they stand there.
+/// A key and all certificates of its store, in the store's order.
 pub(super) struct Contents {
     /// The private key in PKCS#8.
     pub(super) pkcs8: Vec<u8>,
     certificates: Vec<Certificate>,
 }
 
-/// Opens `store` and takes the one key out, or that of this name.
+/// Opens `store` and returns its only key, or the one named `alias`.
 pub(super) fn open(store: &[u8], password: &str, alias: Option<&str>) -> Result<Contents, InvalidKey> {
     let archive = Pkcs12Archive::from_pkcs12(store, password).map_err(|error| match error {
         Error::MacError(_) => InvalidKey::Password,
@@ -29,7 +29,7 @@ pub(super) fn open(store: &[u8], password: &str, alias: Option<&str>) -> Result<
 }
 
 impl Contents {
-    /// The certificates from the one that `is_leaf` to the last below the root, which verifiers have to know anyway.
+    /// The certificates from the one that `is_leaf` to the last below the root. Verifiers must know the root anyway.
     pub(super) fn chain(&self, is_leaf: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         let mut chain: Vec<&Certificate> = Vec::new();
         let mut next = self.certificates.iter().find(|certificate| is_leaf(certificate.as_der()));
@@ -53,7 +53,7 @@ mod tests {
     use crate::sign::key::tests::key_and_chain;
     use crate::sign::{Algorithm, InvalidKey, SigningKey, generate};
 
-    /// A key store that Debian's openssl makes of this key and chain.
+    /// A key store made by the system's openssl from this key and chain.
     fn store(folder: &Path, key: &str, chain: Option<&str>, arguments: &[&str]) -> Vec<u8> {
         for (name, content) in [("key.pem", Some(key)), ("chain.pem", chain)] {
             let mut file = std::fs::File::create(folder.join(name)).unwrap();
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn every_algorithm_is_read_without_certificates_too() {
+    fn keys_of_every_algorithm_are_read_without_certificates() {
         let folder = tempfile::tempdir().unwrap();
         for algorithm in Algorithm::ALL {
             let store = store(folder.path(), &generate(algorithm).unwrap(), None, &[]);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused_with_advice() {
+    fn unusable_stores_are_refused_with_advice() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path(), &generate(Algorithm::Es256).unwrap(), None, &["-name", "signer"]);
         let refused = |bytes: &[u8], password: &str, alias: Option<&str>| {

@@ -1,4 +1,4 @@
-//! Public keys: verifying a signature, JWK and certificate forms, and the thumbprint that names a key.
+//! Public keys: verifying a signature, JWK and certificate forms, and a key's thumbprint.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use x509_parser::prelude::{ExtendedKeyUsage, FromDer, X509Certificate};
 
-/// The signature algorithms: fixed by the key, never taken from a token (RFC 8725, section 3.1).
+/// The signature algorithms. The key determines its algorithm, never the token (RFC 8725, section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// ECDSA with P-256 and SHA-256.
@@ -20,7 +20,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All that keys can have here.
+    /// All algorithms.
     pub const ALL: [Self; 3] = [Self::Es256, Self::Es384, Self::EdDsa];
 
     /// `alg` of a JOSE header.
@@ -41,7 +41,7 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of this JOSE name.
+    /// The algorithm with this JOSE name.
     pub fn from_jose_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.jose_name() == name)
     }
@@ -68,7 +68,7 @@ const P_256: &str = "1.2.840.10045.3.1.7";
 const P_384: &str = "1.3.132.0.34";
 const ED25519: &str = "1.3.101.112";
 
-/// A public key and the one algorithm it is used with.
+/// A public key and its one algorithm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
     algorithm: Algorithm,
@@ -76,7 +76,7 @@ pub struct PublicKey {
     bytes: Vec<u8>,
 }
 
-/// A key of a kind that is not used here, or damaged.
+/// A key of an unsupported kind, or damaged.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{0}: expected an EC key on P-256 or P-384, or Ed25519")]
 pub struct UnsupportedKey(pub String);
@@ -89,27 +89,28 @@ pub struct Jwk {
     /// The curve.
     #[serde(default)]
     pub crv: String,
-    /// First coordinate, or the whole of an Ed25519 key.
+    /// The first coordinate, or the whole Ed25519 key.
     #[serde(default)]
     pub x: String,
-    /// Second coordinate.
+    /// The second coordinate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub y: Option<String>,
     /// The key's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
-    /// The algorithm it is used with.
+    /// The key's algorithm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alg: Option<String>,
     /// `sig`.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub use_: Option<String>,
-    /// Until when a key that signs no more is kept, in seconds since 1970 (as OpenID Federation's historical keys have it).
+    /// Until when a key that no longer signs is kept, in seconds since 1970 (as OpenID Federation's historical keys have
+    /// it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
 }
 
-/// Several public keys, as `jwks.json` holds them.
+/// Several public keys, as in `jwks.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JwkSet {
     /// The keys.
@@ -117,8 +118,8 @@ pub struct JwkSet {
 }
 
 impl JwkSet {
-    /// What follows `published` when `current` sign now: keys that sign no more stay until `keep_until`, or as long as they
-    /// were to be kept already. The error is an id that two different keys have.
+    /// The key set after `published`, if `current` sign now: keys that no longer sign stay until `keep_until`, or until
+    /// their earlier date. Fails with an id that two different keys have.
     pub fn successor(
         mut current: Vec<Jwk>,
         published: Self,
@@ -138,16 +139,16 @@ impl JwkSet {
     }
 }
 
-/// What we need of an X.509 certificate.
+/// The parts of an X.509 certificate that are needed here.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     /// The key it certifies.
     pub key: PublicKey,
-    /// From when on it holds, in seconds since 1970.
+    /// The start of its validity, in seconds since 1970.
     pub not_before: u64,
-    /// Until when it holds, in seconds since 1970.
+    /// The end of its validity, in seconds since 1970.
     pub not_after: u64,
-    /// Its extended key usages as dotted numbers.
+    /// Its extended key usages in dotted numbers.
     pub extended_key_usages: Vec<String>,
 }
 
@@ -161,12 +162,12 @@ impl PublicKey {
         self.algorithm
     }
 
-    /// Whether `signature` (raw, as JOSE and COSE have it) is this key's over `message`.
+    /// Whether `signature` (raw, as JOSE and COSE have it) is a signature of this key over `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(self.algorithm.verification(), &self.bytes).verify(message, signature).is_ok()
     }
 
-    /// The key of this JWK.
+    /// Reads a JWK.
     pub fn from_jwk(jwk: &Jwk) -> Result<Self, UnsupportedKey> {
         let unsupported = || UnsupportedKey(format!("JWK with kty {:?} and crv {:?}", jwk.kty, jwk.crv));
         let algorithm = Algorithm::ALL
@@ -196,7 +197,7 @@ impl PublicKey {
         Ok(Self { algorithm, bytes })
     }
 
-    /// This key as a JWK, with its id if there is one to name.
+    /// This key as a JWK, with the id `kid` if given.
     pub fn to_jwk(&self, kid: Option<&str>) -> Jwk {
         let coordinates = match self.algorithm {
             Algorithm::EdDsa => (URL_SAFE_NO_PAD.encode(&self.bytes), None),
@@ -217,7 +218,7 @@ impl PublicKey {
         }
     }
 
-    /// The JWK thumbprint (RFC 7638) with SHA-256: a name that follows from the key alone.
+    /// The JWK thumbprint (RFC 7638) with SHA-256: a name derived from the key alone.
     pub fn thumbprint(&self) -> String {
         let Jwk { kty, crv, x, y, .. } = self.to_jwk(None);
         let canonical = match y {
@@ -229,7 +230,7 @@ impl PublicKey {
 }
 
 impl Certificate {
-    /// Reads a DER certificate. Its own signature is not looked at.
+    /// Reads a DER certificate. Does not verify its signature.
     pub fn parse(der: &[u8]) -> Result<Self, UnsupportedKey> {
         let (_, certificate) = X509Certificate::from_der(der)
             .map_err(|error| UnsupportedKey(format!("not an X.509 certificate ({error})")))?;
@@ -263,7 +264,7 @@ impl Certificate {
     }
 }
 
-/// The usages as dotted numbers; the parser keeps the well-known ones apart.
+/// The usages in dotted numbers; the parser keeps the well-known ones apart.
 fn usages(eku: &ExtendedKeyUsage<'_>) -> Vec<String> {
     let well_known = [
         (eku.any, "2.5.29.37.0"),
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn verifies_the_documents_tokens() {
+    fn verifies_the_specifications_tokens() {
         let vector = vectors::token("status-list-token-cwt");
         let key =
             PublicKey::from_jwk(&serde_json::from_value(vector["public_jwk"].clone()).unwrap()).unwrap();

@@ -1,8 +1,8 @@
-//! The keys of one pool over time: which one signs, which ones are announced, and which ones signed before.
+//! The keys of one pool over time: the one that signs, those announced, and those that signed before.
 //!
-//! A key signs only after its public key has been published for as long as anybody may keep an older key set. The one
-//! exception is the key of the start, because nothing else could sign. What signed before is still trusted to have signed
-//! what is published, until the next start: so a new key replaces no token before its time.
+//! A key signs only after its public key has been published for as long as anyone may cache an older key set. The one
+//! exception is the first key after a start, because no other could sign. Keys that signed before stay trusted for what is
+//! published until the next start, so a new key replaces no token early.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,22 +11,22 @@ use arc_swap::ArcSwap;
 
 use super::{Jwk, PublicKey, Signer};
 
-/// Earlier keys that are remembered. They matter as long as a token of theirs is published, which is one lifetime at most.
+/// How many earlier keys are remembered. They matter as long as a token of theirs is published: at most one lifetime.
 const EARLIER_MAX: usize = 16;
 
 /// The keys of one pool. Readers take a snapshot and never wait.
 #[derive(Debug)]
 pub struct KeyRing(ArcSwap<Keys>);
 
-/// What a ring holds at one moment.
+/// The content of a ring at one moment.
 #[derive(Clone, Debug)]
 struct Keys {
     signing: Signer,
-    /// What the settings name, if it does not sign yet.
+    /// The key in the settings, if it does not sign yet.
     wanted: Option<Signer>,
-    /// What the settings announce for later.
+    /// The next key in the settings.
     next: Option<Signer>,
-    /// Since when each announced key is published, as far as this process has seen it.
+    /// Since when each announced key has been published, as far as this process knows.
     visible: Vec<(Jwk, Instant)>,
     /// Keys that signed before, the latest first.
     earlier: Vec<PublicKey>,
@@ -44,30 +44,30 @@ impl KeyRing {
         self.0.load().signing.clone()
     }
 
-    /// Whether a key of this pool signed `message`: one that the settings name (another instance may sign with it already), or
-    /// one that did since the start.
+    /// Whether a key of this pool signed `message`: one in the settings (another instance may already sign with it), or one
+    /// that has signed since the start.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let keys = self.0.load();
         let named = [Some(&keys.signing), keys.wanted.as_ref(), keys.next.as_ref()].into_iter().flatten();
         named.map(Signer::public_key).chain(&keys.earlier).any(|key| key.verify(message, signature))
     }
 
-    /// The public keys that must be published: of all that sign, or are to.
+    /// The public keys to publish: of all keys that sign or are to sign.
     pub fn announced(&self) -> Vec<Jwk> {
         self.0.load().announced()
     }
 
-    /// As [`Self::announced`] if the settings named these keys.
+    /// Like [`Self::announced`], if the settings named these keys.
     pub fn announced_with(&self, wanted: &Signer, next: Option<&Signer>) -> Vec<Jwk> {
         self.0.load().with(wanted.clone(), next.cloned()).announced()
     }
 
-    /// The settings name another key; it waits until it has been published for long enough.
+    /// Sets the keys of new settings. A new key waits until it has been published for long enough.
     pub fn replace(&self, wanted: &Signer, next: Option<&Signer>) {
         self.0.rcu(|keys| keys.with(wanted.clone(), next.cloned()));
     }
 
-    /// All announced keys have been published at this moment, wherever verifiers look.
+    /// Records that all announced keys are published at this moment, wherever verifiers look.
     pub fn published(&self, announced: &[Jwk], now: Instant) {
         self.0.rcu(|keys| {
             let mut keys = Keys::clone(keys);
@@ -81,7 +81,8 @@ impl KeyRing {
         });
     }
 
-    /// Lets the key that waits sign, if it has been published for `visible_for`; answers how long it waits still, if one does.
+    /// Lets the waiting key sign if it has been published for `visible_for`. Returns the remaining wait, if a key still
+    /// waits.
     pub fn advance(&self, visible_for: Duration, now: Instant) -> Option<Duration> {
         self.0.rcu(|keys| keys.advanced(visible_for, now));
         let keys = self.0.load();
@@ -101,7 +102,7 @@ impl Keys {
 
     fn with(&self, wanted: Signer, next: Option<Signer>) -> Self {
         let mut keys = Self { next, wanted: None, ..self.clone() };
-        // The same key may have got another chain, or other hints: that needs no waiting.
+        // The same key may have another chain, or other hints: that takes effect at once.
         if wanted.jwk() == keys.signing.jwk() {
             keys.signing = wanted
         } else {
@@ -110,7 +111,7 @@ impl Keys {
         keys
     }
 
-    /// How long `signer` must wait until it has been published for `visible_for`; `None` if it is not published at all.
+    /// How long `signer` must wait until it has been published for `visible_for`; `None` if it is not published.
     fn left(&self, signer: &Signer, visible_for: Duration, now: Instant) -> Option<Duration> {
         let jwk = signer.jwk();
         let (_, since) = self.visible.iter().find(|(key, _)| *key == jwk)?;
@@ -154,7 +155,7 @@ mod tests {
         ring.published(&ring.announced(), start);
         ring.replace(&new, None);
         assert_eq!(ring.announced(), [old.jwk(), new.jwk()]);
-        // The publication fails for an hour: that hour does not count.
+        // Publishing fails for an hour, which does not count.
         assert_eq!(ring.advance(HOUR, start + HOUR), Some(HOUR));
         assert_eq!(signs(&ring), old.kid());
         ring.published(&ring.announced(), start + HOUR);
@@ -184,7 +185,7 @@ mod tests {
         ring.replace(&old, None);
         assert_eq!(ring.advance(HOUR, start + HOUR * 2), None);
         assert_eq!(signs(&ring), old.kid());
-        // It left the key set, so its time begins anew.
+        // It left the key set, so its time starts again.
         ring.published(&ring.announced(), start + HOUR);
         ring.replace(&new, None);
         ring.published(&ring.announced(), start + HOUR * 3);

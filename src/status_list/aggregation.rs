@@ -1,4 +1,4 @@
-//! Status List Aggregation: which lists there are ("Status List Aggregation in JSON Format").
+//! Status List Aggregation: the list of a pool's lists ("Status List Aggregation in JSON Format").
 
 use serde_json::Value;
 use thiserror::Error;
@@ -12,7 +12,7 @@ pub struct Aggregation {
     pub status_lists: Vec<String>,
 }
 
-/// Not an aggregation.
+/// A document that is not an aggregation.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("an aggregation is a JSON object whose `status_lists` is an array of strings")]
 pub struct InvalidAggregation;
@@ -21,7 +21,7 @@ impl Aggregation {
     /// The media type of an aggregation.
     pub const MEDIA_TYPE: &str = "application/json";
 
-    /// The document, as it is served.
+    /// The document as it is served.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::json!({ "status_lists": self.status_lists }).to_string().into_bytes()
     }

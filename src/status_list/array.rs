@@ -15,14 +15,14 @@ pub struct StatusArray {
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("the array of this list has {expected} bytes, got {got}")]
 pub struct WrongLength {
-    /// Bytes of a list of this capacity.
+    /// Bytes that the array must have.
     pub expected: usize,
-    /// Bytes that were given.
+    /// Bytes of the given array.
     pub got: usize,
 }
 
 impl StatusArray {
-    /// Every entry has the status `default`, which must fit the width: its excess bits are dropped.
+    /// An array whose entries all have the status `default`, which must fit the width: excess bits are dropped.
     pub fn filled(capacity: Capacity, default: Status) -> Self {
         let bits = u32::from(capacity.bits().get());
         let value = default.value() & capacity.bits().status_max();
@@ -31,7 +31,7 @@ impl StatusArray {
         Self { capacity, bytes: vec![byte; capacity.bytes()] }
     }
 
-    /// The array with these bytes.
+    /// The array with these bytes. Fails if their number is not that of `capacity`.
     pub fn from_bytes(capacity: Capacity, bytes: Vec<u8>) -> Result<Self, WrongLength> {
         match bytes.len() == capacity.bytes() {
             true => Ok(Self { capacity, bytes }),
@@ -55,7 +55,7 @@ impl StatusArray {
         Status::new(self.bytes[byte] >> shift & self.capacity.bits().status_max())
     }
 
-    /// Writes `status` at `index` and answers what stood there. Excess bits of `status` are dropped, neighbours kept.
+    /// Writes `status` at `index` and returns the status before. Drops excess bits of `status`; keeps the neighbours.
     pub fn set(&mut self, index: Index, status: Status) -> Status {
         let before = self.get(index);
         let (byte, shift) = self.place(index);
@@ -80,7 +80,8 @@ impl StatusArray {
         entries.find(|index| self.get(*index) == status)
     }
 
-    /// Every index at which `newer` has another status, with the old and the new one. Both must have one capacity.
+    /// Every index whose status differs in `newer`, with the old and the new status. Both arrays must have the same
+    /// capacity.
     pub fn changes<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = (Index, Status, Status)> + 'a {
         const STRIDE: usize = 4096;
         let per_byte = self.capacity.bits().entries_per_byte() as u64;
@@ -106,7 +107,7 @@ impl StatusArray {
             .filter(|(_, old, new)| old != new)
     }
 
-    /// How many entries have each status: at `[n]` those of value `n`.
+    /// How many entries have each status: item `n` counts those of value `n`.
     pub fn counts(&self) -> Vec<u32> {
         let mut bytes_seen = [0_u32; 256];
         for &byte in &self.bytes {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// Bits per entry of a list; the document allows these four.
+/// Bits per entry of a list. The specification allows these four widths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Bits {
@@ -18,7 +18,7 @@ pub enum Bits {
     Eight = 8,
 }
 
-/// A number that is not one of the four.
+/// A number that is not one of the four widths.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("bits must be 1, 2, 4 or 8, got {0}")]
 pub struct InvalidBits(pub u64);

@@ -1,11 +1,12 @@
-//! CBOR of strangers: one whole data item whose maps have each key once (RFC 8949, section 5.6, and RFC 9052, section 3).
+//! Reads untrusted CBOR: one whole data item whose maps have each key once (RFC 8949, section 5.6, and RFC 9052, section
+//! 3).
 
 use std::collections::BTreeSet;
 
 use ciborium::Value;
 use coset::CborSerializable;
 
-/// The data item that `bytes` are.
+/// The data item in `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, String> {
     let value = Value::from_slice(bytes).map_err(|error| error.to_string())?;
     match key_twice(&value) {
@@ -14,7 +15,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, String> {
     }
 }
 
-/// The value of a map's key.
+/// The value of this key of a map.
 pub(super) fn member<'a>(map: &'a [(Value, Value)], key: &Value) -> Option<&'a Value> {
     map.iter().find(|(name, _)| name == key).map(|(_, value)| value)
 }
@@ -34,7 +35,7 @@ fn key_twice(value: &Value) -> Option<&Value> {
     }
 }
 
-/// The one encoding that equal values have in common.
+/// The one encoding that all equal values share.
 fn shortest(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(value, &mut bytes).expect("writing to memory does not fail");
@@ -48,7 +49,7 @@ mod tests {
 
     #[test]
     fn keys_are_unique_at_every_depth() {
-        // Also where the two are written differently: 1 in one byte and in two, "a" whole and in pieces.
+        // Also if the two are encoded differently: 1 in one byte and in two, "a" whole and in pieces.
         for twice in [
             "a201000100",
             "a20100180100",
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_is_refused() {
+    fn trailing_bytes_are_refused() {
         assert!(read(&hex("0000")).is_err());
         assert!(read(&hex("")).is_err());
     }

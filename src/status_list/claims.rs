@@ -11,15 +11,15 @@ use super::Bits;
 pub struct Claims {
     /// `sub`: the `uri` of the list.
     pub sub: String,
-    /// `iss`, which the document does not ask for.
+    /// `iss`, which the specification does not require.
     pub iss: Option<String>,
     /// `iat`: when the token was issued, in seconds since 1970.
     pub iat: u64,
-    /// `nbf`: from when on it holds, in seconds since 1970. Ours have none.
+    /// `nbf`: start of its validity, in seconds since 1970. Our tokens have none.
     pub nbf: Option<u64>,
-    /// `exp`: from when on it is not to be relied on, in seconds since 1970.
+    /// `exp`: end of its validity, in seconds since 1970.
     pub exp: Option<u64>,
-    /// `ttl`: for how many seconds a fetched copy may be used before it is fetched again; never 0.
+    /// `ttl`: for how many seconds a Relying Party may use a fetched copy before it fetches again; never 0.
     pub ttl: Option<u64>,
     /// `status_list.bits`.
     pub bits: Bits,
@@ -29,7 +29,7 @@ pub struct Claims {
     pub aggregation_uri: Option<String>,
 }
 
-/// Why something is not a Status List Token. Says nothing of its signature.
+/// Why a document is not a Status List Token. Says nothing about its signature.
 #[derive(Debug, Error)]
 pub enum InvalidClaims {
     /// Neither a compact JWS nor a COSE_Sign1.
@@ -37,7 +37,7 @@ pub enum InvalidClaims {
     Malformed {
         /// `JWT` or `CWT`.
         format: &'static str,
-        /// What the parser says.
+        /// The parser's message.
         why: String,
     },
     /// A claim or header is missing.
@@ -46,7 +46,7 @@ pub enum InvalidClaims {
     /// A claim or header is of the wrong type or out of range.
     #[error("`{name}` {why}")]
     Wrong {
-        /// The claim or header.
+        /// Its name.
         name: &'static str,
         /// What it must be.
         why: String,
@@ -60,7 +60,7 @@ impl InvalidClaims {
 }
 
 impl Claims {
-    /// The rules that hold in both formats; called by both readers.
+    /// The rules that hold in both formats. Both readers call it.
     pub(super) fn checked(self) -> Result<Self, InvalidClaims> {
         if self.ttl == Some(0) {
             return Err(InvalidClaims::wrong("ttl", "must be positive"));

@@ -1,4 +1,4 @@
-//! Claims ⇄ Status List Token in CWT format ("Status List Token in CWT Format"). The only CBOR of a token.
+//! Claims ⇄ Status List Token in CWT format ("Status List Token in CWT Format"). The only CBOR code for tokens.
 //!
 //! A tagged COSE_Sign1 (18), never inside CWT tag 61. Leaves signing and verifying to `sign/`.
 
@@ -14,7 +14,7 @@ use super::{Bits, Claims, InvalidClaims};
 
 /// The media type of the token, and the text of its protected header 16.
 pub const MEDIA_TYPE: &str = "application/statuslist+cwt";
-/// The CoAP Content-Format that readers must accept in its place.
+/// The CoAP Content-Format that readers must accept instead.
 pub const COAP_CONTENT_FORMAT: u64 = 279;
 
 const COSE_SIGN1: u64 = 18;
@@ -40,22 +40,23 @@ pub struct KeyHint {
     pub x5chain: Vec<Vec<u8>>,
 }
 
-/// A token that was taken apart, but whose signature nobody has looked at.
+/// A parsed token whose signature is not verified yet.
 #[derive(Debug)]
 pub struct Unverified {
-    /// Its COSE algorithm, -7 for ES256 for example.
+    /// Its COSE algorithm, for example -7 for ES256.
     pub alg: i64,
     /// How it names its key.
     pub key: KeyHint,
     /// Its claims.
     pub claims: Claims,
-    /// The Sig_structure that the signature is over.
+    /// The Sig_structure that was signed.
     pub signing_input: Vec<u8>,
     /// The raw signature.
     pub signature: Vec<u8>,
 }
 
-/// The token: `claims` under `alg` (a COSE algorithm number), with the signature that `sign` makes of the Sig_structure.
+/// Encodes the token: `claims` under `alg` (a COSE algorithm number), with the signature that `sign` makes of the
+/// Sig_structure.
 pub fn encode<E>(
     alg: i64,
     key: &KeyHint,
@@ -88,7 +89,7 @@ pub fn encode<E>(
     Ok(token.to_tagged_vec().expect("a COSE_Sign1 built from values can be written"))
 }
 
-/// Takes a token apart and checks everything but its signature, the time, and whose list it is.
+/// Parses a token and checks everything except its signature, its times and which list it is of.
 pub fn decode(token: &[u8]) -> Result<Unverified, InvalidClaims> {
     let Value::Tag(COSE_SIGN1, sign1) = cbor::read(token).map_err(malformed)? else {
         return Err(malformed("it is not a COSE_Sign1 with tag 18"));
@@ -111,19 +112,19 @@ pub fn decode(token: &[u8]) -> Result<Unverified, InvalidClaims> {
 
 type Map = Vec<(Value, Value)>;
 
-/// The protected header and the other.
+/// The protected and the unprotected header.
 fn headers(sign1: &Value) -> Result<(Map, &Map), InvalidClaims> {
     let Some([Value::Bytes(protected), Value::Map(unprotected), _, _]) = sign1.as_array().map(Vec::as_slice)
     else {
         return Err(malformed("a COSE_Sign1 is a protected header, a header, a payload and a signature"));
     };
-    // An empty header may also be no bytes at all (RFC 9052, section 3).
+    // An empty protected header may also be an empty byte string (RFC 9052, section 3).
     let protected = if protected.is_empty() { Ok(Value::Map(vec![])) } else { cbor::read(protected) };
     let protected = protected.map_err(malformed)?.into_map();
     Ok((protected.map_err(|_| malformed("the protected header is not a map"))?, unprotected))
 }
 
-/// The algorithm. Each parameter has one value, of its own type, in the header where it belongs.
+/// Returns the algorithm. Checks that each parameter occurs once, with its own type, in the right header.
 fn check_headers(protected: &Map, unprotected: &Map) -> Result<i64, InvalidClaims> {
     let both = [protected, unprotected];
     match member(protected, &TYP.into()) {
@@ -209,7 +210,7 @@ fn uint(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
     integer.ok_or_else(|| InvalidClaims::wrong(name, "must be an unsigned integer"))
 }
 
-/// RFC 8392 allows a NumericDate to be a float; what we need of it is the second.
+/// RFC 8392 allows a NumericDate to be a float. We need only whole seconds.
 fn seconds(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
     let is_time = |secs: &f64| secs.is_finite() && *secs >= 0.0;
     let from_float = value.as_float().filter(is_time).map(|secs| secs as u64);
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_documents_token_and_its_signature_verifies() {
+    fn reads_the_specifications_token_and_verifies_its_signature() {
         let vector = vectors::token("status-list-token-cwt");
         let token = decode(&vectors::hex(vector["hex"].as_str().unwrap())).unwrap();
         assert_eq!(token.claims, example());
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_what_the_document_asks_for() {
+    fn writes_what_the_specification_requires() {
         let key = KeyHint { kid: Some(b"12".to_vec()), x5chain: vec![vec![1], vec![2]] };
         let claims = Claims { aggregation_uri: Some("https://example.com/a".into()), ..example() };
         let token = encode(-7, &key, &claims, |_| Ok::<_, Infallible>(vec![9; 64])).unwrap();
@@ -279,7 +280,7 @@ mod tests {
         let protected = vectors::hex(vector["protected_hex"].as_str().unwrap());
         assert!(
             token.windows(protected.len()).any(|window| window == protected),
-            "the protected header is the document's"
+            "the protected header is the specification's"
         );
         let read = decode(&token).unwrap();
         assert_eq!(read.claims, claims);
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn status_list_equals_the_documents_cbor_for_every_vector() {
+    fn status_list_equals_the_specifications_cbor_for_every_vector() {
         for vector in vectors::all()["encodings"].as_array().unwrap() {
             let Some(hex) = vector["status_list_cbor_hex"].as_str() else { continue };
             let claims = Claims {

@@ -4,10 +4,10 @@ use thiserror::Error;
 
 use super::Bits;
 
-/// The most bytes the array of one list may have: 512 million entries of one bit. Bounds memory, and inflating.
+/// The most bytes that a list's array may have: 512 million entries of one bit. Bounds the memory and the inflating.
 pub const LIST_BYTES_MAX: u64 = 64 << 20;
 
-/// How many entries the lists of a pool have, and how wide they are. Always whole bytes, so no padding looks like entries.
+/// How many entries a list has, and how wide they are. Always whole bytes, so that no padding looks like entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capacity {
     entries: u32,
@@ -22,15 +22,15 @@ pub enum InvalidCapacity {
         below = size / u64::from(bits.entries_per_byte()) * u64::from(bits.entries_per_byte()),
         above = size.div_ceil(u64::from(bits.entries_per_byte())) * u64::from(bits.entries_per_byte()))]
     PartialByte {
-        /// Entries asked for.
+        /// The number of entries given.
         size: u64,
         /// Bits per entry.
         bits: Bits,
     },
-    /// Nothing, or more than [`LIST_BYTES_MAX`].
+    /// Zero, or more than [`LIST_BYTES_MAX`] bytes.
     #[error("size must be 1 to {max} for {bits} bit(s) per entry, got {size}", max = LIST_BYTES_MAX * u64::from(bits.entries_per_byte()))]
     OutOfRange {
-        /// Entries asked for.
+        /// The number of entries given.
         size: u64,
         /// Bits per entry.
         bits: Bits,
@@ -41,13 +41,13 @@ pub enum InvalidCapacity {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("index {idx} is outside the list, which has {entries} entries")]
 pub struct IndexOutOfRange {
-    /// What was asked for.
+    /// The index given.
     pub idx: u64,
     /// Entries of the list.
     pub entries: u32,
 }
 
-/// An index below the capacity that made it. There is no other way to get one.
+/// An index below the capacity that made it. [`Capacity::index`] is the only way to make one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Index(u32);
 
@@ -63,7 +63,7 @@ impl Capacity {
         Ok(Self { entries, bits })
     }
 
-    /// The capacity of an array of this many bytes, as a Relying Party finds it in a token.
+    /// The capacity of an array of this many bytes. A Relying Party needs it to read a token.
     pub fn of_bytes(bytes: usize, bits: Bits) -> Result<Self, InvalidCapacity> {
         Self::new(bytes as u64 * u64::from(bits.entries_per_byte()), bits)
     }
@@ -83,7 +83,7 @@ impl Capacity {
         (self.entries / self.bits.entries_per_byte()) as usize
     }
 
-    /// The index `idx`, if the list has it.
+    /// The index `idx`, if it is within the list.
     pub fn index(self, idx: u64) -> Result<Index, IndexOutOfRange> {
         match u32::try_from(idx) {
             Ok(idx) if idx < self.entries => Ok(Index(idx)),

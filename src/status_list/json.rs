@@ -1,8 +1,9 @@
-//! JSON of strangers: one object whose names are unique at every depth, as JOSE and JWT demand (RFC 7515 and RFC 7519, section 4).
+//! Reads untrusted JSON: one object whose names are unique at every depth, as JOSE and JWT demand (RFC 7515 and RFC 7519,
+//! section 4).
 //!
-//! A derived reader takes an array in place of an object and lets `null` stand for an absent member; a reader that keeps the
-//! last of two equal names and one that keeps the first see two different tokens. None of the three is a reading of the
-//! specification, so [`object`] refuses the first and the last, and the readers below the second.
+//! A derived reader accepts an array in place of an object, and `null` in place of an absent member. If a name occurs
+//! twice, one reader keeps the first and another the last: they see two different tokens. The specification allows none of
+//! the three. [`object`] refuses arrays and repeated names, the readers below it refuse `null`.
 
 use std::fmt;
 
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::InvalidClaims;
 
-/// The members of the one object that `bytes` are.
+/// The members of the one object in `bytes`.
 pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = UniqueNames.deserialize(&mut reader)?;
@@ -22,7 +23,7 @@ pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Err
     }
 }
 
-/// A member that must be text where it is there; `null` is no way to leave it out.
+/// The text of a member, if the member is present; `null` does not count as absent.
 pub(super) fn text(
     members: &mut Map<String, Value>,
     name: &'static str,
@@ -34,7 +35,7 @@ pub(super) fn text(
     }
 }
 
-/// A whole number, however it is written: JSON does not tell `2` from `2.0`.
+/// A whole number in any notation: JSON does not distinguish `2` from `2.0`.
 pub(super) fn whole(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
     let from_float =
         || value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=9e15).contains(number));
@@ -42,7 +43,7 @@ pub(super) fn whole(name: &'static str, value: &Value) -> Result<u64, InvalidCla
     number.ok_or_else(|| InvalidClaims::wrong(name, format!("must be a whole number, is {}", kind(value))))
 }
 
-/// What a value is, short enough for an error.
+/// The kind of a value, short enough for an error message.
 pub(super) fn kind(value: &Value) -> String {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
@@ -52,7 +53,7 @@ pub(super) fn kind(value: &Value) -> String {
     }
 }
 
-/// Reads any value, and refuses an object with a name twice.
+/// Reads any value and refuses an object that has a name twice.
 struct UniqueNames;
 
 impl<'de> DeserializeSeed<'de> for UniqueNames {
@@ -137,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn only_an_object_is_one() {
+    fn only_an_object_is_accepted() {
         for text in ["[]", "null", "1", r#""a""#, "{} {}", "", "{", "\u{feff}{}"] {
             assert!(object(text.as_bytes()).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn whole_numbers_may_be_written_with_a_point() {
+    fn whole_numbers_may_have_a_decimal_point() {
         let read = |text: &str| whole("bits", &serde_json::from_str(text).unwrap()).ok();
         assert_eq!(["2", "2.0", "2e0", "0"].map(read), [Some(2), Some(2), Some(2), Some(0)]);
         assert_eq!(["2.5", "-1", "-2.0", "\"2\"", "null", "[2]", "true"].map(read), [None; 7]);

@@ -1,6 +1,6 @@
-//! Claims ⇄ Status List Token in JWT format ("Status List Token in JWT Format"). The only JSON of a token.
+//! Claims ⇄ Status List Token in JWT format ("Status List Token in JWT Format"). The only JSON code for tokens.
 //!
-//! Leaves signing and verifying to `sign/`: [`signing_input`] is what gets signed, [`decode`] hands out what was.
+//! Leaves signing and verifying to `sign/`: [`signing_input`] returns what is to be signed, [`decode`] what was signed.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -18,12 +18,12 @@ pub const MEDIA_TYPE: &str = "application/statuslist+jwt";
 /// The JOSE header of a Status List Token.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Header {
-    /// The signature's algorithm, `ES256` for example.
+    /// The signature's algorithm, for example `ES256`.
     pub alg: String,
     /// The key's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
-    /// Always [`TYP`] in ours.
+    /// Always [`TYP`] in our tokens.
     pub typ: String,
     /// Certificate chain, leaf first: base64 (with padding) of DER.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,20 +34,20 @@ pub struct Header {
 }
 
 impl Header {
-    /// The certificates of `x5c` in DER, leaf first; none without it. `None` if they are not base64 with padding.
+    /// The certificates of `x5c` in DER, leaf first; empty without `x5c`. `None` if they are not base64 with padding.
     pub fn certificates(&self) -> Option<Vec<Vec<u8>>> {
         self.x5c.iter().flatten().map(|der| STANDARD.decode(der).ok()).collect()
     }
 }
 
-/// A token that was taken apart, but whose signature nobody has looked at.
+/// A parsed token whose signature is not verified yet.
 #[derive(Debug)]
 pub struct Unverified<'a> {
     /// Its header.
     pub header: Header,
     /// Its claims.
     pub claims: Claims,
-    /// What the signature is over.
+    /// The bytes that were signed.
     pub signing_input: &'a str,
     /// The raw signature.
     pub signature: Vec<u8>,
@@ -76,7 +76,7 @@ struct StatusList<'a> {
     aggregation_uri: Option<&'a str>,
 }
 
-/// `<header>.<payload>`, to which `.<signature>` is to be appended with [`assemble`].
+/// Returns `<header>.<payload>`. [`assemble`] appends `.<signature>`.
 pub fn signing_input(header: &Header, claims: &Claims) -> String {
     let payload = Payload {
         sub: &claims.sub,
@@ -106,7 +106,7 @@ pub fn assemble(mut signing_input: String, signature: &[u8]) -> String {
     signing_input
 }
 
-/// Takes a token apart and checks everything but its signature, the time, and whose list it is.
+/// Parses a token and checks everything except its signature, its times and which list it is of.
 pub fn decode(token: &str) -> Result<Unverified<'_>, InvalidClaims> {
     let (signing_input, signature) = token.rsplit_once('.').ok_or_else(|| malformed("has no parts"))?;
     let (header, payload) =
@@ -121,7 +121,7 @@ fn read_header(mut members: Map<String, Value>) -> Result<Header, InvalidClaims>
     if typ != TYP {
         return Err(InvalidClaims::wrong("typ", format!("must be {TYP}, got {typ:?}")));
     }
-    // We know none, and a list of none must not be there either (RFC 7515, section 4.1.11).
+    // We understand no extension, and an empty list is forbidden too (RFC 7515, section 4.1.11).
     if members.contains_key("crit") {
         return Err(InvalidClaims::wrong("crit", "names extensions that are not understood"));
     }
@@ -183,14 +183,14 @@ fn malformed(why: impl ToString) -> InvalidClaims {
     InvalidClaims::Malformed { format: "JWT", why: why.to_string() }
 }
 
-/// A NumericDate may have a fraction; what we need of it is the second.
+/// A NumericDate may have a fraction. We need only whole seconds.
 fn seconds(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
     number(value)
         .map(|(secs, _)| secs)
         .ok_or_else(|| InvalidClaims::wrong(name, format!("must be a number of seconds, is {}", kind(value))))
 }
 
-/// A `ttl` is a positive number, so one below a second is a `ttl` as well. Counted in seconds, it is one.
+/// Reads a `ttl`: any positive number is valid. A value below one second counts as one second.
 fn lifetime(value: &Value) -> Result<u64, InvalidClaims> {
     let (secs, is_positive) = number(value).unwrap_or_default();
     match (value.is_number(), is_positive) {
@@ -200,7 +200,7 @@ fn lifetime(value: &Value) -> Result<u64, InvalidClaims> {
     }
 }
 
-/// The whole part of a number from 0 on, and whether the number is more than 0.
+/// The whole part of a number that is not negative, and whether the number is above 0.
 fn number(value: &Value) -> Option<(u64, bool)> {
     let from_float =
         || value.as_f64().filter(|number| *number >= 0.0).map(|number| (number as u64, number > 0.0));
@@ -215,7 +215,7 @@ mod tests {
     use crate::status_list::vectors;
 
     #[test]
-    fn reads_the_documents_token_and_its_signature_verifies() {
+    fn reads_the_specifications_token_and_verifies_its_signature() {
         let vector = vectors::token("status-list-token-jwt-raw");
         let token = decode(vector["raw"].as_str().unwrap()).unwrap();
         assert_eq!(token.header.kid.as_deref(), Some("12"));
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_the_documents_payload() {
+    fn writes_the_specifications_payload() {
         let vector = vectors::token("status-list-token-jwt-decoded");
         let claims = Claims {
             sub: "https://example.com/statuslists/1".into(),

@@ -1,6 +1,6 @@
-//! `lst`: the array as DEFLATE in a zlib container ("Compressed Byte Array"), at the highest level there is.
+//! `lst`: the array as DEFLATE in a zlib container ("Compressed Byte Array"), at the highest compression level.
 //!
-//! libdeflate's level 12 is 8 to 17 % smaller than zlib's 9 (docs/PERFORMANCE.md). Inflating is bounded: the document
+//! libdeflate's level 12 is 8 to 17 % smaller than zlib's 9 (docs/PERFORMANCE.md). Inflating is bounded: the specification
 //! sets no limit, and a kilobyte can inflate to a megabyte.
 
 use std::io::Read;
@@ -21,7 +21,7 @@ pub enum InvalidLst {
         /// The most bytes allowed.
         max: u64,
     },
-    /// Not one whole zlib stream: wrong header, damaged, or its checksum does not match.
+    /// Not one whole zlib stream: the header is wrong, it is damaged, or its checksum does not match.
     #[error("not a zlib stream: {0}")]
     Zlib(#[from] std::io::Error),
     /// Bytes follow the stream.
@@ -35,7 +35,7 @@ pub fn compress(array: &[u8]) -> Vec<u8> {
     let mut zlib = vec![0; compressor.zlib_compress_bound(array.len())];
     let written = compressor
         .zlib_compress(array, &mut zlib)
-        .expect("the buffer has the size that libdeflate names as bound");
+        .expect("the buffer has the size that libdeflate gives as bound");
     zlib.truncate(written);
     zlib.shrink_to_fit();
     let mut idle = compressors();
@@ -45,13 +45,13 @@ pub fn compress(array: &[u8]) -> Vec<u8> {
     zlib
 }
 
-/// Compressors that nobody uses. Level 12 takes nine megabytes of tables: no more are kept than can work at the same time.
+/// Idle compressors. Level 12 takes nine megabytes of tables, so no more are kept than ever work at the same time.
 fn compressors() -> MutexGuard<'static, Vec<Compressor>> {
     static IDLE: Mutex<Vec<Compressor>> = Mutex::new(Vec::new());
     IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The array in `zlib`, which must be one whole zlib stream of at most `bytes_max` bytes inflated.
+/// Inflates `zlib`, which must be one whole zlib stream of at most `bytes_max` bytes inflated.
 pub fn inflate(zlib: &[u8], bytes_max: u64) -> Result<Vec<u8>, InvalidLst> {
     let mut decoder = ZlibDecoder::new(zlib).take(bytes_max.saturating_add(1));
     let mut array = Vec::new();

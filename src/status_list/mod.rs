@@ -1,7 +1,7 @@
 //! The Token Status List specification as pure functions and values.
 //!
-//! Responsible for everything the document defines: packing, compression, claims, the two token formats, references
-//! and aggregation. Leaves signing to `sign/`, storing to `store/`, time to `clock.rs`.
+//! Responsible for everything that the specification defines: packing, compression, claims, the two token formats,
+//! references and aggregation. Leaves signing to `sign/`, storing to `store/`, time to `base/clock.rs`.
 //!
 //! Invariant: imports nothing else of this crate, does no I/O, knows no clock. Section titles in comments are those of
 //! draft-ietf-oauth-status-list-21.

@@ -1,5 +1,6 @@
-//! A list without a token around it: `application/statuslist+json` and `+cbor` ("Status List in JSON Format", "Status List in
-//! CBOR Format"). Nobody signed it, so it is for those who trust its source, and only sent to those who ask for nothing else.
+//! A list without a token around it: `application/statuslist+json` and `+cbor` ("Status List in JSON Format", "Status List
+//! in CBOR Format"). It is unsigned, so it is for clients that trust its source, and only sent to those that accept nothing
+//! else.
 
 use std::sync::Arc;
 
@@ -15,14 +16,14 @@ pub const JSON_MEDIA_TYPE: &str = "application/statuslist+json";
 /// The media type in CBOR.
 pub const CBOR_MEDIA_TYPE: &str = "application/statuslist+cbor";
 
-/// A packed, compressed array and how wide its entries are.
+/// A packed, compressed array and the width of its entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawList {
     /// Bits of one entry.
     pub bits: Bits,
     /// The compressed array.
     pub lst: Arc<[u8]>,
-    /// Where the pool's other lists are named.
+    /// The `uri` of the aggregation of the pool's lists.
     pub aggregation_uri: Option<String>,
 }
 
@@ -51,7 +52,7 @@ impl RawList {
         serde_json::to_vec(&json).expect("a number and two texts are always JSON")
     }
 
-    /// The list in this JSON document.
+    /// Reads a JSON document.
     pub fn from_json(document: &[u8]) -> Result<Self, InvalidClaims> {
         let mut members =
             json::object(document).map_err(|error| InvalidClaims::wrong("document", error.to_string()))?;
@@ -67,7 +68,7 @@ impl RawList {
         })
     }
 
-    /// The list as CBOR; `lst` is a byte string.
+    /// The list as CBOR, with `lst` as a byte string.
     pub fn to_cbor(&self) -> Vec<u8> {
         let mut map = vec![
             (Cbor::from("bits"), Cbor::from(self.bits.get())),
@@ -81,7 +82,7 @@ impl RawList {
         bytes
     }
 
-    /// The list in these bytes.
+    /// Reads a CBOR document.
     pub fn from_cbor(bytes: &[u8]) -> Result<Self, InvalidClaims> {
         let value = cbor::read(bytes).map_err(|why| InvalidClaims::wrong("document", why))?;
         let map = value.into_map().map_err(|_| InvalidClaims::wrong("document", "must be a map"))?;
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn reads_what_it_writes() {
         let list = RawList {
             bits: Bits::Two,
             lst: [1, 2, 3].into(),

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::cbor;
 
-/// Where the status of one Referenced Token is found.
+/// Where to find the status of one Referenced Token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
     /// `uri` of the list, equal to its token's `sub`.
@@ -22,7 +22,7 @@ pub struct Reference {
 pub struct InvalidReference;
 
 impl Reference {
-    /// The value of the `status` claim of a JOSE-based credential, to be pasted unchanged.
+    /// The value of the `status` claim of a JOSE-based credential, to be copied unchanged.
     pub fn to_json(&self) -> Value {
         json!({ "status_list": { "idx": self.idx, "uri": self.uri } })
     }
@@ -61,7 +61,7 @@ mod tests {
     use crate::status_list::vectors;
 
     #[test]
-    fn json_is_that_of_the_documents_sd_jwt() {
+    fn json_is_that_of_the_specifications_sd_jwt() {
         let vector = vectors::token("referenced-token-sd-jwt");
         let reference = Reference::from_json(&vector["payload"]["status"]).unwrap();
         assert_eq!(reference, Reference { uri: "https://example.com/statuslists/1".into(), idx: 0 });
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn cbor_is_that_of_the_documents_cwt() {
+    fn cbor_is_that_of_the_specifications_cwt() {
         let vector = vectors::token("referenced-token-cwt");
         let payload = Cbor::from_slice(&vectors::hex(vector["payload_hex"].as_str().unwrap())).unwrap();
         let (_, status) =

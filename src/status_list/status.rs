@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::Bits;
 
-/// The value of one entry. Having one says nothing of a list's width: [`StatusSet`] checks that.
+/// The value of one entry. It may be too large for a list's width: [`StatusSet`] checks that.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Status(u8);
 
@@ -17,15 +17,15 @@ impl Status {
     pub const INVALID: Self = Self(0x01);
     /// The Referenced Token is temporarily invalid, hanging, or debarred from privilege.
     pub const SUSPENDED: Self = Self(0x02);
-    /// The values whose meaning is the application's; a pool declares those that it uses.
+    /// The values whose meaning the application defines. A pool declares those that it uses.
     pub const APPLICATION_SPECIFIC: [Self; 5] = [Self(0x03), Self(0x0C), Self(0x0D), Self(0x0E), Self(0x0F)];
 
-    /// The status of this number.
+    /// The status with this number.
     pub const fn new(value: u8) -> Self {
         Self(value)
     }
 
-    /// The number in the list.
+    /// The status as a number.
     pub const fn value(self) -> u8 {
         self.0
     }
@@ -55,7 +55,7 @@ impl fmt::Debug for Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusSet {
     bits: Bits,
-    /// Bit n is set when status n is accepted. All that the registry knows lies below 16.
+    /// Bit n is set if status n is accepted. All registered values are below 16.
     accepted: u16,
 }
 
@@ -65,29 +65,29 @@ pub enum StatusRefused {
     /// The entry has too few bits for it.
     #[error("the list has {bits} bit(s) per entry and holds 0 to {max}; use a pool with more bits", max = bits.status_max())]
     TooWide {
-        /// The value that was given.
+        /// The given value.
         value: u64,
         /// Bits per entry of the list.
         bits: Bits,
     },
-    /// Application-specific, but the pool does not say that it uses it.
+    /// The value is application-specific and the pool does not declare it.
     #[error(
         "this application-specific status is not declared by the pool; add it to its `application-statuses`"
     )]
     Undeclared {
-        /// The value that was given.
+        /// The given value.
         value: u8,
     },
-    /// Reserved by the registry.
+    /// The registry reserves the value.
     #[error("this value is reserved by the registry of status types; registered are 0, 1, 2, 3 and 12 to 15")]
     Reserved {
-        /// The value that was given.
+        /// The given value.
         value: u8,
     },
 }
 
 impl StatusSet {
-    /// The registered statuses that `bits` can hold, and those of `declared`, which must be application-specific ones.
+    /// The registered statuses that fit in `bits`, and those of `declared`, which must be application-specific.
     pub fn new(bits: Bits, declared: &[u8]) -> Result<Self, StatusRefused> {
         let registered = [Status::VALID, Status::INVALID, Status::SUSPENDED];
         let mut accepted = 0;
@@ -106,7 +106,7 @@ impl StatusSet {
         Ok(Self { bits, accepted })
     }
 
-    /// The status of this value, if the lists may hold it.
+    /// Returns the status with this value, if the lists may hold it.
     pub fn check(&self, value: u64) -> Result<Status, StatusRefused> {
         let fits = u8::try_from(value).ok().filter(|value| *value <= self.bits.status_max());
         let value = fits.ok_or(StatusRefused::TooWide { value, bits: self.bits })?;

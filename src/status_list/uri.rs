@@ -1,5 +1,5 @@
-//! The `uri` of a list: `<public-url>/<list id>`, equal to the token's `sub`. No query, no fragment, nothing that tells of
-//! holder, tenant or time ("Unlinkability", "Colluding Relying Parties").
+//! The `uri` of a list: `<public-url>/<list id>`, equal to the token's `sub`. It has no query and no fragment, and tells
+//! nothing about holder, tenant or time ("Unlinkability", "Colluding Relying Parties").
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,16 +7,16 @@ use std::str::FromStr;
 use thiserror::Error;
 use uuid::Uuid;
 
-/// A list's random name. A UUID has exactly one spelling here, so it is safe as file name and as path segment.
+/// A list's random name. A UUID has exactly one spelling here, so it is safe as a file name and as a path segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListId(Uuid);
 
-/// Not a UUID in lower case with hyphens.
+/// A text that is not a UUID in lower case with hyphens.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("a list id is a UUID in lower case with hyphens")]
 pub struct InvalidListId;
 
-/// The `public-url` of the settings: where every list is found, without a slash at its end.
+/// The `public-url` of the settings: the base of every list's `uri`, without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUri(String);
 
@@ -29,13 +29,13 @@ pub enum InvalidBaseUri {
     /// No host.
     #[error("must name a host, got `{0}`")]
     Host(String),
-    /// Holds what a list's URI must not hold.
+    /// It has a part that a list's URI must not have.
     #[error("must be ASCII without spaces, user name, query or fragment, got `{0}`")]
     Characters(String),
 }
 
 impl ListId {
-    /// A fresh one, version 4: 122 random bits.
+    /// A new random id, version 4: 122 random bits.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
@@ -45,7 +45,7 @@ impl ListId {
         self.0.as_bytes()
     }
 
-    /// The list id of these 16 bytes.
+    /// The list id with these 16 bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
@@ -84,7 +84,7 @@ impl BaseUri {
         format!("{}/{rest}", self.0)
     }
 
-    /// The list that this `uri` names, if it is byte for byte one that [`Self::join`] gives.
+    /// The list that `uri` names, if it is byte for byte what [`Self::join`] returns.
     pub fn list_id(&self, uri: &str) -> Option<ListId> {
         uri.strip_prefix(self.0.as_str())?.strip_prefix('/')?.parse().ok()
     }
@@ -95,7 +95,7 @@ impl BaseUri {
         self.0[after_scheme..].find('/').map_or("", |at| &self.0[after_scheme + at..])
     }
 
-    /// The whole text.
+    /// The base as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_ids_are_random_and_tell_no_order() {
+    fn new_ids_are_random_and_reveal_no_order() {
         let ids: Vec<_> = (0..1000).map(|_| ListId::random()).collect();
         assert!(ids.iter().all(|id| id.0.get_version_num() == 4));
         assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());

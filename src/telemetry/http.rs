@@ -1,4 +1,4 @@
-//! What was answered over HTTP, by route and code.
+//! Metrics of HTTP responses, by route and status code.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -22,7 +22,7 @@ pub struct RouteMetrics {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
-    /// As it stands in the table of routes, so that no request can make a new one.
+    /// As in the table of routes, so that no request can add a new label.
     route: &'static str,
 }
 
@@ -32,7 +32,7 @@ struct Answered {
     code: u16,
 }
 
-/// From the reading of a body that came at once to the longest wait for references.
+/// From reading a body that came at once to the longest wait for references.
 fn buckets() -> Histogram {
     Histogram::new([
         0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
@@ -57,12 +57,12 @@ impl HttpMetrics {
 }
 
 impl RouteMetrics {
-    /// The route, as metrics and log lines name it.
+    /// The route's name in metrics and log lines.
     pub fn route(&self) -> &'static str {
         self.route.route
     }
 
-    /// A request was answered with this status code after so long.
+    /// Records a response with this status code after `seconds`.
     pub fn answered(&self, code: u16, seconds: f64) {
         self.requests.get_or_create(&Answered { route: self.route.route, code }).inc();
         self.seconds.observe(seconds);

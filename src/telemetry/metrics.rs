@@ -1,4 +1,4 @@
-//! Every metric: name, unit, meaning. Parts count through the handles; `/metrics` shows them all.
+//! Every metric: name, unit, meaning. Parts count through handles; `/metrics` shows all.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::model::pool::PoolId;
 /// All metrics of the service.
 pub struct Metrics {
     registry: Registry,
-    /// Those of the audit trail.
+    /// The metrics of the audit trail.
     pub audit: AuditMetrics,
     references_issued: Family<Labels, Counter>,
     buffer_underflows: Family<Labels, Counter>,
@@ -39,16 +39,16 @@ pub struct Metrics {
     certificate_out_of_date: Family<Labels, Gauge>,
     api_key_not_after: Family<Labels, Gauge>,
     http: HttpMetrics,
-    /// What became of changed settings and keys.
+    /// The metrics of reloading.
     pub reloads: ReloadMetrics,
 }
 
 /// The metrics of the audit trail.
 #[derive(Clone, Debug, Default)]
 pub struct AuditMetrics {
-    /// Lines that are durable.
+    /// Lines written durably.
     pub lines: Counter,
-    /// Writes of one or more lines that failed.
+    /// Failed writes of one or more lines.
     pub failed: Counter,
 }
 
@@ -63,12 +63,12 @@ impl ReloadMetrics {
     fn register(registry: &mut Registry) -> Self {
         let reloads = Self::default();
         registry.register("reloads", "Changed settings or keys, by result", reloads.total.clone());
-        let help = "Whether the files say something else than what is used, because it was refused";
+        let help = "Whether the files differ from the settings and keys in use, because they were refused";
         registry.register("settings_stale", help, reloads.stale.clone());
         reloads
     }
 
-    /// Changed settings or keys were taken, or refused.
+    /// Records that changed settings or keys were applied (`taken`) or refused.
     pub fn note(&self, taken: bool) {
         self.total.get_or_create_owned(&[("result", if taken { "ok" } else { "refused" })]).inc();
         self.stale.set(i64::from(!taken));
@@ -86,27 +86,27 @@ pub struct PoolMetrics {
     pub updates: Counter,
     /// Lists published.
     pub published: Counter,
-    /// Lists whose publication failed; tried again at the next beat.
+    /// Failed publications of lists; retried at the next beat.
     pub publish_failed: Counter,
-    /// Lists of which the store had lost leases; their allocation was ended.
+    /// Lists whose leases the store lost; their allocation has ended.
     pub lists_behind: Counter,
-    /// Age of the oldest change that is not published yet, as the latest pass found it.
+    /// Age of the oldest unpublished change, at the latest pass.
     pub oldest_unpublished: Gauge,
     /// Seconds from the first unpublished change of a list to its publication.
     pub update_to_publish: Histogram,
-    /// Entries of one durable batch of updates.
+    /// Entries in one durable batch of updates.
     pub batch_size: Histogram,
     /// Seconds that the store took for one batch.
     pub store_commit: Histogram,
     /// Seconds that one signature took.
     pub signing: Histogram,
-    /// References in memory, as they were last taken or refilled.
+    /// References in memory, when they were last taken or refilled.
     pub references_ready: Gauge,
-    /// References that open lists have left beside those in memory, as the latest refill found them.
+    /// References left in open lists besides those in memory, at the latest refill.
     pub references_free: Gauge,
-    /// Seconds since 1970 before which no published token expires, as the latest pass found it.
+    /// Seconds since 1970 before which no published token expires, at the latest pass.
     pub tokens_valid_until: Gauge,
-    /// 1 while a certificate of the key that signs is not within its time, as the latest beat found it.
+    /// 1 if a certificate of the signing key is not valid at the moment, at the latest beat; otherwise 0.
     pub certificate_out_of_date: Gauge,
     pool: PoolId,
     refused: Family<Labels, Counter>,
@@ -118,9 +118,9 @@ pub struct PoolMetrics {
 pub struct SinkMetrics {
     /// Lists and documents uploaded.
     pub uploaded: Counter,
-    /// Uploads that failed; tried again.
+    /// Failed uploads; retried.
     pub failed: Counter,
-    /// Age of the oldest upload that has not gone through yet, as the latest round left it.
+    /// Age of the oldest upload that is still to be done, after the latest round.
     pub oldest_owed: Gauge,
 }
 
@@ -156,12 +156,12 @@ fn publish_buckets() -> Histogram {
     Histogram::new([0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0])
 }
 
-/// A request of its own, a full batch, and what a single large request makes of it.
+/// From a single change over a full batch to one large request.
 fn batch_buckets() -> Histogram {
     Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 512.0, 1024.0, 10_000.0, 100_000.0])
 }
 
-/// From an fsync of a fast disk to the longest wait for a store.
+/// From an fsync on a fast disk to the longest wait for a store.
 fn commit_buckets() -> Histogram {
     Histogram::new([0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0])
 }
@@ -184,23 +184,23 @@ impl Default for Metrics {
             counter("buffer_underflows", "Requests that found too few references in memory");
         let updates = counter("updates", "Entries updated durably");
         let published = counter("published", "Lists signed and written");
-        let publish_failed = counter("publish_failed", "Publications that failed and are tried again");
+        let publish_failed = counter("publish_failed", "Publications that failed and are retried");
         let publish_refused = counter("publish_refused", "Publications that the gate refused, by check");
-        let help = "Lists of which the store had lost leases: alarm on any increase";
+        let help = "Lists whose leases the store lost: alarm on any increase";
         let lists_behind = counter("lists_behind", help);
         let sinks = Sinks {
             uploaded: counter("sink_uploaded", "Lists and documents uploaded to a bucket"),
-            failed: counter("sink_failed", "Uploads that failed and are tried again"),
+            failed: counter("sink_failed", "Uploads that failed and are retried"),
             oldest_owed: Family::default(),
         };
-        let help = "Age of the oldest upload that has not gone through yet, at the latest round";
+        let help = "Age of the oldest upload still to be done, at the latest round";
         registry.register_with_unit("sink_oldest_owed", help, Unit::Seconds, sinks.oldest_owed.clone());
         let audit = AuditMetrics::default();
-        registry.register("audit_lines", "Lines of the audit trail that are durable", audit.lines.clone());
+        registry.register("audit_lines", "Lines of the audit trail written durably", audit.lines.clone());
         let help = "Writes of the audit trail that failed, so that requests were answered 503: alarm on any increase";
         registry.register("audit_failed", help, audit.failed.clone());
         let oldest_unpublished = Family::<Labels, Gauge>::default();
-        let help = "Age of the oldest change that is not published yet, at the latest pass";
+        let help = "Age of the oldest unpublished change, at the latest pass";
         registry.register_with_unit("oldest_unpublished", help, Unit::Seconds, oldest_unpublished.clone());
         let update_to_publish = Family::new_with_constructor(publish_buckets as fn() -> Histogram);
         let help = "From a list's first unpublished change to its publication";
@@ -213,17 +213,17 @@ impl Default for Metrics {
             }
             family
         };
-        let help = "Entries of one durable batch of updates";
+        let help = "Entries in one durable batch of updates";
         let batch_size = histogram("batch_size", help, None, batch_buckets);
         let help = "How long the store took for one batch of updates";
         let store_commit = histogram("store_commit", help, Some(Unit::Seconds), commit_buckets);
         let help = "How long one signature took";
         let signing = histogram("signing", help, Some(Unit::Seconds), signing_buckets);
         let references_ready = Family::<Labels, Gauge>::default();
-        let help = "References in memory, as they were last taken or refilled";
+        let help = "References in memory, when they were last taken or refilled";
         registry.register("references_ready", help, references_ready.clone());
         let references_free = Family::<Labels, Gauge>::default();
-        let help = "References that this instance's open lists have left, beside those in memory";
+        let help = "References left in this instance's open lists, besides those in memory";
         registry.register("references_free", help, references_free.clone());
         let tokens_valid_until = Family::<Labels, Gauge>::default();
         let help =
@@ -240,7 +240,7 @@ impl Default for Metrics {
             certificate_not_after.clone(),
         );
         let certificate_out_of_date = Family::<Labels, Gauge>::default();
-        let help = "Whether a certificate of the signing key's chain is not within its time, so that verifiers refuse its tokens";
+        let help = "Whether a certificate of the signing key's chain is not valid now, so that verifiers refuse its tokens";
         registry.register("certificate_out_of_date", help, certificate_out_of_date.clone());
         let api_key_not_after = Family::<Labels, Gauge>::default();
         let help = "When the next of the API keys ends, in seconds since 1970";
@@ -300,12 +300,12 @@ impl Metrics {
         })
     }
 
-    /// When the first certificate of a pool's signing key ends, if it has one.
+    /// Sets the end of the first certificate of a pool's signing key; `None` removes it.
     pub fn certificate_not_after(&self, pool: &PoolId, end: Option<u64>) {
         set_or_remove(&self.certificate_not_after, pool, end);
     }
 
-    /// When the next of a pool's API keys ends, if any of them does.
+    /// Sets the end of the next API key of a pool to expire; `None` removes it.
     pub fn api_key_not_after(&self, pool: &PoolId, end: Option<u64>) {
         set_or_remove(&self.api_key_not_after, pool, end);
     }
@@ -315,7 +315,7 @@ impl Metrics {
         self.http.route(route)
     }
 
-    /// All of them, in the OpenMetrics text format.
+    /// All metrics in the OpenMetrics text format.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to memory does not fail");
@@ -332,7 +332,7 @@ fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<u6
 }
 
 impl PoolMetrics {
-    /// The gate refused a publication for this reason.
+    /// Counts a publication that the gate refused in this check.
     pub fn publish_refused(&self, check: &'static str) {
         self.refused.get_or_create(&Labels { check: Some(check), ..Labels::of(&self.pool) }).inc();
     }
@@ -374,9 +374,9 @@ mod tests {
         );
     }
 
-    /// The page that operators read has exactly the metrics that there are.
+    /// The operators' page lists exactly the existing metrics.
     #[test]
-    fn every_metric_is_in_the_operators_page_and_no_other() {
+    fn the_operators_page_lists_exactly_the_metrics() {
         let metrics = Metrics::default();
         let pool = metrics.pool(&"demo".parse().unwrap());
         pool.publish_refused("newer");

@@ -1,4 +1,4 @@
-//! Log lines and traces: where they go, how they look, which are shown. Never a key, a token or a body.
+//! Log lines and traces: destination, form and filter. Never a key, a token or a body.
 
 pub mod http;
 pub mod metrics;
@@ -15,8 +15,9 @@ use crate::config::{LogFormat, Telemetry};
 
 const FILTER_VARIABLE: &str = "STATUSLIST_LOG";
 
-/// Sends log lines to standard error, and traces to a collector where the settings name one. `STATUSLIST_LOG` chooses which
-/// lines, `info` is the default. A second call does nothing. What is returned must be held as long as the service runs.
+/// Sends log lines to standard error, and traces to the collector in the settings, if any. `STATUSLIST_LOG` selects the
+/// lines; the default is `info`. A second call does nothing. The caller must keep the returned value as long as the service
+/// runs.
 pub fn start(config: &Telemetry) -> Exporting {
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer()
@@ -27,7 +28,7 @@ pub fn start(config: &Telemetry) -> Exporting {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
-    // The only failure is that somebody started logging before, as tests do.
+    // Fails only if logging has already started, as in tests.
     #[cfg(feature = "otlp")]
     {
         let (traces, exporting) = traces::layer(config.otlp_endpoint.as_deref());
@@ -41,7 +42,7 @@ pub fn start(config: &Telemetry) -> Exporting {
     }
 }
 
-/// Sends what is left of the traces when it is dropped.
+/// Sends the remaining traces when dropped.
 #[derive(Debug)]
 #[must_use = "dropping it ends the traces"]
 pub struct Exporting {
@@ -49,7 +50,7 @@ pub struct Exporting {
     provider: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
 }
 
-/// Makes `span` a part of the caller's trace, if it has sent one (W3C Trace Context).
+/// Makes `span` part of the caller's trace, if the request names one (W3C Trace Context).
 #[cfg(feature = "otlp")]
 pub(crate) use traces::continue_trace;
 

@@ -1,4 +1,4 @@
-//! Traces over OTLP. Only spans of requests and passes are sent: no events, so no log line goes that way.
+//! Traces over OTLP. Only spans of requests and passes are sent: no events, so no log lines.
 
 use actix_web::http::header::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
@@ -15,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::Exporting;
 
-/// The layer that sends spans to `endpoint`, if there is one.
+/// The layer that sends spans to `endpoint`, if set.
 pub(super) fn layer<S>(endpoint: Option<&str>) -> (Option<impl Layer<S> + use<S>>, Exporting)
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -39,7 +39,7 @@ fn provider(endpoint: &str) -> Option<SdkTracerProvider> {
             Some(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())
         }
         Err(error) => {
-            // There is no subscriber yet.
+            // No subscriber is set up yet.
             eprintln!("warning: no traces are sent: {error}");
             None
         }
@@ -68,7 +68,7 @@ impl Extractor for Headers<'_> {
 
 pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap) {
     if !span.is_disabled() && headers.contains_key("traceparent") {
-        // Fails only where no collector is set, and then there is nothing to continue.
+        // Fails only if no collector is set, and then there is no trace to continue.
         let _ = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
     }
 }

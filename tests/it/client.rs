@@ -81,7 +81,7 @@ async fn errors_say_what_to_do_and_show_no_key() {
     };
     for (mut command, expected, advice) in [
         (client(&nowhere, &["info", "--pool", "p"]), 2, "is it running?"),
-        (wrong_key(&["allocate", "--pool", "p"]), 1, "must be one of this pool"),
+        (wrong_key(&["allocate", "--pool", "p"]), 1, "must be for this pool"),
         (no_key(&["allocate", "--pool", "p"]), 1, "STATUSLIST_API_KEY"),
         (client(&app.url, &["allocate", "--pool", "q"]), 1, "No pool with id q"),
         (client(&app.url, &["set", uri, "800", "1"]), 1, "Index out of bounds"),

@@ -58,7 +58,7 @@ async fn lists_move_to_redis_and_back_with_their_counters_and_statuses() {
     let (moved, text) = migrate(folder.path(), &from, &url);
     assert!(moved && text.contains("compared every list"), "{text}");
     let (again, text) = migrate(folder.path(), &from, &url);
-    assert!(!again && text.contains("lists already"), "{text}");
+    assert!(!again && text.contains("already has pool"), "{text}");
 
     let app = TestApp::start_at(folder, public, &on_redis, Clock::System);
     told.extend(app.references(300).await);

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{Connection, Failure, Format, Service, run};
 use crate::cli::exit::EXIT_CODES;
 
-/// The most references of one request; what a service allows may be less.
+/// The most references of one request; a service may allow fewer.
 const AMOUNT_MAX: u64 = 500;
 
 /// `statuslist allocate`
@@ -28,10 +28,10 @@ pub(in crate::cli) struct Allocate {
     /// With each reference, print the `status` claim that goes into its credential
     #[arg(long)]
     claims: bool,
-    /// Run again with the same key, pool and amount, and you get the same references
+    /// Idempotency-Key: running again with the same key, pool and amount returns the same references
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
-    /// Without it: table on a terminal, JSON elsewhere
+    /// Output; by default a table on a terminal, JSON elsewhere
     #[arg(long, value_enum)]
     format: Option<Format>,
     #[command(flatten)]
@@ -45,7 +45,7 @@ impl Allocate {
     }
 
     async fn allocate(&self, service: &Service) -> Result<(), Failure> {
-        // Without a key of the caller's, one of our own: a request whose answer got lost can be repeated.
+        // Without a key from the caller, use our own: a request whose response was lost can be retried.
         let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let format = Format::or_by_output(self.format);
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} references, {eta} left");
@@ -59,7 +59,7 @@ impl Allocate {
             let key = if amount == self.amount { key.clone() } else { format!("{key}-{request}") };
             match self.request(service, amount, &key).await {
                 Ok(answer) => bar.suspend(|| self.print(&answer, format, done == 0))?,
-                // More than this pool can ever give at once.
+                // More than this pool can ever return at once.
                 Err(Failure::Refused(refusal)) if refusal.code == "BAD_REQUEST" && at_once > 1 => {
                     at_once = amount.div_ceil(2).min(at_once - 1);
                     continue;

@@ -1,5 +1,5 @@
-//! Many statuses, line by line: gathered into requests of one list and one value each, because a request is for one pool and
-//! the service alone knows the pool of a list. No line overtakes an earlier one of the same reference.
+//! Many statuses, line by line, gathered into requests with one list and one value each: a request is for one pool, and
+//! only the service knows the pool of a list. No line overtakes an earlier one of the same reference.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::BufRead;
@@ -14,33 +14,33 @@ use serde_json::json;
 use super::status_value::StatusValue;
 use super::{Failure, Service};
 
-/// The most lines that are gathered, and so the most entries of one request and the most that are done twice when a batch is
-/// gone on with.
+/// The most lines that are gathered: also the most entries of a request, and the most that are repeated when a batch is
+/// continued.
 const WINDOW: usize = 2000;
 
-/// A batch under way.
+/// A batch in progress.
 pub(super) struct Batch<'a> {
     service: &'a Service,
     skip: u64,
     bar: &'a ProgressBar,
-    /// How many statuses were set.
+    /// Number of statuses that were set.
     pub(super) done: u64,
-    /// The latest line that was read and not refused as such.
+    /// The latest line that was read and is well-formed.
     latest: u64,
-    /// The lines that were read and are not done yet.
+    /// The lines that were read but are not done yet.
     open: BTreeSet<u64>,
 }
 
 /// Why a batch stopped before its end.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// This line cannot be read, or the service refuses it.
+    /// This line is malformed, or the service refuses it.
     Refused { line: u64, code: String, message: String },
-    /// Nobody answered, or not in time.
+    /// No response, or a timeout.
     Failed(Error),
 }
 
-/// One line.
+/// A parsed line.
 #[derive(Debug)]
 struct Entry {
     line: u64,
@@ -50,17 +50,17 @@ struct Entry {
 }
 
 impl<'a> Batch<'a> {
-    /// A batch whose first `skip` lines were done already.
+    /// A batch whose first `skip` lines are already done.
     pub(super) fn new(service: &'a Service, skip: u64, bar: &'a ProgressBar) -> Self {
         Self { service, skip, bar, done: 0, latest: 0, open: BTreeSet::new() }
     }
 
-    /// All lines up to this one are done.
+    /// The last line up to which all are done.
     pub(super) fn through(&self) -> u64 {
         self.open.first().map_or(self.latest, |line| line - 1)
     }
 
-    /// Does line after line, and stops at the first that is refused.
+    /// Processes line after line, and stops at the first that is refused.
     pub(super) async fn run(&mut self, input: impl BufRead) -> Result<(), Stop> {
         let mut window = Vec::new();
         let mut named = HashSet::new();
@@ -74,7 +74,7 @@ impl<'a> Batch<'a> {
                     continue;
                 }
                 Err(message) => {
-                    // What came before is done first, so that the line can be mended and the rest gone on with.
+                    // Does the earlier lines first, so that the line can be corrected and the rest continued.
                     self.apply(&window).await?;
                     return Err(Stop::Refused { line: number, code: "BAD_LINE".to_owned(), message });
                 }
@@ -92,7 +92,7 @@ impl<'a> Batch<'a> {
         self.apply(&window).await
     }
 
-    /// Does all lines of a window, each list and value with one request.
+    /// Applies all lines of a window, with one request for each list and value.
     async fn apply(&mut self, window: &[Entry]) -> Result<(), Stop> {
         let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
         for entry in window {
@@ -106,7 +106,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// A request is all or nothing: what is refused is halved until it is one line.
+    /// A request is all or nothing: a refused one is halved until it is one line.
     async fn apply_group(&mut self, group: &[&Entry]) -> Result<(), Stop> {
         let mut parts = vec![group];
         while let Some(part) = parts.pop() {
@@ -116,7 +116,7 @@ impl<'a> Batch<'a> {
                     part.iter().for_each(|entry| _ = self.open.remove(&entry.line));
                     self.bar.set_position(self.through());
                 }
-                // Who asks is not a matter of the line.
+                // Wrong credentials are not the line's fault.
                 Err(Failure::Refused(refusal)) if part.len() > 1 && refusal.status != 401 => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
@@ -143,7 +143,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// What a line asks for; nothing if it is empty or a remark.
+/// Parses a line. Returns `None` if it is empty or a comment.
 fn parse(line: &str) -> Result<Option<(String, u64, StatusValue)>, String> {
     #[derive(Deserialize)]
     struct Json {

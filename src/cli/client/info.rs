@@ -15,15 +15,15 @@ use crate::cli::exit::EXIT_CODES;
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct Info {
-    /// A pool: what issuers agree on, and how much of it is used. Without it: the service's version
+    /// The pool: shows what issuers agree on, and how much of it is used. Without it: the service's version
     #[arg(long)]
     pool: Option<String>,
-    /// `uri` of a reference: which value is stored, and whether it is published
+    /// `uri` of a reference: shows the stored value, and whether it is published
     #[arg(requires_all = ["pool", "idx"])]
     uri: Option<String>,
     /// `idx` of the reference
     idx: Option<u64>,
-    /// Without it: table on a terminal, JSON elsewhere
+    /// Output; by default a table on a terminal, JSON elsewhere
     #[arg(long, value_enum)]
     format: Option<Format>,
     #[command(flatten)]
@@ -58,7 +58,7 @@ impl Info {
     }
 }
 
-/// A row for each fact, those within others with the names of both.
+/// One row for each fact. Nested facts get the names of both levels.
 fn rows(out: &mut impl Write, prefix: &str, facts: &Value) -> std::io::Result<()> {
     for (name, fact) in facts.as_object().into_iter().flatten() {
         let name = format!("{prefix}{name}");

@@ -1,7 +1,7 @@
-//! The commands that ask a running service: what they share. Where it is, who asks, how often, and what a refusal means.
+//! What the commands that call a running service share: its address, credentials, retries, and the meaning of refusals.
 //!
-//! Everything that is sent may be repeated without harm: updates are idempotent, and allocations carry an `Idempotency-Key`.
-//! So a request whose outcome is unknown is repeated, as long as the service has answered before.
+//! Every request may be repeated without harm: updates are idempotent, and allocations carry an `Idempotency-Key`. So a
+//! request whose outcome is unknown is retried, if the service has responded before.
 
 mod allocate;
 mod batch;
@@ -31,16 +31,16 @@ use crate::cli::exit::REFUSED;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Before a request is repeated whose answer says nothing of when.
+/// The pause before a retry if the response names none.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Where the service is, and who asks it.
+/// Address of the service, and credentials.
 #[derive(Debug, Args)]
 pub(super) struct Connection {
-    /// Where the service is
+    /// Address of the service
     #[arg(long, env = "STATUSLIST_URL", default_value = "http://localhost:8090")]
     url: String,
-    /// An API key of the pool; better in the environment, where others do not see it
+    /// An API key of the pool; better set in the environment, where other users cannot see it
     #[arg(long, env = "STATUSLIST_API_KEY", hide_env_values = true, value_name = "KEY")]
     api_key: Option<SecretString>,
     /// A file with an API key of the pool
@@ -49,17 +49,17 @@ pub(super) struct Connection {
     /// A bearer token, used instead of an API key if there is one
     #[arg(long, env = "STATUSLIST_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<SecretString>,
-    /// How long a request is repeated while the service is busy or being restarted
+    /// How long to retry while the service is busy or restarting
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::check::duration)]
     patience: Duration,
 }
 
-/// How the answer is printed.
+/// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// Columns for people; on a terminal this is the default
+    /// Columns for human readers; the default on a terminal
     Table,
-    /// One JSON object a line, for programs
+    /// One JSON object per line, for programs
     Json,
 }
 
@@ -69,24 +69,24 @@ pub(super) struct Service {
     url: String,
     headers: HeaderMap,
     patience: Duration,
-    /// Whether it has ever answered: then it is worth waiting for.
+    /// Whether it has ever responded. If so, it is worth waiting for.
     reached: Cell<bool>,
 }
 
-/// Why something was not done.
+/// Why an action was not done.
 pub(super) enum Failure {
-    /// The service says no; it would say so again.
+    /// The service refuses. A retry would be refused too.
     Refused(Refusal),
-    /// Nobody answered, or not in time.
+    /// No response, or a timeout.
     Failed(Error),
 }
 
-/// A no of the service.
+/// A refusal by the service.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) code: String,
-    /// With what to do about it.
+    /// Includes advice.
     pub(super) message: String,
 }
 
@@ -103,14 +103,14 @@ impl From<std::io::Error> for Failure {
 }
 
 impl Format {
-    /// The one that was asked for, or what fits the output.
+    /// The requested format, or the one that suits the output.
     fn or_by_output(asked: Option<Self>) -> Self {
         let by_output = || if std::io::stdout().is_terminal() { Self::Table } else { Self::Json };
         asked.unwrap_or_else(by_output)
     }
 }
 
-/// Runs a command to its end, and makes an exit code of it.
+/// Runs a command to its end and returns its exit code.
 pub(super) fn run(doing: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.context("cannot start a runtime")?.block_on(doing) {
@@ -124,11 +124,11 @@ pub(super) fn run(doing: impl Future<Output = Result<(), Failure>>) -> Result<Ex
 }
 
 impl Connection {
-    /// The service at the other end. Nothing is sent yet.
+    /// Prepares a client of the service. Sends nothing yet.
     pub(super) fn open(&self) -> Result<Service> {
         let client = Client::builder()
             .user_agent(concat!("statuslist/", env!("CARGO_PKG_VERSION")))
-            // A key must not follow a redirection to somebody else.
+            // A redirect must not send the key to another server.
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
@@ -166,8 +166,8 @@ impl Connection {
 }
 
 impl Service {
-    /// What the service answers, `Null` if it says nothing but yes. Repeated while it is busy, being restarted, or its answer
-    /// got lost.
+    /// Sends a request and returns the response, or `Null` if it has no body. Retries while the service is busy or
+    /// restarting, or if the response was lost.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -182,7 +182,7 @@ impl Service {
                 Err(error) if self.reached.get() && !error.is_builder() => Err((PAUSE, Error::new(error))),
                 Err(error) => {
                     let advice = format!(
-                        "cannot reach a service at {}; is it running? --url or STATUSLIST_URL says where it is",
+                        "cannot reach a service at {}; is it running? set its address with --url or STATUSLIST_URL",
                         self.url
                     );
                     return Err(Failure::Failed(Error::new(error).context(advice)));
@@ -193,7 +193,7 @@ impl Service {
                 Err((pause, why)) if begun.elapsed() + pause > self.patience => {
                     let patience = crate::config::show_duration(self.patience);
                     let context = format!(
-                        "the service did not do it within {patience} (--patience); whether it was done is not known, run it again"
+                        "the service did not complete the request within {patience} (--patience); the outcome is unknown, run the command again"
                     );
                     return Err(Failure::Failed(why.context(context)));
                 }
@@ -202,7 +202,7 @@ impl Service {
         }
     }
 
-    /// The inner error says when to try again, and why.
+    /// Reads a response. The inner error says when to retry, and why.
     async fn read(&self, answer: Response) -> Result<Result<Value, (Duration, Error)>, Failure> {
         self.reached.set(true);
         let status = answer.status();
@@ -216,7 +216,7 @@ impl Service {
             return Ok(Ok(Value::Null));
         }
         let not_the_api =
-            || anyhow!("{} answered {status}, but not as the write API does; is --url right?", self.url);
+            || anyhow!("{} answered {status}, but it is not the write API; is --url right?", self.url);
         if status.is_success() {
             return serde_json::from_str(&text).map(Ok).map_err(|_| Failure::Failed(not_the_api()));
         }
@@ -247,7 +247,7 @@ impl Service {
             (StatusCode::UNAUTHORIZED, _) if self.headers.is_empty() => {
                 "; set STATUSLIST_API_KEY, STATUSLIST_API_KEY_FILE or STATUSLIST_TOKEN"
             }
-            (StatusCode::UNAUTHORIZED, _) => "; the key or token must be one of this pool",
+            (StatusCode::UNAUTHORIZED, _) => "; the key or token must be for this pool",
             (_, "NO_SUCH_POOL") => "; the service's settings name its pools under status-list-pools",
             _ => "",
         }

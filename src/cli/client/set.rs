@@ -1,4 +1,4 @@
-//! `statuslist set`: one status, or a batch of them.
+//! `statuslist set`: sets one status, or a batch of them.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -30,14 +30,14 @@ pub(in crate::cli) struct Set {
     value: Option<StatusValue>,
     /// Read lines `URI IDX VALUE` from this file, or from standard input
     ///
-    /// Fields are separated by blanks or commas; a line may also be a JSON object with uri, index and value. Empty lines and
-    /// those that begin with # are skipped. It stops at the first line that is refused, and says how to go on.
+    /// Fields are separated by blanks or commas; a line may also be a JSON object with uri, index and value. Empty lines
+    /// and lines that begin with # are skipped. It stops at the first refused line, and says how to continue.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", conflicts_with = "uri")]
     batch: Option<PathBuf>,
-    /// Skip so many lines of the batch: those that were done already
+    /// Skip this many lines of the batch, which are already done
     #[arg(long, value_name = "LINES", requires = "batch", default_value_t = 0)]
     skip: u64,
-    /// Without it: table on a terminal, JSON elsewhere
+    /// Output; by default a table on a terminal, JSON elsewhere
     #[arg(long, value_enum)]
     format: Option<Format>,
     #[command(flatten)]
@@ -50,7 +50,7 @@ impl Set {
         match (&self.batch, &self.uri, self.idx, self.value) {
             (Some(file), ..) => self.set_batch(&service, file),
             (None, Some(uri), Some(idx), Some(value)) => run(self.set_one(&service, uri, idx, value)),
-            _ => unreachable!("clap asks for all three, or for a batch"),
+            _ => unreachable!("clap requires all three, or a batch"),
         }
     }
 
@@ -81,7 +81,7 @@ impl Set {
         let of_a_file = file != Path::new("-");
         let open = || File::open(file).with_context(|| format!("cannot read {}", file.display()));
         let (input, bar): (Box<dyn BufRead>, _) = if of_a_file {
-            // Counted first, so that the bar knows its end.
+            // Counted first, so that the progress bar knows its end.
             let lines = BufReader::new(open()?).split(b'\n').count();
             let style = ProgressStyle::with_template("{bar:40} line {pos}/{len}, {per_sec}, {eta} left")?;
             (Box::new(BufReader::new(open()?)), ProgressBar::new(lines as u64).with_style(style))
@@ -118,7 +118,7 @@ impl Set {
         if stopped.is_err() {
             let name = if of_a_file { format!(" {}", file.display()) } else { String::new() };
             eprintln!(
-                "to go on: statuslist set --batch{name} --skip {through} (what is done twice does no harm)"
+                "to continue: statuslist set --batch{name} --skip {through} (repeating a line does no harm)"
             );
         }
         Ok(code)

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::status_list::Status;
 
-/// A status as people write it.
+/// A status in human notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct StatusValue(pub(super) u64);
 
