@@ -5,5 +5,6 @@ pub mod awake;
 pub mod clock;
 pub mod digest;
 pub mod durable;
+pub mod loopback;
 pub mod signals;
 pub mod stopper;

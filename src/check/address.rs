@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::redirect::RedirectRefused;
+
 /// Resolves names as the system does, and remembers which of them lead to private addresses.
 #[derive(Clone, Default)]
 pub(super) struct Names(Arc<Mutex<Known>>);
@@ -52,7 +54,7 @@ impl Resolve for Names {
             let allowed = names.resolved(name.as_str(), &all);
             if allowed.is_empty() && !all.is_empty() {
                 let to = name.as_str().to_owned();
-                return Err(Box::new(super::RedirectRefused::Private { to }) as Box<_>);
+                return Err(Box::new(RedirectRefused::Private { to }) as Box<_>);
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
@@ -157,6 +159,6 @@ mod tests {
         assert!(names.is_private("localhost"));
         names.must_be_public("localhost");
         let Err(why) = names.resolve("localhost".parse().unwrap()).await else { panic!("it was resolved") };
-        assert!(why.downcast_ref::<super::super::RedirectRefused>().is_some(), "{why}");
+        assert!(why.downcast_ref::<RedirectRefused>().is_some(), "{why}");
     }
 }

@@ -5,7 +5,7 @@
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::path::{self, Node};
-use super::trust::{TrustedBy, Untrusted};
+use super::untrusted::{TrustedBy, Untrusted};
 use super::usage::Leaf;
 
 /// A trusted certificate.

@@ -15,10 +15,9 @@ use reqwest::{Client, ClientBuilder, Response, Url};
 use thiserror::Error;
 
 use super::address::{Names, is_private};
+use super::redirect::{REDIRECTS_MAX, RedirectRefused};
 use super::{Check, Format, Limits};
-
-/// The most redirects to follow.
-pub const REDIRECTS_MAX: usize = 5;
+use crate::base::loopback::is_loopback_host;
 
 /// A JWKS is small.
 const JWKS_BYTES_MAX: u64 = 1 << 20;
@@ -105,40 +104,6 @@ pub enum FetchError {
     TooLarge {
         /// The most bytes accepted.
         max: u64,
-    },
-}
-
-/// Why a redirect is not followed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum RedirectRefused {
-    /// There were too many.
-    #[error("more than {REDIRECTS_MAX} redirects, the last one to {to}")]
-    TooMany {
-        /// Target of the next one.
-        to: String,
-    },
-    /// The redirects form a loop.
-    #[error("the redirects form a loop, back to {to}")]
-    Loop {
-        /// Where the loop closes.
-        to: String,
-    },
-    /// The target has a user name or password.
-    #[error("the redirect has a user name or password")]
-    Credentials,
-    /// It leads from a public address to a private one.
-    #[error(
-        "the redirect from a public address leads to {to}, a private one; allow it with `--private-redirects`"
-    )]
-    Private {
-        /// The target.
-        to: String,
-    },
-    /// It leads from https to http.
-    #[error("the redirect to {to} drops https")]
-    Downgrade {
-        /// The target.
-        to: String,
     },
 }
 
@@ -338,10 +303,7 @@ fn is_safe_for_keys(url: &Url) -> bool {
 }
 
 fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || literal(url).is_some_and(|address| address.is_loopback())
+    url.host_str().is_some_and(is_loopback_host)
 }
 
 /// The IP address in the URL, if it has one instead of a name.

@@ -13,17 +13,24 @@ mod chain;
 mod fetch;
 mod key;
 mod names;
+mod outcome;
 mod path;
+mod redirect;
 mod report;
+mod times;
 mod trust;
+mod untrusted;
 mod usage;
 mod verdict;
 
-pub use fetch::{FetchError, REDIRECTS_MAX, RedirectRefused};
+pub use fetch::FetchError;
+pub use outcome::{CannotTell, IAT_LEEWAY_SECS, NotValid, Outcome};
 pub use path::ChainFlaw;
+pub use redirect::{REDIRECTS_MAX, RedirectRefused};
 pub use report::{Report, TokenFacts};
-pub use trust::{InvalidTrust, Trust, TrustedBy, Untrusted};
-pub use verdict::{CannotTell, IAT_LEEWAY_SECS, NotValid, Outcome, judge};
+pub use trust::{InvalidTrust, Trust};
+pub use untrusted::{TrustedBy, Untrusted};
+pub use verdict::judge;
 
 use std::convert::Infallible;
 use std::path::PathBuf;

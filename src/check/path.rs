@@ -15,7 +15,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AlgorithmIdentifier, X509Version};
 
 use super::names;
-use super::report::instant;
+use super::times::instant;
 
 /// The most certificates between a signer and a trusted authority.
 const BETWEEN_MAX: usize = 8;

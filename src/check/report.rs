@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::times::{instant, span};
 use super::{Check, Format, NotValid, Outcome, TrustedBy};
 use crate::status_list::{Bits, Status};
 
@@ -209,18 +209,6 @@ impl Report {
         lines.extend(self.redirected_to.iter().map(|to| ("came from", to.clone())));
         lines
     }
-}
-
-/// A time in seconds since 1970, in human notation.
-pub(super) fn instant(secs: u64) -> String {
-    let timestamp = i64::try_from(secs).ok().and_then(|secs| Timestamp::from_second(secs).ok());
-    timestamp.map_or_else(|| format!("second {secs} after 1970"), |timestamp| timestamp.to_string())
-}
-
-/// A duration in human notation.
-pub(super) fn span(secs: u64) -> String {
-    i64::try_from(secs)
-        .map_or_else(|_| format!("{secs}s"), |secs| format!("{:#}", SignedDuration::from_secs(secs)))
 }
 
 #[cfg(test)]

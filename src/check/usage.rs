@@ -9,7 +9,7 @@ use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{ExtendedKeyUsage, FromDer, KeyUsage};
 
 use super::key::Key;
-use super::trust::Untrusted;
+use super::untrusted::Untrusted;
 
 const ANY: &str = "2.5.29.37.0";
 

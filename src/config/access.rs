@@ -10,6 +10,7 @@ use super::ConfigError;
 use super::network::Network;
 use super::rate::Rate;
 use super::raw::{RawClientCertificate, RawLimits, RawOauth, RawServer};
+use crate::base::loopback::is_loopback_host;
 
 /// How far the clocks of authorization servers may differ from ours, unless the settings say otherwise.
 const LEEWAY_DEFAULT: Duration = Duration::from_secs(30);
@@ -153,7 +154,7 @@ fn algorithm(name: &str) -> Result<Algorithm, ConfigError> {
 fn checked_url(url: &str) -> Result<Url, ConfigError> {
     let refuse = |why: String| ConfigError::at("oauth.jwks-url", why);
     let url: Url = url.parse().map_err(|why| refuse(format!("is not a URL: {why}")))?;
-    let loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let loopback = url.host_str().is_some_and(is_loopback_host);
     match url.scheme() == "https" || url.scheme() == "http" && loopback {
         true => Ok(url),
         false => Err(refuse(

@@ -10,11 +10,11 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
 };
 use pem::{EncodeConfig, LineEnding, Pem};
-use thiserror::Error;
 
 #[cfg(feature = "pkcs11")]
 use super::hsm::{Hsm, HsmKey};
-use super::{Algorithm, Certificate, ChainFault, PublicKey, UnsupportedKey, Validity, chain, pkcs12};
+use super::invalid_key::InvalidKey;
+use super::{Algorithm, Certificate, ChainFault, PublicKey, Validity, chain, pkcs12};
 
 /// The private key printed in the specification: every reader can sign with it.
 const EXAMPLE_KEY_X: &str = "I3HWm_0Ds1dPMI-IWmf4mBmH-YaeAVbPVu7vB27CxXo";
@@ -33,61 +33,6 @@ enum Pair {
     Ed25519(Ed25519KeyPair),
     #[cfg(feature = "pkcs11")]
     Hsm(Hsm),
-}
-
-/// Why a key or its chain cannot be used.
-#[derive(Debug, Error)]
-pub enum InvalidKey {
-    /// Not PEM.
-    #[error("not a PEM file: {0}")]
-    Pem(#[from] pem::PemError),
-    /// PEM without a PKCS#8 private key.
-    #[error(
-        "no `PRIVATE KEY` (PKCS#8) in it, only {found:?}; convert an older form with `openssl pkcs8 -topk8 -nocrypt -in KEY`"
-    )]
-    NotPkcs8 {
-        /// The labels in the file.
-        found: Vec<String>,
-    },
-    /// Not a PKCS#12 key store.
-    #[error("not a PKCS#12 key store that can be read: {0}")]
-    Pkcs12(String),
-    /// The password does not fit the key store.
-    #[error("the key store's password is wrong")]
-    Password,
-    /// Several keys, none, or none of the given name.
-    #[error("expected one key, the key store has {aliases:?}; name one of them as `alias`")]
-    Alias {
-        /// The names of all its keys.
-        aliases: Vec<String>,
-    },
-    /// A key in a hardware security module that cannot sign.
-    #[cfg(feature = "pkcs11")]
-    #[error("PKCS#11: {0}")]
-    Hsm(String),
-    /// A key of a kind that is not used here.
-    #[error("expected an EC key on P-256 or P-384, or Ed25519; make one with `statuslist generate-key FILE`")]
-    Unsupported,
-    /// The specification's example key, whose private part is public.
-    #[error("this is the example key printed in the specification; anyone can sign with it")]
-    Example,
-    /// A certificate that cannot be read.
-    #[error("certificate {number} of the chain: {why}")]
-    Certificate {
-        /// Its number, from 1.
-        number: usize,
-        /// What is wrong with it.
-        why: UnsupportedKey,
-    },
-    /// The chain file holds no certificate.
-    #[error("no `CERTIFICATE` in the chain file")]
-    EmptyChain,
-    /// The first certificate is for another key.
-    #[error("the first certificate of the chain is not for this key; put the leaf first")]
-    OtherKey,
-    /// A certificate above the leaf that cannot be read.
-    #[error(transparent)]
-    Chain(#[from] ChainFault),
 }
 
 impl SigningKey {

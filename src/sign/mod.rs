@@ -6,6 +6,7 @@
 pub mod chain;
 #[cfg(feature = "pkcs11")]
 mod hsm;
+mod invalid_key;
 mod key;
 mod pkcs12;
 mod public;
@@ -14,7 +15,8 @@ mod ring;
 pub use chain::{ChainFault, Validity};
 #[cfg(feature = "pkcs11")]
 pub use hsm::HsmKey;
-pub use key::{InvalidKey, SigningKey, generate};
+pub use invalid_key::InvalidKey;
+pub use key::{SigningKey, generate};
 pub use public::{Algorithm, Certificate, Jwk, JwkSet, PublicKey, UnsupportedKey};
 pub use ring::KeyRing;
 
