@@ -6,7 +6,8 @@
 //! credential is worse than to revoke a decoy.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+
+use parking_lot::RwLock;
 
 use crate::model::order::Permutation;
 use crate::status_list::ListId;
@@ -52,12 +53,12 @@ impl HandedOut {
     }
 
     fn is_known(&self, list: ListId, index: u32) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         known.get(&list).is_some_and(|(order, leased)| order.position(index) < *leased)
     }
 
     fn learn(&self, list: ListId, Order { key, leased }: Order, entries: u32) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         let known = known.entry(list).or_insert_with(|| (Permutation::new(key, entries), 0));
         known.1 = known.1.max(leased);
     }

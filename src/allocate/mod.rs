@@ -14,10 +14,11 @@ pub use handed_out::HandedOut;
 pub use marks::{Marks, MarksError};
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -345,7 +346,7 @@ impl Allocator {
     /// Compares the store with the marks, and gives up lists whose references it would hand out again.
     async fn compare_with_marks(&self, store: &Store) -> Result<(), RefillError> {
         let Some(marks) = &self.marks else { return Ok(()) };
-        let marks: Vec<_> = marks.lock().unwrap_or_else(PoisonError::into_inner).iter().collect();
+        let marks: Vec<_> = marks.lock().iter().collect();
         if marks.is_empty() {
             return Ok(());
         }
@@ -408,7 +409,7 @@ impl Allocator {
     }
 
     fn mark_of(&self, list: &ListId) -> Lease {
-        let of = |marks: &Arc<Mutex<Marks>>| marks.lock().unwrap_or_else(PoisonError::into_inner).of(list);
+        let of = |marks: &Arc<Mutex<Marks>>| marks.lock().of(list);
         self.marks.as_ref().map_or(Lease::default(), of)
     }
 
@@ -416,7 +417,7 @@ impl Allocator {
     async fn raise_marks(&self, blocks: &[Block]) -> Result<(), MarksError> {
         let Some(marks) = self.marks.clone().filter(|_| !blocks.is_empty()) else { return Ok(()) };
         let raised: Vec<_> = blocks.iter().map(|block| (block.list, block.lease)).collect();
-        let raise = move || marks.lock().unwrap_or_else(PoisonError::into_inner).raise(&raised);
+        let raise = move || marks.lock().raise(&raised);
         tokio::task::spawn_blocking(raise).await.expect("raising marks does not panic, and nobody aborts it")
     }
 
@@ -439,6 +440,6 @@ impl Allocator {
 
     fn buffer(&self) -> MutexGuard<'_, Buffer> {
         // Nothing that runs under this lock panics in the middle of a change.
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buffer.lock()
     }
 }

@@ -6,12 +6,13 @@ mod running;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_web::web;
 use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::access::Access;

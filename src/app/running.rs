@@ -1,10 +1,11 @@
 //! The settings and keys that can change while the service runs, and how each part gets them: checked as a whole, then
 //! applied everywhere, or not at all.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 
 use super::about;
 use crate::access::Access;
@@ -54,7 +55,7 @@ struct Checked {
 impl Running {
     /// Applies `config`. Changes nothing if any of it cannot be used.
     pub(super) fn take(&self, config: Config) -> Result<()> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         let needs_restart = current.needs_restart(&config);
         if !needs_restart.is_empty() {
             bail!(
@@ -123,7 +124,7 @@ impl Running {
     }
 
     fn look_at_certificates(&self) {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.lock();
         for (pool, running) in current.pools.values().zip(&self.pools) {
             warn_of_certificate(&running.ring.signer(), pool, self.clock.now());
         }

@@ -5,9 +5,10 @@
 //! accepted. A thread that starves for a second looks like a short sleep. That is harmless: only some requests are refused.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
 /// How often the thread records that it runs.
@@ -63,7 +64,7 @@ impl Awake {
         if now.saturating_sub(self.ticked.load(Ordering::Acquire)) <= SLEPT_MIN_MILLIS {
             return;
         }
-        let _one_of_many = self.noticing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_of_many = self.noticing.lock();
         let slept = now.saturating_sub(self.ticked.load(Ordering::Acquire));
         if slept > SLEPT_MIN_MILLIS {
             self.woken.store(now, Ordering::Release);

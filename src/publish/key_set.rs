@@ -5,10 +5,11 @@
 //! key of every token that is published, and whoever fetches it now has the key of every token that is still valid: a key
 //! that signs no more stays until the last of them has expired.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::Notify;
 
@@ -175,7 +176,7 @@ impl KeySet {
         if self.site.read_jwks()?.as_ref() != Some(&document) {
             self.site.write_jwks(&document)?;
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if *told != document {
             self.pools.iter().for_each(|pool| pool.publisher.keys_changed());
             *told = document;

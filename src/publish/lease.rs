@@ -2,8 +2,9 @@
 //! stops nobody; its number, the fence, grows with each new holder, so one that only slept is found out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::base::clock::Timestamp;
 use crate::config::PublishRole;
@@ -109,7 +110,7 @@ impl PublisherLease {
     }
 
     fn held(&self) -> MutexGuard<'_, Option<(Fence, Timestamp)>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 }
 

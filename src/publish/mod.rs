@@ -23,10 +23,11 @@ pub use pass::{Pass, PublishError};
 pub use rehearse::rehearse;
 pub use sinks::Bucket;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 

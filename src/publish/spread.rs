@@ -1,8 +1,6 @@
 //! Spreads: at each beat the publisher gives every list that has one its next share of entries, in a random order, before it
 //! looks for what changed. The store keeps how far each is, so another publisher goes on where this one stopped.
 
-use std::sync::PoisonError;
-
 use tokio::time::Instant;
 
 use super::PoolPublisher;
@@ -16,7 +14,7 @@ impl PoolPublisher {
     pub async fn advance_spreads(&self) {
         let (now, half) = (Instant::now(), self.live.load().update_interval / 2);
         {
-            let mut latest = self.advanced_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut latest = self.advanced_at.lock();
             if latest.is_some_and(|latest| now.duration_since(latest) < half) {
                 return;
             }

@@ -2,9 +2,10 @@
 //! a crash are removed, and lists whose files are missing, damaged, expired or not those of the store's latest publication become
 //! due. So a deleted or damaged site comes back from the store.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use walkdir::WalkDir;
 
 use super::certificates::is_outlived;
@@ -43,7 +44,7 @@ fn is_old(entry: &walkdir::DirEntry, now: Timestamp) -> bool {
 
 impl PoolPublisher {
     pub(super) fn swept(&self) -> MutexGuard<'_, Option<Fence>> {
-        self.swept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.swept.lock()
     }
 
     /// Makes lists due whose files are not as they should be, and writes the aggregation; if it is ours to publish.

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -18,6 +18,7 @@ use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Algorithm, PublicKey};
@@ -66,7 +67,7 @@ type RefusedPin = (PathBuf, String, [u8; 32]);
 static REFUSED: LazyLock<Mutex<HashSet<RefusedPin>>> = LazyLock::new(Mutex::default);
 
 fn refused_pins() -> MutexGuard<'static, HashSet<RefusedPin>> {
-    REFUSED.lock().unwrap_or_else(PoisonError::into_inner)
+    REFUSED.lock()
 }
 
 fn pin_of(key: &HsmKey) -> RefusedPin {
@@ -139,7 +140,7 @@ impl Hsm {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Open>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock()
     }
 }
 
@@ -211,12 +212,12 @@ impl Open {
 
 /// Runs `work` in the module of `key`, which is not restarted meanwhile. Loads the module if necessary.
 fn in_module<T>(key: &HsmKey, work: impl FnOnce(&Module) -> Result<T, String>) -> Result<T, String> {
-    let modules = MODULES.read().unwrap_or_else(PoisonError::into_inner);
+    let modules = MODULES.read();
     if let Some(module) = modules.get(&key.module) {
         return work(module);
     }
     drop(modules);
-    let mut modules = MODULES.write().unwrap_or_else(PoisonError::into_inner);
+    let mut modules = MODULES.write();
     let module = match modules.entry(key.module.clone()) {
         Entry::Occupied(loaded) => loaded.into_mut(),
         Entry::Vacant(place) => place.insert(Module { context: start(key)?, generation: 0 }),
@@ -235,7 +236,7 @@ fn start(key: &HsmKey) -> Result<Pkcs11, String> {
 
 /// Ends the module and starts it again. Its other keys notice that and open new sessions.
 fn restart(key: &HsmKey) -> Result<(), String> {
-    let mut modules = MODULES.write().unwrap_or_else(PoisonError::into_inner);
+    let mut modules = MODULES.write();
     let Some(module) = modules.get_mut(&key.module) else { return Ok(()) };
     tracing::warn!(module = %key.module.display(), "restarting the PKCS#11 module, because signing failed");
     // Its result is not needed: the next call shows whether the module works.

@@ -5,11 +5,11 @@
 
 use std::io::Read;
 use std::num::NonZero;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
 use flate2::read::ZlibDecoder;
 use libdeflater::{CompressionLvl, Compressor};
+use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 
 /// Why a `lst` cannot be read.
@@ -48,7 +48,7 @@ pub fn compress(array: &[u8]) -> Vec<u8> {
 /// Idle compressors. Level 12 takes nine megabytes of tables, so no more are kept than ever work at the same time.
 fn compressors() -> MutexGuard<'static, Vec<Compressor>> {
     static IDLE: Mutex<Vec<Compressor>> = Mutex::new(Vec::new());
-    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
+    IDLE.lock()
 }
 
 /// Inflates `zlib`, which must be one whole zlib stream of at most `bytes_max` bytes inflated.

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The source of each file, by its place: the path below `src/` without `.rs`, or the folder of a `mod.rs`.
-pub type Sources = BTreeMap<String, String>;
+pub(crate) type Sources = BTreeMap<String, String>;
 
 /// Places that reach themselves, each with those of the circle that it names. A folder and what lies in it are one house: naming
 /// each other makes no circle.
-pub fn circles(sources: &Sources) -> Vec<String> {
+pub(crate) fn circles(sources: &Sources) -> Vec<String> {
     let uses: BTreeMap<&str, Vec<String>> =
         sources.iter().map(|(place, source)| (place.as_str(), paths_in(source))).collect();
     let mut named: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();

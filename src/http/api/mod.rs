@@ -21,12 +21,13 @@ mod value;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::{HttpResponse, ResponseError, Route, web};
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::RwLock;
 
 use crate::access::Access;
 use crate::allocate::{Allocator, HandedOut};
@@ -161,7 +162,7 @@ impl Api {
     async fn find(&self, uri: &str) -> Result<(ListId, &PoolApi), Problem> {
         let list = self.base.list_id(uri).ok_or_else(|| Problem::invalid_list_uri(uri))?;
         let unknown = || Problem::no_list_to_update(&list);
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&list).cloned();
+        let known = self.known.read().get(&list).cloned();
         let pool = match known {
             Some(pool) => pool,
             None => {
@@ -172,7 +173,7 @@ impl Api {
                     Problem::unavailable()
                 })?;
                 let pool = record.ok_or_else(unknown)?.pool;
-                self.known.write().unwrap_or_else(PoisonError::into_inner).insert(list, pool.clone());
+                self.known.write().insert(list, pool.clone());
                 pool
             }
         };

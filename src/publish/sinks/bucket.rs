@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -16,6 +16,7 @@ use object_store::{
     Attribute, Attributes, ClientOptions, Error as StorageError, GetOptions, ObjectStore, ObjectStoreExt,
     PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
 };
+use parking_lot::{Mutex, MutexGuard};
 use secrecy::ExposeSecret;
 use thiserror::Error;
 
@@ -282,8 +283,8 @@ impl Bucket {
         SinkError::Storage { action, bucket: self.to_string(), key: key.to_string(), why: explain(error) }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Path, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, HashMap<Path, Known>> {
+        self.known.lock()
     }
 }
 

@@ -18,9 +18,10 @@ mod uploader;
 pub use bucket::Bucket;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -162,6 +163,6 @@ impl Sinks {
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<ListId, Put>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 }

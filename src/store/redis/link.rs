@@ -3,10 +3,11 @@
 //! Invariants: a write is answered only after the demanded replicas have it; a connection that failed in any way is not used
 //! again; while the link is closed, nobody waits for a server that is known not to answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::checks::{self, Unusable};
@@ -62,7 +63,7 @@ impl Link {
     /// however late the server reads it.
     pub(super) async fn write(&self, call: &Call, deadline: Deadline) -> Result<Value, StoreError> {
         self.refuse_if_closed()?;
-        let (millis, read_at) = *self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        let (millis, read_at) = *self.time.lock();
         let command = call.command(deadline.by_clock(millis, read_at));
         let named = Pipeline::with_capacity(2);
         let mut answers = match self.send(&self.confirmed(named, &command)).await {
@@ -123,7 +124,7 @@ impl Link {
             Ok(servers) => {
                 // The clock that is furthest behind, and read before now: so a deadline is early rather than late.
                 if let Some(millis) = servers.iter().filter_map(|server| server.clock_millis).min() {
-                    *self.time.lock().unwrap_or_else(PoisonError::into_inner) = (millis, Instant::now());
+                    *self.time.lock() = (millis, Instant::now());
                 }
                 checks::judge(&servers, &self.config)
             }

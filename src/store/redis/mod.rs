@@ -21,10 +21,11 @@ mod write;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use deadpool_redis::redis::{Cmd, FromRedisValue, Pipeline, cmd};
+use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use super::deadline::Deadline;
@@ -94,19 +95,19 @@ impl RedisStore {
     }
 
     async fn find_pool(&self, list: ListId) -> Result<Option<PoolId>, StoreError> {
-        let known = self.0.pools.read().unwrap_or_else(PoisonError::into_inner).get(&list).cloned();
+        let known = self.0.pools.read().get(&list).cloned();
         if known.is_some() {
             return Ok(known);
         }
         let name: Option<String> = self.read_one(cmd("GET").arg(self.0.keys.pool_of(&list)).take()).await?;
         let Some(name) = name else { return Ok(None) };
         let pool: PoolId = name.parse().map_err(|error| damaged(&error))?;
-        self.0.pools.write().unwrap_or_else(PoisonError::into_inner).insert(list, pool.clone());
+        self.0.pools.write().insert(list, pool.clone());
         Ok(Some(pool))
     }
 
     fn shape(&self, pool: &PoolId) -> Result<Arc<PoolShape>, StoreError> {
-        let shapes = self.0.shapes.read().unwrap_or_else(PoisonError::into_inner);
+        let shapes = self.0.shapes.read();
         let undeclared = || {
             StoreError::Unavailable(format!("the list belongs to pool {pool}, which is not in the settings"))
         };

@@ -1,7 +1,6 @@
 //! Queries. Each may be several commands, which need not be one atomic step.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use deadpool_redis::redis::{FromRedisValue, Pipeline, cmd};
@@ -225,7 +224,7 @@ impl RedisStore {
                 }
             }
         }
-        let mut pools = self.0.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.0.pools.write();
         pools.extend(records.iter().map(|(record, _)| (record.id, pool.clone())));
         drop(pools);
         Ok(records)

@@ -1,7 +1,7 @@
 //! The atomic steps: what goes into each script, and what its reply means.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use deadpool_redis::redis::{Value, cmd};
@@ -34,7 +34,7 @@ impl RedisStore {
                 return Err(StoreError::ShapeMismatch { pool: shape.id.clone(), setting, stored, given });
             }
         }
-        let mut shapes = self.0.shapes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shapes = self.0.shapes.write();
         shapes.insert(shape.id.clone(), Arc::new(shape.clone()));
         Ok(())
     }

@@ -15,9 +15,10 @@ mod transfer;
 mod write;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{oneshot, watch};
 
@@ -340,7 +341,7 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let reader = Arc::clone(&self.reader);
         let read = move || {
-            let mut connection = reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut connection = reader.lock();
             work(&mut connection)
         };
         tokio::task::spawn_blocking(read).await.map_err(|error| StoreError::Unavailable(error.to_string()))?
