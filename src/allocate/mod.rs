@@ -159,6 +159,7 @@ impl Allocator {
     /// Returns `amount` references. Waits for them if the pool is set to; a dropped future loses none.
     pub async fn allocate(&self, amount: usize) -> Result<Vec<Allocated>, Underflow> {
         let mut taken = Taken { allocator: self, references: Vec::new() };
+        let mut underflow = false;
         loop {
             // Created before the check, so that it notices a refill in between.
             let refilled = self.refilled.notified();
@@ -181,7 +182,10 @@ impl Allocator {
                 self.metrics.references_issued.inc_by(amount as u64);
                 return Ok(std::mem::take(&mut taken.references));
             }
-            self.metrics.buffer_underflows.inc();
+            // A request counts once, however often it wakes up.
+            if !std::mem::replace(&mut underflow, true) {
+                self.metrics.buffer_underflows.inc();
+            }
             if settings.on_underflow == OnUnderflow::Fail {
                 return Err(Underflow);
             }

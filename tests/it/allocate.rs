@@ -159,3 +159,20 @@ async fn a_request_that_gave_up_loses_nothing() {
     let references = app.references(2000).await;
     assert_eq!(references.iter().collect::<HashSet<_>>().len(), 2000);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_larger_than_the_buffer_is_one_underflow() {
+    let app =
+        TestApp::start("size: 10000, prefetch: { capacity: 100, on-underflow: delay }, update-interval: 1s");
+    assert_eq!(app.references(1).await.len(), 1, "the buffer is filled");
+    let underflows = async || {
+        let metrics =
+            app.client.get(format!("{}/metrics", app.url)).send().await.unwrap().text().await.unwrap();
+        let line =
+            metrics.lines().find(|line| line.starts_with("statuslist_buffer_underflows_total")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = underflows().await;
+    assert_eq!(app.references(5000).await.len(), 5000);
+    assert_eq!(underflows().await - before, 1);
+}

@@ -16,6 +16,7 @@ use crate::disk_full::{fill, on_small_disk};
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
 use crate::support::process::{PROGRAM, Process, command, free_port, log_path};
+use crate::support::told::Told;
 
 /// All files of the trail at `path`, the current one and the older ones.
 fn files(path: &Path) -> Vec<PathBuf> {
@@ -197,14 +198,7 @@ status-list-pools: { p: { api-key: x, size: 80000, update-interval: 1s } }";
     assert!(log.contains("audit trail cannot be written") && log.contains("written again"), "{log}");
 }
 
-/// What the clients were told.
-#[derive(Default)]
-struct Told {
-    references: Vec<Reference>,
-    /// List and index of each.
-    acknowledged: Vec<(String, u64)>,
-}
-
+/// List and index of a reference.
 fn target(reference: &Reference) -> (String, u64) {
     (reference.uri.rsplit('/').next().unwrap().to_owned(), reference.index)
 }
@@ -267,9 +261,10 @@ status-list-pools: { p: { api-key: x, size: 20000, update-interval: 1s } }";
     assert_eq!(code, 0, "{text}");
     assert!(files(&path).len() > 2, "files were rotated under the kills");
     let lines = lines(&path);
-    let acknowledged = told.acknowledged.len();
+    let updates: Vec<_> = told.acknowledged.keys().map(target).collect();
+    let acknowledged = updates.len();
     assert!(acknowledged > 200, "{acknowledged} updates were acknowledged");
-    assert_eq!(without_line(&told.acknowledged, &lines, true), 0, "updates were acknowledged without a line");
+    assert_eq!(without_line(&updates, &lines, true), 0, "updates were acknowledged without a line");
     assert_eq!(without_line(&changed, &lines, false), 0, "statuses were changed without a line");
     let amounts: u64 = lines.iter().filter_map(|line| line["amount"].as_u64()).sum();
     let given = told.references.len() as u64;
@@ -278,7 +273,7 @@ status-list-pools: { p: { api-key: x, size: 20000, update-interval: 1s } }";
     // The control: the same comparison notices that one line is not there, and so does the chain.
     let outcome = lines.iter().rposition(|line| line["outcome"] == "done").unwrap();
     let fewer = [&lines[..outcome], &lines[outcome + 1..]].concat();
-    assert!(without_line(&told.acknowledged, &fewer, true) > 0);
+    assert!(without_line(&updates, &fewer, true) > 0);
     let begun = lines.iter().rposition(|line| line["action"] == "update").unwrap();
     let fewer = [&lines[..begun], &lines[begun + 1..]].concat();
     assert_eq!(without_line(&[update_of(&lines[begun])], &fewer, false), 1);
@@ -304,7 +299,7 @@ async fn load(client: u64, port: u16, told: &Mutex<Told>, stop: &AtomicBool) {
         told.lock().unwrap().references.extend(given.iter().cloned());
         for reference in given {
             if update(&http, &base, &reference, 1).await == Some(StatusCode::NO_CONTENT) {
-                told.lock().unwrap().acknowledged.push(target(&reference));
+                told.lock().unwrap().acknowledged.insert(reference, 1);
             }
         }
     }

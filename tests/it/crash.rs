@@ -12,6 +12,7 @@ use crate::support::app::Reference;
 use crate::support::eventually;
 use crate::support::process::{Process, command, free_port};
 use crate::support::relying_party::{List, jwks, published};
+use crate::support::told::Told;
 
 const KILLS: usize = 50;
 const CLIENTS: usize = 8;
@@ -19,20 +20,11 @@ const SETTINGS: &str = "
 status-list-pools:
   p: { api-key: x, size: 20000, update-interval: 1s, prefetch: { capacity: 500 }, open-lists: 3 }";
 
-/// What the clients were told.
-#[derive(Default)]
-struct Told {
-    references: Mutex<Vec<Reference>>,
-    /// Every acknowledged value, and those whose fate is unknown because the answer never came.
-    acknowledged: Mutex<HashMap<Reference, u8>>,
-    unknown: Mutex<HashSet<Reference>>,
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let told = Arc::new(Told::default());
+    let told = Arc::new(Mutex::new(Told::default()));
     let stop = Arc::new(AtomicBool::new(false));
     let mut process = Some(Process::start(command(folder.path(), port, SETTINGS), folder.path(), port));
     let clients: Vec<_> = (0..CLIENTS)
@@ -56,11 +48,9 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
     let files_read = readers.await.unwrap();
 
     // Nobody else holds them any more.
-    let Told { references, acknowledged, unknown } = Arc::into_inner(told).unwrap();
-    let references = references.into_inner().unwrap();
-    let distinct: HashSet<_> = references.iter().collect();
-    assert_eq!(distinct.len(), references.len(), "a reference was handed out twice");
-    let acknowledged = acknowledged.into_inner().unwrap();
+    let told = Arc::into_inner(told).unwrap().into_inner().unwrap();
+    assert_eq!(told.duplicates(), 0, "a reference was handed out twice");
+    let Told { references, acknowledged, unknown, .. } = told;
     assert!(
         references.len() > 1000 && acknowledged.len() > 500,
         "{} references, {} updates",
@@ -70,7 +60,6 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
     assert!(files_read > 100, "{files_read} files were read");
 
     // Whatever was published before the last kill, everything acknowledged is out within a beat of the restart.
-    let unknown = unknown.into_inner().unwrap();
     let uris: HashSet<_> = acknowledged.keys().map(|reference| reference.uri.clone()).collect();
     let lost = eventually("all acknowledged updates to be published", async || {
         let lists: Option<HashMap<_, _>> =
@@ -105,7 +94,7 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
 }
 
 /// Allocates, revokes, and un-revokes; notes only what was answered.
-async fn load(client: usize, port: u16, told: Arc<Told>, stop: Arc<AtomicBool>) {
+async fn load(client: usize, port: u16, told: Arc<Mutex<Told>>, stop: Arc<AtomicBool>) {
     let http = Client::builder().timeout(Duration::from_secs(3)).build().unwrap();
     let base = format!("http://127.0.0.1:{port}");
     let mut mine: Vec<Reference> = Vec::new();
@@ -114,7 +103,7 @@ async fn load(client: usize, port: u16, told: Arc<Told>, stop: Arc<AtomicBool>) 
         round += 1;
         let amount = 1 + round % 20;
         if let Some(references) = allocate(&http, &base, amount).await {
-            told.references.lock().unwrap().extend(references.iter().cloned());
+            told.lock().unwrap().references.extend(references.iter().cloned());
             mine.extend(references);
         }
         if mine.is_empty() {
@@ -130,11 +119,12 @@ async fn load(client: usize, port: u16, told: Arc<Told>, stop: Arc<AtomicBool>) 
             .header("Content-Type", "application/json");
         match request.body(body).send().await {
             Ok(response) if response.status() == StatusCode::NO_CONTENT => {
-                told.unknown.lock().unwrap().remove(&reference);
-                told.acknowledged.lock().unwrap().insert(reference, value);
+                let mut told = told.lock().unwrap();
+                told.unknown.remove(&reference);
+                told.acknowledged.insert(reference, value);
             }
             _ => {
-                told.unknown.lock().unwrap().insert(reference);
+                told.lock().unwrap().unknown.insert(reference);
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
@@ -150,12 +140,12 @@ async fn allocate(http: &Client, base: &str, amount: usize) -> Option<Vec<Refere
 }
 
 /// Reads the files as nginx would, all the time: each must verify, and no `iat` may go back.
-async fn read_files(folder: std::path::PathBuf, told: Arc<Told>, stop: Arc<AtomicBool>) -> usize {
+async fn read_files(folder: std::path::PathBuf, told: Arc<Mutex<Told>>, stop: Arc<AtomicBool>) -> usize {
     let mut latest: HashMap<String, u64> = HashMap::new();
     let mut read = 0;
     while !stop.load(Ordering::SeqCst) {
         let uris: HashSet<_> =
-            told.references.lock().unwrap().iter().map(|reference| reference.uri.clone()).collect();
+            told.lock().unwrap().references.iter().map(|reference| reference.uri.clone()).collect();
         for uri in uris {
             let list: List =
                 published(&folder, &uri).unwrap_or_else(|error| panic!("{uri} does not verify: {error}"));
