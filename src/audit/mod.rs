@@ -2,13 +2,13 @@
 //!
 //! Responsible for the lines, their order and their durability. Leaves it to `http/api/` when to write one. Invariants:
 //! 1. **Nothing acknowledged without a line.** A line that a caller waits for is durable; if the trail cannot be written,
-//! the caller answers 503.
+//!    the caller answers 503.
 //! 2. **Nothing changed without a line.** A change has two lines: `begun` is durable before the store is called, the
-//! outcome before the answer. One line after the store's step would be cheaper, but a full disk or a crash in between would
-//! leave changes without a line. With two lines, a crash leaves at most a `begun` without an outcome, or one with the
-//! outcome `unknown`: the change *may* have been made, and the store shows whether it was.
+//!    outcome before the answer. One line after the store's step would be cheaper, but a full disk or a crash in between would
+//!    leave changes without a line. With two lines, a crash leaves at most a `begun` without an outcome, or one with the
+//!    outcome `unknown`: the change *may* have been made, and the store shows whether it was.
 //! 3. **Never who holds which reference.** An allocation is recorded as an amount, on one line. References taken from
-//! memory are not handed out if that line cannot be written.
+//!    memory are not handed out if that line cannot be written.
 //!
 //! It is off unless the settings name a file: it costs two more fsyncs for each update (shared by updates that wait at the
 //! same time), and an operator must decide how long to keep its files.

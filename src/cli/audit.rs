@@ -45,7 +45,7 @@ impl Arguments {
         match verify(files, anchor.as_deref()).context("cannot read the audit trail")? {
             Ok(span) => {
                 println!(
-                    "whole: lines {} to {}, {} to {}",
+                    "intact: lines {} to {}, {} to {}",
                     span.first.0, span.last.0, span.first.1, span.last.1
                 );
                 if span.first.0 > 1 {
