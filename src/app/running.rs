@@ -58,7 +58,7 @@ impl Running {
         let needs_restart = current.needs_restart(&config);
         if !needs_restart.is_empty() {
             bail!(
-                "these settings cannot change while the service runs; restart it to apply them: {}",
+                "these settings cannot change while the service runs, so the change needs a restart: {}",
                 needs_restart.join(", ")
             );
         }
