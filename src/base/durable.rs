@@ -6,7 +6,7 @@
 //! | `write`, `pwrite` | the bytes; alone they are in memory only |
 //! | `futimens` | the mtime of a published file, before the fsync that makes it durable |
 //! | `chmod` | the mode, which the umask may narrow (never widen) when a file or folder is made |
-//! | `fsync` of a file | makes its bytes, length and mtime durable, before it gets its final name: that name never leads to less |
+//! | `fsync` of a file | makes its bytes, length and mtime durable, before it gets its final name, so that the name never leads to an incomplete file |
 //! | `fdatasync` | the same without the times, for files written in place |
 //! | `rename` | replaces a file at once: a reader sees the old one or the new one |
 //! | `link` | a name that must be free, or a second name |

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// Notices when to stop. Clones share the signal.
+/// Tells a task when to stop. Clones share the signal.
 #[derive(Clone, Debug)]
 pub struct Stopper(watch::Receiver<bool>);
 
