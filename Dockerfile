@@ -30,12 +30,12 @@ RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent status
 COPY --from=build /src/target/release/statuslist /usr/local/bin/statuslist
 USER 10001:10001
 WORKDIR /var/lib/statuslist
-# Only what a container has in common with every other; the rest is in docker-compose.yml.
+# Only what every container needs; the rest is in docker-compose.yml.
 ENV STATUSLIST__SERVER__LISTEN=0.0.0.0:8090 \
     STATUSLIST__LOG__FORMAT=json
 EXPOSE 8090
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["statuslist", "healthcheck"]
-# PID 1 handles SIGTERM itself: it finishes running requests and gives leased indices back.
+# PID 1 handles SIGTERM itself: it completes running requests and gives leased indices back.
 ENTRYPOINT ["statuslist"]
 CMD ["serve"]
 
@@ -44,9 +44,10 @@ FROM docker.io/library/debian:bookworm-slim AS nginx
 # Debian's nginx: the version that the tests run with, and its security updates.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light && rm -rf /var/lib/apt/lists/*
 COPY nginx /etc/statuslist/nginx
-# A new volume takes its owner from the image that mounts it first, which may be this one: so the folder is the service's.
-# What a container has to have different: the service has a name, logs go to the container's output, and the write API must
-# be reachable from outside of the container. docker-compose.yml publishes it on the loopback only.
+# A new volume takes its owner from the first image that mounts it, which may be this one: so the folder belongs to the
+# service's user.
+# The changes that a container needs: the service has a name, logs go to the container's output, and the write API must be
+# reachable from outside the container. docker-compose.yml publishes it on the loopback only.
 RUN cd /etc/statuslist/nginx/conf.d && sed -i \
       -e 's|server 127.0.0.1:8090;|server statuslist:8090;|' \
       -e 's|listen 127.0.0.1:8091;|listen 8091;|' \
@@ -60,5 +61,5 @@ USER www-data:www-data
 EXPOSE 8080 8091
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080"]
 STOPSIGNAL SIGQUIT
-# What nginx writes besides logs goes to /tmp/, which can be a file system in memory.
+# Everything else that nginx writes goes to /tmp/, which can be a file system in memory.
 CMD ["nginx", "-p", "/tmp/", "-c", "/etc/statuslist/nginx/nginx.conf", "-g", "daemon off;"]

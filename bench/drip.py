@@ -1,7 +1,7 @@
-"""Clients that hold connections open with updates whose bodies never end, a byte at a time; for `bench/slow`.
+"""Clients that hold connections open with updates whose bodies never end, one byte at a time; for `bench/slow`.
 
-Each has a valid API key, so that the service reads its body instead of refusing it at once. One that is cut comes again. Goes on
-until it is stopped; ends with an error if the service gives another answer than that it has waited long enough.
+Each has a valid API key, so that the service reads its body instead of refusing it at once. A client that is cut off reconnects.
+Runs until it is stopped; fails if the service gives any other answer than that the request timed out.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ async def hold(port, delay):
         try:
             said = await drip(*await asyncio.open_connection("127.0.0.1", port))
         except ConnectionError:
-            # Writing to a connection that was cut gets a reset.
+            # Writing to a connection that was cut off fails with a reset.
             continue
         if said and not said.startswith(EXPECTED):
-            sys.exit(f"a body that does not end was answered {said[:200]!r}")
+            sys.exit(f"the answer to a body that does not end was {said[:200]!r}")
 
 
 async def drip(reader, writer):

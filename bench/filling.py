@@ -6,13 +6,13 @@ import time
 import lists
 import service
 
-# The stages, as shares of the list that were handed out before: tenths, and the last hundredth.
+# The stages, as shares of the list already handed out: tenths, and the last hundredth.
 STAGES = [*(tenth / 10 for tenth in range(10)), 0.99, 0.999]
 REQUESTS = 1000
 
 
 def measure(folder, size):
-    """Microseconds for each reference, at every stage; all references must differ."""
+    """Returns the microseconds for each reference, at every stage; all references must differ."""
     port = service.free_port()
     amount = size // REQUESTS
     pool = f"{{ api-key: {service.KEY}, size: {size}, open-lists: 1 }}"

@@ -1,4 +1,4 @@
-"""Measures how long an acknowledged update takes until a fetch through nginx shows it."""
+"""Measures the time from the acknowledgement of an update until a fetch through nginx shows it."""
 
 import base64
 import http.client
@@ -70,7 +70,7 @@ class Probe(threading.Thread):
         if answer.status == 304:
             return
         if answer.status != 200:
-            raise RuntimeError(f"{uri} answered {answer.status}")
+            raise RuntimeError(f"{uri} returned {answer.status}")
         seen, statuses = time.monotonic(), statuses_of(token)
         self.etags[uri] = answer.headers["ETag"]
         for of, index in [waiting for waiting in self.waiting if waiting[0] == uri]:
@@ -90,7 +90,7 @@ def unpadded(text):
 
 
 def measure(folder, beats, seconds):
-    """The waits, in seconds, for each beat; all at the same time, as pools of one service."""
+    """The waits in seconds for each beat, measured at the same time with pools of one service."""
     port = service.free_port()
     settings = service.paths(folder, port) + "status-list-pools:\n"
     for beat in beats:
@@ -115,7 +115,7 @@ def percentile(values, share):
 
 
 def histogram(waits, beat, bins=10):
-    """Shares of the waits by tenths of the beat; the last has those longer than a beat."""
+    """Shares of the waits by tenths of the beat; the last one is for those longer than a beat."""
     counts = [0] * (bins + 1)
     for wait in waits:
         counts[min(bins, int(wait / beat * bins))] += 1

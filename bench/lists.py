@@ -8,7 +8,7 @@ import service
 
 
 def until(reached, complaint, seconds=60, pause=0.05):
-    """Waits for a condition, and gives up with the complaint."""
+    """Waits for a condition; fails with the complaint after some time."""
     deadline = time.monotonic() + seconds
     while not reached():
         if time.monotonic() > deadline:
@@ -24,15 +24,15 @@ def references(statuslist, pool, amount):
 
 
 def uris(statuslist, pool, count):
-    """The lists that a pool hands references out from."""
+    """The lists whose references a pool hands out."""
     seen = set()
 
     def complete():
-        # References of two lists come mixed: it takes several requests to see every list.
+        # References of several lists come mixed: it takes several requests to see every list.
         seen.update(reference["uri"] for reference in references(statuslist, pool, 1000))
         return len(seen) >= count
 
-    until(complete, f"pool {pool} does not give references of {count} lists", pause=0)
+    until(complete, f"pool {pool} does not hand out references of {count} lists", pause=0)
     return sorted(seen)
 
 
@@ -54,12 +54,12 @@ def published(statuslist, pool, size):
     revoke(statuslist, [(uri, index) for index in random.Random(1).sample(range(size), size // 100)])
     state = f"/pools/{pool}/lists/{uri.rpartition('/')[2]}/statuses/0"
     is_published = lambda: json.loads(statuslist.ask("GET", state)[2])["published"]
-    until(is_published, "the list to be fetched is not published", pause=0.1)
+    until(is_published, "the list to fetch is not published", pause=0.1)
     return path_of(uri)
 
 
 def wait_for_buffer(statuslist, pool="p", ready=100_000):
-    """Waits until the buffer of references is warm, and the work that an earlier row caused is over."""
+    """Waits until the buffer of references is warm, and the background work of earlier rows is done."""
     filled = lambda: json.loads(statuslist.ask("GET", f"/pools/{pool}")[2])["references"]["ready"] >= ready
     until(filled, "the buffer of references does not fill")
     time.sleep(0.2)

@@ -20,12 +20,12 @@ def install():
 
 
 def command(arguments, watch=None, **options):
-    """Runs a load generator to its end and returns exit code, output, errors. `watch` gets its process id, to sample it meanwhile."""
+    """Runs a load generator to its end and returns exit code, output and errors. `watch` gets its process id, to sample it meanwhile."""
     return together([arguments], watch, **options)[0]
 
 
 def together(commands, watch=None, **options):
-    """Runs load generators at the same time, each to its end, and returns the same of each. `watch` gets all process ids."""
+    """Runs several load generators at the same time, each to its end, and returns the same for each. `watch` gets all process ids."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     children = []
     with ExitStack() as all_ended:
@@ -53,7 +53,7 @@ def run(arguments, watch=None):
 
 
 def measure(row, options, connections, watch=None):
-    """Requests per second, latencies, and CPU time of the row's process per request. Fails if any answer was an error."""
+    """Returns requests per second, latencies, and CPU time of the row's process per request. Fails if any answer is an error."""
     threads = min(options.threads, connections)
     words = [f"-t{threads}", f"-c{connections}", f"-d{options.seconds}s", "--timeout", "10s"]
     for name, value in row.headers.items():
@@ -64,7 +64,7 @@ def measure(row, options, connections, watch=None):
     cpu = row.process.cpu_seconds() - cpu
     wrong = {name: report[name] for name in ("status", "connect", "read", "write", "timeout") if report[name]}
     if wrong or not report["requests"]:
-        service.fail(f"{row.name}: {row.path}: answers were not as expected: {wrong}, {report['requests']} requests")
+        service.fail(f"{row.name}: {row.path}: unexpected answers: {wrong}, {report['requests']} requests")
     return {
         "requests": report["requests"],
         "seconds": report["duration"] / 1e6,
@@ -79,11 +79,11 @@ def measure(row, options, connections, watch=None):
 
 
 def measure_setbit(redis, seconds, connections, bit, watch=None):
-    """The rate of Redis itself with single bits, by its own load generator."""
+    """Measures the rate of Redis itself with single bits, with its own load generator."""
     requests = 20_000 * seconds
     words = ["redis-benchmark", "-p", redis.port, "-c", connections, "-n", requests]
     cpu = redis.cpu_seconds()
-    # Its random numbers begin with zeros, which SETBIT refuses; one bit costs what any costs.
+    # Its random numbers begin with zeros, which SETBIT refuses. Every bit costs the same.
     code, out, err = command([*words, "--csv", "SETBIT", "bits", bit, "1"], watch)
     cpu = redis.cpu_seconds() - cpu
     if code:

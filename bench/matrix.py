@@ -1,7 +1,7 @@
-"""The rows of `bench/run`: each operation with each store or server that matters to it, and the references.
+"""The rows of `bench/run`: each operation with each store or server that affects it, and the references.
 
-A fetch never touches the store, and a write goes to the service and never to a file server. So fetches are multiplied by the
-servers, writes by the stores, and both by the numbers of connections.
+A fetch never touches the store, and a write goes to the service, never to a file server. So fetches are combined with the servers,
+writes with the stores, and both with the numbers of connections.
 """
 
 import os
@@ -23,9 +23,9 @@ class Cell(Row):
 
     # The server: a store of the service, or a server of files.
     by: str = ""
-    # The processes that take part, by the names of the sampler.
+    # The names of the participating processes in the sampler.
     parts: list = field(default_factory=list)
-    # References or entries of each request.
+    # Number of references or entries in each request.
     amount: int = 1
 
     @property
@@ -34,7 +34,7 @@ class Cell(Row):
 
 
 def rows(it):
-    """All cells, each right after its reference, so that both see the machine in the same state."""
+    """All cells, each directly after its reference, so that both see the machine in the same state."""
     cells = [*references(it), *fetches(it)]
     for store in it.stores:
         cells += writes(it, store)
@@ -42,7 +42,7 @@ def rows(it):
     for cell in cells:
         if not cell.reference:
             ordered += [cell, *(other for other in cells if other.reference == cell.key)]
-    assert len(ordered) == len(cells), "a row is compared with one that is not there"
+    assert len(ordered) == len(cells), "the reference of a row is missing"
     return ordered
 
 

@@ -1,4 +1,4 @@
-"""Starts nginx as shipped, over the files of a service, beside plain files of its own."""
+"""Starts nginx as shipped, over the files of a service, and with a second server for plain files."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ class Nginx(service.Process):
     """The shipped nginx, with one more server for plain files."""
 
     def pids(self):
-        """The workers: the master only waits."""
+        """The worker processes; the master only waits."""
         return [int(pid) for pid in Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()]
 
 

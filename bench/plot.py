@@ -1,4 +1,4 @@
-"""Draws bars, percentiles and lines as SVG, with nothing but strings."""
+"""Draws bars, percentiles and lines as SVG, by writing text."""
 
 import math
 from html import escape
@@ -10,7 +10,7 @@ LABELS, CHART, MARGIN = 270, 560, 24
 
 
 class Drawing:
-    """Elements in the order in which they are painted."""
+    """The elements of a drawing, in painting order."""
 
     def __init__(self, title):
         self.title, self.parts = title, []
@@ -131,7 +131,7 @@ def panel(drawing, x, y, width, height, lines, colours, unit):
 
 
 def over_time(path, title, charts, height=70):
-    """CPU and memory of processes side by side, a line of panels for each chart: charts are [(label, series)]."""
+    """CPU and memory of processes side by side, a row of panels for each chart: charts are [(label, series)]."""
     drawing = Drawing(title)
     names = sorted({name for _, series in charts for name in series})
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}

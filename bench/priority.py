@@ -1,6 +1,6 @@
-"""Files before updates on a shared machine, as docs/OPERATIONS.md recommends: nginx with a real-time priority, or the service and
-its Redis with a smaller share than nginx. And the load generators out of the way, because they stand for wallets and issuers on
-machines of their own. Needs root."""
+"""Priority for files over updates on a shared machine, as docs/OPERATIONS.md recommends: nginx gets a real-time priority, or the
+service and its Redis get a smaller share than nginx. Load generators stand for wallets and issuers on machines of their own, so they
+must not compete with nginx. Needs root."""
 
 import functools
 import os
@@ -12,7 +12,8 @@ NICE = 10
 REAL_TIME = 10
 # The prefix of a load generator's command, by the kind of its requests.
 FIRST = {"fetch": ["chrt", "-r", str(REAL_TIME)], "update": ["chrt", "-i", "0"]}
-# For a k6 that measures short times: while it collects garbage, on all cores, answers wait. So rarely, but with a bound.
+# For a k6 that measures short times: while it collects garbage, on all cores, responses wait. So it collects rarely, but
+# within a bound.
 K6_ENVIRONMENT = {"GOGC": "1000", "GOMEMLIMIT": "4GiB"}
 
 
@@ -24,14 +25,14 @@ def permitted():
     except OSError:
         done = None
     if done is None or done.returncode:
-        print("priorities cannot be set here (root and chrt are needed): fetches do not come first", file=sys.stderr)
+        print("priorities cannot be set here (root and chrt are needed): fetches have no priority", file=sys.stderr)
         return False
     return True
 
 
 @contextmanager
 def real_time(nginx):
-    """Puts nginx before all others meanwhile. Returns the prefixes of the load generators' commands, as in FIRST."""
+    """Gives nginx priority over all others meanwhile. Returns the prefixes of the load generators' commands, as in FIRST."""
     if not permitted():
         yield {}
         return
@@ -44,7 +45,7 @@ def real_time(nginx):
 
 @contextmanager
 def smaller_share(*others):
-    """Puts these behind nginx meanwhile. Returns the same."""
+    """Gives these a smaller share than nginx meanwhile. Returns the same prefixes."""
     if not permitted():
         yield {}
         return
@@ -62,11 +63,11 @@ def schedule(process, policy, priority):
 
 
 def renice(processes, nice):
-    """For all threads; later ones inherit it."""
+    """Applies to all threads; later ones inherit it."""
     for process in processes:
         for thread in os.listdir(f"/proc/{process.child.pid}/task"):
             try:
                 os.setpriority(os.PRIO_PROCESS, int(thread), nice)
             except ProcessLookupError:
-                # It has ended.
+                # The thread has ended.
                 pass

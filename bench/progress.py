@@ -1,4 +1,4 @@
-"""Shows on the terminal what runs, how much is left, and how long that will take."""
+"""Shows on the terminal what is running, how much is left, and how long that will take."""
 
 import sys
 import threading
@@ -12,7 +12,7 @@ def clock(seconds):
 
 
 class Progress:
-    """Steps of expected length, done one after the other. One line that changes on a terminal, a line a step elsewhere."""
+    """Steps of expected length, one after the other. Updates one line on a terminal; prints one line per step elsewhere."""
 
     def __init__(self, steps, seconds, stream=sys.stderr):
         self.steps, self.expected, self.stream = steps, seconds, stream
@@ -24,7 +24,7 @@ class Progress:
             threading.Thread(target=self.tick, daemon=True).start()
 
     def step(self, what, seconds):
-        """Begins the next step, with its expected seconds."""
+        """Begins the next step, which takes about this many seconds."""
         self.finish()
         self.number += 1
         self.what, self.current = what, (seconds, time.monotonic())
@@ -38,7 +38,7 @@ class Progress:
             self.current = None
 
     def left(self):
-        """Seconds that the rest takes, at the pace of the finished steps."""
+        """The seconds that the rest takes at the pace of the finished steps."""
         pace = self.done_seconds / self.done if self.done else 1.0
         of_this = 0.0
         if self.current:

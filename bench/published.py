@@ -1,4 +1,4 @@
-"""A service with many published lists: makes their store and files, starts on them, and waits until it is at rest."""
+"""A service with many published lists: makes their store and files, starts the service on them, and waits until it is idle."""
 
 import subprocess
 import time
@@ -16,25 +16,25 @@ def files(folder):
 
 
 def make(folder, settings, count):
-    """Opens and publishes the lists in a folder that has none; returns the seconds."""
+    """Opens and publishes lists in an empty folder; returns the seconds it took."""
     file = folder / "settings.yaml"
     file.write_text(settings)
     begun = time.monotonic()
     command = [service.program("examples") / "many_lists", file, str(count)]
     made = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if made.returncode:
-        service.fail(f"the lists could not be made:\n{made.stdout}{made.stderr}")
+        service.fail(f"cannot make the lists:\n{made.stdout}{made.stderr}")
     seconds = time.monotonic() - begun
     if len(files(folder)) < count:
-        service.fail(f"{count} lists were made, {len(files(folder))} files are there")
+        service.fail(f"made {count} lists, but there are {len(files(folder))} files")
     return seconds
 
 
 def start(folder, port, settings):
-    """Starts the service, waits until it is at rest, and stops it."""
+    """Starts the service, waits until it is idle, and stops it."""
     process = service.statuslist(folder, port, settings, ready="/health/ready")
     ready_mib = process.memory_kib() / 1024
-    # At its start it compares all files in the background; it is idle when two seconds pass without work.
+    # At the start it compares all files in the background; it is idle if two seconds pass without work.
     cpu = process.cpu_seconds()
     while True:
         time.sleep(2)
@@ -42,7 +42,7 @@ def start(folder, port, settings):
         if cpu - before < 0.02:
             break
         if time.monotonic() - process.begun > 300:
-            service.fail("the service does not come to rest")
+            service.fail("the service does not become idle")
     run = {
         "ready_seconds": process.ready_seconds,
         "ready_mib": ready_mib,

@@ -15,7 +15,7 @@ ROLES = ["service", "redis", "nginx", "parser", "load"]
 # The words for a scenario that missed a threshold, and for a control, which has no targets.
 LIMITS = ["missed", "missed_by_control"]
 ROUNDS_ENOUGH = 5
-# Cores that other processes may use during a measurement; the kernel's own work is about a fifth of it.
+# Cores that other processes may use during a measurement; the kernel's own work accounts for about a fifth of a core.
 ELSEWHERE_MAX = 0.25
 
 
@@ -29,7 +29,7 @@ def role(part):
 
 
 def used(uses, requests):
-    """Medians, over the rounds, of the use of each process."""
+    """The resource usage of each process: medians over the rounds."""
     roles = {}
     for part in uses[0]["parts"]:
         rounds = [(use["parts"].get(part), use["seconds"], count) for use, count in zip(uses, requests)]
@@ -71,7 +71,7 @@ def summarise_scenarios(runs, uses):
     for name, mine in runs.items():
         figures = {key: value for key, value in mine[0].items() if key not in ("steps", *LIMITS)}
         entry = {"name": name, **medians([{key: run[key] for key in figures} for run in mine]), **spread(mine, "per_second")}
-        # A step that did not happen in some round is left out of the table.
+        # A step that is missing in some round is left out of the table.
         steps = [step for step in mine[0]["steps"] if all(step in run["steps"] for run in mine)]
         entry["steps"] = {
             step: medians([run["steps"][step] for run in mine]) | spread([run["steps"][step] for run in mine], "p99_ms")
@@ -81,7 +81,7 @@ def summarise_scenarios(runs, uses):
             if limits in mine[0]:
                 entry[limits] = [f"round {number + 1}: {limit}" for number, run in enumerate(mine) for limit in run[limits]]
         if "allowed" in entry:
-            # One round says little about the slowest hundredth, so the median is judged.
+            # A single round says little about the slowest hundredth, so the median is judged.
             entry |= spread(mine, "fetch_disturbed")
             if entry["fetch_disturbed"] > entry["allowed"]:
                 limits = "missed_by_control" if "missed_by_control" in entry else "missed"
@@ -164,14 +164,14 @@ def table(results):
         "",
     ]
     if rounds < ROUNDS_ENOUGH:
-        lines += [f"**Of {rounds} round(s) only: this shows that it runs, and says nothing of speed.**", ""]
+        lines += [f"**Only {rounds} round(s): this shows that everything runs, and says nothing about speed.**", ""]
     lines += ["| row | connections | ratio (min–max) | reach |", "|---|---:|---|---|"]
     elsewhere = max((entry["cores_elsewhere"] for entry in targets(results["rows"])), default=0)
     for entry in targets(results["rows"]):
         ratio, reach = ratio_text(entry)
         lines.append(f"| {entry['name']}, {entry['by']} | {entry['connections']} | {ratio} | {reach} |")
     if elsewhere > ELSEWHERE_MAX:
-        lines += ["", f"**Others used up to {elsewhere:.1f} cores of the machine meanwhile: measure again when it is quiet.**"]
+        lines += ["", f"**Other processes used up to {elsewhere:.1f} cores meanwhile: measure again when the machine is idle.**"]
     lines += ["", "## Rows", "", *row_lines(results["rows"])]
     if results["scenarios"]:
         lines += ["", "## Scenarios (k6)", "", *scenario_lines(results)]
@@ -191,7 +191,7 @@ def row_lines(entries):
     yield "|---|---|" + "---:|" * 16 + "---|"
     for entry in entries:
         uses = entry["used"]
-        # The parser takes the column of the service.
+        # The parser's CPU time is shown in the column of the service.
         uses = {**uses, "service": uses.get("service", uses.get("parser", {}))}
         of = lambda name, what: number(uses.get(name, {}).get(what))
         rate = f"{entry['per_second']:,.0f} ({entry['per_second_min']:,.0f}–{entry['per_second_max']:,.0f})"
@@ -207,15 +207,15 @@ def row_lines(entries):
 
 def scenario_lines(results):
     yield (
-        f"The service on {results['front']}, nginx over its files, a beat of 1 s where nothing else is said; "
+        f"The service on {results['front']}, nginx over its files, a beat of 1 s unless stated otherwise; "
         f"{results['options']['scenario_seconds']} s each, in every round. Milliseconds. *fail*: the pool answers 429 at once when no "
-        "references are ready, the others wait. `fetch-vs-update` is two k6 at once, one that fetches and one that updates. *Fetches "
-        "first*: nginx has a real-time priority; so has the k6 that fetches, and the one that updates gets what is left, because they "
+        "references are ready, the others wait. `fetch-vs-update` runs two k6 at once, one that fetches and one that updates. *Fetches "
+        "first*: nginx has a real-time priority; so has the k6 that fetches; the one that updates gets the remaining time, because they "
         "stand for wallets and issuers on other machines. *Control*: the same without priorities, to show what they do; it has no targets."
     )
     if results["machine"].get("priorities") is False:
         yield ""
-        yield "**Priorities could not be set in this run: *fetches first* is like the control.**"
+        yield "**Priorities could not be set in this run, so *fetches first* equals the control.**"
     yield ""
     yield "| scenario | step | requests/s | failed | p50 | p90 | p99 | p99.9 | max | thresholds |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|---|"
@@ -248,10 +248,10 @@ def notes(options):
     yield ""
     yield (
         "Fetches never touch the store and writes never go to a file server, so fetches are measured for each server and "
-        f"writes for each store ({', '.join(options['stores'])}). `a file` is a file of the list's size without meaning, from "
+        f"writes for each store ({', '.join(options['stores'])}). `a file` is an arbitrary file of the list's size, from "
         "the same nginx without the shipped configuration. `redis-disabled` keeps nothing on the disk: it has no target. "
-        "Targets of writes are for the largest number of connections. *Cores elsewhere*: what the machine worked for others "
-        "meanwhile; a row with much of it says little. Raw compression and signature are the reference of publishing: "
+        "Targets of writes are for the largest number of connections. *Cores elsewhere*: the cores that other processes used "
+        "meanwhile; with high values a row means little. Raw compression and signature are the reference of publishing: "
         "`bench/micro publish` ([benches/publish.rs](../../../benches/publish.rs))."
     )
     yield ""

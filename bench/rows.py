@@ -20,10 +20,10 @@ class Row:
     headers: dict = field(default_factory=dict)
     body: Optional[dict] = None
     arguments: list = field(default_factory=list)
-    # What the answer consists of, if known.
+    # The expected content of the answer, if known.
     size: Optional[int] = None
     coding: Optional[str] = None
-    # The row whose rate is the reference, and the ratio to reach.
+    # The row whose rate is the reference, and the required ratio.
     reference: Optional[str] = None
     reach: Optional[float] = None
     # The store of the service, if it takes part in the work.
@@ -31,12 +31,12 @@ class Row:
 
 
 def check_answer(row):
-    """Checks the exact answer once; wrk counts only answers above 399."""
+    """Checks one answer exactly; wrk only counts answers above 399."""
     status, headers, body = row.process.ask(row.method, row.path, row.body, row.headers)
     size = len(body) if row.size is None else row.size
     got, wanted = (status, len(body), headers.get("Content-Encoding")), (row.status, size, row.coding)
     if got != wanted:
-        service.fail(f"{row.name}: {row.method} {row.path} answered {got}, not {wanted}: {body[:500]!r}")
+        service.fail(f"{row.name}: {row.method} {row.path} returned {got}, not {wanted}: {body[:500]!r}")
 
 
 def medians(runs):
@@ -47,13 +47,13 @@ def medians(runs):
 
 
 def ratios(runs, reference_runs):
-    """The ratios of the rates to the reference's, round by round, because a disturbance in a round hits both."""
+    """The ratios to the rates of the reference, round by round, because a disturbance in a round affects both."""
     each = [a["per_second"] / b["per_second"] for a, b in zip(runs, reference_runs)]
     return {"ratio": statistics.median(each), "ratio_min": min(each), "ratio_max": max(each)}
 
 
 def ratio_text(row):
-    """The two cells of a table about the reference: the ratio, and whether it is enough."""
+    """The two table cells about the reference: the ratio, and whether it is reached."""
     ratio = reach = ""
     if row["reference"]:
         ratio = f"{row['ratio']:.2f} × {row['reference']} ({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"

@@ -1,4 +1,4 @@
-"""Watches processes while they are loaded: CPU time, memory and disk writes of each, from /proc."""
+"""Samples the CPU time, memory and disk writes of processes under load, from /proc."""
 
 import os
 import resource
@@ -27,14 +27,14 @@ def resident_bytes(pid):
 
 
 def busy_seconds():
-    """The busy time of all cores so far, for any process; time that the host took away counts as well."""
+    """The busy time of all cores so far, for any process; includes time stolen by the host."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     user, nice, system, _idle, _waiting, interrupt, soft_interrupt, stolen = fields[:8]
     return (user + nice + system + interrupt + soft_interrupt + stolen) / TICKS
 
 
 class Sampler(threading.Thread):
-    """Samples every process several times a second, until it is stopped. Use it as a context."""
+    """Samples every process several times a second, until it is stopped. Use it as a context manager."""
 
     def __init__(self, processes, interval):
         super().__init__(daemon=True)
@@ -56,11 +56,11 @@ class Sampler(threading.Thread):
             self.sample()
 
     def watch(self, *pids):
-        """The load generators of the moment."""
+        """The current load generators."""
         self.generators = pids
 
     def sample(self):
-        """CPU seconds, resident bytes and written bytes of each process; of several together, their sum."""
+        """CPU seconds, resident bytes and written bytes of each process, summed over processes of one name."""
         with self.lock:
             seen = {"time": time.monotonic(), "busy": busy_seconds()}
             of_each = {name: process.pids() for name, process in self.processes.items()}
@@ -77,7 +77,7 @@ class Sampler(threading.Thread):
             return seen
 
     def use(self, parts, work):
-        """What `work()` returns, and what each of the parts and the load generator used meanwhile."""
+        """Returns the result of `work()`, and the resources that each part and the load generator used meanwhile."""
         children = children_seconds()
         before = self.sample()
         result = work()
@@ -90,7 +90,7 @@ class Sampler(threading.Thread):
             looks = [sample[name] for sample in during if name in sample]
             if not looks:
                 continue
-            # A load generator has ended, and its CPU time is now ours.
+            # A load generator has ended, and its CPU time now counts as that of this process.
             cpu = children if name == LOAD else after[name][0] - before[name][0]
             mine += cpu
             used[name] = {
@@ -123,7 +123,7 @@ def series(samples, names):
             continue
         for name, line in lines.items():
             if name in before and name in after:
-                # Less than before: another load generator.
+                # Less than before: this is another load generator.
                 cores = max(0.0, after[name][0] - before[name][0]) / span
                 line["seconds"].append(round(after["time"] - samples[0]["time"], 3))
                 line["cores"].append(round(cores, 3))

@@ -18,18 +18,18 @@ class Scenario:
     """A script, and how to run it."""
 
     script: str
-    # Clients at a time; None: as in the script.
+    # Number of clients; None: as in the script.
     clients: Optional[int] = None
-    # Of bench/stand.py.
+    # A pool of bench/stand.py.
     pool: str = "k"
     beat: int = 1
     # The server of the lists.
     site: str = "nginx"
-    # Distinguishes it from others of the same script.
+    # Distinguishes it from other scenarios of the same script.
     note: str = ""
-    # Of fetch-vs-update: files before updates on shared cores; None for the other scripts.
+    # For fetch-vs-update: whether files come before updates on shared cores; None for the other scripts.
     fetches_first: Optional[bool] = None
-    # The least seconds of each phase. Such a scenario runs only with --long.
+    # The minimum seconds of each phase. Such a scenario runs only with --long.
     phase_seconds: int = 0
 
     @property
@@ -39,19 +39,19 @@ class Scenario:
 
     @property
     def sides(self):
-        """One k6 for each. A k6 that updates while it fetches would disturb its own fetches."""
+        """The sides, with one k6 for each: a k6 that updates while it fetches would disturb its own fetches."""
         return ["both"] if self.fetches_first is None else ["fetch", "update"]
 
     @property
     def is_control(self):
-        """Shows the effect of the priorities. It is meant to miss its times, and they are no targets."""
+        """Whether this is the control, which shows the effect of the priorities. It is expected to miss its times, which are not targets."""
         return self.fetches_first is False
 
     def phase(self, asked):
         return max(asked, self.phase_seconds)
 
     def seconds(self, asked):
-        """Its length: its phases, its beginning and its end."""
+        """Its duration: phases, start and end."""
         times, besides = LONGER.get(self.script, (1, 3))
         return self.phase(asked) * times + besides + self.beat
 
@@ -74,10 +74,10 @@ SCENARIOS = [
     # Long enough for some publications.
     Scenario("fetch-vs-update", pool="k-min", beat=60, note="beat of 60 s, fetches first", fetches_first=True, phase_seconds=60),
 ]
-# The length of a script: so many times the given duration, and seconds besides.
+# The length of a script: a multiple of the given duration, plus a number of seconds.
 LONGER = {"lifecycle": (1, 11), "ramp": (1, 11), "fetch-vs-update": (4, 34)}
 THRESHOLDS_MISSED = 99
-# The time until two k6 have made their clients, on busy cores; they begin together.
+# The time until two k6 have made their clients, on busy cores; they start together.
 READY_SECONDS = 20
 PERCENTILES = {"p50_ms": "p(50)", "p90_ms": "p(90)", "p99_ms": "p(99)", "p999_ms": "p(99.9)", "max_ms": "max"}
 
@@ -128,17 +128,17 @@ def run(it, folder, scenario, options, watch):
         # k6's rates include the wait.
         found["per_second"] = found["requests"] / seconds
     if scenario.is_control:
-        # A wrong answer fails here, too.
+        # A wrong answer still fails here.
         found["missed_by_control"] = [limit for limit in found["missed"] if not limit.startswith("checks")]
         found["missed"] = [limit for limit in found["missed"] if limit.startswith("checks")]
     return {"beat": scenario.beat, **found}
 
 
 def read(summaries):
-    """The rate of one k6, or of several that were one scenario and ran for about the same time."""
+    """The rate of one k6, or of several that made up one scenario and ran for about the same time."""
     total = lambda metric, value: sum(summary["metrics"][metric]["values"][value] for summary in summaries)
     requests = total("http_reqs", "count")
-    # k6 counts requests that failed as passes of "it failed".
+    # k6 counts failed requests as passes of "it failed".
     found = {"requests": requests, "per_second": total("http_reqs", "rate"), "failed": total("http_req_failed", "passes") / requests}
     metrics = [item for summary in summaries for item in summary["metrics"].items()]
     missed = sorted({
@@ -152,7 +152,7 @@ def read(summaries):
         found |= {"fetch_disturbed": ratios["fetch"], "update_disturbed": ratios["update"], "allowed": ratios["allowed"]}
     steps = {}
     for name, metric in metrics:
-        # Times of requests by their tags, and whatever else the script measures.
+        # Times of requests by their tags, and everything else that the script measures.
         wanted = name.startswith("http_req_duration{") and "expected_response" not in name or name == "freshness"
         if wanted and metric["values"].get("max"):
             label = name.partition("{")[2].rstrip("}").partition(":")[2] or name

@@ -37,7 +37,7 @@ def program(name):
 
 
 def folder():
-    """A temporary folder. Not in /tmp, which may lie in memory, where fsync costs nothing."""
+    """A temporary folder. Not in /tmp, which may be in memory, where fsync costs nothing."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix="run-", dir=RESULTS))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
@@ -57,7 +57,7 @@ def cpu_seconds(pid):
 
 
 class Process:
-    """A program that listens on a port of this machine; stopped however the script ends."""
+    """A program that listens on a local port; stopped when the script ends, in whatever way."""
 
     def __init__(self, command, port, log, ready="/health/live", seconds=60):
         self.port, self.log = port, log
@@ -67,7 +67,7 @@ class Process:
         atexit.register(self.stop)
         while not self.answers(ready):
             if self.child.poll() is not None or time.monotonic() - self.begun > seconds:
-                fail(f"{command[0]} does not answer on {ready}:\n{log.read_text()}")
+                fail(f"{command[0]} does not respond on {ready}:\n{log.read_text()}")
             time.sleep(0.002)
         self.ready_seconds = time.monotonic() - self.begun
 
@@ -91,7 +91,7 @@ class Process:
             connection.close()
 
     def pids(self):
-        """The processes that do its work."""
+        """The ids of the processes that do its work."""
         return [self.child.pid]
 
     def cpu_seconds(self):
@@ -138,7 +138,7 @@ class Redis(Process):
         return self.cli("PING") == "PONG"
 
     def cli(self, *command):
-        """The answer of a command."""
+        """The reply to a command."""
         done = subprocess.run(["redis-cli", "-p", str(self.port), *command], capture_output=True, text=True)
         return done.stdout.strip()
 
@@ -149,13 +149,13 @@ class Redis(Process):
         return int(calls[0]) if calls else 0
 
     def settings(self):
-        """The settings of a service on it."""
+        """The settings of a service that uses it."""
         strategy = "append-fsync-always" if self.durable else "disabled"
         return f"storage-type: redis\nredis: {{ host: 127.0.0.1, port: {self.port}, persistence-strategy: {strategy} }}\n"
 
 
 def paths(folder, port):
-    """The settings with all places."""
+    """The settings of all paths."""
     return f"""
 server: {{ listen: 127.0.0.1:{port} }}
 public-url: http://127.0.0.1:{port}/lists
@@ -167,7 +167,7 @@ sqlite: {{ path: {folder}/statuslist.db }}
 
 
 def machine():
-    """The facts on which the numbers depend."""
+    """The facts that the figures depend on."""
     model = next(
         (line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?"
     )

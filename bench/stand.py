@@ -1,4 +1,4 @@
-"""The stand of `bench/run`, everything at once: a service on each store, nginx over one of them, and the references."""
+"""The test bench of `bench/run`, all at once: a service on each store, nginx over one of them, and the references."""
 
 import shutil
 import subprocess
@@ -28,7 +28,7 @@ status-list-pools:
     api-key: {service.KEY}
     size: {LIST_SIZE}
     open-lists: {UPDATED_LISTS}
-  # For fetching: changed once, then at rest.
+  # For fetching: changed once, then idle.
   s:
     api-key: {service.KEY}
     size: {LIST_SIZE}
@@ -45,14 +45,14 @@ status-list-pools:
 
 
 class Stand:
-    """The programs, by the names that the tables have for them."""
+    """The programs, by their names in the tables."""
 
     def __init__(self, folder, stores):
         self.stores = stores
         self.services, self.redis, self.folders = {}, {}, {}
         for store in stores:
             self.start_service(store, folder / store)
-        # Fetches do not depend on the store, so one is enough: the durable Redis if it is there.
+        # Fetches do not depend on the store, so one is enough: the durable Redis if available.
         self.front = "redis-always" if "redis-always" in stores else stores[0]
         front = self.services[self.front]
         self.list_path = lists.published(front, "s", LIST_SIZE)
@@ -75,7 +75,7 @@ class Stand:
         self.services[store] = service.statuslist(folder, port, settings)
 
     def versions(self):
-        """Further facts on which the numbers depend."""
+        """Further facts that the figures depend on."""
         say = lambda *words: subprocess.run(words, capture_output=True, text=True)
         found = {"nginx": say(nginx.program(), "-v").stderr.partition("/")[2].strip()}
         if self.redis:
@@ -88,11 +88,11 @@ class Stand:
         return {**services, **self.redis, "nginx": self.nginx, "parse only": self.parser}
 
     def front_parts(self):
-        """The programs that take part in a scenario through the front."""
+        """The programs that take part in a scenario on the front store."""
         return [f"service on {self.front}", *([self.front] if self.front in self.redis else []), "nginx"]
 
     def rest(self, seconds=10, share=0.05):
-        """Waits for background work to end: refills, publications, compactions of a row before."""
+        """Waits until the background work of earlier rows ends: refills, publications, compactions."""
         for store in self.stores:
             lists.wait_for_buffer(self.services[store])
         work = lambda: sum(process.cpu_seconds() for process in self.processes().values())
@@ -103,7 +103,7 @@ class Stand:
             last, before = work(), last
             return last - before <= share * 0.2
 
-        lists.until(quiet, "the services do not come to rest", seconds, pause=0.2)
+        lists.until(quiet, "the services do not become idle", seconds, pause=0.2)
 
     def check_logs(self):
         for store, folder in self.folders.items():

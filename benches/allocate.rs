@@ -40,7 +40,7 @@ fn permutation(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A new allocator leases a block, durably, and gives all of it away one by one.
+/// A new allocator leases a block, durably, and hands it all out one by one.
 fn allocator(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("allocator");
     group.throughput(Throughput::Elements(REFERENCES.into())).sample_size(20);
@@ -62,7 +62,7 @@ fn allocator(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The time until all references of a block are handed out, of a list of which `leased` are gone already.
+/// The time until all references of a block are handed out, in a list of which `leased` are already gone.
 fn allocate_all(bench: &Bench, leased: u32) -> Duration {
     let list = bench.open_lists(1)[0];
     let marks_folder = folder();
@@ -86,7 +86,7 @@ fn allocate_all(bench: &Bench, leased: u32) -> Duration {
             () = allocator.run(&bench.store, &signals, &clock, &stopper) => unreachable!("nobody stops it"),
         }
         let took = begun.elapsed();
-        // So that the next measurement finds its own list alone.
+        // Seals this list, so that the next measurement uses only its own.
         bench.store.seal_list(list).await.unwrap();
         took
     })

@@ -1,4 +1,5 @@
-//! Durable status changes in a store on a real disk, against bare inserts of as many rows with the same durability.
+//! Durable status changes in a store on a real disk, compared with bare inserts of the same number of rows with the same
+//! durability.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing to report")]
 
 use std::path::Path;
@@ -17,7 +18,7 @@ mod pool;
 const BATCHES: [u64; 3] = [1, 64, 512];
 const LISTS: u64 = 4;
 const SIZE: u64 = 100_000;
-/// Has no divisor in common with the size, so it visits every index, and never two neighbours after each other.
+/// Coprime to the size, so it visits every index, and never two neighbours in succession.
 const STRIDE: u64 = 61_803;
 
 fn apply(criterion: &mut Criterion) {
@@ -72,7 +73,7 @@ fn apply(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Only the journal, as the store keeps it.
+/// Only the journal, with the store's schema.
 fn bare_database(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
     connection.pragma_update(None, "journal_mode", "WAL").unwrap();

@@ -1,4 +1,4 @@
-//! Compressing and inflating the array of a list, against zlib's highest level.
+//! Compressing and inflating the array of a list, compared with zlib's highest level.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -38,7 +38,7 @@ fn each_list<'a>(
     mut group: BenchmarkGroup<'a, measurement::WallTime>,
     bench: impl Fn(&mut BenchmarkGroup<'a, measurement::WallTime>, String, &[u8]),
 ) {
-    // Dozens of cases whose times hardly vary.
+    // There are dozens of cases, whose times hardly vary.
     group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(2));
     for (name, entries) in SIZES {
         group.throughput(Throughput::Elements(entries as u64));

@@ -1,5 +1,5 @@
-//! One pass of the publisher on a real folder, against the compression and the signatures it cannot do without; and the
-//! same changes among few and among many lists.
+//! One pass of the publisher on a real folder, compared with the compression and signatures alone; and the same changes
+//! among few and among many lists.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing to report")]
 
 use std::hint::black_box;
@@ -68,7 +68,7 @@ impl Lists {
         let publisher =
             PoolPublisher::new(&bench.pool, std::sync::Arc::new(KeyRing::new(signer, None)), metrics, parts);
         let mut lists = bench.open_lists(total);
-        // The first pass publishes the others, and no later one has to look at them again.
+        // The first pass publishes the others, and no later pass needs to check them again.
         lists.truncate(changing);
         for (seed, &list) in lists.iter().enumerate() {
             let array = random::random_array(size, 0.01, seed as u64);
@@ -96,7 +96,7 @@ impl Lists {
         new
     }
 
-    /// Changes one entry of each changing list; answers how long the pass took that published `expected` lists.
+    /// Changes one entry of each changing list. Returns the time of the pass that published `expected` lists.
     fn pass(&mut self, expected: usize) -> Duration {
         self.passes += 1;
         let idx = self.passes * 7919 % self.size as u64;
@@ -132,7 +132,7 @@ impl Lists {
         self.changing.iter().map(work).collect()
     }
 
-    /// Compresses and signs, nothing else.
+    /// Only compresses and signs.
     fn raw(&self, work: &[(Vec<u8>, Vec<Vec<u8>>)]) {
         let random = SystemRandom::new();
         for (array, tokens) in work {
@@ -144,7 +144,7 @@ impl Lists {
     }
 }
 
-/// A pass against its raw work, on one thread and on all cores.
+/// A pass compared with its raw work, on one thread and on all cores.
 fn against_raw(criterion: &mut Criterion) {
     let cores = available_parallelism().map_or(1, NonZero::get);
     let mut group = criterion.benchmark_group("publish");

@@ -1,4 +1,4 @@
-//! Making signed tokens of compressed lists, against the bare signature over as many bytes.
+//! Making signed tokens of compressed lists, compared with the bare signature over the same number of bytes.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing to report")]
 
 use std::hint::black_box;

@@ -1,6 +1,6 @@
-//! References without authentication, metrics, request ids, limits or audit trail: the same allocator, the same JSON, nothing
-//! else. `bench/http` compares the service with it, to see what all of that costs. Usage: `bare_references SETTINGS ADDRESS`;
-//! the service of the settings runs in the same process, on its own address.
+//! References without authentication, metrics, request ids, limits or audit trail: only the same allocator and the same
+//! JSON. `bench/overhead` compares the service with it, to measure what all of that costs. Usage: `bare_references SETTINGS
+//! ADDRESS`; the service with these settings runs in the same process, on its own address.
 
 use std::path::Path;
 use std::time::Duration;
@@ -47,7 +47,7 @@ async fn main() -> Result<()> {
             .route("/health/live", web::get().to(HttpResponse::Ok))
             .route("/pools/{pool}/new-references", web::post().to(references))
     });
-    // As the service is set up, but for what it does.
+    // Set up like the service, except for its features.
     let server = server.client_request_timeout(Duration::from_secs(10)).disable_signals().bind(&address);
     let server = server.with_context(|| format!("cannot listen on {address}"))?.run();
     actix_web::rt::spawn(async move {

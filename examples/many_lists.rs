@@ -30,7 +30,7 @@ async fn open_lists(config: &Config, lists: usize) -> Result<()> {
     let pool = config.pools.values().find(|pool| pool.shape.id.as_str() == "p").context("no pool p")?;
     store.declare_pool(&pool.shape).await?;
     let owner = Instance::open(&config.instance.directory)?.id().clone();
-    // Asked for together, so that they share commits.
+    // Opened concurrently, so that they share commits.
     let opening: Vec<_> = (0..lists)
         .map(|_| {
             let (store, pool, owner) = (store.clone(), pool.shape.id.clone(), owner.clone());

@@ -1,5 +1,5 @@
-//! The cheapest server that could take updates: it parses the same JSON as `PATCH /status-lists/update`, answers 204 and
-//! keeps nothing. `bench/http` compares the service with it. Usage: `parse_only ADDRESS`.
+//! The cheapest server for updates: it parses the same JSON as `PATCH /status-lists/update`, answers 204 and keeps nothing.
+//! `bench/http` compares the service with it. Usage: `parse_only ADDRESS`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// The same body as that of the service.
+/// The same body as in the service.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Update {
@@ -39,7 +39,7 @@ async fn main() -> Result<()> {
             .route("/health/live", web::get().to(live))
             .route("/status-lists/update", web::patch().to(update))
     });
-    // As the service is set up, but for what it does.
+    // Set up like the service, except for its features.
     let server = server.client_request_timeout(Duration::from_secs(10)).bind(&address);
     server.with_context(|| format!("cannot listen on {address}"))?.run().await?;
     Ok(())
@@ -50,7 +50,7 @@ async fn live() -> HttpResponse {
 }
 
 async fn update(body: web::Bytes) -> HttpResponse {
-    // Looks at what was parsed, so that no parsing can be left out.
+    // Uses the parsed values, so that parsing cannot be optimised away.
     let accepted = serde_json::from_slice::<Update>(&body).is_ok_and(|update| {
         let value = match update.value {
             Value::Number(number) => number,

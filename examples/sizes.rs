@@ -1,5 +1,5 @@
-//! How large compressed lists are: ours, those that the specification prints ("Size Comparison"), and the least that any
-//! encoding could reach. Prints a Markdown table. Usage: `sizes [--all]`; without `--all` up to a million entries.
+//! The sizes of compressed lists: ours, those that the specification prints ("Size Comparison"), and the lower bound of any
+//! encoding. Prints a Markdown table. Usage: `sizes [--all]`; without `--all` up to a million entries.
 
 use anyhow::{Context, Result};
 use statuslist::status_list::lst;
@@ -10,7 +10,7 @@ mod random;
 const TABLE: &str = include_str!("../tests/vectors/sizes.csv");
 /// The entries of the largest list without `--all`.
 const ENTRIES_MAX: usize = 1_000_000;
-/// Lists that are averaged.
+/// How many lists are averaged.
 const LISTS: u64 = 5;
 
 /// One size of the specification's table.
@@ -33,7 +33,7 @@ fn main() -> Result<()> {
         }
         let ours = average(printed.entries, printed.rate);
         let bound = shannon_bytes(printed.entries, printed.rate);
-        // Nothing has to be said of a list that is certain.
+        // A list without uncertainty has a bound of 0.
         let to_bound = if bound > 0.0 { format!("{:.3}", ours / bound) } else { "–".to_owned() };
         println!(
             "| {} | {} % | {ours:.0} | {:.0} | {:.3} | {bound:.0} | {to_bound} |",
@@ -52,13 +52,13 @@ fn parse(line: &str) -> Result<Printed> {
     Ok(Printed { entries: column(2)?.parse()?, rate: percent / 100.0, bytes: column(8)?.parse()? })
 }
 
-/// Bytes of a compressed list, on average over lists that are the same at every run.
+/// Bytes of a compressed list, averaged over lists that are the same in every run.
 fn average(entries: usize, rate: f64) -> f64 {
     let bytes = |seed| lst::compress(&random::random_array(entries, rate, seed)).len();
     (0..LISTS).map(bytes).sum::<usize>() as f64 / LISTS as f64
 }
 
-/// What no encoding of independent entries can undercut on average.
+/// The average lower bound of any encoding of independent entries.
 fn shannon_bytes(entries: usize, rate: f64) -> f64 {
     let bits = |p: f64| if p > 0.0 { -p * p.log2() } else { 0.0 };
     entries as f64 * (bits(rate) + bits(1.0 - rate)) / 8.0

@@ -1,4 +1,4 @@
-// Issuers take new references one by one and wait 10 ms after each: fewer a second than the service has ready.
+// Issuers take new references one by one and wait 10 ms after each: fewer per second than the service keeps ready.
 import { sleep } from 'k6';
 import { NONE_FAIL, issuers, take } from './lib/references.js';
 

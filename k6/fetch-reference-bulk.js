@@ -1,4 +1,4 @@
-// Issuers take 25 new references at once and wait 250 ms after each request: fewer a second than the service has ready.
+// Issuers take 25 new references at once and wait 250 ms after each request: fewer per second than the service keeps ready.
 import { sleep } from 'k6';
 import { NONE_FAIL, issuers, take } from './lib/references.js';
 

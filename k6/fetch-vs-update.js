@@ -6,15 +6,15 @@
 //   update         the same rate, while fetches ramp up
 //   freshness      in all phases: one client revokes, and fetches until the list shows it
 //
-// The rate is fixed, because clients that wait for slow answers would send less and hide them. Run it once for each
-// `update-interval` to compare (-e BEAT=1, a pool with that beat). MORE (1.2) limits how much slower the 99th percentile of fetches
-// may become: k6 cannot compare two metrics in a threshold, so the summary gives the verdict, and bench/run counts it as one.
-// FETCHES and UPDATES are the fixed rates, MOST_FETCHES and MOST_UPDATES the ends of the ramps.
+// The rate is fixed, because clients that wait for slow responses would send less and hide them. Run it once for each
+// `update-interval` to compare (-e BEAT=1, a pool with that beat). MORE (1.2) limits how much slower the 99th percentile of
+// fetches may become: k6 cannot compare two metrics in a threshold, so the summary gives the verdict, and bench/run counts
+// it as a threshold. FETCHES and UPDATES are the fixed rates, MOST_FETCHES and MOST_UPDATES the ends of the ramps.
 //
-// One k6 that makes both kinds of requests disturbs itself: it measures a fetch late because it was busy with an update. With
-// SIDE=fetch or SIDE=update it makes the requests of one side only, at the same times, so two of them, on two machines or with
-// priorities of their own, do the work of one. They begin together at START (Unix time in seconds), because neither knows how
-// long the other takes to get ready. Freshness, which verifies tokens, belongs to the updates.
+// One k6 that makes both kinds of requests disturbs itself: it measures a fetch late because it was busy with an update.
+// With SIDE=fetch or SIDE=update it makes the requests of one side only, at the same times, so two of them, on two machines
+// or with separate priorities, do the work of one. They start together at START (Unix time in seconds), because neither
+// knows how long the other takes to get ready. Freshness, which verifies tokens, belongs to the updates.
 import { fail, sleep } from 'k6';
 import { Trend } from 'k6/metrics';
 import { batchUpdate, fetchList, isDone, isOk, pick, someReferences, update } from './lib/api.js';
@@ -30,7 +30,7 @@ const MORE = number('MORE', 1.2);
 const PHASE = parseSeconds(duration('30s'));
 const CLIENTS = vus(100);
 
-// Costs 50 ms of CPU time for every client, so clients that only fetch do without.
+// Costs 50 ms of CPU time per client, so clients that only fetch skip it.
 const { statusAt, verified } = SIDES.includes('update') ? require('./lib/token.js') : {};
 
 const freshness = new Trend('freshness', true);
@@ -48,7 +48,7 @@ const ramp = (exec, rate, phase) => ({
 const tagged = (scenario, phase) => ({ ...scenario, tags: { phase } });
 const limits = (phase, rate) => ({
   [`http_req_duration{phase:${phase}}`]: [`p(99)<${P99}`],
-  // Fewer requests than the fixed rate would measure something else. k6 gives what it drops no tag but the scenario's.
+  // Fewer requests than the fixed rate would measure something else. k6 tags what it drops only with the scenario.
   [`dropped_iterations{scenario:${phase}}`]: [`count<=${rate * PHASE * DROPPED}`],
 });
 
@@ -89,7 +89,7 @@ export const options = {
 export function setup() {
   const references = { load: someReferences(1000), fresh: SIDES.includes('update') ? someReferences(1000) : [] };
   const left = START ? START - Date.now() / 1000 : 0;
-  if (left < 0) fail(`ready ${-left.toFixed(1)} s after START, so not in step with the other side: choose a later START`);
+  if (left < 0) fail(`ready ${-left.toFixed(1)} s after START, so not synchronous with the other side: choose a later START`);
   sleep(left);
   return references;
 }
@@ -109,7 +109,7 @@ export async function fresh({ fresh: references }) {
     sleep(0.05);
   }
   freshness.add(Date.now() - acknowledged);
-  // Not in step with the beat.
+  // Not synchronous with the beat.
   sleep(Math.random() * BEAT);
 }
 

@@ -42,7 +42,7 @@ function allocate(tags) {
   return isOk(response, tags) ? response.json('references')[0] : undefined;
 }
 
-// Fetches repeatedly until a status is published. It does not verify the tokens: the next two steps do.
+// Fetches repeatedly until a status is published. Does not verify the tokens: the next two steps do.
 function becomes({ uri, index }, value, tags) {
   const begun = Date.now();
   let seen = false;
@@ -67,7 +67,7 @@ function statusIn(token, index) {
 async function shows({ uri, index }, value) {
   const response = step(FETCH, (tags) => fetchedList(uri, tags));
   if (!response) return false;
-  // k6's groups do not wait for asynchronous work such as verifying; the group checks its outcome.
+  // k6's groups do not wait for asynchronous work such as verifying; the group checks its result.
   const outcome = await verdict(response.body, uri, index);
   if (outcome.error) console.error(`${uri}: ${outcome.error.message}`);
   return step(VERIFY, (tags) => check(outcome, {

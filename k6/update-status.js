@@ -1,4 +1,5 @@
-// Issuers set statuses, one a request, as fast as they are acknowledged. Each change is durable before it is answered.
+// Issuers set statuses, one per request, as fast as they are acknowledged. Each change is durable before it is
+// acknowledged.
 import { isDone, pick, someReferences, update } from './lib/api.js';
 import { P99, TREND_STATS, duration, vus } from './lib/settings.js';
 
@@ -13,6 +14,6 @@ export const options = {
 export const setup = () => someReferences(1000);
 
 export default function (references) {
-  // Always the same value, so that pools with a final status accept it again and again.
+  // Always the same value, which pools with a final status accept repeatedly.
   isDone(update(pick(references), 1));
 }

@@ -1,8 +1,9 @@
-# Sourced by the scripts that run containers. Needs no registry of images: Debian's is made with debootstrap. The images, networks
-# and settings are the scripts' own, under target/containers, so those of the machine are left alone and everything can be deleted.
+# Sourced by the scripts that run containers. Needs no image registry: Debian's image is made with debootstrap. The images,
+# networks and settings are the scripts' own, under target/containers, so those of the machine are not touched and
+# everything can be deleted.
 # The sourcing script sets `root` and defines `fail`.
 
-# What the images of Debian are called in Dockerfile and docker-compose.yml.
+# The names of Debian's images in Dockerfile and docker-compose.yml.
 debian=docker.io/library/debian:bookworm-slim
 
 target=${CARGO_TARGET_DIR:-target}
@@ -36,7 +37,7 @@ configure_podman() {
 default_ulimits = ["nofile=20000:20000", "nproc=10000:10000"]
 [engine]
 runtime = "runc"
-# There may be no systemd to write a journal or to make control groups.
+# There may be no systemd for journals and control groups.
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 [network]
@@ -64,7 +65,7 @@ make_debian() {
   rm -rf "$work/debian"
 }
 
-# An image made of another by shell commands: NAME FROM COMMANDS [OPTIONS OF COMMIT…]
+# Makes an image from another by shell commands: NAME FROM COMMANDS [OPTIONS OF COMMIT…]
 derive() {
   local name=$1 from=$2 commands=$3
   shift 3

@@ -1,4 +1,4 @@
-//! A pool in a store on a real disk, with lists that count as published although nobody wrote their files.
+//! A pool in a store on a real disk, with lists that count as published although no files were written.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use statuslist::store::{DueMark, Publication, SqliteStore, Store, Version};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// When all benchmarks begin.
+/// The time at which all benchmarks begin.
 pub(crate) const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_000);
-/// Who allocates and publishes.
+/// The instance that allocates and publishes.
 pub(crate) fn holder() -> InstanceId {
     "bench".parse().unwrap()
 }
 
-/// A folder that is removed at the end. On the disk of the target folder: a temporary folder may lie in memory, where fsync
+/// A folder that is removed at the end. On the disk of the target folder: a temporary folder may be in memory, where fsync
 /// costs nothing.
 pub(crate) fn folder() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// A pool, its store, and the runtime to await them on.
+/// A pool, its store, and the runtime for them.
 pub(crate) struct Bench {
     pub(crate) runtime: Runtime,
     pub(crate) pool: PoolConfig,
@@ -43,7 +43,7 @@ impl Bench {
         Self { runtime, pool, store }
     }
 
-    /// Opens lists and records a publication for each, which is not to be renewed.
+    /// Opens lists and records a publication of each that needs no renewal.
     pub(crate) fn open_lists(&self, count: usize) -> Vec<ListId> {
         let pool = &self.pool.shape.id;
         let publication = Publication { version: Version(0), iat: BEGIN.secs(), resign_at: 1 << 40 };
@@ -51,7 +51,7 @@ impl Bench {
             let term = Duration::from_secs(1 << 30);
             let fence =
                 self.store.lease_publisher(pool, &holder(), term, Duration::ZERO).await.unwrap().unwrap();
-            // Asked for together, so that they share commits.
+            // Opened concurrently, so that they share commits.
             let opening: Vec<_> = (0..count)
                 .map(|_| {
                     let (store, pool) = (self.store.clone(), pool.clone());

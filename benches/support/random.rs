@@ -2,9 +2,9 @@
 
 /// The array of a list of one bit per entry, each entry set with the probability `rate`, independently of the others.
 pub(crate) fn random_array(entries: usize, rate: f64, seed: u64) -> Vec<u8> {
-    // A probability of 1 saturates, so nothing else needs to be asked for.
+    // A probability of 1 saturates, so it needs no special case.
     let below = (rate * 2_f64.powi(64)) as u64;
-    // xorshift64*: no cryptography here. Its state must not be 0.
+    // xorshift64*: not for cryptography. Its state must not be 0.
     let mut state = seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state >> 12;

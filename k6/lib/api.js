@@ -1,4 +1,4 @@
-// The requests of issuers and wallets: one function for each. It returns k6's response, or its content.
+// The requests of issuers and wallets: one function for each, which returns k6's response or its content.
 import http from 'k6/http';
 import { check, fail } from 'k6';
 import { API, API_KEY, POOL, SITE } from './settings.js';
@@ -22,13 +22,13 @@ export function batchUpdate(references, value, tags) {
   return http.patch(`${API}/status-lists/batch-update`, body, { headers: json, tags: { name: 'batch-update', ...tags } });
 }
 
-// Fetches a list as wallets do. The uri in credentials names the public host, which may not be this one.
+// Fetches a list as wallets do. The `uri` in credentials names the public host, which may not be this one.
 export function fetchList(uri, tags) {
   const headers = { Accept: 'application/statuslist+jwt', 'Accept-Encoding': 'gzip' };
   return http.get(`${SITE}/${uri.split('/').pop()}`, { headers, tags: { name: 'fetch', ...tags } });
 }
 
-// The first references, in as many requests as they need.
+// Returns references, from as many requests as they need.
 export function someReferences(amount) {
   const references = [];
   while (references.length < amount) {

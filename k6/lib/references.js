@@ -4,8 +4,8 @@ import exec from 'k6/execution';
 import { newReferences } from './api.js';
 import { P99, TREND_STATS, duration, vus } from './settings.js';
 
-// A client that takes less than the service has ready is never refused. One that takes more gets 429 now and then, from a pool
-// with `on-underflow: fail`.
+// A client that takes less than the service keeps ready is never refused. One that takes more occasionally gets 429 from a
+// pool with `on-underflow: fail`.
 export const NONE_FAIL = 'rate==0';
 export const FEW_FAIL = 'rate<0.01';
 
@@ -32,7 +32,7 @@ export function take(amount) {
   for (const { uri, index } of response.json('references')) {
     const reference = `${uri} ${index}`;
     if (seen.has(reference)) exec.test.abort(`handed out twice: ${reference}`);
-    // The latest are enough to notice repetitions, and do not fill the memory.
+    // The latest are enough to detect repetitions, and do not fill the memory.
     if (seen.size > 100000) seen.clear();
     seen.add(reference);
   }

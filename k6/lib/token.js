@@ -12,13 +12,13 @@ const keys = {};
 const arrays = new Map();
 const ARRAYS_MAX = 4;
 
-// Returns the claims of a token, or throws an error that says what is wrong with it.
+// Returns the claims of a token, or throws an error that names the fault.
 export async function verified(token, uri) {
   const [header, claims, signature] = token.split('.');
   const { alg, kid, typ } = parsed(header);
   if (typ !== 'statuslist+jwt') throw new Error(`typ is ${typ}`);
   if (!ALGORITHMS[alg]) throw new Error(`these scripts verify ES256 and ES384, not ${alg}`);
-  // Encodes the text at once; a loop over its characters takes longer than all the rest.
+  // Encodes the text at once; a loop over its characters would take longer than everything else.
   const input = encoding.b64decode(encoding.b64encode(`${header}.${claims}`));
   const key = await keyOf(kid, alg);
   if (!(await crypto.subtle.verify(ALGORITHMS[alg][1], key, bytes(signature), input))) throw new Error('the signature is wrong');
@@ -40,7 +40,8 @@ export function statusAt({ status_list: { bits, lst } }, index) {
   return (array[place >> 3] >> (place & 7)) & ((1 << bits) - 1);
 }
 
-// Caches the unpacked list: unpacking costs k6 several milliseconds, and the list stays the same until the next publication.
+// Caches the unpacked list: unpacking costs k6 several milliseconds, and the list does not change until the next
+// publication.
 function unpacked(lst) {
   if (!arrays.has(lst)) {
     if (arrays.size === ARRAYS_MAX) arrays.clear();

@@ -1,7 +1,7 @@
 //! Rate limits for each caller, counted with `governor` (the generic cell rate algorithm): smooth, without fixed windows.
 //!
-//! Each caller is one number, evicted once it no longer limits anything. Eviction runs after as many checks as there are
-//! callers, so at most twice as many are kept as came within the rate's period.
+//! One number is kept for each caller, and evicted once it no longer limits that caller. Eviction runs after as many checks
+//! as there are callers, so at most twice as many are kept as came within the rate's period.
 
 use std::collections::HashMap;
 use std::hash::Hash;

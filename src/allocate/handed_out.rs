@@ -1,9 +1,9 @@
 //! Whether an index was ever handed out: compares its position in the list's order with how far the list is leased.
 //!
-//! Positions are leased durably before they become references, and only those never handed out are returned. So once a
-//! position is known to be leased, its index stays acceptable; and if the store says that it is not leased, nobody held it
-//! when the request came. A sealed list has lost its order, so all its indices are accepted: to refuse the revocation of a
-//! credential is worse than to revoke a decoy.
+//! Positions are leased durably before they become references, and only positions that were never handed out are returned
+//! to the store. So once an index is found to be leased, it stays acceptable. And if the store says that an index is not
+//! leased, nobody held it when the request came. A sealed list has lost its order, so all its indices are accepted:
+//! refusing the revocation of a credential is worse than revoking a decoy.
 
 use std::collections::HashMap;
 

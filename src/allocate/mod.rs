@@ -390,7 +390,7 @@ impl Allocator {
             None => {
                 tracing::error!(
                     pool = %self.pool, list.id = %list, expected = mark.0,
-                    "THE STORE LOST DATA: it does not know this list, of which references were handed out; \
+                    "THE STORE LOST DATA: it does not know this list, whose references were handed out; \
                      their statuses cannot be updated: see docs/OPERATIONS.md, \"When the store lost data\""
                 );
                 Ok(())

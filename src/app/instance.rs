@@ -26,7 +26,7 @@ pub struct Instance {
 pub enum InstanceError {
     /// Another process runs as this instance.
     #[error(
-        "another process uses {directory}; stop it first, or give this one an `instance-directory` of its own",
+        "{directory} is used by another process; stop it first, or give this one an `instance-directory` of its own",
         directory = .0.display()
     )]
     InUse(PathBuf),

@@ -101,8 +101,8 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("settings: {warning}");
         }
-        // First, because folders made for private files are closed to the web server, and the public folder may lie in one
-        // of them.
+        // First, because folders for private files are made inaccessible to the web server, and the public folder may be
+        // inside one.
         let site =
             Site::open(&config.publish.storage_directory).context("cannot prepare storage-directory")?;
         let instance =
@@ -398,7 +398,7 @@ fn about(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> About {
         update_interval_secs: pool.live.update_interval.as_secs(),
         formats: pool.start.formats.iter().map(Format::name).collect(),
         key_id: Arc::new(move || keys.signer().kid().to_owned()),
-        // Keys of other instances are not known here.
+        // An instance that never publishes signs nothing, so its certificates do not matter.
         certificates_hold_at: Arc::new(move |now| {
             role == PublishRole::Off || certificates.signer().certificates_hold_at(now.secs())
         }),

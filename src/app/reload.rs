@@ -159,7 +159,7 @@ impl Reload {
 
 /// Runs `work` on a blocking thread: files, key derivation and security modules are slow.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.context("reading them ended early")?
+    tokio::task::spawn_blocking(work).await.context("reading the settings ended early")?
 }
 
 /// An interval that skips late ticks.

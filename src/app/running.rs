@@ -59,7 +59,7 @@ impl Running {
         let needs_restart = current.needs_restart(&config);
         if !needs_restart.is_empty() {
             bail!(
-                "these settings cannot change while the service runs; it needs a restart: {}",
+                "these settings cannot change while the service runs, so the change needs a restart: {}",
                 needs_restart.join(", ")
             );
         }
@@ -155,7 +155,7 @@ pub(super) fn access<'a>(
     // Half of the request timeout, so that the request can still be answered.
     let patience = config.limits.request_timeout / 2;
     Access::new(keys.flat_map(of_pool).collect(), config.access.clone(), patience, clock.clone(), before)
-        .context("cannot use the settings of access")
+        .context("cannot use the access settings")
 }
 
 /// Sets the metric of the next end of these keys. Ignores keys that have already ended.

@@ -19,7 +19,7 @@ pub struct Line {
     caller: Option<Caller>,
     #[serde(flatten)]
     action: Action,
-    /// How many lines without a waiting caller were dropped before this one, because there were too many.
+    /// How many similar lines without a waiting caller were dropped before this one, because there were too many.
     #[serde(rename = "left-out", skip_serializing_if = "is_zero")]
     pub(super) left_out: u64,
 }

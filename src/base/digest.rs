@@ -4,7 +4,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-/// Returns SHA-256 over `parts` for this purpose. Hashes the length of each part before the part, so that no two lists of
+/// Returns SHA-256 over `parts` for this purpose. Hashes the length of each part before the part, so that no two sequences of
 /// parts give the same input. The purpose is the first part.
 pub fn digest(purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);

@@ -6,7 +6,7 @@
 //! | `write`, `pwrite` | the bytes; alone they are in memory only |
 //! | `futimens` | the mtime of a published file, before the fsync that makes it durable |
 //! | `chmod` | the mode, which the umask may narrow (never widen) when a file or folder is made |
-//! | `fsync` of a file | makes its bytes, length and mtime durable, before it gets its final name: that name never leads to less |
+//! | `fsync` of a file | makes its bytes, length and mtime durable, before it gets its final name, so that the name never leads to an incomplete file |
 //! | `fdatasync` | the same without the times, for files written in place |
 //! | `rename` | replaces a file at once: a reader sees the old one or the new one |
 //! | `link` | a name that must be free, or a second name |
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_file_that_gets_no_name_goes() {
+    fn a_temporary_file_without_a_final_name_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let temporary = Temporary::write(&folder.path().join("file"), b"x", Mode::Private, None).unwrap();
         assert!(names(folder.path())[0].starts_with(TEMPORARY_PREFIX));
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn private_files_that_others_may_use_are_put_right() {
+    fn private_files_that_others_may_use_are_made_private() {
         let folder = tempfile::tempdir().unwrap();
         let chmod = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         for (number, open) in [
@@ -518,14 +518,14 @@ mod tests {
             assert_eq!(mode_of(&path), 0o600, "new, {number}");
             chmod(&path, 0o664);
             open(&path).unwrap();
-            assert_eq!(mode_of(&path), 0o600, "put right, {number}");
+            assert_eq!(mode_of(&path), 0o600, "corrected, {number}");
         }
         let private = folder.path().join("folder");
         create_folders(&private, Mode::Private).unwrap();
         assert!(!is_open_to_others(&private));
         chmod(&private, 0o755);
         create_folders(&private, Mode::Private).unwrap();
-        assert!(is_open_to_others(&private), "a folder that is there is nobody's to change");
+        assert!(is_open_to_others(&private), "an existing folder keeps its mode");
         keep_folder_private(&private).unwrap();
         assert_eq!(mode_of(&private), 0o700);
         keep_private(&folder.path().join("missing")).unwrap();

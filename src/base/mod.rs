@@ -1,5 +1,5 @@
-//! What every part stands on and nothing of which knows status lists: time, sleep, stopping, hints between tasks, files that
-//! last, hashes.
+//! The foundation of every part. Nothing here knows status lists: time, sleep, stopping, hints between tasks, durable
+//! files, hashes.
 
 pub mod awake;
 pub mod clock;

@@ -1,30 +1,30 @@
-//! Stopping in order: a task runs until it ends or the service is asked to stop.
+//! Graceful stopping: a task runs until it ends or the service is told to stop.
 
 use tokio::sync::watch;
 
-/// A handle on the wish to stop; clones share it.
+/// Tells a task when to stop. Clones share the signal.
 #[derive(Clone, Debug)]
 pub struct Stopper(watch::Receiver<bool>);
 
-/// The one that asks. Dropping it asks as well.
+/// Sends the signal. Dropping it also stops.
 #[derive(Debug)]
 pub struct StopSwitch(watch::Sender<bool>);
 
-/// A switch and its handle.
+/// A switch and a stopper that belong together.
 pub fn stopper() -> (StopSwitch, Stopper) {
     let (sender, receiver) = watch::channel(false);
     (StopSwitch(sender), Stopper(receiver))
 }
 
 impl StopSwitch {
-    /// Asks everybody to stop.
+    /// Tells all tasks to stop.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
 }
 
 impl Stopper {
-    /// Runs `future` until it ends; `None` if the service was asked to stop before.
+    /// Runs `future` until it ends; `None` if the stop comes first.
     pub async fn until<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut asked = self.0.clone();
         tokio::select! {

@@ -55,7 +55,7 @@ pub enum CannotTell {
     Untrusted(#[from] Untrusted),
     /// The token is for another list.
     #[error(
-        "the token is for another list: its `sub` is {sub:?}, requested was {uri:?}; they must be equal byte for byte"
+        "the token is for another list: its `sub` is {sub:?}, but {uri:?} was requested; they must be equal byte for byte"
     )]
     OtherSubject {
         /// The token's `sub`.
@@ -90,7 +90,7 @@ pub enum CannotTell {
     TooOld {
         /// How long ago it was issued.
         age_secs: u64,
-        /// The oldest age allowed.
+        /// The largest age allowed.
         max_age_secs: u64,
     },
     /// The requested time is in the future.
@@ -100,7 +100,7 @@ pub enum CannotTell {
         time: u64,
     },
     /// The token is not of the requested time.
-    #[error("the token is from {} to {}, requested was {}; the server seems to keep no history", instant(*iat), exp.map_or("no end".to_owned(), instant), instant(*time))]
+    #[error("the token is from {} to {}, but {} was requested; the server seems to keep no history", instant(*iat), exp.map_or("no end".to_owned(), instant), instant(*time))]
     OtherTime {
         /// The token's `iat`.
         iat: u64,

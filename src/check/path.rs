@@ -312,7 +312,7 @@ impl<'a> Search<'a, '_> {
             match found {
                 Ok(at) => return Ok(at),
                 Err(ChainFlaw::TooComplex) => return Err(ChainFlaw::TooComplex),
-                // A path that breaks says more than one that leads nowhere.
+                // A path that breaks is more informative than one that leads nowhere.
                 Err(why) if flaw == ChainFlaw::UnknownIssuer => flaw = why,
                 Err(_) => {}
             }

@@ -20,7 +20,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Follow the chain of hashes through one or several files. Exits with 0 if it is intact, 1 if not, 2 if a file cannot be read
+    /// Follow the chain of hashes through one or several files. Exits with 0 if it is intact, 1 if not, 2 if a file is
+    /// unreadable
     ///
     /// Consecutive files may be given in any order. A chain does not show whether lines were cut off at its end, or whether
     /// all of it was rewritten. To detect that, keep the last hash that this command prints where nobody who can write the
@@ -44,7 +45,7 @@ impl Arguments {
         match verify(files, anchor.as_deref()).context("cannot read the audit trail")? {
             Ok(span) => {
                 println!(
-                    "whole: lines {} to {}, {} to {}",
+                    "intact: lines {} to {}, {} to {}",
                     span.first.0, span.last.0, span.first.1, span.last.1
                 );
                 if span.first.0 > 1 {

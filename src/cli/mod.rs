@@ -227,7 +227,7 @@ async fn wait_for_signal() {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
-        tracing::error!("cannot listen for signals; stop the service with SIGKILL, nothing is lost");
+        tracing::error!("cannot listen for signals; stop the service with SIGKILL, which loses nothing");
         return std::future::pending().await;
     };
     tokio::select! {
@@ -240,7 +240,7 @@ fn publish_once(settings: &Settings) -> Result<ExitCode> {
     let config = settings.load()?;
     let _exporting = telemetry::start(&config.telemetry);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lists, {per_sec}, {eta} left")
-        .context("the progress bar")?;
+        .context("cannot draw the progress bar")?;
     let bar = ProgressBar::new(0).with_style(style);
     let (published, failed) = actix_web::rt::System::new().block_on(async {
         // Nothing is served, so any free port is suitable.
@@ -297,7 +297,7 @@ fn generate_key(arguments: &GenerateKey) -> Result<ExitCode> {
 fn hash_key(arguments: &HashKey) -> Result<ExitCode> {
     if arguments.generate {
         let key = generate_api_key();
-        println!("key for the issuer, to be kept secret: {key}");
+        println!("key for the issuer (keep it secret):   {key}");
         println!("hash for `api-keys` in the settings:   {}", ApiKeyHash::of(&key).to_setting());
         return Ok(ExitCode::SUCCESS);
     }

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_let_anybody_in_is_refused() {
+    fn settings_that_would_admit_anyone_are_refused() {
         for (file, expected) in [
             ("oauth: { issuer: '', audience: s, jwks-path: k }", "oauth.issuer"),
             ("oauth: { issuer: a, audience: s }", "jwks-path"),

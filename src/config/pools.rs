@@ -14,8 +14,8 @@ const HERD_MIN: u32 = 1000;
 const PREFETCH_CAPACITY_DEFAULT: u32 = 1000;
 /// The most lists kept open, and the most kept ready, at a time.
 const LISTS_MAX: usize = 1000;
-/// The longest that a beat takes: tokens must outlive the next beat. Because `iat` counts whole seconds, this includes one
-/// second.
+/// The longest time from a beat to its publication: tokens must outlive the next one. Includes one second, because `iat`
+/// counts whole seconds.
 const BEAT_MARGIN: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -96,7 +96,7 @@ impl ApiKey {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKeyHash([u8; 32]);
 
-/// A text that begins with `sha256:` and does not go on with 64 hexadecimal digits.
+/// A text in which 64 hexadecimal digits do not follow `sha256:`.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("an API key hash is `sha256:` and 64 hexadecimal digits; make one with `statuslist hash-key`")]
 pub struct InvalidApiKeyHash;

@@ -68,7 +68,7 @@ impl Permutation {
         let mut at = u64::from(position);
         loop {
             at = self.shuffle(at);
-            // The square of `side` is hardly larger than `size`, so the first round is nearly always enough.
+            // The square of `side` is hardly larger than `size`, so one pass is nearly always enough.
             if at < u64::from(self.size) {
                 return at as u32;
             }

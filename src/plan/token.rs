@@ -11,9 +11,9 @@ use crate::site::folder::TokenFiles;
 use crate::site::layout::ListFile;
 use crate::status_list::{Capacity, Claims, Format, StatusArray};
 
-/// How often a publication is rehearsed. Each uses another array, because the processor's caches and branch predictors know
-/// the previous one. The result is the time that a quarter of the rehearsals stay below: other work on the machine only
-/// adds time, and so does the memory that the system first hands out to the first rehearsals.
+/// How often a publication is rehearsed, with several arrays in turn, because a repeated one is faster (the processor has
+/// adapted to it). The result is the lower quartile of the times: other work on the machine only adds to them, and so does
+/// the first allocation of memory.
 const REHEARSALS: usize = 12;
 const ARRAYS: usize = 4;
 /// After this time no more rehearsals of large lists begin.

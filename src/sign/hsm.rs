@@ -2,7 +2,7 @@
 //!
 //! A call may take milliseconds and must come from a blocking thread. Idle sessions are kept for later calls, so that
 //! several threads can sign at once. After a failure all sessions are dropped and the call is retried; if that fails too,
-//! the module is restarted.
+//! the module is restarted for a last try.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

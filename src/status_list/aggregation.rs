@@ -41,7 +41,7 @@ mod tests {
     use crate::status_list::vectors;
 
     #[test]
-    fn reads_and_writes_the_documents_example() {
+    fn reads_and_writes_the_specifications_example() {
         let example = vectors::all()["aggregation_example"].clone();
         let aggregation = Aggregation::from_json(example.to_string().as_bytes()).unwrap();
         assert_eq!(aggregation.status_lists.len(), 3);

@@ -115,7 +115,7 @@ async fn the_trail_tells_who_did_what_and_never_who_got_which_reference() {
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let (code, text) = verify(&files(&path), &[]);
-    assert!(code == 0 && text.contains("whole: lines 1 to"), "{text}");
+    assert!(code == 0 && text.contains("intact: lines 1 to"), "{text}");
     let metrics = app.client.get(format!("{}/metrics", app.url)).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("statuslist_audit_failed_total 0"), "{metrics}");
 }

@@ -134,7 +134,7 @@ async fn a_store_in_use_and_one_that_is_not_there_are_refused() {
     let (moved, text) = migrate(app.folder(), &from, "sqlite:other.db");
     assert!(!moved && text.contains("used by another process"), "{text}");
     let (moved, text) = migrate(app.folder(), "sqlite:none.db", "sqlite:other.db");
-    assert!(!moved && text.contains("there is no none.db"), "{text}");
+    assert!(!moved && text.contains("none.db does not exist"), "{text}");
     let (moved, text) = migrate(app.folder(), "somewhere", "sqlite:other.db");
     assert!(!moved && text.contains("sqlite:PATH"), "{text}");
 }

@@ -231,7 +231,7 @@ async fn settings_from_a_pipe_are_refused_because_they_can_be_read_only_once() {
     serve.kill().unwrap();
     let mut said = String::new();
     serve.stderr.unwrap().read_to_string(&mut said).unwrap();
-    assert!(ended.is_ok() && said.contains("/dev/stdin is no regular file"), "{said}");
+    assert!(ended.is_ok() && said.contains("/dev/stdin is not a regular file"), "{said}");
 }
 
 /// Whether this comes about sooner than what was refused is tried again.

@@ -1,19 +1,19 @@
-// Issuers that use several instances of the service at once, any for any request, while these are killed. Each takes
-// references and sets statuses of those that it took itself, one request after the other, and notes:
+// Issuers that use several instances of the service at once, any of them for any request, while these are killed. Each
+// takes references and sets statuses of its own references, one request after the other, and notes:
 //
 //   issued <pool> <idx>@<list> …    it got these references
-//   try <value> <idx>@<list> …      it asks for this status
-//   done                            that is acknowledged; as long as it is not, it asks again for the same
+//   try <value> <idx>@<list> …      it requests this status
+//   done                            that is acknowledged; until then it retries the same request
 //
-// Settings: INSTANCES (addresses), PUBLIC_URL, CLIENTS. Pools: `free`, whose statuses 0 to 2 can all be left again, and `final`,
-// where 1 is final.
+// Settings: INSTANCES (addresses), PUBLIC_URL, CLIENTS. Pools: `free`, whose statuses 0 to 2 are never final, and `final`,
+// in which 1 is final.
 import http from 'k6/http';
 import { sleep } from 'k6';
 import { fail, note, unanswered } from './notes.js';
 
 const instances = __ENV.INSTANCES.split(' ');
 const headers = { 'X-Api-Key': 'x', 'Content-Type': 'application/json' };
-// Longer than the service lets any request take, so that it is the service that gives up.
+// Longer than the service's own request timeout, so that the service gives up first.
 const patience = { headers, timeout: '15s' };
 const mine = { free: [], final: [] };
 
@@ -48,7 +48,7 @@ function allocate(pool) {
     return;
   }
   if (response.status !== 200) {
-    fail(`allocating was answered ${response.status} ${response.body}`);
+    fail(`allocate: ${response.status} ${response.body}`);
   }
   const references = response.json('references');
   if (references.length !== amount || !references.every(({ uri }) => uri.startsWith(`${__ENV.PUBLIC_URL}/`))) {
@@ -67,7 +67,7 @@ function update(path, references, value, body) {
       return;
     }
     if (!unanswered(response) && response.status !== 503) {
-      fail(`${JSON.stringify(body)} was answered ${response.status} ${response.body}`);
+      fail(`update ${JSON.stringify(body)}: ${response.status} ${response.body}`);
     }
     sleep(0.05);
   }
@@ -77,7 +77,7 @@ function instance() {
   return instances[Math.floor(Math.random() * instances.length)];
 }
 
-// Some neighbours among the references of this client.
+// Several neighbours among the references of this client.
 function pick(pool, amount) {
   const first = Math.floor(Math.random() * mine[pool].length);
   return mine[pool].slice(first, first + amount);

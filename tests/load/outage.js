@@ -1,9 +1,10 @@
-// Readers and issuers of one instance, whatever becomes of its store. Each notes every answer:
+// Readers and issuers of one instance, whatever the state of its store. Each notes every response:
 //
 //   <what> <begun> <took> <status> <proper>
 //
-// what: `read` (a published list, liveness, readiness), `update`, `allocate`, or `ask` (what the store has). begun: milliseconds
-// since 1970. took: milliseconds. status: 0 if there was no answer. proper: whether an error is a problem with `Retry-After`.
+// what: `read` (a published list, liveness, readiness), `update`, `allocate`, or `ask` (the stored status). begun:
+// milliseconds since 1970. took: milliseconds. status: 0 without a response. proper: whether an error is a problem document
+// with `Retry-After`.
 //
 // Settings: INSTANCE (address), PUBLIC_URL, REFERENCE (an index of a published list).
 import http from 'k6/http';

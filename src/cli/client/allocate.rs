@@ -50,7 +50,7 @@ impl Allocate {
         let format = Format::or_by_output(self.format);
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} references, {eta} left");
         let bar = match self.amount > AMOUNT_MAX {
-            true => ProgressBar::new(self.amount).with_style(style.context("the progress bar")?),
+            true => ProgressBar::new(self.amount).with_style(style.context("cannot draw the progress bar")?),
             false => ProgressBar::hidden(),
         };
         let (mut done, mut at_once, mut request) = (0, AMOUNT_MAX, 0);

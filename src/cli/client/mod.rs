@@ -136,8 +136,9 @@ impl Connection {
         let mut headers = HeaderMap::new();
         if let Some((name, value)) = self.credentials()? {
             let value = HeaderValue::from_str(value.expose_secret());
-            let mut value =
-                value.map_err(|_| anyhow!("the API key or token has characters that no header can have"))?;
+            let mut value = value.map_err(|_| {
+                anyhow!("the API key or token has characters that are not allowed in a header")
+            })?;
             value.set_sensitive(true);
             headers.insert(name, value);
         }
