@@ -14,7 +14,7 @@ use super::redirect::RedirectRefused;
 
 /// Resolves names as the system does, and remembers which of them lead to private addresses.
 #[derive(Clone, Default)]
-pub(super) struct Names(Arc<Mutex<Known>>);
+pub(super) struct Resolver(Arc<Mutex<Known>>);
 
 #[derive(Default)]
 struct Known {
@@ -22,7 +22,7 @@ struct Known {
     must_be_public: HashSet<String>,
 }
 
-impl Names {
+impl Resolver {
     /// Whether the name led to a private address at the latest resolution.
     pub(super) fn is_private(&self, name: &str) -> bool {
         self.known().is_private.get(name).copied().unwrap_or(false)
@@ -47,7 +47,7 @@ impl Names {
     }
 }
 
-impl Resolve for Names {
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let names = self.clone();
         Box::pin(async move {
@@ -155,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_must_be_public_does_not_resolve_to_this_machine() {
-        let names = Names::default();
+        let names = Resolver::default();
         assert!(names.resolve("localhost".parse().unwrap()).await.is_ok());
         assert!(names.is_private("localhost"));
         names.must_be_public("localhost");

@@ -14,7 +14,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, Url};
 use thiserror::Error;
 
-use super::address::{Names, is_private};
+use super::address::{Resolver, is_private};
 use super::redirect::{REDIRECTS_MAX, RedirectRefused};
 use super::{Check, Format, Limits};
 use crate::base::loopback::is_loopback_host;
@@ -198,8 +198,8 @@ fn is_gzip(response: &Response) -> Result<bool, FetchError> {
 }
 
 fn client(url: &Url, purpose: Purpose, limits: &Limits) -> ClientBuilder {
-    let names = Names::default();
-    let (seen, allowed) = (names.clone(), limits.private_redirects);
+    let resolver = Resolver::default();
+    let (seen, allowed) = (resolver.clone(), limits.private_redirects);
     let policy = Policy::custom(move |attempt| {
         let refused = refused(attempt.previous(), attempt.url(), purpose);
         let refused = refused.or_else(|| match attempt.previous().last() {
@@ -213,7 +213,7 @@ fn client(url: &Url, purpose: Purpose, limits: &Limits) -> ClientBuilder {
     });
     let client = Client::builder()
         .redirect(policy)
-        .dns_resolver(Arc::new(names))
+        .dns_resolver(Arc::new(resolver))
         .connect_timeout(limits.connect_timeout)
         .timeout(limits.total_timeout)
         .user_agent(concat!("statuslist/", env!("CARGO_PKG_VERSION")));
@@ -223,17 +223,17 @@ fn client(url: &Url, purpose: Purpose, limits: &Limits) -> ClientBuilder {
 
 /// Why a redirect from a public address must not be followed. If only the resolver can tell, makes it refuse private
 /// addresses for this name.
-fn leads_inside(names: &Names, from: &Url, to: &Url) -> Option<RedirectRefused> {
+fn leads_inside(resolver: &Resolver, from: &Url, to: &Url) -> Option<RedirectRefused> {
     let is_inside = |url: &Url| match literal(url) {
         Some(address) => is_private(address),
-        None => is_loopback(url) || names.is_private(url.host_str().unwrap_or_default()),
+        None => is_loopback(url) || resolver.is_private(url.host_str().unwrap_or_default()),
     };
     if is_inside(from) {
         return None;
     }
     match literal(to) {
         None if !is_loopback(to) => {
-            names.must_be_public(to.host_str().unwrap_or_default());
+            resolver.must_be_public(to.host_str().unwrap_or_default());
             None
         }
         Some(address) if !is_private(address) => None,
@@ -594,14 +594,14 @@ pub(super) mod tests {
 
     #[test]
     fn redirect_must_not_lead_from_public_to_private() {
-        let names = Names::default();
-        names.resolved("inside.example", &["10.0.0.1:80".parse().unwrap()]);
-        names.resolved(
+        let resolver = Resolver::default();
+        resolver.resolved("inside.example", &["10.0.0.1:80".parse().unwrap()]);
+        resolver.resolved(
             "outside.example",
             &["192.0.2.1:80".parse().unwrap(), "[2001:db8::1]:80".parse().unwrap()],
         );
         let check = |from: &str, to: &str, allowed: bool| {
-            let refused = leads_inside(&names, &from.parse().unwrap(), &to.parse().unwrap());
+            let refused = leads_inside(&resolver, &from.parse().unwrap(), &to.parse().unwrap());
             assert_eq!(refused.is_none(), allowed, "{from} to {to}: {refused:?}");
         };
         for inside in [
@@ -621,10 +621,10 @@ pub(super) mod tests {
         check("https://outside.example/", "https://192.0.2.7/", true);
         // Only its addresses can tell: the resolver will check them.
         check("https://outside.example/", "https://elsewhere.example/", true);
-        assert!(names.resolved("elsewhere.example", &["10.0.0.1:80".parse().unwrap()]).is_empty());
+        assert!(resolver.resolved("elsewhere.example", &["10.0.0.1:80".parse().unwrap()]).is_empty());
         let mixed = ["10.0.0.1:80".parse().unwrap(), "192.0.2.1:80".parse().unwrap()];
-        assert_eq!(names.resolved("elsewhere.example", &mixed), mixed[1..]);
-        assert_eq!(names.resolved("another.example", &mixed), mixed);
+        assert_eq!(resolver.resolved("elsewhere.example", &mixed), mixed[1..]);
+        assert_eq!(resolver.resolved("another.example", &mixed), mixed);
     }
 
     #[actix_web::test]

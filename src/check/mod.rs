@@ -7,12 +7,12 @@
 //! sees the credential itself: the caller must check first that it is authentic and has not expired.
 
 mod address;
+mod anchors;
 #[cfg(test)]
 mod cases;
-mod chain;
 mod fetch;
 mod key;
-mod names;
+mod name_constraints;
 mod outcome;
 mod path;
 mod redirect;

@@ -14,7 +14,7 @@ use x509_parser::extensions::{AuthorityKeyIdentifier, GeneralName, KeyIdentifier
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AlgorithmIdentifier, X509Version};
 
-use super::names;
+use super::name_constraints;
 use super::times::instant;
 
 /// The most certificates between a signer and a trusted authority.
@@ -335,8 +335,8 @@ impl<'a> Search<'a, '_> {
                 let ParsedExtension::NameConstraints(constraints) = extension else { continue };
                 let issued = path[..below].iter().filter(|issued| !issued.is_self_issued());
                 let mut issued = issued.map(|issued| &issued.certificate);
-                let allowed = names::allow(constraints, &self.leaf.certificate, true)
-                    && issued.all(|issued| names::allow(constraints, issued, false));
+                let allowed = name_constraints::allow(constraints, &self.leaf.certificate, true)
+                    && issued.all(|issued| name_constraints::allow(constraints, issued, false));
                 if !allowed {
                     return Err(ChainFlaw::Name { authority: authority.subject() });
                 }

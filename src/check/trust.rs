@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::FetchError;
-use super::chain::{Anchor, chained, pinned};
+use super::anchors::{Anchor, chained, pinned};
 use super::key::{Algorithm, Key};
 use super::untrusted::{TrustedBy, Untrusted};
 use super::usage::Purpose;

@@ -6,7 +6,6 @@
 //! how many lists there are.
 
 mod deadline;
-mod model;
 mod redis;
 mod remembered;
 #[cfg(test)]
@@ -16,16 +15,17 @@ mod spread;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use deadline::Deadline;
-pub use model::{
-    Block, Changes, DueMark, Fence, Given, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
-    PoolUsage, Publication, PublisherState, Refusal, Snapshot, StatusChange, StoreError, Version,
-};
 pub use redis::RedisStore;
 pub use remembered::{Answered, Digest, Remembered};
 pub use spread::{SPREAD_STEP_MAX, Spread};
 pub use sqlite::SqliteStore;
+pub use values::{
+    Block, Changes, DueMark, Fence, Given, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
+    PoolUsage, Publication, PublisherState, Refusal, Snapshot, StatusChange, StoreError, Version,
+};
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::model::{Given, StoreError};
+use super::values::{Given, StoreError};
 use crate::status_list::ListId;
 
 /// What a request and its key are known by: SHA-256, so that neither is kept.

@@ -6,7 +6,7 @@ use super::{RedisStore, bit_offset};
 use crate::base::clock::Timestamp;
 use crate::model::order::OrderKey;
 use crate::status_list::{Index, ListId, Status, StatusArray};
-use crate::store::model::{Refusal, StoreError};
+use crate::store::values::{Refusal, StoreError};
 use crate::store::{Applied, Deadline, Spread};
 
 impl RedisStore {

@@ -29,7 +29,7 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use super::deadline::Deadline;
-use super::model::StoreError;
+use super::values::StoreError;
 use crate::config::RedisConfig;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Capacity, Index, ListId};

@@ -11,7 +11,7 @@ use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
 use crate::model::pool::PoolId;
 use crate::status_list::{Index, ListId, Status, StatusArray};
-use crate::store::model::{
+use crate::store::values::{
     Changes, DueMark, Fence, ListRecord, OpenList, Order, Pending, PoolUsage, Publication, PublisherState,
     Snapshot, StoreError, Version,
 };

@@ -9,8 +9,8 @@ use super::reply::part;
 use super::scripts::{self, Call};
 use crate::base::clock::Timestamp;
 use crate::model::pool::PoolId;
-use crate::store::model::StoreError;
 use crate::store::remembered::{Answered, Digest, Remembered};
+use crate::store::values::StoreError;
 
 impl RedisStore {
     pub(in crate::store) async fn remember(

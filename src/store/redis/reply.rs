@@ -10,7 +10,7 @@ use crate::model::order::OrderKey;
 use crate::model::pool::PoolId;
 use crate::status_list::{ListId, Status};
 use crate::store::Spread;
-use crate::store::model::{DueMark, Lease, ListRecord, Publication, StoreError, Version};
+use crate::store::values::{DueMark, Lease, ListRecord, Publication, StoreError, Version};
 
 /// The fields of a list that make its record, and its [`due_mark`].
 pub(super) const RECORD: [&str; 13] = [

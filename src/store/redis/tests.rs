@@ -9,9 +9,9 @@ use crate::base::clock::Timestamp;
 use crate::config::{Config, StoreConfig};
 use crate::model::instance::InstanceId;
 use crate::status_list::{Bits, Status, StatusSet};
-use crate::store::model::{StatusChange, Version};
 use crate::store::remembered::Answered;
 use crate::store::servers::RedisServer;
+use crate::store::values::{StatusChange, Version};
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 

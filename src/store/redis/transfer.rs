@@ -8,7 +8,7 @@ use super::scripts::{self, Call};
 use crate::base::clock::Timestamp;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Capacity, ListId, Status, StatusSet};
-use crate::store::model::{ListTransfer, StoreError};
+use crate::store::values::{ListTransfer, StoreError};
 
 impl RedisStore {
     pub(in crate::store) async fn shape_of(&self, pool: &PoolId) -> Result<Option<PoolShape>, StoreError> {

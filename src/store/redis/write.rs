@@ -14,7 +14,7 @@ use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::ListId;
-use crate::store::model::{
+use crate::store::values::{
     Block, DueMark, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError,
 };
 use crate::store::{Applied, Deadline};

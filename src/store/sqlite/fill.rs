@@ -7,7 +7,7 @@ use super::{journal, spread_row};
 use crate::base::clock::Timestamp;
 use crate::model::order::OrderKey;
 use crate::status_list::{Index, ListId, Status};
-use crate::store::model::{Refusal, StoreError};
+use crate::store::values::{Refusal, StoreError};
 use crate::store::{Applied, Spread};
 
 impl Writer {

@@ -12,7 +12,7 @@ use super::schema::{CHUNK_BYTES, EVERY};
 use crate::model::pool::PoolShape;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::Spread;
-use crate::store::model::{StoreError, Version};
+use crate::store::values::{StoreError, Version};
 
 /// The most bytes of arrays kept: 2,500 lists of 100,000 entries of one bit.
 const ARRAYS_BYTES_MAX: usize = 32 << 20;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use super::hot::HotList;
 use crate::base::clock::Timestamp;
 use crate::status_list::Status;
-use crate::store::model::StoreError;
+use crate::store::values::StoreError;
 
 /// Makes the list's next version of these changes, in their order.
 pub(super) fn append(

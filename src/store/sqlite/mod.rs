@@ -24,12 +24,12 @@ use tokio::sync::{oneshot, watch};
 
 use super::Applied;
 use super::deadline::Deadline;
-use super::model::{
+use super::remembered::{Answered, Digest, Remembered};
+use super::spread::Spread;
+use super::values::{
     Block, Changes, DueMark, Fence, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
     PoolUsage, Publication, PublisherState, Snapshot, StatusChange, StoreError, Version,
 };
-use super::remembered::{Answered, Digest, Remembered};
-use super::spread::Spread;
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, FileError, LockFile, Mode};
 use crate::config::Synchronous;

@@ -13,7 +13,7 @@ use crate::model::order::OrderKey;
 use crate::model::pool::PoolId;
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray};
 use crate::store::Spread;
-use crate::store::model::{
+use crate::store::values::{
     Changes, DueMark, Fence, Lease, ListRecord, OpenList, Order, Pending, PoolUsage, Publication,
     PublisherState, Snapshot, StoreError, Version,
 };

@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::write::Writer;
 use crate::base::clock::Timestamp;
-use crate::store::model::StoreError;
 use crate::store::remembered::{Answered, Digest, Remembered};
+use crate::store::values::StoreError;
 
 /// The most rows that one step removes: more than it adds.
 const SWEPT_MAX: u32 = 8;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::hot::HotList;
 use crate::store::Spread;
-use crate::store::model::StoreError;
+use crate::store::values::StoreError;
 
 /// Gives a list this spread, in the place of any other.
 pub(super) fn insert(connection: &Connection, list: i64, spread: &Spread) -> Result<(), StoreError> {

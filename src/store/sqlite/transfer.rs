@@ -9,7 +9,7 @@ use crate::base::clock::Timestamp;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Bits, Capacity, ListId, Status, StatusArray, StatusSet};
-use crate::store::model::{ListTransfer, StoreError};
+use crate::store::values::{ListTransfer, StoreError};
 
 pub(super) fn shape_of(connection: &Connection, pool: &PoolId) -> Result<Option<PoolShape>, StoreError> {
     let sql = "SELECT public_url, bits, size, default_status, final_status FROM pool WHERE name = ?1";

@@ -15,7 +15,7 @@ use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
 use crate::store::Applied;
-use crate::store::model::{
+use crate::store::values::{
     Block, DueMark, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError,
 };
 
