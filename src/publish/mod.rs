@@ -57,10 +57,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// Why a pass begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {
-    Look,
     Beat,
     NextSecond,
     ListWanted,
+    StaleFound,
     Changed,
 }
 
@@ -71,6 +71,10 @@ pub struct PoolPublisher {
     start: PoolStart,
     live: Arc<ArcSwap<PoolLive>>,
     changed: Notify,
+    /// Asks for a comparison of all files now.
+    look_wanted: Notify,
+    /// A comparison found files that must be published anew.
+    stale_found: Notify,
     store: Store,
     site: Site,
     base: BaseUri,
@@ -78,7 +82,7 @@ pub struct PoolPublisher {
     clock: Clock,
     metrics: Arc<PoolMetrics>,
     lease: Arc<PublisherLease>,
-    /// The lease under which it was looked whether all files are there.
+    /// The lease under which the latest comparison of all files began; `None` to compare them anew.
     swept: Mutex<Option<Fence>>,
     /// When the spreads were advanced last.
     advanced_at: Mutex<Option<Instant>>,
@@ -125,12 +129,14 @@ impl PoolPublisher {
             metrics: Arc::clone(&metrics),
         };
         let sinks = Sinks::new(&buckets, &files);
-        let (swept, advanced_at, changed) = Default::default();
+        let (swept, advanced_at, changed, look_wanted, stale_found) = Default::default();
         Self {
             shape,
             start,
             live,
             changed,
+            look_wanted,
+            stale_found,
             store,
             site,
             base,
@@ -152,14 +158,29 @@ impl PoolPublisher {
             self.publish_until(signals, stop).await;
             published.stop();
         };
-        tokio::join!(publish, self.sinks.run(&all_published));
+        // Beside the publishing, because a pool has many files and a disk may hang.
+        tokio::join!(publish, self.look_until(stop), self.sinks.run(&all_published));
         self.release().await;
+    }
+
+    /// Compares all files with the store at once, every hour, and whenever that is wanted.
+    async fn look_until(&self, stopper: &Stopper) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let looks = async {
+            loop {
+                tokio::select! {
+                    _ = look.tick() => {}
+                    () = self.look_wanted.notified() => {}
+                }
+                self.look().await;
+            }
+        };
+        let _: Option<()> = stopper.until(looks).await;
     }
 
     async fn publish_until(&self, signals: &Signals, stopper: &Stopper) {
         let mut beat = self.beat();
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting = false;
         let mut chain = self.keys.signer();
         let mut uploaded = self.sinks.watch_paid();
@@ -167,21 +188,17 @@ impl PoolPublisher {
             let next = async {
                 tokio::select! {
                     biased;
-                    _ = look.tick() => Wake::Look,
                     _ = beat.tick() => Wake::Beat,
                     () = tokio::time::sleep(NEXT_SECOND), if waiting => Wake::NextSecond,
                     () = signals.list_wanted.notified() => Wake::ListWanted,
                     () = self.sinks.released(&mut uploaded) => Wake::ListWanted,
+                    () = self.stale_found.notified() => Wake::StaleFound,
                     () = self.changed.notified() => Wake::Changed,
                 }
             };
             let Some(wake) = stopper.until(next).await else { break };
             let begun = self.clock.now();
             let pass = match wake {
-                Wake::Look => {
-                    self.look().await;
-                    continue;
-                }
                 Wake::Changed => {
                     // Its first tick comes at once: what is due before the next beat may be more than it was.
                     beat = self.beat();
@@ -192,7 +209,7 @@ impl PoolPublisher {
                     self.advance_spreads().await;
                     self.publish_pending(signals, &|_, _| ()).await
                 }
-                Wake::NextSecond => self.publish_pending(signals, &|_, _| ()).await,
+                Wake::NextSecond | Wake::StaleFound => self.publish_pending(signals, &|_, _| ()).await,
                 Wake::ListWanted => self.publish_new(signals, &|_, _| ()).await,
             };
             waiting = pass.waiting > 0 || waiting && wake == Wake::ListWanted;

@@ -1,7 +1,8 @@
-//! The look over all files, at the start, once an hour, and when the right to publish comes to this instance: temporary files of
-//! a crash are removed, and lists whose files are missing, damaged, expired or not those of the store's latest publication become
-//! due. So a deleted or damaged site comes back from the store.
+//! The comparison of all files with the store: at the start, once an hour, and when this instance takes over the publishing of a pool.
+//! Lists whose files are missing, damaged, expired or not those of the store's latest publication become due, so a deleted or
+//! damaged site comes back from the store. It runs beside the publishing: revocations do not wait for it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,16 +59,17 @@ impl PoolPublisher {
         }
     }
 
-    pub(super) async fn look_as_publisher(&self, fence: Fence) {
+    async fn look_as_publisher(&self, fence: Fence) {
+        *self.swept() = Some(fence);
         match self.sweep(self.clock.now()).await {
+            Ok(0) => {}
             Ok(stale) => {
-                *self.swept() = Some(fence);
-                if stale > 0 {
-                    tracing::warn!(pool = %self.shape.id, stale, "files are missing or out of date; publishing them anew");
-                }
+                tracing::warn!(pool = %self.shape.id, stale, "files are missing or out of date; publishing them anew");
+                self.stale_found.notify_one();
             }
             Err(error) => {
-                tracing::error!(pool = %self.shape.id, %error, "cannot look through the published files")
+                *self.swept() = None;
+                tracing::error!(pool = %self.shape.id, %error, "cannot compare the published files with the store");
             }
         }
         self.write_aggregation().await;
@@ -80,12 +82,26 @@ impl PoolPublisher {
         }
     }
 
-    /// Marks every list of the pool due whose files are not those of its latest publication; answers how many.
+    /// Marks every list of the pool due whose files are not those of its latest publication. Returns how many.
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         let lists = self.store.lists(&self.shape.id).await?;
-        let (site, base, keys, formats) =
-            (self.site.clone(), self.base.clone(), Arc::clone(&self.keys), self.start.formats);
-        let history = self.start.history;
+        let stale: HashSet<_> = self.stale(lists, now).await?.into_iter().collect();
+        if stale.is_empty() {
+            return Ok(0);
+        }
+        // A list that was published in between has files that are newer than what the store said of it.
+        let lists = self.store.lists(&self.shape.id).await?;
+        let stale =
+            self.stale(lists.into_iter().filter(|list| stale.contains(&list.id)).collect(), now).await?;
+        let found = stale.len();
+        self.store.mark_due(stale).await?;
+        Ok(found)
+    }
+
+    /// The lists whose files are not those of their latest publication. Removes what the history need not keep.
+    async fn stale(&self, lists: Vec<ListRecord>, now: Timestamp) -> Result<Vec<ListId>, StoreError> {
+        let (site, base, keys) = (self.site.clone(), self.base.clone(), Arc::clone(&self.keys));
+        let (formats, history) = (self.start.formats, self.start.history);
         let check = move || -> Vec<ListId> {
             for list in &lists {
                 let retention = history.filter(|_| !list.retired);
@@ -99,12 +115,7 @@ impl PoolPublisher {
             });
             stale.map(|list| list.id).collect()
         };
-        let stale = tokio::task::spawn_blocking(check)
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let found = stale.len();
-        self.store.mark_due(stale).await?;
-        Ok(found)
+        tokio::task::spawn_blocking(check).await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 }
 

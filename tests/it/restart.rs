@@ -182,6 +182,36 @@ async fn a_damaged_file_of_any_kind_is_published_anew_at_the_next_start() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revocations_do_not_wait_for_the_comparison_of_all_files() {
+    let url = "http://status.example";
+    let settings =
+        format!("status-list-pools: {{ p: {{ api-key: {KEY}, update-interval: 1s, open-lists: 2 }} }}");
+    let app = TestApp::start_at(tempfile::tempdir().unwrap(), url, &settings, Clock::System);
+    let references = app.references(20).await;
+    let (one, other) =
+        (&references[0], references.iter().find(|other| other.uri != references[0].uri).unwrap());
+    let folder = app.stop();
+    // Whoever reads this file waits until somebody writes into it, as on a disk that hangs.
+    let file =
+        folder.path().join("public/lists").join(format!("{}.jwt", one.uri.rsplit('/').next().unwrap()));
+    std::fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+
+    let app = TestApp::start_at(folder, url, &settings, Clock::System);
+    assert_eq!(app.update(other, json!(1)).await.0, StatusCode::NO_CONTENT);
+    eventually("the revocation", async || {
+        (published(app.folder(), &other.uri).ok()?.status(other.index) == 1).then_some(())
+    })
+    .await;
+    // The comparison goes on, and what it finds is published anew.
+    let aside = app.folder().join("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    File::options().write(true).open(&aside).unwrap();
+    eventually("the file to be published anew", async || file.exists().then_some(())).await;
+    assert_eq!(published(app.folder(), &one.uri).unwrap().status(one.index), 0);
+}
+
 #[tokio::test]
 async fn a_pool_that_is_missing_in_the_settings_is_refused_unless_retired() {
     let app = TestApp::start("");

@@ -89,9 +89,9 @@ impl PoolPublisher {
         let pool = &self.shape.id;
         let pending = async {
             let Some(fence) = self.lease.take(now).await? else { return Ok(None) };
-            if *self.swept() != Some(fence) {
-                // Whoever published before us may have left files unfinished, or had a folder of its own.
-                self.look_as_publisher(fence).await;
+            if self.swept().replace(fence) != Some(fence) {
+                // The publisher before us may have left files unfinished, or had a folder of its own.
+                self.look_wanted.notify_one();
             }
             let mut pending = self.store.dirty(pool).await?;
             let oldest = pending.iter().filter_map(|list| list.since).min();
