@@ -1,7 +1,7 @@
-// A pasted credential → its reference. Reads only, and only here: nothing of a credential goes to any server.
+// A pasted credential → its reference. Reads it only locally: nothing of a credential goes to any server.
 import { decodeJson } from './base64url.js';
 
-// `{ uri, idx }`; throws with what to do.
+// Returns `{ uri, idx }`; throws with what to do.
 export function referenceOf(text) {
   const pasted = text.trim();
   if (pasted === '') throw new Error('Paste a credential first.');
@@ -22,7 +22,7 @@ export function referenceOf(text) {
 }
 
 function payloadOf(text) {
-  // An SD-JWT is the issuer's JWT, then disclosures and perhaps a key binding, divided by tildes. The status is never
+  // An SD-JWT is the issuer's JWT, then disclosures and perhaps a key binding, separated by tildes. The status is never
   // among the disclosures (SD-JWT VC, "Registered JWT Claims").
   const jwt = text.split('~')[0].replaceAll(/\s/g, '').split('.');
   if (jwt.length !== 3) throw new Error('This is no JWT, SD-JWT or JSON object. An mdoc or CWT cannot be pasted: enter its `uri` and `idx`.');
@@ -41,7 +41,7 @@ function json(text) {
   }
 }
 
-// A reference as the write API answers it.
+// A reference as the write API returns it.
 function bare(claims) {
   return typeof claims?.uri === 'string' ? { uri: claims.uri, idx: claims.idx ?? claims.index } : undefined;
 }

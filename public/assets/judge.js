@@ -1,4 +1,4 @@
-// Token, signature, time and question → checks and a verdict ("Validation Rules"). No network, no clock of its own.
+// Token, signature, time and index → checks and a verdict ("Validation Rules"). No network, no clock of its own.
 //
 // Invariant: a list is unpacked only after every other check, and a verdict that names a status as the list's own comes
 // only from a token that passed them all.
@@ -10,7 +10,7 @@ import { count, instant, plural, span } from './words.js';
 // How far the issuer's clock may be ahead of ours.
 const LEEWAY_SECS = 60;
 
-// What can be learned once, for one fetched token and one `uri`. What it is asked later may differ in time and index.
+// The checks that need to run only once for a fetched token and a `uri`. Later questions may differ in time and index.
 export async function examine(token, mediaType, uri, keys, now) {
   const examined = { token, mediaType, uri, signature: await verify(token, keys) };
   if (firstFailure(tokenChecks(examined, now)) === undefined) {
@@ -23,10 +23,10 @@ export async function examine(token, mediaType, uri, keys, now) {
   return examined;
 }
 
-// `{ checks, verdict }` for the index, or for the whole list when there is none.
+// Returns `{ checks, verdict }` for the index, or for the whole list if there is none.
 export function judge(examined, idx, now) {
   const checks = [...tokenChecks(examined, now), listCheck(examined)];
-  // A list that was not unpacked, for a reason that has passed by now, is not there all the same.
+  // A list that was not unpacked stays absent, even if the reason has passed by now.
   const { list } = examined;
   const failed = firstFailure(checks) ?? checks.find((check) => check.state === 'skip');
   // In an empty list every index is outside, which is an answer about the credential.
