@@ -90,7 +90,7 @@ async fn ask(client: &Client, base: &str, key: &str, said: Option<&str>) -> (u16
 }
 
 const FORGED: Option<&str> = Some("SUCCESS");
-const NO_CERTIFICATE: &str = "A verified client certificate is needed; connect with yours";
+const NO_CERTIFICATE: &str = "A verified client certificate is required; connect with yours";
 
 #[tokio::test]
 async fn only_clients_with_a_certificate_of_the_authority_reach_the_api() {

@@ -116,7 +116,7 @@ async fn files_of_an_earlier_version_are_put_right_at_the_start_and_the_log_says
     assert!(log.contains("data/instance was=\"2777\""), "{log}");
     // It may hold other things: the settings do not say that it is the service's own.
     assert_eq!(after["data"], 0o755);
-    assert!(log.contains("can look into the folder of the database"), "{log}");
+    assert!(log.contains("can list the folder of the database"), "{log}");
     drop(process);
 }
 
