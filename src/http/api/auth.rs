@@ -9,7 +9,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderName};
 
 use super::problem::Problem;
 use super::{Api, PoolApi};
-use crate::access::{self, Access, Denied, Identity, Presented, Refused};
+use crate::access::{self, Access, Credentials, Denied, Identity, Refused};
 use crate::model::api_key::Scope;
 use crate::model::pool::PoolId;
 
@@ -27,7 +27,7 @@ impl Caller {
     /// Authenticates the caller of this request, or refuses the request before its body is read.
     pub(super) async fn of(request: &HttpRequest, api: &Api) -> Result<Self, Problem> {
         let access = api.access();
-        let caller = access.admit(&presented(request, &access)).await;
+        let caller = access.admit(&credentials(request, &access)).await;
         if api.audit.is_on()
             && let Ok(caller) = &caller
         {
@@ -80,13 +80,13 @@ fn forwarded_for(request: &HttpRequest) -> Vec<&str> {
     request.headers().get_all(FORWARDED_FOR).map(|value| value.to_str().unwrap_or("?")).collect()
 }
 
-fn presented<'a>(request: &'a HttpRequest, access: &Access) -> Presented<'a> {
+fn credentials<'a>(request: &'a HttpRequest, access: &Access) -> Credentials<'a> {
     let headers = request.headers();
     let bearer = |value: &'a str| {
         let (scheme, token) = value.split_at_checked(BEARER.len())?;
         scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim())
     };
-    Presented {
+    Credentials {
         peer: request.peer_addr().map(|address| address.ip()),
         forwarded_for: forwarded_for(request),
         client_certificate: access.certificate_header().and_then(|name| {

@@ -80,11 +80,11 @@ pub struct PoolApi {
     /// Applies updates.
     pub updater: Updater,
     /// The facts that `GET /pools/{pool}` returns.
-    pub about: ArcSwap<About>,
+    pub facts: ArcSwap<PoolFacts>,
 }
 
 /// Facts about a pool that issuers need to know.
-pub struct About {
+pub struct PoolFacts {
     /// Bits per entry.
     pub bits: u8,
     /// Entries of a list.

@@ -132,16 +132,16 @@ pub(super) async fn pool(
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let usage = api.ask(pool, api.store.usage(&pool.id)).await?;
-    let about = pool.about.load();
+    let facts = pool.facts.load();
     Ok(HttpResponse::Ok().json(PoolAnswer {
         pool: pool.id.as_str(),
-        bits: about.bits,
-        size: about.size,
-        ttl: about.ttl_secs,
-        list_lifetime: about.list_lifetime_secs,
-        update_interval: about.update_interval_secs,
-        formats: &about.formats,
-        key_id: &(about.key_id)(),
+        bits: facts.bits,
+        size: facts.size,
+        ttl: facts.ttl_secs,
+        list_lifetime: facts.list_lifetime_secs,
+        update_interval: facts.update_interval_secs,
+        formats: &facts.formats,
+        key_id: &(facts.key_id)(),
         lists: usage.lists,
         references: Usage { used: usage.leased, free: usage.free, ready: pool.allocator.ready() },
     }))
@@ -219,7 +219,7 @@ pub(super) async fn retire(
     let record = api.ask(pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
     if !query.force
-        && let Some(why) = still_in_use(&record, pool.about.load().reference_lifetime, api.clock.now())
+        && let Some(why) = still_in_use(&record, pool.facts.load().reference_lifetime, api.clock.now())
     {
         return Err(Problem::list_in_use(&list, &why));
     }

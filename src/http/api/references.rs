@@ -165,7 +165,7 @@ async fn allocate(
     claims: bool,
 ) -> Result<Vec<Given>, Problem> {
     // A pool that does not wait could never hand out more than its buffer holds.
-    let max = pool.about.load().amount_max.min(api.limits.amount_max);
+    let max = pool.facts.load().amount_max.min(api.limits.amount_max);
     if !(1..=max).contains(&amount) {
         return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
     }

@@ -150,7 +150,7 @@ pub(super) fn answered<B>(response: &ServiceResponse<B>) {
         from: client_address(request, &api.access()).map(|address| address.to_string()),
     };
     let line = Line::new(caller(request), Action::Refused(refusal));
-    api.audit.note(line.after(api.refusals.left_out.swap(0, Relaxed)));
+    api.audit.record_unwaited(line.with_dropped(api.refusals.left_out.swap(0, Relaxed)));
 }
 
 /// The sender of this request: without a name until it is authenticated.
