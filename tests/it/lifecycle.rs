@@ -188,7 +188,10 @@ async fn the_command_retires_a_list_by_force() {
         (output.status.success(), text)
     };
     let (done, text) = run(&[]);
-    assert!(!done && text.contains("references of it are still handed out") && text.contains("force"), "{text}");
+    assert!(
+        !done && text.contains("references of it are still handed out") && text.contains("force"),
+        "{text}"
+    );
     let (done, text) = run(&["--force"]);
     assert!(done && text.contains("410"), "{text}");
     eventually("410", async || {
