@@ -126,11 +126,11 @@ function readCbor(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   let items = 0;
-  const cutOff = () => new Error('the CBOR is cut off');
+  const cutOff = () => new Error('the CBOR is truncated');
 
   function argument(info) {
     if (info < 24) return info;
-    if (info > 27) throw new Error('the CBOR has a head that means nothing');
+    if (info > 27) throw new Error('the CBOR has an invalid head');
     const size = 1 << (info - 24);
     if (at + size > bytes.length) throw cutOff();
     at += size;
@@ -172,7 +172,7 @@ function readCbor(bytes) {
   function pieces(major) {
     const whole = [...untilBreak(() => {
       const initial = bytes[at];
-      if (initial >> 5 !== major || (initial & 31) === 31) throw new Error('the CBOR has a string whose pieces are of another kind');
+      if (initial >> 5 !== major || (initial & 31) === 31) throw new Error('the CBOR has a string with pieces of another type');
       at += 1;
       return take(argument(initial & 31));
     })];
@@ -201,7 +201,7 @@ function readCbor(bytes) {
 
   function item(depth) {
     items += 1;
-    if (depth > DEPTH_MAX || items > ITEMS_MAX) throw new Error('the CBOR is nested or divided more than any list needs');
+    if (depth > DEPTH_MAX || items > ITEMS_MAX) throw new Error('the CBOR is nested too deeply or has too many items');
     if (at >= bytes.length) throw cutOff();
     const initial = bytes[at];
     at += 1;

@@ -14,7 +14,7 @@ export function parse(bytes) {
   for (const [token] of text.matchAll(TOKENS)) {
     if (token === '{' || token === '[') {
       open.push(token === '{' ? new Set() : undefined);
-      if (open.length > DEPTH_MAX) throw new Error('is nested deeper than any token');
+      if (open.length > DEPTH_MAX) throw new Error('is nested too deeply');
     } else if (token === '}' || token === ']') {
       open.pop();
     } else if (token === ':') {

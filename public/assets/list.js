@@ -12,7 +12,7 @@ export async function inflate(zlib, bytesMax = LIST_BYTES_MAX) {
     try {
       part = await reader.read();
     } catch {
-      throw new Error('is not one whole zlib stream');
+      throw new Error('is not one complete zlib stream');
     }
     if (part.done) break;
     length += part.value.length;

@@ -48,7 +48,7 @@ function readOrRefuse(fetched) {
   try {
     return readToken(fetched.bytes, fetched.mediaType);
   } catch (error) {
-    throw new Problem('No Status List Token', `${fetched.url} answered something else: ${error.message}.`);
+    throw new Problem('No Status List Token', `${fetched.url} sent something else: ${error.message}.`);
   }
 }
 
@@ -155,7 +155,7 @@ function indexIn(field, isOptional = true) {
   const text = byId(field).value.trim();
   const idx = /^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : null;
   const isEmpty = text === '' && isOptional;
-  invalid(field, idx === null && !isEmpty ? 'An index is a whole number from 0 on.' : '');
+  invalid(field, idx === null && !isEmpty ? 'An index is a whole number, 0 or greater.' : '');
   return isEmpty ? undefined : idx;
 }
 

@@ -40,7 +40,7 @@ export async function fetchAggregation(lists, pool) {
   const answer = await firstOf([address, new URL(`${address.href}.json`)], getJson);
   const uris = answer.status_lists;
   if (!Array.isArray(uris) || !uris.every((uri) => typeof uri === 'string')) {
-    throw new Problem('No aggregation', `${address.href} answered JSON without an array \`status_lists\` of texts.`);
+    throw new Problem('No aggregation', `${address.href} sent JSON without an array \`status_lists\` of strings.`);
   }
   return uris;
 }
@@ -79,7 +79,7 @@ export function addressOf(uri) {
   try {
     address = new URL(uri);
   } catch {
-    throw new Problem('Not a uri', 'A `uri` is a whole address, such as https://status.example/lists/….');
+    throw new Problem('Not a uri', 'A `uri` is a complete address, such as https://status.example/lists/….');
   }
   if (!['https:', 'http:'].includes(address.protocol)) {
     throw new Problem('Not a uri for this page', `Only https and http can be fetched here, not ${address.protocol}`);
@@ -177,7 +177,7 @@ async function read(response, bytesMax) {
       chunks.push(part.value);
     }
   } catch {
-    throw new Problem('Cut off', `The answer of ${response.url} broke off at ${instant(Date.now() / 1000)}. Try again.`);
+    throw new Problem('Cut off', `The answer of ${response.url} was interrupted at ${instant(Date.now() / 1000)}. Try again.`);
   }
   if (length > bytesMax) throw new Problem('Too large', `${response.url} has more than ${bytes(bytesMax)}, so reading was stopped.`);
   const whole = new Uint8Array(length);

@@ -91,12 +91,12 @@ export async function verify(token, keys) {
   for (const { kid, alg, key } of fitting.filter((candidate) => candidate.key !== null)) {
     const { check } = ALGORITHMS[alg];
     if (await crypto.subtle.verify(check, key, token.signature, token.signingInput)) {
-      const stranger = new URL(keys.url).origin === location.origin ? '' : '; whether that is the issuer’s is not for this page to know';
+      const stranger = new URL(keys.url).origin === location.origin ? '' : '; this page cannot know whether it is the issuer’s';
       return { state: 'pass', detail: `made with the key ${kid ?? '(no kid)'} of ${keys.url}${stranger}` };
     }
   }
   if (fitting.some(({ key }) => key === null)) {
     return { state: 'unable', detail: `this browser cannot verify ${ALGORITHMS[firstName(token.alg)].crv ?? token.alg}; one of 2025 or newer can` };
   }
-  return { state: 'fail', detail: `it is not that of a key in ${keys.url}: the token was changed, or another key has signed it` };
+  return { state: 'fail', detail: `it was not made with a key in ${keys.url}: the token was changed, or another key signed it` };
 }

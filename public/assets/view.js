@@ -72,7 +72,7 @@ export function showSizes({ token, fetched, list }) {
   const rows = [];
   if (list) {
     const bound = list.boundBytes();
-    const above = bound > 0 ? `${((8 * bound) / list.entries).toPrecision(3)} bit per entry is what their statuses tell` : 'nothing to tell: all entries are alike';
+    const above = bound > 0 ? `${((8 * bound) / list.entries).toPrecision(3)} bit of information per entry` : 'no information: all entries are alike';
     rows.push(['array', 'Array', list.bytes.length, `${plural(list.entries, 'entry', 'entries')} of ${plural(list.bits, 'bit')}`]);
     rows.push(['bound', 'Shannon bound', bound, above]);
   }
