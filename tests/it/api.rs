@@ -1,11 +1,11 @@
-//! The write API: every error with its code and message, and nothing changed by any of them.
+//! The write API: every error has its code and message, and changes nothing.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::app::{KEY, TestApp};
 
-/// Sends a request as it stands and compares status, code and message.
+/// Sends a request unchanged, and compares status, code and message.
 async fn check(
     app: &TestApp,
     method: Method,

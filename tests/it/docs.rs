@@ -1,5 +1,5 @@
 //! The description at `/openapi.json` and the page at `/docs`, from the running service. `tests/browser/docs.mjs` says what must
-//! be seen.
+//! be visible.
 
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};

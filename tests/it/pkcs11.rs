@@ -1,4 +1,4 @@
-//! Signing with a key that never leaves its hardware: Debian's SoftHSM stands for that, through the same interface.
+//! Signing with a key that never leaves its hardware; here Debian's SoftHSM, through the same interface.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,7 +36,7 @@ impl SoftHsm {
 
     fn run(&self, command: &mut Command) {
         let done = self.known_to(command).output();
-        let done = done.expect("softhsm2-util and pkcs11-tool are there: run scripts/install-test-tools");
+        let done = done.expect("softhsm2-util and pkcs11-tool are installed: run scripts/install-test-tools");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
