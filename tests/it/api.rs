@@ -218,7 +218,7 @@ async fn batch_is_applied_as_a_whole() {
 }
 
 #[tokio::test]
-async fn what_issuers_agree_on_is_told() {
+async fn the_facts_of_a_pool_are_returned() {
     let app = TestApp::start("bits: 2, size: 8000, formats: [jwt, cwt], ttl: 5m, update-interval: 1m");
     app.references(1).await;
     let (status, pool) = app.send(Method::GET, "/pools/p", None).await;

@@ -55,7 +55,7 @@ fn start(pool: &str) -> (TestApp, PathBuf) {
 }
 
 #[tokio::test]
-async fn the_trail_tells_who_did_what_and_never_who_got_which_reference() {
+async fn the_trail_records_who_did_what_but_never_who_got_which_reference() {
     let (app, path) = start("size: 8000, final-status: 1");
     let given = app.references(150).await;
     assert_eq!(app.update(&given[0], json!(1)).await.0, StatusCode::NO_CONTENT);
@@ -121,7 +121,7 @@ async fn the_trail_tells_who_did_what_and_never_who_got_which_reference() {
 }
 
 #[tokio::test]
-async fn failed_authentications_are_told_but_cannot_fill_the_disk() {
+async fn failed_authentications_are_recorded_but_cannot_fill_the_disk() {
     const ATTEMPTS: u64 = 400;
     let (app, path) = start("size: 800");
     for _ in 0..ATTEMPTS {
@@ -328,7 +328,7 @@ async fn stored(http: &Client, base: &str, reference: &Reference) -> Value {
 }
 
 #[tokio::test]
-async fn a_reload_tells_whose_keys_are_good_from_then_on_and_no_key() {
+async fn a_reload_records_whose_keys_are_valid_but_no_key() {
     let settings = |keys: &str| {
         format!(
             "audit: {{ path: audit.jsonl }}\nstatus-list-pools: {{ p: {{ update-interval: 1s, api-keys: [{keys}] }} }}"

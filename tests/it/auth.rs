@@ -66,7 +66,7 @@ fn keys_of(p: &str) -> String {
 }
 
 #[tokio::test]
-async fn keys_that_do_not_fit_are_refused_alike_and_change_nothing() {
+async fn invalid_keys_are_refused_alike_and_change_nothing() {
     let app = start(&keys_of(
         "{ key: ended, not-after: 2020-01-01T00:00:00Z }, { key: not begun, not-before: 2120-01-01T00:00:00Z }",
     ));
@@ -137,7 +137,7 @@ fn bearer(token: &str) -> String {
 }
 
 #[tokio::test]
-async fn tokens_that_do_not_fit_are_refused_alike_and_change_nothing() {
+async fn invalid_tokens_are_refused_alike_and_change_nothing() {
     let (authority, forger) = (Authority::new("k1"), Authority::new("k1"));
     // A symmetric key in the set must not be used: anyone who reads the set could sign with it.
     let symmetric = json!({ "kty": "oct", "kid": "secret", "alg": "HS256", "k": "c2VjcmV0" });
@@ -317,7 +317,7 @@ async fn keys_behind_a_url_are_rotated_and_outlive_their_server() {
 
 /// A failure to get the keys is not the caller's fault, and a retry may succeed.
 #[tokio::test]
-async fn while_no_keys_were_ever_to_be_had_tokens_are_neither_good_nor_counted_as_guesses() {
+async fn until_keys_are_available_tokens_are_neither_accepted_nor_counted_as_guesses() {
     let authority = Authority::new("k1");
     let server = KeySetServer::start(Answer::Status(500));
     let clock = Clock::set_to(Timestamp::from_secs(now()));
@@ -365,7 +365,7 @@ async fn keys_in_a_file_are_read_again_when_it_changes() {
 }
 
 #[tokio::test]
-async fn callers_and_addresses_come_no_oftener_than_they_may() {
+async fn rates_of_callers_and_addresses_are_limited() {
     let app = start(&format!(
         "server: {{ trusted-proxies: [127.0.0.1] }}
 limits: {{ requests-per-key: 5/h, requests-per-address: 8/h, failures-per-address: 3/h }}
@@ -401,7 +401,7 @@ status-list-pools: {{ p: {{ api-keys: [ {KEY}, second, third ] }} }}"
 }
 
 #[tokio::test]
-async fn addresses_are_not_believed_from_strangers() {
+async fn forwarded_addresses_of_strangers_are_ignored() {
     let app = start(&format!(
         "limits: {{ requests-per-address: 2/h }}\nstatus-list-pools: {{ p: {{ api-key: {KEY} }} }}"
     ));

@@ -243,7 +243,7 @@ async fn a_chain_that_no_verifier_accepts_is_refused_at_a_reload() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_ends_is_told_until_it_is_renewed_and_revocations_go_on() {
+async fn an_expired_certificate_is_reported_until_it_is_renewed_and_revocations_continue() {
     let (key, root) = (KeyPair::generate().unwrap(), authority("root", None));
     let live = live(&key, &root, 6);
     let reference = live.reference("one").await;

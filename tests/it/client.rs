@@ -112,7 +112,7 @@ async fn errors_say_what_to_do_and_show_no_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_stops_at_the_first_refused_line_and_can_be_gone_on_with() {
+async fn a_batch_stops_at_the_first_refused_line_and_can_be_continued() {
     let app = TestApp::start("size: 8000, update-interval: 1s, final-status: 1");
     let given = app.references(20).await;
     let mut lines: Vec<_> =

@@ -150,7 +150,7 @@ async fn control_if_nginx_did_not_set_the_header_a_client_could() {
 
 /// Anyone who can connect from a proxy's address is taken for the proxy. So nothing else may, or must not reach the port.
 #[tokio::test]
-async fn control_where_everybody_has_the_address_of_the_proxy_everybody_is_believed() {
+async fn control_clients_with_the_address_of_the_proxy_are_trusted() {
     let app = service("127.0.0.1");
     assert_eq!(ask(&app.client, &app.url, KEY, FORGED).await.0, 200);
     assert_eq!(ask(&app.client, &app.url, KEY, None).await.0, 401);

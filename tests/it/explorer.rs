@@ -115,7 +115,7 @@ async fn one_of_each(app: &TestApp) -> BTreeMap<&'static str, Reference> {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_token_is_said_and_no_status_shown() {
+async fn faults_of_a_token_are_shown_and_its_statuses_are_not() {
     let ports = [free_port(), free_port()];
     let app = published_for(ports[0], Clock::System);
     let references = one_of_each(&app).await;

@@ -166,7 +166,7 @@ fn with_a_wrong_key_no_scenario_passes() {
 
 /// Nor would a scenario whose limits cannot be missed.
 #[test]
-fn what_is_too_late_or_left_out_is_missed() {
+fn late_and_missing_requests_miss_their_thresholds() {
     let deployment = Deployment::start("append-fsync-always.delay.yaml");
     let misses = |script: &str, more: &[(&str, &str)], limit: &str| {
         let output = deployment.run(script, "test", more);

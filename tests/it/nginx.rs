@@ -282,7 +282,7 @@ fn nothing_else_of_the_folder_is_served() {
 }
 
 #[test]
-fn what_is_no_reading_request_is_refused_with_a_problem() {
+fn requests_that_do_not_read_are_refused_with_a_problem() {
     let served = Served::start("/lists");
     let path = served.words.fill_in("/{both}");
     for method in ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "X-ANY"] {
@@ -306,7 +306,7 @@ fn what_is_no_reading_request_is_refused_with_a_problem() {
 /// The negotiation matches untrusted headers with regular expressions; these headers would keep careless ones busy until nginx
 /// gives up with 500.
 #[test]
-fn headers_made_to_keep_it_busy_are_answered() {
+fn headers_made_to_keep_nginx_busy_are_answered() {
     let served = Served::start("/lists");
     for piece in [
         ";",
@@ -346,7 +346,7 @@ fn a_file_that_cannot_be_read_is_a_503_and_no_page_of_nginx() {
 }
 
 #[test]
-fn one_address_cannot_ask_without_end() {
+fn the_rate_of_one_address_is_limited() {
     let folder = tempfile::tempdir().unwrap();
     let site = TestSite::open(folder.path(), "https://status.example/lists");
     let nginx = Nginx::start(&Settings { rate: Some(1), ..Settings::new(site.storage()) });
@@ -452,7 +452,7 @@ async fn with_the_service_stopped_and_its_store_deleted_everything_is_answered()
 }
 
 #[tokio::test]
-async fn history_is_the_services_to_answer_where_it_is_switched_on() {
+async fn the_service_answers_history_if_it_is_on() {
     let folder = tempfile::tempdir().unwrap();
     let public = "https://status.example";
     let settings = format!("status-list-pools: {{ p: {{ api-key: {} }} }}", crate::support::app::KEY);
@@ -477,7 +477,7 @@ async fn history_is_the_services_to_answer_where_it_is_switched_on() {
 }
 
 #[test]
-fn no_log_of_the_lists_tells_who_asked() {
+fn no_log_of_the_lists_identifies_clients() {
     let served = Served::start("/lists");
     let path = served.words.fill_in("/{both}");
     let loud = [

@@ -23,7 +23,7 @@ async fn allocate(client: &Client, url: &str) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn what_has_an_address_of_its_own_is_nowhere_else() {
+async fn routes_with_an_address_of_their_own_are_served_nowhere_else() {
     let (folder, client) = (tempfile::tempdir().unwrap(), Client::new());
     let [public, api, management] = [free_port(), free_port(), free_port()];
     let split = settings(&format!(

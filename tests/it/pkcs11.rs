@@ -122,7 +122,7 @@ async fn a_key_moves_from_a_file_into_a_token_while_the_service_runs() {
 }
 
 #[tokio::test]
-async fn what_the_token_refuses_is_said_at_the_start_without_the_pin() {
+async fn refusals_of_the_token_are_reported_at_the_start_without_the_pin() {
     let folder = tempfile::tempdir().unwrap();
     let (hsm, port) = (SoftHsm::new(folder.path()), free_port());
     for (signer, why) in [

@@ -86,7 +86,7 @@ fn slowest<'a>(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_is_gone_or_hangs_reads_go_on_and_writes_are_told_to_come_again() {
+async fn reads_continue_and_writes_are_told_to_retry_while_redis_is_gone_or_hangs() {
     let outage = std::env::var_os("STATUSLIST_TEST_OUTAGE");
     let outage: u64 = outage.map_or(8, |seconds| seconds.to_str().unwrap().parse().unwrap());
     let folder = tempfile::tempdir().unwrap();

@@ -101,7 +101,7 @@ async fn run(app: &TestApp, description: &Value, more: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn every_answer_is_one_that_is_described() {
+async fn every_answer_is_as_described() {
     let app = service();
     let description = description(&app).await;
     let output = run(&app, &description, &[]).await;
@@ -111,7 +111,7 @@ async fn every_answer_is_one_that_is_described() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_described_is_found() {
+async fn undescribed_answers_are_detected() {
     let app = service();
     let mut description = description(&app).await;
     let responses = &mut description["paths"]["/pools/{pool}/new-references"]["post"]["responses"];

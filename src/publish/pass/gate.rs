@@ -474,7 +474,7 @@ mod tests {
         assert_eq!(outcome_of_chain(&one, &one), "passed", "the control");
         assert_eq!(outcome_of_chain(&other, &one), "chain");
         assert_eq!(outcome_of_chain(&signer_with_chain(false), &one), "chain", "none");
-        assert_eq!(outcome_of_chain(&one, &signer()), "chain", "one where none is wanted");
+        assert_eq!(outcome_of_chain(&one, &signer()), "chain", "a chain where none is configured");
     }
 
     /// The signature fits the pool's key, but not the chain that verifiers check: the first certificate is for another key.
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn change_that_nobody_asked_for_is_refused() {
+    fn change_without_a_request_is_refused() {
         assert_eq!(label(&claims(&[], 1000), &claims(&[(9, 2)], 2000), &[], |_, _| ()), "unexplained");
         assert_eq!(
             label(&claims(&[], 1000), &claims(&[(9, 2)], 2000), &[], |expected, _| expected.changes = None),
@@ -538,8 +538,8 @@ mod tests {
         assert_eq!(every(&[], &some(1)), "passed");
         let mut other = some(1);
         other[9].1 = 2;
-        assert_eq!(every(&[], &other), "missing", "an entry that is not as all were asked to be");
-        assert_eq!(every(&[(9, Status::SUSPENDED)], &other), "passed", "unless it was asked for later");
+        assert_eq!(every(&[], &other), "missing", "an entry without the status requested for all");
+        assert_eq!(every(&[(9, Status::SUSPENDED)], &other), "passed", "unless it was requested later");
         assert_eq!(every(&[(9, Status::SUSPENDED)], &some(1)), "missing");
         other[3].1 = 0;
         let lost = [(9, Status::SUSPENDED), (3, Status::VALID)];

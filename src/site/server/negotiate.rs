@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_allows_everything_a_little() {
+    fn unreadable_members_allow_everything_with_the_least_weight() {
         use Format::{Cwt, Jwt};
         let check = |accept: &[&'static str], expected: &[Format]| {
             assert_eq!(formats(lines(accept).iter()).collect::<Vec<_>>(), expected, "{accept:?}");

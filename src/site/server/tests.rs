@@ -390,7 +390,7 @@ fn a_replaced_file_is_seen_at_once() {
 }
 
 #[test]
-fn what_is_no_token_is_not_served() {
+fn files_that_are_not_tokens_are_not_served() {
     let site = Site::start("/lists");
     let list = ListId::random();
     let token = site.signer.sign_jwt(&site.claims(list, NOW, None)).unwrap();
@@ -429,7 +429,7 @@ fn what_is_no_token_is_not_served() {
 }
 
 #[test]
-fn what_does_not_fit_into_memory_is_served_all_the_same() {
+fn files_larger_than_the_cache_are_served() {
     for cache_bytes_max in [0, 1, 1500, 4000] {
         let site = Site::with_cache("/lists", cache_bytes_max);
         let lists: [ListId; 10] = std::array::from_fn(|_| ListId::random());

@@ -462,7 +462,7 @@ mod tests {
 
     /// Two kinds of damage: a value that is never written, and overwritten pages.
     #[tokio::test]
-    async fn a_damaged_database_is_told_from_one_that_does_not_answer() {
+    async fn a_damaged_database_is_distinguished_from_one_that_does_not_answer() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let pool = "p".parse().unwrap();
