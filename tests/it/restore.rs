@@ -161,7 +161,7 @@ async fn a_redis_that_comes_back_empty_gets_new_lists_without_a_restart() {
     assert_eq!(
         (status, &body["code"]),
         (StatusCode::BAD_REQUEST, &json!("NO_SUCH_LIST")),
-        "the log does not report the loss"
+        "the answer does not report the loss"
     );
     eventually("the update is published", async || {
         published(app.folder(), &after.uri).is_ok_and(|list| list.status(after.index) == 1).then_some(())
