@@ -1,6 +1,6 @@
-//! Keeps the edges between the parts, which a workspace of crates would keep: read from the `use` lines of the source.
+//! Enforces the edges between the parts, which a workspace of crates would enforce: read from the `use` lines of the source.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 #[path = "tidy/circles.rs"]
 mod circles;
@@ -10,7 +10,7 @@ mod names;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The direction of the source tree, from the outermost part to what everything stands on: a part may name only parts of the
+/// The direction of the source tree, from the outermost part to the foundation: a part may name only parts of the
 /// lines below its own. Parts on one line never name each other.
 const LINE: &[&[&str]] = &[
     &["main", "lib", "fuzzing"],
@@ -24,8 +24,8 @@ const LINE: &[&[&str]] = &[
     &["status_list", "base"],
 ];
 
-/// What a part may name of this crate, where that is less than [`LINE`] lets it. A path names a folder, and holds for what
-/// lies in it unless a longer path does. Tests are left out: they may use everything.
+/// What a part may name of this crate, if less than [`LINE`] allows. A path names a folder, and applies to its content
+/// unless a longer path does. Tests are excluded: they may use everything.
 const EDGES: &[(&str, &[&str])] = &[
     ("status_list", &[]),
     ("base", &[]),
@@ -63,7 +63,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "update",
         ],
     ),
-    // Rehearses a publication to measure what it takes.
+    // Rehearses a publication to measure its cost.
     ("plan", &["publish", "sign", "site", "status_list"]),
 ];
 
@@ -91,10 +91,10 @@ fn part_of(place: &str) -> &str {
 
 fn row_of(part: &str) -> usize {
     let row = LINE.iter().position(|row| row.contains(&part));
-    row.unwrap_or_else(|| panic!("{part} has no place in LINE: say where it stands"))
+    row.unwrap_or_else(|| panic!("{part} is missing in LINE: add it to its line"))
 }
 
-/// The edges of the longest path that holds for `place`.
+/// The edges of the longest path that applies to `place`.
 fn edges_of(place: &str) -> Option<&'static [&'static str]> {
     let holds =
         |path: &str| place.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -102,7 +102,7 @@ fn edges_of(place: &str) -> Option<&'static [&'static str]> {
     edges.map(|(_, allowed)| *allowed)
 }
 
-/// The part of a file that is no test.
+/// The part of a file that is not a test.
 fn product(source: &str) -> &str {
     let tests =
         source.find("#[cfg(test)]\nmod tests").or_else(|| source.find("#[cfg(test)]\npub(super) mod tests"));
@@ -174,7 +174,7 @@ fn files_hold_one_idea() {
     }
 }
 
-/// What opens files for writing, makes folders, changes names or modes.
+/// Calls that open files for writing, create folders, or change names or modes.
 const WRITES: [&str; 16] = [
     "OpenOptions",
     "DirBuilder",
@@ -208,12 +208,12 @@ fn only_durable_writes_files() {
     assert!(wrong.is_empty(), "let base::durable do this: {wrong:#?}");
     let source = std::fs::read_to_string(home).unwrap();
     let seen = WRITES.iter().filter(|write| product(&source).contains(*write)).count();
-    assert!(seen > 8, "the control: what this test looks for is what durable.rs uses");
+    assert!(seen > 8, "the control: durable.rs uses the calls that this test looks for");
 }
 
 #[test]
 fn only_values_know_a_wire_format() {
-    // The wire formats of tokens, keys and the API have homes of their own; the rest of the values derive none.
+    // The wire formats of tokens, keys and the API are in files of their own; the other values derive none.
     for path in sources(Path::new("src/store")).into_iter().chain(sources(Path::new("src/publish"))) {
         let source = std::fs::read_to_string(&path).unwrap();
         assert!(!source.contains("Serialize"), "{} derives a wire format", path.display());

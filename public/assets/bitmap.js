@@ -4,7 +4,7 @@ import { colour, glyph, name } from './statuses.js';
 import { count } from './words.js';
 
 const CELL_PX_MAX = 40;
-// From this size on, cells are drawn apart, and from the second on with their glyph.
+// From this size on, cells are drawn separately, and from the second size on with their glyph.
 const CELL_PX_APART = 7;
 const CELL_PX_GLYPH = 15;
 const STEP = 2;
@@ -57,7 +57,7 @@ export class Bitmap {
     this.#move(0, 0);
   }
 
-  // Towards a point of the canvas, which stays where it is; without one, towards the entry that is pointed at or chosen.
+  // Zooms towards a point of the canvas, which stays in place; without one, towards the entry under the pointer or the chosen one.
   zoom(factor, at) {
     const [width, height] = this.#size();
     const { x, y, scale: before } = this.#view;
@@ -72,7 +72,7 @@ export class Bitmap {
     }
   }
 
-  // Chooses the next entry that is not of the most common status, and brings it into view.
+  // Chooses the next entry with another status than the most common one, and scrolls it into view.
   exception(step = 1) {
     const idx = this.#list.exception(this.#cursor ?? this.#chosen ?? (step > 0 ? -1 : this.#list.entries), step);
     if (idx === undefined) {
@@ -100,7 +100,7 @@ export class Bitmap {
     this.#move((idx % this.columns) + 0.5 - width / scale / 2, Math.floor(idx / this.columns) + 0.5 - height / scale / 2);
   }
 
-  // Forgets what was painted, since the list or the theme is another.
+  // Discards the painted image, because the list or the theme has changed.
   #repaint() {
     this.#pixels.key = '';
     this.#paint = undefined;
@@ -244,7 +244,7 @@ export class Bitmap {
     context.putImageData(this.#pixels.image, 0, 0);
   }
 
-  // `step` entries to a pixel, in each direction.
+  // `step` entries for each pixel, in each direction.
   #fill(image, step, x, y) {
     const list = this.#list;
     const words = this.#paint.statuses.map(({ rgb }) => new Uint32Array(new Uint8Array([...rgb, 255]).buffer)[0]);
@@ -299,7 +299,7 @@ export class Bitmap {
     }
   }
 
-  // Two-coloured, so that it is seen on any status.
+  // Two-coloured, so that it is visible on any status.
   #ring(context, idx, room) {
     const { scale, x, y } = this.#view;
     const [column, row] = [idx % this.columns, Math.floor(idx / this.columns)];

@@ -1,5 +1,5 @@
-// A Status List Token in CWT format: a tagged COSE_Sign1. Reads what `statuslist check` reads of CBOR, within bounds, and refuses
-// what it refuses: nesting without end, keys that come twice, header parameters of another type than theirs.
+// A Status List Token in CWT format: a tagged COSE_Sign1. Accepts and refuses the same CBOR as `statuslist check`, within bounds.
+// Refused are unbounded nesting, duplicate keys, and header parameters of the wrong type.
 import { flaws, isText, lifetime, time } from './claims.js';
 
 const DEPTH_MAX = 255;
@@ -19,7 +19,7 @@ class Tagged {
   }
 }
 
-// A floating-point number, which is no integer even when it is whole.
+// A floating-point number, which is not an integer even if it is whole.
 class Float {
   constructor(value) {
     this.value = value;
@@ -85,7 +85,7 @@ export function readCwt(bytes) {
   };
 }
 
-// As the JWKS has it, in text; what is no text is the id of none of its keys.
+// As the JWKS has it, in text; bytes that are not text are the id of none of its keys.
 function kidOf(kid) {
   try {
     return kid instanceof Uint8Array ? utf8(kid) : kid;
@@ -94,7 +94,7 @@ function kidOf(kid) {
   }
 }
 
-// RFC 9052, "Signing and Verification Process": what the signature of a COSE_Sign1 is over.
+// RFC 9052, "Signing and Verification Process": the bytes that a COSE_Sign1 signs.
 function sigStructure(protectedBytes, payload) {
   const context = new TextEncoder().encode('Signature1');
   const pieces = [
@@ -126,11 +126,11 @@ function readCbor(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   let items = 0;
-  const cutOff = () => new Error('the CBOR is cut off');
+  const cutOff = () => new Error('the CBOR is truncated');
 
   function argument(info) {
     if (info < 24) return info;
-    if (info > 27) throw new Error('the CBOR has a head that means nothing');
+    if (info > 27) throw new Error('the CBOR has an invalid head');
     const size = 1 << (info - 24);
     if (at + size > bytes.length) throw cutOff();
     at += size;
@@ -153,7 +153,7 @@ function readCbor(bytes) {
     return new Float(half(view.getUint16(at - 2)));
   }
 
-  // What comes until the break of something whose length is not given beforehand.
+  // The items until the break of an indefinite-length item.
   function* untilBreak(next) {
     for (;;) {
       if (at >= bytes.length) throw cutOff();
@@ -172,14 +172,14 @@ function readCbor(bytes) {
   function pieces(major) {
     const whole = [...untilBreak(() => {
       const initial = bytes[at];
-      if (initial >> 5 !== major || (initial & 31) === 31) throw new Error('the CBOR has a string whose pieces are of another kind');
+      if (initial >> 5 !== major || (initial & 31) === 31) throw new Error('the CBOR has a string with pieces of another type');
       at += 1;
       return take(argument(initial & 31));
     })];
     const joined = new Uint8Array(whole.reduce((length, piece) => length + piece.length, 0));
     let to = 0;
     for (const piece of whole) {
-      // Each piece of a text is one (RFC 8949, section 3.2.3).
+      // Each piece of a text is a text itself (RFC 8949, section 3.2.3).
       if (major === 3) utf8(piece);
       joined.set(piece, to);
       to += piece.length;
@@ -201,13 +201,13 @@ function readCbor(bytes) {
 
   function item(depth) {
     items += 1;
-    if (depth > DEPTH_MAX || items > ITEMS_MAX) throw new Error('the CBOR is nested or divided more than any list needs');
+    if (depth > DEPTH_MAX || items > ITEMS_MAX) throw new Error('the CBOR is nested too deeply or has too many items');
     if (at >= bytes.length) throw cutOff();
     const initial = bytes[at];
     at += 1;
     const [major, info] = [initial >> 5, initial & 31];
     if (major === 7) {
-      // A claim that is undefined is there all the same.
+      // A claim that is undefined is still present.
       const simple = new Map([[20, false], [21, true], [22, null], [23, null]]);
       if (simple.has(info)) return simple.get(info);
       if (info >= 25 && info <= 27) return float(info);
@@ -233,14 +233,14 @@ function readCbor(bytes) {
   return value;
 }
 
-// A bignum that would fit is the integer that it stands for (RFC 8949, section 3.4.3).
+// A bignum that would fit is the integer that it represents (RFC 8949, section 3.4.3).
 function tagged(tag, value) {
   if (![2, 3].includes(tag) || !(value instanceof Uint8Array) || value.length === 0 || value.length > 8) return new Tagged(tag, value);
   const exact = value.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
   return integer(tag === 2 ? exact : -1n - exact);
 }
 
-// A number where it holds the integer exactly, else a BigInt.
+// A number if it holds the integer exactly, else a BigInt.
 function integer(exact) {
   return Number.isSafeInteger(Number(exact)) ? Number(exact) : exact;
 }
@@ -255,7 +255,7 @@ function utf8(bytes) {
   return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
 }
 
-// As JSON can show it.
+// In a form that JSON can show.
 function plain(value) {
   if (value instanceof Map) return Object.fromEntries([...value].map(([key, member]) => [typeof key === 'object' ? JSON.stringify(plain(key)) : String(key), plain(member)]));
   if (value instanceof Uint8Array) return `h'${[...value.subarray(0, 4096)].map((byte) => byte.toString(16).padStart(2, '0')).join('')}'`;

@@ -1,20 +1,20 @@
-// JSON of strangers, read as `statuslist check` does: names are unique in each object (RFC 7515 and RFC 7519, section 4), and text
+// Untrusted JSON, read as `statuslist check` does: names are unique in each object (RFC 7515 and RFC 7519, section 4), and text
 // is well-formed. JSON.parse alone keeps the last of two equal names.
 
 const DEPTH_MAX = 127;
 const TOKENS = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s"{}[\],:]+/g;
 
 export function parse(bytes) {
-  // A byte order mark is no part of JSON (RFC 8259, section 8.1), so it is kept for JSON.parse to refuse.
+  // A byte order mark is not part of JSON (RFC 8259, section 8.1), so it is kept for JSON.parse to refuse.
   const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   const value = JSON.parse(text);
-  // What is left to look at is known to be JSON, so its pieces can be told apart by their first character.
+  // From here on the text is known to be JSON, so its pieces can be distinguished by their first character.
   const open = [];
   let last = '';
   for (const [token] of text.matchAll(TOKENS)) {
     if (token === '{' || token === '[') {
       open.push(token === '{' ? new Set() : undefined);
-      if (open.length > DEPTH_MAX) throw new Error('is nested deeper than any token');
+      if (open.length > DEPTH_MAX) throw new Error('is nested too deeply');
     } else if (token === '}' || token === ']') {
       open.pop();
     } else if (token === ':') {

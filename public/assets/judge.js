@@ -1,4 +1,4 @@
-// Token, signature, time and question → checks and a verdict ("Validation Rules"). No network, no clock of its own.
+// Token, signature, time and index → checks and a verdict ("Validation Rules"). No network, no clock of its own.
 //
 // Invariant: a list is unpacked only after every other check, and a verdict that names a status as the list's own comes
 // only from a token that passed them all.
@@ -10,7 +10,7 @@ import { count, instant, plural, span } from './words.js';
 // How far the issuer's clock may be ahead of ours.
 const LEEWAY_SECS = 60;
 
-// What can be learned once, for one fetched token and one `uri`. What it is asked later may differ in time and index.
+// The checks that need to run only once for a fetched token and a `uri`. Later questions may differ in time and index.
 export async function examine(token, mediaType, uri, keys, now) {
   const examined = { token, mediaType, uri, signature: await verify(token, keys) };
   if (firstFailure(tokenChecks(examined, now)) === undefined) {
@@ -23,10 +23,10 @@ export async function examine(token, mediaType, uri, keys, now) {
   return examined;
 }
 
-// `{ checks, verdict }` for the index, or for the whole list when there is none.
+// Returns `{ checks, verdict }` for the index, or for the whole list if there is none.
 export function judge(examined, idx, now) {
   const checks = [...tokenChecks(examined, now), listCheck(examined)];
-  // A list that was not unpacked, for a reason that has passed by now, is not there all the same.
+  // A list that was not unpacked stays absent, even if the reason has passed by now.
   const { list } = examined;
   const failed = firstFailure(checks) ?? checks.find((check) => check.state === 'skip');
   // In an empty list every index is outside, which is an answer about the credential.
@@ -45,12 +45,12 @@ function verdictOf({ list, signature }, failure, idx) {
   }
   const unverified = signature.state === 'unable';
   if (idx !== undefined && idx >= list.entries) {
-    const why = `The list has ${plural(list.entries, 'entry', 'entries')}, and index ${count(idx)} is none of them. A credential with such a reference must be rejected.`;
+    const why = `The list has ${plural(list.entries, 'entry', 'entries')}, and index ${count(idx)} is not one of them. A credential with such a reference must be rejected.`;
     return unverified ? notVerified(signature, why) : { kind: 'outside', title: 'No such entry', why };
   }
   const status = idx === undefined ? undefined : name(list.at(idx));
   if (unverified) {
-    return notVerified(signature, status && `What came over the network has ${status} at index ${count(idx)}; anybody could have written that.`);
+    return notVerified(signature, status && `The unverified list has ${status} at index ${count(idx)}; anybody could have written that.`);
   }
   if (idx === undefined) {
     return {
@@ -63,12 +63,12 @@ function verdictOf({ list, signature }, failure, idx) {
   const whys = {
     VALID: `Index ${count(idx)} has not been revoked. The credential’s own rules, its signature and its own expiry, still have to hold.`,
     INVALID: `The issuer has revoked index ${count(idx)}. The credential must be rejected.`,
-    SUSPENDED: `The issuer has suspended index ${count(idx)}. The credential must be rejected for as long as that holds.`,
+    SUSPENDED: `The issuer has suspended index ${count(idx)}. The credential must be rejected until that changes.`,
   };
   return {
     kind: kinds[status] ?? 'other',
     title: status,
-    why: whys[status] ?? `Index ${count(idx)} is not VALID. What this value means is for the issuer to say.`,
+    why: whys[status] ?? `Index ${count(idx)} is not VALID. The issuer defines what this value means.`,
   };
 }
 
@@ -90,7 +90,7 @@ function tokenChecks({ token, mediaType, uri, signature }, now) {
     checks.push({ id: 'served', label: 'Media type', state: 'note', detail: `served as ${shown(mediaType || undefined)}, must be ${shown(wanted)}: some verifiers refuse that` });
   }
   add('typ', 'Type', token.typ === token.wantedTyp, `\`typ\` is ${shown(token.typ)}${token.typ === token.wantedTyp ? '' : `, must be ${shown(token.wantedTyp)}`}`);
-  if (token.crit !== undefined) add('crit', 'Extensions', false, '`crit` names extensions that must be understood, and this page knows none');
+  if (token.crit !== undefined) add('crit', 'Extensions', false, '`crit` names extensions that a reader must understand, and this page knows none');
   add('alg', 'Algorithm', isAllowed(token.alg), `\`alg\` is ${shown(token.alg)}${isAllowed(token.alg) ? '' : `, allowed are ${ALLOWED.join(', ')}`}`);
   for (const member of token.flaws) add(member, 'Form', false, `\`${member}\` is missing or of the wrong type`);
   checks.push({ id: 'signature', label: 'Signature', ...signature });
@@ -144,7 +144,7 @@ function listCheck({ list, listProblem }) {
 
 function indexCheck(list, idx) {
   const check = { id: 'idx', label: 'Index' };
-  if (list.entries === 0) return { ...check, state: 'fail', detail: 'the list has no entry at all' };
+  if (list.entries === 0) return { ...check, state: 'fail', detail: 'the list has no entries' };
   return idx < list.entries
     ? { ...check, state: 'pass', detail: `${count(idx)} is one of 0 to ${count(list.entries - 1)}` }
     : { ...check, state: 'fail', detail: `${count(idx)} is beyond ${count(list.entries - 1)}, the last` };

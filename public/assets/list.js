@@ -1,6 +1,6 @@
 // The list itself: inflated within bounds, read entry by entry (least significant bits first), and counted.
 
-// What the specification leaves open ("limit on inflated size"): as much as `statuslist check` accepts.
+// The specification leaves the "limit on inflated size" open: the same as in `statuslist check`.
 export const LIST_BYTES_MAX = 64 << 20;
 
 export async function inflate(zlib, bytesMax = LIST_BYTES_MAX) {
@@ -12,7 +12,7 @@ export async function inflate(zlib, bytesMax = LIST_BYTES_MAX) {
     try {
       part = await reader.read();
     } catch {
-      throw new Error('is not one whole zlib stream');
+      throw new Error('is not one complete zlib stream');
     }
     if (part.done) break;
     length += part.value.length;
@@ -47,7 +47,7 @@ export class StatusList {
     return (this.bytes[idx >>> this.shift] >> (inByte * this.bits)) & ((1 << this.bits) - 1);
   }
 
-  // The nearest entry after (or, backwards, before) `from` that is not of the most common status; goes round once.
+  // Returns the nearest entry after (or, backwards, before) `from` that does not have the most common status; wraps around once.
   exception(from, step = 1) {
     if (this.counts[this.common] === this.entries) return undefined;
     const { entries, common } = this;
@@ -58,7 +58,7 @@ export class StatusList {
     return idx;
   }
 
-  // Shannon: no code for entries that are independent and so distributed is shorter than this, on average.
+  // Shannon: no code for independent entries with this distribution is shorter than this, on average.
   boundBytes() {
     const entropy = this.counts
       .filter((amount) => amount > 0)

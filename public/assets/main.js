@@ -1,4 +1,4 @@
-// Wires the page: what was asked → fetch, examine, judge → what is shown, again when time passes or another index is chosen.
+// Wires the page: question → fetch, examine, judge → display, again when time passes or another index is chosen.
 import { Bitmap } from './bitmap.js';
 import { referenceOf } from './credential.js';
 import { examine, judge } from './judge.js';
@@ -13,9 +13,9 @@ const nowSecs = () => Date.now() / 1000;
 
 const site = configuration();
 const bitmap = new Bitmap(byId('canvas'), byId('readout'), (idx) => choose(idx));
-// What is on the page: `{ uri, idx, fetched, examined, life }`. Empty while nothing was found.
+// The content of the page: `{ uri, idx, fetched, examined, life }`. Empty while nothing was found.
 let shown = {};
-// Only the latest question may be answered, however long an earlier one took.
+// Only the latest question gets an answer, however long an earlier one took.
 let asked = 0;
 
 async function ask(uri, idx, { focus = true } = {}) {
@@ -48,7 +48,7 @@ function readOrRefuse(fetched) {
   try {
     return readToken(fetched.bytes, fetched.mediaType);
   } catch (error) {
-    throw new Problem('No Status List Token', `${fetched.url} answered something else: ${error.message}.`);
+    throw new Problem('No Status List Token', `${fetched.url} sent something else: ${error.message}.`);
   }
 }
 
@@ -64,7 +64,7 @@ function showWhole() {
   showJudgement();
 }
 
-// Everything that depends on the index or the time.
+// Updates everything that depends on the index or the time.
 function showJudgement() {
   const { uri, idx, examined, fetched, life } = shown;
   const now = nowSecs();
@@ -74,7 +74,7 @@ function showJudgement() {
   showVerdict(verdict, { uri, idx }, stale);
   showChecks(checks);
   life.moveTo(now);
-  // What a refused token holds is nothing to look at: it could be taken for the truth.
+  // The content of a refused token is not shown: it could be mistaken for the truth.
   const trusted = verdict.kind !== 'refused' && examined.list.entries > 0;
   byId('picture').hidden = !trusted;
   if (trusted) {
@@ -97,12 +97,12 @@ function showProblem(error, question) {
   say(`${byId('verdict-title').textContent}. ${byId('verdict-why').textContent}`);
 }
 
-// Old by its own `ttl`: a verifier would fetch again. What is refused is so whatever its age.
+// Stale by its own `ttl`: a verifier would fetch it again. A refused token stays refused, whatever its age.
 function isStale({ kind }, { ttl }, fetchedAt, now) {
   return kind !== 'refused' && Number.isFinite(ttl) && now >= fetchedAt + ttl;
 }
 
-// The bars move with the time, and what has expired in the meantime is no longer shown as good.
+// The bars move with the time, and a token that expires in the meantime is no longer shown as good.
 function tick() {
   if (!shown.examined) return;
   const { examined, fetched, idx, life } = shown;
@@ -125,7 +125,7 @@ function say(text) {
   byId('progress').textContent = text.replaceAll('`', '');
 }
 
-// The fragment stays in the browser: no server sees which index is looked at.
+// The fragment stays in the browser: no server sees which index is being viewed.
 function writeFragment({ uri, idx }) {
   const parameters = new URLSearchParams({ uri });
   if (idx !== undefined) parameters.set('idx', idx);
@@ -150,16 +150,16 @@ function fillIn({ uri, idx }) {
   }
 }
 
-// The number in a field: undefined when it is empty and may be, null when it is none.
+// Returns the number in a field: undefined if it is empty and may be, null if it is not a number.
 function indexIn(field, isOptional = true) {
   const text = byId(field).value.trim();
   const idx = /^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : null;
   const isEmpty = text === '' && isOptional;
-  invalid(field, idx === null && !isEmpty ? 'An index is a whole number from 0 on.' : '');
+  invalid(field, idx === null && !isEmpty ? 'An index is a whole number, 0 or greater.' : '');
   return isEmpty ? undefined : idx;
 }
 
-// Says below a field what is wrong with it; an empty message takes that back.
+// Shows an error below a field; an empty message clears it.
 function invalid(field, message) {
   byId(`${field}-error`).replaceChildren(...withCode(message));
   byId(field).setAttribute('aria-invalid', String(message !== ''));

@@ -1,5 +1,5 @@
-// Everything that goes over the network: lists, their keys, aggregations, and where to find them. Reads with bounds, sends
-// no cookies and no referrer, and turns every failure into a sentence that says what to do.
+// All network access: lists, their keys, aggregations, and where to find them. Reads with bounds, sends no cookies and no
+// referrer, and turns every failure into a sentence that says what to do.
 import { LIST_BYTES_MAX } from './list.js';
 import { usableKeys } from './verify.js';
 import { bytes, instant } from './words.js';
@@ -10,7 +10,7 @@ const JSON_BYTES_MAX = 16 << 20;
 const TIMEOUT_MS = 30_000;
 const ACCEPT = 'application/statuslist+jwt, application/statuslist+cwt;q=0.9';
 
-// A failure that people can read.
+// A failure with a message for people.
 export class Problem extends Error {
   constructor(title, message, missing = false) {
     super(message);
@@ -19,7 +19,7 @@ export class Problem extends Error {
   }
 }
 
-// Where the lists are: beside this page, unless the operator's `explorer.json` says otherwise.
+// The address of the lists: beside this page, unless the operator's `explorer.json` says otherwise.
 export async function configuration() {
   const page = new URL('.', document.baseURI);
   let given = {};
@@ -34,18 +34,18 @@ export async function configuration() {
   return { lists, pools };
 }
 
-// The uris of a pool's lists. A static host has the aggregation as a file.
+// Returns the URIs of a pool's lists. A static host has the aggregation as a file.
 export async function fetchAggregation(lists, pool) {
   const address = new URL(`aggregation/${encodeURIComponent(pool)}`, lists);
   const answer = await firstOf([address, new URL(`${address.href}.json`)], getJson);
   const uris = answer.status_lists;
   if (!Array.isArray(uris) || !uris.every((uri) => typeof uri === 'string')) {
-    throw new Problem('No aggregation', `${address.href} answered JSON without an array \`status_lists\` of texts.`);
+    throw new Problem('No aggregation', `${address.href} sent JSON without an array \`status_lists\` of strings.`);
   }
   return uris;
 }
 
-// The token at `uri`, as it stands. Only in our own folder of lists, which may lie on a static host, are file names tried.
+// Fetches the token at `uri`, unchanged. Tries file names only in our own folder of lists, which may be on a static host.
 export async function fetchToken(uri, lists) {
   const address = addressOf(uri);
   const isOurs = address.href.startsWith(lists.href);
@@ -58,13 +58,13 @@ export async function fetchToken(uri, lists) {
       mediaType: mediaTypeOf(response),
       url: response.url,
       fetchedAt: Date.now() / 1000,
-      // What came over the wire, where the browser tells.
+      // The bytes that came over the wire, if the browser tells.
       encodedBytes: performance.getEntriesByName(response.url, 'resource').at(-1)?.encodedBodySize || undefined,
     };
   });
 }
 
-// The keys that lie beside the list: `{ url, keys }`, or `{ url, problem }`.
+// Fetches the keys beside the list: `{ url, keys }`, or `{ url, problem }`.
 export async function fetchKeys(uri) {
   const url = new URL('jwks.json', addressOf(uri));
   try {
@@ -79,7 +79,7 @@ export function addressOf(uri) {
   try {
     address = new URL(uri);
   } catch {
-    throw new Problem('Not a uri', 'A `uri` is a whole address, such as https://status.example/lists/….');
+    throw new Problem('Not a uri', 'A `uri` is a complete address, such as https://status.example/lists/….');
   }
   if (!['https:', 'http:'].includes(address.protocol)) {
     throw new Problem('Not a uri for this page', `Only https and http can be fetched here, not ${address.protocol}`);
@@ -107,7 +107,7 @@ async function firstOf(addresses, attempt) {
       return await attempt(address);
     } catch (problem) {
       first ??= problem;
-      // A server that knows the format of our errors knows its lists as well: another name would not help.
+      // A server that sends errors in our format also knows its lists, so another name would not help.
       if (!problem.missing || problem.final) throw first;
     }
   }
@@ -177,7 +177,7 @@ async function read(response, bytesMax) {
       chunks.push(part.value);
     }
   } catch {
-    throw new Problem('Cut off', `The answer of ${response.url} broke off at ${instant(Date.now() / 1000)}. Try again.`);
+    throw new Problem('Cut off', `The answer of ${response.url} was interrupted at ${instant(Date.now() / 1000)}. Try again.`);
   }
   if (length > bytesMax) throw new Problem('Too large', `${response.url} has more than ${bytes(bytesMax)}, so reading was stopped.`);
   const whole = new Uint8Array(length);

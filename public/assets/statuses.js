@@ -1,4 +1,4 @@
-// What the numbers in a list mean ("Status Types Values"), and how they look. Colour is never alone: each has a name and a glyph.
+// The meaning of the numbers in a list ("Status Types Values"), and their look. Colour is never alone: each has a name and a glyph.
 
 const NAMES = { 0: 'VALID', 1: 'INVALID', 2: 'SUSPENDED' };
 const APPLICATION_SPECIFIC = [3, 12, 13, 14, 15];

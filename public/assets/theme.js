@@ -1,9 +1,9 @@
-// Light or dark: the system's choice until the reader makes one, which this browser then remembers.
+// Light or dark: the system's choice until the reader chooses, which this browser then remembers.
 'use strict';
 (() => {
   const root = document.documentElement;
   const system = matchMedia('(prefers-color-scheme: dark)');
-  // Storage may be forbidden; the page then forgets the choice, and works.
+  // Storage may be forbidden; then the page works, but forgets the choice.
   const remembered = () => { try { return localStorage.getItem('theme'); } catch { return null; } };
   const remember = (theme) => { try { localStorage.setItem('theme', theme); } catch { /* forgotten */ } };
 

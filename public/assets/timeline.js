@@ -1,10 +1,10 @@
-// `iat`, `exp` and `ttl` against now: how much of the token's life, and of this copy's, is over.
+// `iat`, `exp` and `ttl` against the current time: how much of the token's life, and of this copy's, has passed.
 import { instant, span } from './words.js';
 
 const FRESH = (left) => `fresh for ${left}`;
 const STALE = (ago) => `stale for ${ago}`;
 
-// Elements for `claims` fetched at `fetchedAt`, and a function that moves them to a later now.
+// Returns elements for `claims` fetched at `fetchedAt`, and a function that moves them to a later time.
 export function timeline({ iat, exp, ttl }, fetchedAt) {
   const rows = [];
   if (Number.isFinite(iat) && Number.isFinite(exp)) rows.push(row('Token', '`iat` to `exp`', iat, exp, (left) => `expires in ${left}`, (ago) => `expired ${ago} ago`));

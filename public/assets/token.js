@@ -1,12 +1,12 @@
-// Bytes → a Status List Token taken apart, whichever its format. Nothing here is verified: that is for verify.js and judge.js.
+// Bytes → a decoded Status List Token, in either format. Verifies nothing: that is for verify.js and judge.js.
 import { decode, decodeJson } from './base64url.js';
 import { flaws, isText, lifetime, time } from './claims.js';
 import { readCwt } from './cwt.js';
 
 const COSE_SIGN1 = 0xd2;
 
-// `{ format, typ, alg, kid, crit, flaws, claims, lst, lstTextLength, signingInput, signature, shown }`; throws when it cannot be read.
-// `lst` is a function: the list's bytes are looked at only once the signature was.
+// Returns `{ format, typ, alg, kid, crit, flaws, claims, lst, lstTextLength, signingInput, signature, shown }`; throws if it cannot be
+// read. `lst` is a function: the list's bytes are read only after the signature was checked.
 export function readToken(bytes, mediaType) {
   const isCwt = bytes[0] === COSE_SIGN1 || mediaType === 'application/statuslist+cwt';
   return isCwt ? readCwt(bytes) : readJwt(bytes);

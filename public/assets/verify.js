@@ -1,5 +1,5 @@
-// Whose signature a token has: WebCrypto against the keys of a JWKS. The algorithm is the key's, and the token's must equal
-// it, never the other way round (RFC 8725, section 3.1). A key inside the token is never looked at.
+// Verifies a token's signature: WebCrypto with the keys of a JWKS. The key determines the algorithm, and the token's must equal
+// it, never the other way round (RFC 8725, section 3.1). A key inside the token is never used.
 import { decode } from './base64url.js';
 
 const ecdsa = (crv, hash, size) => ({ kty: 'EC', crv, sizes: { x: size, y: size }, key: { name: 'ECDSA', namedCurve: crv }, check: { name: 'ECDSA', hash } });
@@ -12,7 +12,7 @@ const ALGORITHMS = {
   RS256: rsa('RSASSA-PKCS1-v1_5'),
   PS256: rsa('RSA-PSS', { saltLength: 32 }),
 };
-// RFC 9864 gives those whose name leaves the curve open a second one.
+// RFC 9864 gives a second name to algorithms whose first one leaves the curve open.
 const SECOND_NAMES = { ESP256: 'ES256', ESP384: 'ES384', ESP512: 'ES512', Ed25519: 'EdDSA' };
 const RSA_BYTES = { least: 256, most: 1024 };
 
@@ -22,8 +22,8 @@ export const isAllowed = (alg) => ALLOWED.includes(alg);
 
 const firstName = (alg) => (Object.hasOwn(SECOND_NAMES, alg) ? SECOND_NAMES[alg] : alg);
 
-// The keys of a JWK Set with which a signature can be verified: `{ url, keys }`, or `{ url, problem }`. One that is damaged or of
-// a kind not used here spoils no other (RFC 7517, section 5).
+// Returns the keys of a JWK Set that can verify signatures: `{ url, keys }`, or `{ url, problem }`. A key that is damaged or of
+// an unused kind does not affect the others (RFC 7517, section 5).
 export function usableKeys(set, url) {
   if (!Array.isArray(set?.keys)) return { url, problem: `${url} has no array \`keys\`` };
   return { url, keys: set.keys.map(usable).filter((key) => key !== undefined) };
@@ -35,7 +35,7 @@ function usable(jwk) {
   const isFor = (jwk.use ?? 'sig') === 'sig' && jwk.use !== null
     && (jwk.key_ops === undefined || (Array.isArray(jwk.key_ops) && jwk.key_ops.includes('verify')));
   if (!isFor || !['string', 'undefined'].includes(typeof kid) || !['number', 'undefined'].includes(typeof exp)) return undefined;
-  // An RSA key could be one for several algorithms, so it must name its own.
+  // An RSA key could be for several algorithms, so it must name its own.
   const fits = ([name, { kty, crv }]) => kty === jwk.kty && crv === (kty === 'RSA' ? undefined : jwk.crv)
     && (jwk.alg === undefined ? kty !== 'RSA' : firstName(jwk.alg) === name);
   const found = Object.entries(ALGORITHMS).find(fits);
@@ -58,7 +58,7 @@ function lengthOf(text) {
   }
 }
 
-// The key for WebCrypto; null where this browser does not know its kind, undefined where it is no key.
+// Returns the key for WebCrypto; null if this browser does not know its kind, undefined if it is not a key.
 async function imported({ kid, alg, jwk }) {
   try {
     return { kid, alg, key: await crypto.subtle.importKey('jwk', jwk, ALGORITHMS[alg].key, false, ['verify']) };
@@ -67,7 +67,7 @@ async function imported({ kid, alg, jwk }) {
   }
 }
 
-// `{ state, detail }`: `pass`; `fail` when the signature is not that of a published key; `unable` when nobody can tell here.
+// Returns `{ state, detail }`: `pass`; `fail` if no published key made the signature; `unable` if this page cannot decide.
 export async function verify(token, keys) {
   if (!isAllowed(token.alg)) return { state: 'fail', detail: 'not checked, because the algorithm is not allowed' };
   if (!globalThis.crypto?.subtle) {
@@ -91,12 +91,12 @@ export async function verify(token, keys) {
   for (const { kid, alg, key } of fitting.filter((candidate) => candidate.key !== null)) {
     const { check } = ALGORITHMS[alg];
     if (await crypto.subtle.verify(check, key, token.signature, token.signingInput)) {
-      const stranger = new URL(keys.url).origin === location.origin ? '' : '; whether that is the issuer’s is not for this page to know';
+      const stranger = new URL(keys.url).origin === location.origin ? '' : '; this page cannot know whether it is the issuer’s';
       return { state: 'pass', detail: `made with the key ${kid ?? '(no kid)'} of ${keys.url}${stranger}` };
     }
   }
   if (fitting.some(({ key }) => key === null)) {
     return { state: 'unable', detail: `this browser cannot verify ${ALGORITHMS[firstName(token.alg)].crv ?? token.alg}; one of 2025 or newer can` };
   }
-  return { state: 'fail', detail: `it is not that of a key in ${keys.url}: the token was changed, or another key has signed it` };
+  return { state: 'fail', detail: `it was not made with a key in ${keys.url}: the token was changed, or another key signed it` };
 }

@@ -1,5 +1,4 @@
-// The answer on the page: verdict, checks, counts, sizes, claims. Only texts are put in, never HTML: what a token holds is
-// a stranger's.
+// Shows the answer: verdict, checks, counts, sizes, claims. Inserts only text, never HTML: the content of a token is untrusted.
 import { colour, glyph, name } from './statuses.js';
 import { bytes, count, plural, share } from './words.js';
 
@@ -25,7 +24,7 @@ export function withCode(text) {
 
 const STATUSES = ['valid', 'invalid', 'suspended', 'other'];
 
-// `isStale`: by its own `ttl`, a verifier would fetch the list again. A status is then one of the past.
+// `isStale`: by its own `ttl`, a verifier would fetch the list again. A status then refers to the past.
 export function showVerdict({ kind, title, why }, question, isStale = false) {
   byId('verdict').dataset.verdict = kind;
   byId('verdict-mark').textContent = MARKS[kind];
@@ -73,7 +72,7 @@ export function showSizes({ token, fetched, list }) {
   const rows = [];
   if (list) {
     const bound = list.boundBytes();
-    const above = bound > 0 ? `${((8 * bound) / list.entries).toPrecision(3)} bit per entry is what their statuses tell` : 'nothing to tell: all entries are alike';
+    const above = bound > 0 ? `${((8 * bound) / list.entries).toPrecision(3)} bit of information per entry` : 'no information: all entries are alike';
     rows.push(['array', 'Array', list.bytes.length, `${plural(list.entries, 'entry', 'entries')} of ${plural(list.bits, 'bit')}`]);
     rows.push(['bound', 'Shannon bound', bound, above]);
   }
@@ -86,7 +85,7 @@ export function showSizes({ token, fetched, list }) {
   if (fetched.encodedBytes !== undefined && fetched.encodedBytes !== fetched.bytes.length) {
     rows.push(['wire', 'Over the network', fetched.encodedBytes, 'with Content-Encoding']);
   }
-  // The array has no bar: beside it those that are to be compared would vanish.
+  // The array has no bar: beside it, the bars to be compared would vanish.
   const most = Math.max(...rows.filter(([id]) => id !== 'array').map(([, , size]) => size));
   byId('sizes').replaceChildren(make('dl', { className: 'sizes' }, ...rows.map(([id, label, size, note]) => {
     const bar = make('span', { className: 'size-bar', 'aria-hidden': 'true' });

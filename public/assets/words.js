@@ -1,4 +1,4 @@
-// Numbers and times in words, the same everywhere on the page. Times are UTC, as tokens have them.
+// Numbers and times in words, the same everywhere on the page. Times are UTC, as in tokens.
 
 const whole = new Intl.NumberFormat('en');
 
@@ -32,7 +32,7 @@ export const bytes = (amount) => {
   return `${size.toFixed(size < 100 ? 1 : 0)} ${unit}`;
 };
 
-// Never 0 % for something that is there, never 100 % when something else is.
+// Never 0 % for something that is present, never 100 % if something else is.
 export const share = (part, of) => {
   if (part === 0 || part === of) return part === 0 ? '0 %' : '100 %';
   const percent = (100 * part) / of;

@@ -55,7 +55,7 @@ struct Limits {
 
 /// The credentials and addresses of a request.
 #[derive(Default)]
-pub struct Presented<'a> {
+pub struct Credentials<'a> {
     /// The peer address of the connection, if it has one.
     pub peer: Option<IpAddr>,
     /// The values of `X-Forwarded-For`, in order.
@@ -174,10 +174,10 @@ impl Access {
     }
 
     /// Authenticates a caller. Fails if the credentials are invalid or a rate is exceeded.
-    pub async fn admit(&self, presented: &Presented<'_>) -> Result<Caller, Refused> {
-        let address = self.count_address(presented)?;
-        self.check_certificate(presented)?;
-        let caller = match (presented.api_key, presented.token, &self.tokens) {
+    pub async fn admit(&self, credentials: &Credentials<'_>) -> Result<Caller, Refused> {
+        let address = self.count_address(credentials)?;
+        self.check_certificate(credentials)?;
+        let caller = match (credentials.api_key, credentials.token, &self.tokens) {
             (Some(key), _, _) => self.holder_of(key).ok_or(Refused::InvalidKey),
             (None, Some(token), Some(tokens)) => Box::pin(tokens.verify(token)).await.map_err(|why| {
                 tracing::debug!(%why, "a bearer token was refused");
@@ -196,13 +196,13 @@ impl Access {
     }
 
     /// Counts the request under its address and returns the address. Fails if the rate is exceeded.
-    fn count_address(&self, presented: &Presented<'_>) -> Result<Option<IpAddr>, Refused> {
+    fn count_address(&self, credentials: &Credentials<'_>) -> Result<Option<IpAddr>, Refused> {
         let Limits { of_addresses, of_failures, .. } = &*self.limits;
         if of_addresses.is_none() && of_failures.is_none() {
             return Ok(None);
         }
-        let Some(peer) = presented.peer else { return Ok(None) };
-        let client = address::client(peer, &presented.forwarded_for, &self.settings.trusted_proxies);
+        let Some(peer) = credentials.peer else { return Ok(None) };
+        let client = address::client(peer, &credentials.forwarded_for, &self.settings.trusted_proxies);
         let counted = address::counted_as(client);
         if let Some(failures) = of_failures {
             failures.check(&counted).map_err(too_many)?;
@@ -213,11 +213,11 @@ impl Access {
         Ok(Some(counted))
     }
 
-    fn check_certificate(&self, presented: &Presented<'_>) -> Result<(), Refused> {
+    fn check_certificate(&self, credentials: &Credentials<'_>) -> Result<(), Refused> {
         let Some(ClientCertificate { value, .. }) = &self.settings.client_certificate else { return Ok(()) };
         let proxies = &self.settings.trusted_proxies;
-        let believed = presented.peer.is_some_and(|peer| address::is_trusted(peer, proxies));
-        let verified = presented.client_certificate == Some(value.as_bytes());
+        let believed = credentials.peer.is_some_and(|peer| address::is_trusted(peer, proxies));
+        let verified = credentials.client_certificate == Some(value.as_bytes());
         if believed && verified { Ok(()) } else { Err(Refused::NoCertificate) }
     }
 
@@ -302,9 +302,9 @@ mod tests {
     }
 
     async fn with_key(access: &Access, key: &str, peer: &str) -> Result<Caller, Refused> {
-        let presented =
-            Presented { peer: peer.parse().ok(), api_key: Some(key.as_bytes()), ..Presented::default() };
-        access.admit(&presented).await
+        let credentials =
+            Credentials { peer: peer.parse().ok(), api_key: Some(key.as_bytes()), ..Credentials::default() };
+        access.admit(&credentials).await
     }
 
     const POOLS: &str = "status-list-pools:
@@ -327,7 +327,7 @@ mod tests {
         clock.advance(Duration::from_secs(86_400));
         assert_eq!(with_key(&access, "late", "").await.unwrap_err(), Refused::InvalidKey);
         assert!(with_key(&access, "soon", "").await.is_ok());
-        assert_eq!(access.admit(&Presented::default()).await.unwrap_err(), Refused::Missing);
+        assert_eq!(access.admit(&Credentials::default()).await.unwrap_err(), Refused::Missing);
     }
 
     /// Measures not the time, which depends on the machine, but whether it depends on the key.
@@ -415,9 +415,10 @@ mod tests {
         let (access, _) = access(&format!("{settings}\n{POOLS}"));
         let admit = |peer: &str, said: Option<&'static [u8]>| {
             let (peer, api_key) = (peer.parse().ok(), Some(&b"both"[..]));
-            let presented = Presented { peer, api_key, client_certificate: said, ..Presented::default() };
+            let credentials =
+                Credentials { peer, api_key, client_certificate: said, ..Credentials::default() };
             let access = &access;
-            async move { access.admit(&presented).await.map(|_| ()) }
+            async move { access.admit(&credentials).await.map(|_| ()) }
         };
         assert_eq!(admit("10.0.0.1", Some(b"SUCCESS")).await, Ok(()));
         for (peer, said) in

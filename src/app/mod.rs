@@ -25,7 +25,7 @@ use crate::base::durable;
 use crate::base::signals::Signals;
 use crate::base::stopper::{StopSwitch, Stopper, stopper};
 use crate::config::{Config, OnUnderflow, PoolConfig, PublishRole};
-use crate::http::api::{About, Api, PoolApi};
+use crate::http::api::{Api, PoolApi, PoolFacts};
 use crate::http::{self, Listeners};
 use crate::keys::made;
 use crate::keys::signers::PoolSigners;
@@ -268,14 +268,14 @@ impl App {
                 (Arc::clone(&pool.publisher), Arc::clone(&pool.signals), background_stopper.clone());
             background.spawn(async move { publisher.run(&signals, &stopper).await });
             let allocator = Arc::clone(&pool.allocator);
-            let about = ArcSwap::from_pointee(about(&pool.config, &pool.keys, self.config.publish.role));
+            let facts = ArcSwap::from_pointee(pool_facts(&pool.config, &pool.keys, self.config.publish.role));
             let api_keys = &self.config.pools[&id].api_keys;
             running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
             let (capacity, statuses) = (pool.config.shape.capacity, pool.config.shape.statuses);
             let handed_out = pool.config.start.reject_unallocated.then(HandedOut::default);
             pool_apis.insert(
                 id.clone(),
-                PoolApi { id, capacity, statuses, allocator, handed_out, updater, about },
+                PoolApi { id, capacity, statuses, allocator, handed_out, updater, facts },
             );
         }
         let api = Api::new(
@@ -387,9 +387,9 @@ async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn about(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> About {
+fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> PoolFacts {
     let (keys, certificates) = (Arc::clone(keys), Arc::clone(keys));
-    About {
+    PoolFacts {
         bits: pool.shape.capacity.bits().get(),
         size: pool.shape.capacity.entries(),
         ttl_secs: pool.live.lifetimes.ttl.as_secs(),

@@ -31,7 +31,7 @@ const RETRY_EVERY: Duration = Duration::from_secs(30);
 /// Loads the settings anew.
 pub type Load = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
 /// Applies new settings to the service. Fails without a change if they cannot be used.
-pub type Take = Arc<dyn Fn(Config) -> Result<()> + Send + Sync>;
+pub type Apply = Arc<dyn Fn(Config) -> Result<()> + Send + Sync>;
 
 /// The source of the settings.
 #[derive(Clone)]
@@ -59,7 +59,7 @@ pub fn survive_hangups() {
 /// Watches the files that the settings depend on.
 pub struct Reload {
     source: Source,
-    take: Take,
+    apply: Apply,
     metrics: ReloadMetrics,
     files: Vec<PathBuf>,
     /// Content of the files at the latest try.
@@ -71,10 +71,10 @@ pub struct Reload {
 impl Reload {
     /// Watches the files of `current`, the settings in use. The first comparison finds everything changed since
     /// `source.seen`.
-    pub fn new(source: Source, current: &Config, take: Take, metrics: ReloadMetrics) -> Self {
+    pub fn new(source: Source, current: &Config, apply: Apply, metrics: ReloadMetrics) -> Self {
         let files = files_of(source.file.as_ref(), current.files());
         let tried = source.seen;
-        Self { source, take, metrics, files, tried, stale: false }
+        Self { source, apply, metrics, files, tried, stale: false }
     }
 
     /// Reloads after each change, until the stop.
@@ -122,7 +122,7 @@ impl Reload {
     }
 
     async fn reload(&mut self) {
-        let taken = self.read_and_take().await;
+        let taken = self.read_and_apply().await;
         self.stale = taken.is_err();
         match taken {
             Ok(()) => tracing::info!("applied the changed settings and keys"),
@@ -142,7 +142,7 @@ impl Reload {
         blocking(move || load()).await
     }
 
-    async fn read_and_take(&mut self) -> Result<()> {
+    async fn read_and_apply(&mut self) -> Result<()> {
         let mut config = self.load().await?;
         // Also the files of refused settings: the fault may be corrected in one of them.
         let files = files_of(self.source.file.as_ref(), config.files());
@@ -152,8 +152,8 @@ impl Reload {
             self.tried = self.look().await;
             config = self.load().await?;
         }
-        let take = Arc::clone(&self.take);
-        blocking(move || take(config)).await
+        let apply = Arc::clone(&self.apply);
+        blocking(move || apply(config)).await
     }
 }
 
@@ -223,10 +223,10 @@ mod tests {
             let named = file.clone();
             let load: Load = Arc::new(move || Ok(read(&named)));
             let (tell, mut told) = mpsc::unbounded_channel();
-            let take: Take = Arc::new(move |config: Config| Ok(tell.send(config.limits.amount_max)?));
+            let apply: Apply = Arc::new(move |config: Config| Ok(tell.send(config.limits.amount_max)?));
             let metrics = crate::telemetry::metrics::Metrics::default().reloads;
             let source = Source { file: Some(file.clone()), load, seen };
-            let reload = Reload::new(source, &config, take, metrics);
+            let reload = Reload::new(source, &config, apply, metrics);
             let (_switch, stopper) = crate::base::stopper::stopper();
             tokio::spawn(async move { reload.run(&stopper).await });
             let patience = taken.map_or((LOOK_EVERY + DEBOUNCE) * 2, |_| DEBOUNCE * 100);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 
-use super::about;
+use super::pool_facts;
 use crate::access::Access;
 use crate::allocate::Allocator;
 use crate::audit::{Action, Caller, Line};
@@ -101,17 +101,17 @@ impl Running {
         }
         for (running, Checked { pool, api_keys, signers }) in pools() {
             signers.warn_of_certificates(pool, self.clock.now());
-            running.ring.replace(&signers.current, signers.next.as_ref());
+            running.ring.set_wanted(&signers.current, signers.next.as_ref());
             running.allocator.set(&pool.live);
             running.publisher.set(pool.live.clone());
             tell_next_key_end(&api.metrics, &pool.shape.id, api_keys, self.clock.now());
             let api = &api.pools[&pool.shape.id];
-            api.about.store(Arc::new(about(pool, &running.ring, config.publish.role)));
+            api.facts.store(Arc::new(pool_facts(pool, &running.ring, config.publish.role)));
         }
         api.replace_access(access);
         set_times(&config, &self.key_set, self.site.as_deref());
         self.key_set.wake();
-        api.audit.note(Line::new(Caller::default(), reloaded(&checked)));
+        api.audit.record_unwaited(Line::new(Caller::default(), reloaded(&checked)));
         *current = config;
         Ok(())
     }

@@ -233,7 +233,7 @@ impl Line {
     }
 
     /// Records that `count` lines like this one were dropped before it.
-    pub fn after(mut self, count: u64) -> Self {
+    pub fn with_dropped(mut self, count: u64) -> Self {
         self.left_out = count;
         self
     }

@@ -103,7 +103,7 @@ impl Audit {
     }
 
     /// Writes one line without waiting. If there is no room under load, drops and counts it.
-    pub fn note(&self, mut line: Line) {
+    pub fn record_unwaited(&self, mut line: Line) {
         let Some(trail) = &self.trail else { return };
         let left_out = trail.left_out.swap(0, Ordering::Relaxed);
         line.left_out += left_out;
@@ -147,7 +147,7 @@ impl Begun {
 impl Drop for Begun {
     fn drop(&mut self) {
         if !self.ended {
-            self.audit.note(Line::outcome(self.seq, Outcome::Unknown));
+            self.audit.record_unwaited(Line::outcome(self.seq, Outcome::Unknown));
         }
     }
 }

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use super::address::{Resolver, is_private};
 use super::redirect::{REDIRECTS_MAX, RedirectRefused};
-use super::{Check, Format, Limits};
+use super::{Check, CheckLimits, Format};
 use crate::base::loopback::is_loopback_host;
 
 /// A JWKS is small.
@@ -145,7 +145,7 @@ pub(super) async fn token(request: &Check) -> Result<Fetched, FetchError> {
 }
 
 /// Fetches the JWKS at `url`.
-pub(super) async fn jwks(url: &str, limits: &Limits) -> Result<Vec<u8>, FetchError> {
+pub(super) async fn jwks(url: &str, limits: &CheckLimits) -> Result<Vec<u8>, FetchError> {
     let url = parse(url)?;
     if !is_safe_for_keys(&url) {
         return Err(FetchError::InsecureKeys { url: url.to_string() });
@@ -165,7 +165,7 @@ fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-async fn get(url: Url, accept: &str, purpose: Purpose, limits: &Limits) -> Result<Response, FetchError> {
+async fn get(url: Url, accept: &str, purpose: Purpose, limits: &CheckLimits) -> Result<Response, FetchError> {
     let client = client(&url, purpose, limits).build().or_else(|error| match url.scheme() {
         // A slim container has no certificate authorities, and plain http needs none.
         "http" => client(&url, purpose, limits).tls_certs_only([]).build(),
@@ -197,7 +197,7 @@ fn is_gzip(response: &Response) -> Result<bool, FetchError> {
     }
 }
 
-fn client(url: &Url, purpose: Purpose, limits: &Limits) -> ClientBuilder {
+fn client(url: &Url, purpose: Purpose, limits: &CheckLimits) -> ClientBuilder {
     let resolver = Resolver::default();
     let (seen, allowed) = (resolver.clone(), limits.private_redirects);
     let policy = Policy::custom(move |attempt| {
@@ -572,7 +572,7 @@ pub(super) mod tests {
             let coding = |error: FetchError| panic!("{coding}: {error}");
             assert_eq!(fetched(&path).await.unwrap_or_else(coding).body, vec![b'x'; 1000]);
             let url = format!("{}{path}", serve(routes));
-            assert_eq!(jwks(&url, &Limits::default()).await.unwrap(), vec![b'x'; 1000]);
+            assert_eq!(jwks(&url, &CheckLimits::default()).await.unwrap(), vec![b'x'; 1000]);
         }
         for bytes in [1 << 20, 100 << 20] {
             let why = refused(&format!("/encoded/gzip/{bytes}")).await;
@@ -585,7 +585,7 @@ pub(super) mod tests {
         for uri in ["http://u:p@127.0.0.1/1", "https://u@status.example/1", "https://:p@status.example/1"] {
             let why = token(&Check::new(uri, 0)).await.unwrap_err();
             assert!(matches!(why, FetchError::Credentials), "{uri}: {why}");
-            let why = jwks(uri, &Limits::default()).await.unwrap_err();
+            let why = jwks(uri, &CheckLimits::default()).await.unwrap_err();
             assert!(matches!(why, FetchError::Credentials), "{uri}: {why}");
         }
         let why = refused("/away/password").await;
@@ -671,11 +671,14 @@ pub(super) mod tests {
 
     #[actix_web::test]
     async fn keys_come_over_https_or_from_this_machine() {
-        let why = jwks("http://status.example/jwks.json", &Limits::default()).await.unwrap_err();
+        let why = jwks("http://status.example/jwks.json", &CheckLimits::default()).await.unwrap_err();
         assert!(matches!(why, FetchError::InsecureKeys { .. }), "{why}");
         let base = serve(routes);
-        assert!(jwks(&format!("{base}/html"), &Limits::default()).await.is_ok(), "its type does not matter");
-        let why = jwks(&format!("{base}/away"), &Limits::default()).await.unwrap_err();
+        assert!(
+            jwks(&format!("{base}/html"), &CheckLimits::default()).await.is_ok(),
+            "its type does not matter"
+        );
+        let why = jwks(&format!("{base}/away"), &CheckLimits::default()).await.unwrap_err();
         assert!(matches!(why, FetchError::Redirect(RedirectRefused::Downgrade { .. })), "{why}");
     }
 }

@@ -61,7 +61,7 @@ pub struct Check {
     /// The oldest token to accept, by `iat`, whatever its `exp`.
     pub max_age: Option<Duration>,
     /// Limits on what a stranger's server can make us wait for or store.
-    pub limits: Limits,
+    pub limits: CheckLimits,
 }
 
 /// The source of the trusted keys.
@@ -75,7 +75,7 @@ pub enum TrustSource {
 
 /// Bounds on one check.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct CheckLimits {
     /// The most bytes of a fetched token.
     pub body_bytes_max: u64,
     /// The most bytes of an inflated list; the specification sets no limit.
@@ -140,12 +140,12 @@ impl Check {
             format: None,
             time: None,
             max_age: None,
-            limits: Limits::default(),
+            limits: CheckLimits::default(),
         }
     }
 }
 
-impl Default for Limits {
+impl Default for CheckLimits {
     fn default() -> Self {
         Self {
             // In a JWT the list is in base64 twice, each time 4/3 as long; the rest of a token is small.
@@ -248,7 +248,7 @@ mod tests {
     fn longest_list_fits_the_longest_body() {
         let base64 = |bytes: u64| bytes.div_ceil(3) * 4;
         let token = base64(base64(LIST_BYTES_MAX));
-        assert!((token..token + (70 << 10)).contains(&Limits::default().body_bytes_max));
+        assert!((token..token + (70 << 10)).contains(&CheckLimits::default().body_bytes_max));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::base::clock::Clock;
-use crate::check::{Check, Limits, TrustSource, check};
+use crate::check::{Check, CheckLimits, TrustSource, check};
 use crate::status_list::Format;
 
 #[derive(Debug, Args)]
@@ -53,7 +53,7 @@ impl Arguments {
             format: self.format,
             time: self.time,
             max_age: self.max_age,
-            limits: Limits { private_redirects: self.private_redirects, ..Limits::default() },
+            limits: CheckLimits { private_redirects: self.private_redirects, ..CheckLimits::default() },
             ..Check::new(self.uri, self.idx)
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

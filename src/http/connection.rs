@@ -1,9 +1,9 @@
 //! Closes connections whose clients keep the server waiting.
 //!
-//! The HTTP server itself cuts the first head of a connection, and `api` cuts bodies. Nobody cuts a later head that comes a
-//! byte at a time, or an answer that is read as slowly. So there is one rule for all that may be missed: a connection is
-//! closed when its latest request began too long ago. One that is idle is closed before, and one in use begins others.
-//! After a body that did not come in time it is closed at once: the server would wait for the rest of it.
+//! The HTTP server itself times out the first head of a connection, and `api` times out bodies. Neither times out a later head
+//! that arrives a byte at a time, or an answer that is read just as slowly. One rule covers both: a connection is closed when
+//! its latest request began too long ago. The server closes idle connections earlier, and a connection in use keeps beginning
+//! requests. After a body that did not arrive in time the connection is closed at once: the server would wait for the rest.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -20,21 +20,21 @@ use tokio::task::JoinHandle;
 
 use crate::base::awake::Awake;
 
-/// How long the last answer of a connection has to get through.
+/// The time that the last answer of a connection has to reach the client.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
-/// What a connection's requests are told to.
+/// The state of a connection that its requests update.
 pub struct Connection {
     latest: Rc<Cell<Instant>>,
     ended: Rc<Notify>,
     awake: Arc<Awake>,
-    /// How often the process had slept when the connection came.
+    /// How often the process had slept when the connection was accepted.
     sleeps: u64,
     closing: JoinHandle<()>,
 }
 
 impl Connection {
-    /// Looks after a new connection: it is closed when no request has begun on it for `patience`.
+    /// Watches a new connection: closes it when no request has begun on it for `patience`.
     pub fn watch(stream: &dyn Any, of_connection: &mut Extensions, patience: Duration, awake: &Arc<Awake>) {
         let Some(stream) = stream.downcast_ref::<rt::net::TcpStream>() else { return };
         let second = match stream.as_fd().try_clone_to_owned() {
@@ -58,30 +58,30 @@ impl Connection {
                     break;
                 }
             }
-            // It fails only if the connection is closed already.
+            // Fails only if the connection is already closed.
             let _ = second.shutdown(Shutdown::Both);
         });
         let (awake, sleeps) = (Arc::clone(awake), awake.sleeps_before_connection());
         of_connection.insert(Self { latest, ended, awake, sleeps, closing });
     }
 
-    /// A request begins.
+    /// Notes that a request begins.
     pub fn begin(&self) {
         self.latest.set(Instant::now());
     }
 
-    /// Whether the process slept since the connection came: what it reads from it may have been sent before.
+    /// Whether the process has slept since the connection was accepted. What is read from it may have been sent before the sleep.
     pub fn is_of_before_a_sleep(&self) -> bool {
         self.awake.sleeps() != self.sleeps
     }
 
-    /// Its answer is the last one.
+    /// Closes the connection after the current answer.
     pub fn end(&self) {
         self.ended.notify_one();
     }
 }
 
-/// The second handle goes with the connection, or its end would not reach the client.
+/// Drops the second handle with the connection; otherwise the client would not see the connection end.
 impl Drop for Connection {
     fn drop(&mut self) {
         self.closing.abort();
@@ -100,8 +100,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(500);
 
-    /// What becomes of a connection that sends one request, and then a second head a byte at a time: whether it is closed
-    /// within several times the patience.
+    /// Sends one request, and then a second head a byte at a time. Returns whether the connection is closed within several times
+    /// the patience.
     fn is_closed(watched: bool) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -163,6 +163,6 @@ mod tests {
     #[test]
     fn a_later_head_that_never_ends_is_cut() {
         assert!(is_closed(true));
-        assert!(!is_closed(false), "the server does it by itself now; then this module can go");
+        assert!(!is_closed(false), "the server itself now closes it, so this module is no longer needed");
     }
 }

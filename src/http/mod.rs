@@ -1,5 +1,5 @@
-//! Which address answers what: the lists for the world, the write API for issuers, and what operators ask. All on one
-//! address, unless the settings give the write API or the operators one of their own; then no other has it.
+//! Which address serves what: the lists for everyone, the write API for issuers, and the management routes for operators. One
+//! address serves all, unless the settings give the write API or the operators an address of their own; then no other serves them.
 
 pub mod api;
 pub mod connection;
@@ -20,13 +20,13 @@ use api::{Api, Offer};
 use connection::Connection;
 use docs::Docs;
 
-/// How long a client may take to read an answer: a large list over a poor line.
+/// How long a client may take to read an answer: enough for a large list over a slow line.
 const SLOWEST_READER: Duration = Duration::from_secs(60);
 /// How long a connection for writing may be idle. Longer than clients and proxies keep theirs (nginx 60 s; Go, Rust's reqwest
-/// 90 s): if they close first, no request is sent into a connection that is being closed, and clients do not send it again by
-/// themselves when it allocates.
+/// 90 s): if the client closes first, no request is sent into a closing connection, and no client automatically repeats a request
+/// that allocates.
 const IDLE_WRITER: Duration = Duration::from_secs(100);
-/// Where only lists are read, any request can be sent again, and many ask once.
+/// The same where lists are only read: any request can be repeated, and many clients send only one.
 const IDLE_READER: Duration = Duration::from_secs(5);
 
 /// The bound addresses.
@@ -53,7 +53,7 @@ impl Listeners {
     }
 }
 
-/// One address for everything.
+/// Serves everything on one address.
 impl From<TcpListener> for Listeners {
     fn from(public: TcpListener) -> Self {
         Self { public, api: None, management: None }
@@ -67,7 +67,7 @@ pub(crate) fn servers(
     api: &web::Data<Api>,
     site: Option<&Arc<SiteServer>>,
 ) -> Result<(Vec<Server>, Vec<ServerHandle>)> {
-    // Operators ask where the write API is, if not at an address of their own.
+    // Operators use the address of the write API, unless they have their own.
     let (api_apart, management_apart) = (listeners.api.is_some(), listeners.management.is_some());
     let public = Offer { api: !api_apart, management: !api_apart && !management_apart };
     let awake = Awake::watch();
@@ -96,7 +96,7 @@ fn server(
     let listener = listener.try_clone().context("cannot use the bound address")?;
     let (request_timeout, api, site) = (api.limits.request_timeout, api.clone(), site.cloned());
     let idle = if offer.api { IDLE_WRITER } else { IDLE_READER };
-    // A request takes its timeout for the body, again for the answer to be made, and some time to be read.
+    // A request takes its timeout for the body, again for making the answer, and some time for the client to read it.
     let patience = idle.max(SLOWEST_READER) + request_timeout * 2;
     let awake = Arc::clone(awake);
     let docs = offer.api.then(|| Docs::new(site.as_ref().map(|site| site.base())));
@@ -105,7 +105,7 @@ fn server(
             .wrap_fn(|request, service| {
                 let connection = request.conn_data::<Connection>();
                 connection.inspect(|connection| connection.begin());
-                // A change of which nobody knows when it was sent; the connection ends with the answer.
+                // Nobody knows when this change was sent; the connection ends with the answer.
                 let late = !request.method().is_safe()
                     && connection.is_some_and(|connection| connection.is_of_before_a_sleep());
                 let call = match late {
@@ -136,7 +136,7 @@ fn server(
     });
     let server = server
         .workers(workers)
-        // Each worker counts its own.
+        // Each worker has its own counters.
         .max_connections(config.max_connections.div_ceil(workers))
         .on_connect(move |stream, of_connection| Connection::watch(stream, of_connection, patience, &awake))
         .keep_alive(idle)

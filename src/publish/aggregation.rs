@@ -1,22 +1,22 @@
-//! The Status List Aggregation of a pool: which lists of it there are.
+//! The Status List Aggregation of a pool: the URIs of its lists.
 
 use super::{PoolPublisher, PublishError};
 use crate::publish::sinks::Name;
 use crate::status_list::Aggregation;
 
 impl PoolPublisher {
-    /// Writes which lists of the pool there are.
+    /// Writes the aggregation of the pool.
     pub(super) async fn write_aggregation(&self) {
         let write = async {
             if !self.start.aggregation {
                 return self.site.remove_aggregation(&self.shape.id).map_err(PublishError::from);
             }
-            // Under the lock, so that no instance writes an older state over a newer one.
+            // Under the lock, so that no instance overwrites a newer state with an older one.
             let lock = self.lock().await?;
             let lists = self.store.lists(&self.shape.id).await?;
             let published = lists.iter().filter(|list| list.published.is_some() && !list.retired);
             let mut status_lists: Vec<_> = published.map(|list| self.base.join(&list.id)).collect();
-            // In the order of their random names, which tells nothing of their age.
+            // Sorted by their random names, which reveals nothing about their age.
             status_lists.sort_unstable();
             let document = Aggregation { status_lists }.to_json();
             let (site, pool) = (self.site.clone(), self.shape.id.clone());
@@ -30,7 +30,7 @@ impl PoolPublisher {
         match write.await {
             Ok(()) => self.sinks.owe([Name::Aggregation].into_iter()),
             Err(error) => {
-                tracing::error!(pool = %self.shape.id, %error, "cannot write the aggregation; it is written again with the next new list");
+                tracing::error!(pool = %self.shape.id, %error, "cannot write the aggregation; retrying with the next new list");
             }
         }
     }

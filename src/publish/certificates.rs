@@ -1,8 +1,8 @@
-//! What the end of a certificate means for publishing: it is told on every beat, and tokens are signed anew once there is a
-//! certificate that lasts longer.
+//! What the expiry of a certificate means for publishing: each beat reports it, and tokens are signed anew once a certificate
+//! with a later end is available.
 //!
-//! Leaves it to `sign/chain.rs` when a chain holds, and to the start and reload to refuse one that does not. Publishing goes on
-//! with a chain that has ended, see ARCHITECTURE.md, "Keys".
+//! Leaves the validity of a chain to `sign/chain.rs`, and the refusal of an invalid one to the start and the reload. Publishing
+//! continues with an expired chain, see ARCHITECTURE.md, "Keys".
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::{LOOK_EVERY, PoolPublisher};
 use crate::base::clock::Timestamp;
 use crate::sign::{Signer, Validity};
 
-/// Tokens get another chain so long before theirs ends. At least one look falls into it, and a whole pool can be signed.
+/// How long before its chain ends a token gets another. At least one check falls into this time, and a whole pool can be signed.
 const RENEW_BEFORE_END: Duration = LOOK_EVERY.saturating_mul(2);
 
 impl PoolPublisher {
-    /// Tells of certificates that are out of date. If the key that signs has another chain than `before`, all files are looked
-    /// through in the pass that follows, because some may show one that ends.
+    /// Reports certificates that are out of date. If the signing key's chain differs from `before`, the following pass checks all
+    /// files, because some may carry a chain that ends.
     pub(super) fn look_at_certificates(&self, before: &mut Signer) {
         if !self.lease.may_publish() {
             return;
@@ -30,7 +30,7 @@ impl PoolPublisher {
         if out_of_date {
             tracing::error!(
                 pool = %self.shape.id, kid = signer.kid(), certificate.not_after = signer.certificate_not_after(),
-                "a certificate of the signing key is out of date, so verifiers that look at it refuse every token; renew it now: \
+                "a certificate of the signing key is out of date, so verifiers that check it refuse every token; renew it now: \
                  it is taken without a restart"
             );
         }
@@ -58,7 +58,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    /// A signer whose certificate ends so many seconds after (or before) now, and its chain.
+    /// A signer whose certificate ends this many seconds after (or, if negative, before) now, and its chain.
     fn signer(secs: i64, x5c: bool) -> (Signer, Vec<Vec<u8>>) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["status.example".into()]).unwrap();
@@ -77,7 +77,7 @@ mod tests {
             (-1, 100 * hour, true),
             (2 * hour - 1, 100 * hour, true),
             (2 * hour, 100 * hour, false),
-            // Nothing would be better for it, at every look again.
+            // That would not improve it, and would repeat at every check.
             (-1, -2, false),
             (hour, hour, false),
         ] {

@@ -1,5 +1,5 @@
 //! The archive of a pool with `history`: the original tokens of each publication, for "Historical Resolution". A token is
-//! kept until it was replaced longer than `retention` ago; a pool without history keeps none.
+//! kept until `retention` after its replacement; a pool without history keeps none.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use crate::site::folder::{Site, SiteError};
 use crate::site::layout;
 use crate::status_list::ListId;
 
-/// Removes what of a list's archive is older than `retention`, or all of it.
+/// Removes the tokens of a list's archive that are older than `retention`, or all of them.
 pub(super) fn sweep(
     site: &Site,
     list: &ListId,
@@ -32,7 +32,7 @@ pub(super) fn sweep(
         .filter_map(|path| Some((layout::archived(&path)?.0, path)))
         .filter(|(iat, _)| *iat <= since)
         .collect();
-    // The latest of them was current when the time that is kept began.
+    // The latest of them was current at the beginning of the retention period.
     let current_then = old.iter().map(|(iat, _)| *iat).max();
     old.retain(|(iat, _)| Some(*iat) != current_then);
     old.iter().try_for_each(|(_, path)| durable::remove(path))

@@ -1,9 +1,9 @@
-//! The published key set, and when a key that stands in it begins to sign.
+//! The published key set, and the time at which a published key begins to sign.
 //!
-//! One round: write the keys that sign or are to; when verifiers have them wherever they look, let each key sign that has been
-//! there for `keys-max-age`; write the set again if one does. So at any moment whoever fetched the set within `keys-max-age` has the
-//! key of every token that is published, and whoever fetches it now has the key of every token that is still valid: a key
-//! that signs no more stays until the last of them has expired.
+//! One round: write the keys that sign or will sign; once all verifiers can fetch them, switch to each key that has been published
+//! for `keys-max-age`; if there was a switch, write the set again. So a verifier that fetched the set within `keys-max-age` always
+//! has the key of every published token, and a verifier that fetches it now has the key of every token that is still valid: a key
+//! that no longer signs stays until the last of its tokens has expired.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::sign::{Jwk, JwkSet, KeyRing};
 use crate::site::folder::{Site, SiteError};
 use crate::telemetry::metrics::Metrics;
 
-/// How often the set is looked at, at most and at least: another instance may have taken out a key that signs here still.
+/// How often to check the set, at most and at least: another instance may have removed a key that still signs here.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY_MIN: Duration = Duration::from_secs(1);
 
@@ -32,7 +32,7 @@ pub struct PoolKeys {
     pub id: PoolId,
     /// Its keys.
     pub ring: Arc<KeyRing>,
-    /// Brings the set to the buckets.
+    /// Uploads the set to the buckets.
     pub publisher: Arc<PoolPublisher>,
 }
 
@@ -45,7 +45,7 @@ pub struct KeySet {
     visible_for_millis: AtomicU64,
     /// The longest lifetime of a token that was signed since the start.
     lifetime_max_secs: AtomicU64,
-    /// The document as the buckets were last told of it.
+    /// The document of which the buckets were last notified.
     told: Mutex<Vec<u8>>,
     wake: Notify,
 }
@@ -56,7 +56,7 @@ pub enum KeySetError {
     /// The file cannot be read or written.
     #[error(transparent)]
     Site(#[from] SiteError),
-    /// An id would not say which key.
+    /// An id would be ambiguous.
     #[error(
         "two different keys have the same id `{0}`; give one of them another `signer.kid`, or leave it out"
     )]
@@ -71,19 +71,19 @@ impl KeySet {
         Self { site, clock, metrics, pools, visible_for_millis, lifetime_max_secs, told, wake }
     }
 
-    /// How long a key must have been published before it signs, and how long the longest tokens live.
+    /// Sets how long a key must have been published before it signs, and the longest lifetime of a token.
     pub fn set(&self, visible_for: Duration, lifetime_max: Duration) {
         let millis = u64::try_from(visible_for.as_millis()).unwrap_or(u64::MAX);
         self.visible_for_millis.store(millis, Ordering::Relaxed);
         self.lifetime_max_secs.fetch_max(lifetime_max.as_secs(), Ordering::Relaxed);
     }
 
-    /// The keys have changed: a round is due now.
+    /// Starts a round at once, because the keys have changed.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Whether all of these keys can stand in one set, and beside the earlier ones that are still published.
+    /// Whether all of these keys fit into one set, together with the earlier ones that are still published.
     pub fn check(&self, announced: Vec<Jwk>) -> Result<(), KeySetError> {
         let published = self.published()?.keys.into_iter().map(|key| Jwk { exp: None, ..key });
         JwkSet::successor(announced.into_iter().chain(published).collect(), JwkSet::default(), 0, 0)
@@ -91,11 +91,11 @@ impl KeySet {
             .map_err(KeySetError::SameKid)
     }
 
-    /// The first round, before anything is signed.
+    /// Runs the first round, before anything is signed.
     pub async fn publish_first(&self) -> Result<(), KeySetError> {
         let before = self.published()?;
         if let Err(error) = self.check(self.pools.iter().flat_map(|pool| pool.ring.announced()).collect()) {
-            tracing::error!(%error, "tokens of the earlier key cannot be verified any more: they are signed anew now");
+            tracing::error!(%error, "tokens of the earlier key can no longer be verified; signing them anew now");
         }
         let known = |key: &Jwk| before.keys.iter().any(|other| Jwk { exp: None, ..other.clone() } == *key);
         for pool in self.pools.iter().filter(|_| !before.keys.is_empty()) {
@@ -112,7 +112,7 @@ impl KeySet {
         self.round().await.map(|_| ())
     }
 
-    /// Does a round whenever one is due, until asked to stop.
+    /// Runs a round whenever one is due, until the stop.
     pub async fn run(&self, stopper: &Stopper) {
         loop {
             let wait = match self.round().await {
@@ -134,7 +134,7 @@ impl KeySet {
         }
     }
 
-    /// Answers when the next round is due.
+    /// Returns when the next round is due.
     async fn round(&self) -> Result<Duration, KeySetError> {
         // Instances that share the folder must not lose each other's keys.
         let _lock = self.site.lock("jwks").await?;
@@ -150,7 +150,7 @@ impl KeySet {
         let mut wait = self.look_every();
         for pool in &self.pools {
             let before = pool.ring.signer();
-            // Not more often than looks make sense: a key whose publication waits for a bucket has not begun to wait.
+            // Not more often than a check is useful: a key whose upload waits for a bucket has not begun its waiting time.
             wait = pool
                 .ring
                 .advance(visible_for, now)
@@ -165,14 +165,14 @@ impl KeySet {
         Ok(wait)
     }
 
-    /// Writes the set if it is not what it should be, and tells the buckets of one that they have not heard of.
+    /// Writes the set if it has changed, and notifies the buckets of a set that they have not seen.
     fn write(&self, announced: Vec<Jwk>) -> Result<(), KeySetError> {
         let now = self.clock.now();
         let lifetime_max = Duration::from_secs(self.lifetime_max_secs.load(Ordering::Relaxed));
         let keep_until = now.plus(lifetime_max).secs();
         let keys = JwkSet::successor(announced, self.published()?, now.secs(), keep_until);
         let keys = keys.map_err(KeySetError::SameKid)?;
-        let document = serde_json::to_vec(&keys).expect("keys have only text and numbers");
+        let document = serde_json::to_vec(&keys).expect("keys contain only strings and numbers");
         if self.site.read_jwks()?.as_ref() != Some(&document) {
             self.site.write_jwks(&document)?;
         }
@@ -184,7 +184,7 @@ impl KeySet {
         Ok(())
     }
 
-    /// What is published now; what cannot be read counts as nothing.
+    /// Returns the published set; an unreadable one counts as empty.
     fn published(&self) -> Result<JwkSet, KeySetError> {
         let document = self.site.read_jwks()?;
         Ok(document.and_then(|document| serde_json::from_slice(&document).ok()).unwrap_or_default())

@@ -1,5 +1,5 @@
-//! Which instance publishes a pool: the one that holds its lease in the store. A lease expires, so an instance that died
-//! stops nobody; its number, the fence, grows with each new holder, so one that only slept is found out.
+//! Which instance publishes a pool: the holder of its lease in the store. A lease expires, so a dead instance blocks nobody.
+//! Its number, the fence, grows with each new holder, which reveals an instance that only slept.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::model::instance::InstanceId;
 use crate::model::pool::PoolId;
 use crate::store::{Fence, Store, StoreError};
 
-/// How long the right to publish outlives the latest pass of its holder, beyond two beats.
+/// How long the lease outlives the latest pass of its holder, beyond two beats.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// This instance's part in the publishing of one pool.
+/// This instance's role in publishing one pool.
 #[derive(Debug)]
 pub(super) struct PublisherLease {
     store: Store,
@@ -38,16 +38,16 @@ impl PublisherLease {
         Self { store, pool, holder, role, term_millis: term_millis(beat).into(), held: Mutex::new(None) }
     }
 
-    /// The pool has another beat.
+    /// Changes the beat of the pool.
     pub(super) fn set_beat(&self, beat: Duration) {
         self.term_millis.store(term_millis(beat), Ordering::Relaxed);
-        // What the store knows is the old term: it is told at the next pass.
+        // The store has the old term; the next pass sends the new one.
         if let Some((_, extended)) = &mut *self.held() {
             *extended = Timestamp::from_secs(0);
         }
     }
 
-    /// Whether this instance publishes, now or whenever it has the lease.
+    /// Whether this instance publishes, now or once it gets the lease.
     pub(super) fn may_publish(&self) -> bool {
         self.role != PublishRole::Off
     }
@@ -56,7 +56,7 @@ impl PublisherLease {
         Duration::from_millis(self.term_millis.load(Ordering::Relaxed))
     }
 
-    /// Takes or extends the lease; `None` while it is another instance's. The store is asked only when half of it is over.
+    /// Takes or extends the lease; `None` while another instance holds it. Queries the store only after half of the lease has passed.
     pub(super) async fn take(&self, now: Timestamp) -> Result<Option<Fence>, StoreError> {
         if let Some((fence, extended)) = *self.held()
             && now >= extended
@@ -67,8 +67,8 @@ impl PublisherLease {
         self.extend(now).await
     }
 
-    /// Whether nobody has taken the lease over since. Extends it, and does not believe a server that may be cut off from the
-    /// others: that takes no writes.
+    /// Whether nobody has taken over the lease since. Extends it, which is a write: a server that may be cut off from the others
+    /// takes no writes, so it cannot confirm the lease.
     pub(super) async fn is_current(&self, fence: Fence, now: Timestamp) -> Result<bool, StoreError> {
         Ok(self.extend(now).await? == Some(fence))
     }
@@ -77,7 +77,7 @@ impl PublisherLease {
         let patience = match self.role {
             PublishRole::Off => return Ok(None),
             PublishRole::Leader => Duration::ZERO,
-            // Long enough for every leader that is alive to take it first.
+            // Long enough for every living leader to take it first.
             PublishRole::Follower => self.term(),
         };
         let lease = self.store.lease_publisher(&self.pool, &self.holder, self.term(), patience);
@@ -86,12 +86,12 @@ impl PublisherLease {
         Ok(fence)
     }
 
-    /// Whether this instance had the right to publish when it last asked.
+    /// Whether this instance held the lease when it last queried it.
     pub(super) fn was_held(&self) -> bool {
         self.held().is_some()
     }
 
-    /// Whether this instance has the right to publish at this moment, by what the store knows.
+    /// Whether this instance currently holds the lease, according to the store.
     pub(super) async fn is_held(&self) -> Result<bool, StoreError> {
         let fence = self.held().map(|(fence, _)| fence);
         match fence {
@@ -100,12 +100,12 @@ impl PublisherLease {
         }
     }
 
-    /// Lets another instance take over at once; at a stop.
+    /// Lets another instance take over at once. For a stop.
     pub(super) async fn release(&self) {
         if self.held().take().is_some()
             && let Err(error) = self.store.release_publisher(&self.pool, &self.holder).await
         {
-            tracing::warn!(pool = %self.pool, %error, "could not let go of the right to publish; it ends by itself");
+            tracing::warn!(pool = %self.pool, %error, "could not release the lease to publish; it expires by itself");
         }
     }
 

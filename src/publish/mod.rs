@@ -1,4 +1,4 @@
-//! The publisher: takes the lists that changed or are to be renewed, signs them, and writes them as static files.
+//! The publisher: takes the lists that changed or must be renewed, signs them, and writes them as static files.
 //!
 //! `publish_pending` is one pass; `run` loops over it on the beat, `publish --once` and the tests call it directly. It knows
 //! nothing of HTTP and meets the API only in the store. Invariants: a file is replaced only by one that passed the gate; a
@@ -45,13 +45,13 @@ use crate::telemetry::metrics::PoolMetrics;
 use lease::PublisherLease;
 use sinks::{Files, Name, Sinks};
 
-/// Until the clock shows another second, for lists that were signed in this one.
+/// The time until the clock shows another second, for lists that were signed in this one.
 pub const NEXT_SECOND: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for lists that were signed in this second. One second is enough unless the clock was set back.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How often it is looked whether all files are there and as they should be, the first time at the start.
+/// How often to check that all files exist and are current. The first check is at the start.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Why a pass begins.
@@ -84,7 +84,7 @@ pub struct PoolPublisher {
     lease: Arc<PublisherLease>,
     /// The lease under which the latest comparison of all files began; `None` to compare them anew.
     swept: Mutex<Option<Fence>>,
-    /// When the spreads were advanced last.
+    /// When the spreads were last advanced.
     advanced_at: Mutex<Option<Instant>>,
     sinks: Sinks,
 }
@@ -92,19 +92,19 @@ pub struct PoolPublisher {
 /// The parts that a publisher works with.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// Where the truth is.
+    /// The store.
     pub store: Store,
-    /// Where the files go.
+    /// The folder of published files.
     pub site: Site,
-    /// Where the world finds them.
+    /// The public address of the lists.
     pub base: BaseUri,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Who we are to the other instances.
+    /// The id of this instance.
     pub holder: InstanceId,
-    /// Our part in the publishing.
+    /// The role of this instance.
     pub role: PublishRole,
-    /// Where the files go besides.
+    /// The buckets that get copies of the files.
     pub buckets: Vec<Bucket>,
 }
 
@@ -150,8 +150,8 @@ impl PoolPublisher {
         }
     }
 
-    /// Publishes on every beat, and new lists as soon as they are wanted, until asked to stop. What was acknowledged by then is
-    /// published in a last pass, or several, before the last uploads.
+    /// Publishes on every beat, and new lists as soon as they are wanted, until the stop. Then publishes everything that was
+    /// acknowledged, in one pass or several, and finishes with the last uploads.
     pub async fn run(&self, signals: &Signals, stop: &Stopper) {
         let (published, all_published) = stopper();
         let publish = async {
@@ -200,7 +200,7 @@ impl PoolPublisher {
             let begun = self.clock.now();
             let pass = match wake {
                 Wake::Changed => {
-                    // Its first tick comes at once: what is due before the next beat may be more than it was.
+                    // Its first tick comes at once: more may now be due before the next beat.
                     beat = self.beat();
                     continue;
                 }
@@ -237,7 +237,7 @@ impl PoolPublisher {
         }
     }
 
-    /// Uploads everything that is owed; answers how many new lists could be settled by that, and how many uploads are left.
+    /// Uploads everything that is owed. Returns how many new lists could then be settled, and how many uploads are left.
     pub async fn upload(&self, signals: &Signals, patience: Duration) -> (usize, usize) {
         self.sinks.flush(patience).await;
         let settled = self.publish_new(signals, &|_, _| ()).await.published.len();
@@ -250,27 +250,27 @@ impl PoolPublisher {
         self.lease.release().await;
     }
 
-    /// Goes on with other times; lists keep theirs until they are published again. What else differs is not looked at.
+    /// Applies other times; lists keep theirs until their next publication. Ignores other differences.
     pub fn set(&self, live: PoolLive) {
         self.lease.set_beat(live.update_interval);
         self.live.store(Arc::new(live));
         self.changed.notify_one();
     }
 
-    /// The published keys have changed: the buckets owe them.
+    /// Marks the keys as owed to the buckets, because they have changed.
     pub fn keys_changed(&self) {
         self.sinks.owe([Name::Keys].into_iter());
     }
 
     /// Whether every bucket has the published keys. An instance that does not publish cannot know: its new keys wait until it
-    /// does, and has brought them there.
+    /// publishes and has uploaded them.
     pub fn keys_are_uploaded(&self) -> bool {
         self.sinks.are_none() || self.lease.was_held() && !self.sinks.owes(Name::Keys)
     }
 
     fn beat(&self) -> Interval {
         let mut beat = tokio::time::interval(self.live.load().update_interval);
-        // After a long pass the next one comes a whole beat later, so that two never fall into one second.
+        // After a long pass the next one follows a whole beat later, so that two never fall into one second.
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat
     }

@@ -1,7 +1,7 @@
-//! Whether a published file is ours and whole. The gate, the job, the sweep and the uploads ask here.
+//! Decides whether a published file is ours and whole. The gate, the job, the sweep and the uploads use it.
 //!
-//! Whoever can write into the folder or a bucket must not get anything signed or uploaded, and a damaged file must not stand in
-//! the way of its replacement. So nothing is believed that a key of the pool did not sign for this list.
+//! Anyone who can write into the folder or a bucket must not get anything signed or uploaded, and a damaged file must not prevent
+//! its replacement. So no content is trusted that a key of the pool did not sign for this list.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::site::layout::ListFile;
 use crate::status_list::raw::RawList;
 use crate::status_list::{Claims, Format, InvalidClaims, cwt, jwt};
 
-/// A Status List Token, taken apart; its signature is not verified yet.
+/// A decoded Status List Token whose signature is not verified yet.
 pub(super) struct Token<'a> {
     pub(super) claims: Claims,
     /// The certificates that it carries (DER, leaf first); `None` if they cannot be decoded.
@@ -22,7 +22,7 @@ pub(super) struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// Reads a token in this format. A form without a signature is no token.
+    /// Decodes a token in this format. A form without a signature is not a token.
     pub(super) fn decode(format: Format, bytes: &'a [u8]) -> Result<Self, InvalidClaims> {
         let malformed = |why: &str| InvalidClaims::Malformed { format: "token", why: why.to_owned() };
         match format {
@@ -57,20 +57,20 @@ impl<'a> Token<'a> {
     }
 }
 
-/// The token in `bytes`, if a key of the pool signed it for the list `uri`.
+/// Returns the token in `bytes` if a key of the pool signed it for the list `uri`.
 pub(super) fn token<'a>(format: Format, bytes: &'a [u8], keys: &KeyRing, uri: &str) -> Option<Token<'a>> {
     let token = Token::decode(format, bytes).ok()?;
     (token.claims.sub == uri && keys.verifies(&token.signing_input, &token.signature)).then_some(token)
 }
 
-/// The claims of the newest token among `files` that is ours.
+/// Returns the claims of the newest of our tokens among `files`.
 pub(super) fn newest(files: &TokenFiles, keys: &KeyRing, uri: &str) -> Option<Claims> {
     let ours = Format::SIGNED.into_iter().filter_map(|format| token(format, files.form(format)?, keys, uri));
     ours.map(|token| token.claims).max_by_key(|claims| claims.iat)
 }
 
-/// Whether the files that nobody signs say what the tokens say: the gzip form holds the JWT, and the raw forms hold the list of
-/// `claims`. A file that is absent says nothing.
+/// Whether the unsigned files match the tokens: the gzip form contains the JWT, and the raw forms contain the list of
+/// `claims`. A missing file matches.
 pub(super) fn unsigned_files_match(files: &TokenFiles, claims: &Claims) -> bool {
     let raw = RawList::of(claims);
     // The JSON may end with line feeds, see `TokenFiles`.
@@ -119,7 +119,7 @@ mod tests {
         let files = || TokenFiles::new(forms.clone());
         assert!(unsigned_files_match(&files(), &claims()));
         for file in [ListFile::Form(Format::Json), ListFile::Form(Format::Cbor), ListFile::JwtGzip] {
-            // What gzip says of the time and the system is not of the content.
+            // The time and system fields of the gzip header are not content.
             let first = if file == ListFile::JwtGzip { 10 } else { 0 };
             for at in first..files().file(file).unwrap().len() {
                 let mut bytes = files().file(file).unwrap().to_vec();

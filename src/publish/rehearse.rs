@@ -1,5 +1,5 @@
-//! A publication of a list that is nowhere: what a publication takes of the CPU, step for step and by the same functions, but
-//! without the store and the files. For planning; nothing that is published goes this way.
+//! Rehearses a publication, to measure its CPU time: the same steps by the same functions, but without the store and the files.
+//! For planning; no real publication uses it.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::sign::KeyRing;
 use crate::site::folder::TokenFiles;
 use crate::status_list::{Claims, Format, StatusArray, lst};
 
-/// The JWT and its gzip form that would replace `published`, and what they say: `claims`, with `array` as the `lst`. That is
-/// compressed if the array has `changed`, and otherwise the one of the token before.
+/// Returns the JWT and its gzip form that would replace `published`, with these `claims` and `array` as the `lst`. Compresses
+/// the array if it has `changed`; otherwise reuses the `lst` of the previous token.
 pub fn rehearse(
     keys: &KeyRing,
     array: &StatusArray,

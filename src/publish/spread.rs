@@ -1,5 +1,5 @@
-//! Spreads: at each beat the publisher gives every list that has one its next share of entries, in a random order, before it
-//! looks for what changed. The store keeps how far each is, so another publisher goes on where this one stopped.
+//! Spreads: before it looks for changes, each beat sets the next share of entries of every list that has a spread, in a random
+//! order. The store records the progress, so another publisher continues where this one stopped.
 
 use tokio::time::Instant;
 
@@ -9,8 +9,8 @@ use crate::status_list::{Capacity, Index, ListId};
 use crate::store::{ListRecord, SPREAD_STEP_MAX, Spread, StoreError};
 
 impl PoolPublisher {
-    /// Advances every spread of the pool by one beat, if it is ours to publish. A beat that comes early, because the settings were
-    /// reloaded, advances nothing; and within half a beat it ends, in the middle of a list as well: what is urgent waits for it.
+    /// Advances every spread of the pool by one beat, if this instance publishes it. A beat that comes early, because the settings were
+    /// reloaded, advances nothing. Stops after half a beat, even in the middle of a list, because urgent changes wait.
     pub async fn advance_spreads(&self) {
         let (now, half) = (Instant::now(), self.live.load().update_interval / 2);
         {
@@ -22,7 +22,7 @@ impl PoolPublisher {
         }
         if let Err(error) = self.advance_until(now + half).await {
             self.metrics.publish_failed.inc();
-            tracing::error!(pool = %self.shape.id, %error, "cannot advance the spreads; going on at the next beat");
+            tracing::error!(pool = %self.shape.id, %error, "cannot advance the spreads; retrying at the next beat");
         }
     }
 
@@ -33,7 +33,7 @@ impl PoolPublisher {
             return Ok(());
         }
         let mut lists = self.store.spreading(pool).await?;
-        // Those that were left out at the latest beat first.
+        // First those that the latest beat left out.
         lists.sort_by_key(|list| list.spread.map(|spread| spread.done));
         for ListRecord { id, spread, .. } in lists {
             let Some(spread) = spread else { continue };
@@ -48,14 +48,14 @@ impl PoolPublisher {
                 }
                 Err(error) => {
                     self.metrics.publish_failed.inc();
-                    tracing::error!(%pool, list.id = %id, %error, "cannot advance the spread of a list; trying again at the next beat");
+                    tracing::error!(%pool, list.id = %id, %error, "cannot advance the spread of a list; retrying at the next beat");
                 }
             }
         }
         Ok(())
     }
 
-    /// One share, in steps between which others are let in; `false` if the deadline came before its end. What is left of the
+    /// Sets one share, in steps that let others in between. Returns `false` if the deadline came before its end. The rest of the
     /// share is not made up for: the next beat takes a whole share from there.
     async fn advance(&self, list: ListId, mut spread: Spread, deadline: Instant) -> Result<bool, StoreError> {
         let capacity = self.shape.capacity;
@@ -66,7 +66,7 @@ impl PoolPublisher {
             }
             let step = step(&spread, until, capacity);
             if !self.store.advance_spread(list, &spread, &step, self.clock.now()).await? {
-                // It was completed or replaced meanwhile, or another instance publishes.
+                // It was completed or replaced in the meantime, or another instance publishes.
                 return Ok(true);
             }
             spread = spread.advanced(&step);
@@ -77,7 +77,7 @@ impl PoolPublisher {
     }
 }
 
-/// The entries of the next step, in the order of the spread. A millisecond or two: others are waiting for this thread.
+/// Returns the entries of the next step, in the order of the spread. One or two milliseconds: others wait for this thread.
 fn step(spread: &Spread, until: u32, capacity: Capacity) -> Vec<Index> {
     let order = Permutation::new(spread.key, capacity.entries());
     let entry = |position| {

@@ -22,14 +22,14 @@ use crate::store::{Fence, ListRecord, StoreError};
 /// Temporary files younger than this may belong to another instance that is writing them.
 const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 
-/// Removes what crashes left behind; answers how many files.
+/// Removes what crashes left behind. Returns the number of files.
 pub fn remove_leftovers(site: &Site, now: Timestamp) -> Result<usize, SiteError> {
     let mut removed = 0;
     for entry in WalkDir::new(site.layout().lists()).into_iter().filter_map(Result::ok) {
         let temporary =
             entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
         if temporary && is_old(&entry, now) {
-            // Another instance that starts as well may be faster.
+            // Another instance that is also starting may be faster.
             durable::remove(entry.path())?;
             removed += 1;
         }
@@ -48,13 +48,13 @@ impl PoolPublisher {
         self.swept.lock()
     }
 
-    /// Makes lists due whose files are not as they should be, and writes the aggregation; if it is ours to publish.
+    /// Marks lists as due whose files are not current, and writes the aggregation, if this instance publishes the pool.
     pub async fn look(&self) {
         match self.lease.take(self.clock.now()).await {
             Ok(Some(fence)) => self.look_as_publisher(fence).await,
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(pool = %self.shape.id, %error, "cannot take the right to publish")
+                tracing::error!(pool = %self.shape.id, %error, "cannot take the lease to publish")
             }
         }
     }
@@ -78,7 +78,9 @@ impl PoolPublisher {
                 let published = lists.iter().filter(|list| list.published.is_some());
                 self.sinks.compare(published.map(|list| list.id));
             }
-            Err(error) => tracing::error!(pool = %self.shape.id, %error, "cannot compare the buckets"),
+            Err(error) => {
+                tracing::error!(pool = %self.shape.id, %error, "cannot list the files to compare with the buckets")
+            }
         }
     }
 
@@ -119,8 +121,8 @@ impl PoolPublisher {
     }
 }
 
-/// Whether all files of a list are there and whole, verify with a key of the pool, have certificates that last, and are those of
-/// its latest publication. A list that was never published is none of the sweep's business: it is due already.
+/// Whether all files of a list exist and are whole, verify with a key of the pool, have certificates that last, and are those of
+/// its latest publication. A list that was never published is left out: it is already due.
 fn is_current(
     site: &Site,
     list: &ListRecord,

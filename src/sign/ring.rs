@@ -63,7 +63,7 @@ impl KeyRing {
     }
 
     /// Sets the keys of new settings. A new key waits until it has been published for long enough.
-    pub fn replace(&self, wanted: &Signer, next: Option<&Signer>) {
+    pub fn set_wanted(&self, wanted: &Signer, next: Option<&Signer>) {
         self.0.rcu(|keys| keys.with(wanted.clone(), next.cloned()));
     }
 
@@ -153,7 +153,7 @@ mod tests {
         let (old, new, start) = (signer(), signer(), Instant::now());
         let ring = KeyRing::new(old.clone(), None);
         ring.published(&ring.announced(), start);
-        ring.replace(&new, None);
+        ring.set_wanted(&new, None);
         assert_eq!(ring.announced(), [old.jwk(), new.jwk()]);
         // Publishing fails for an hour, which does not count.
         assert_eq!(ring.advance(HOUR, start + HOUR), Some(HOUR));
@@ -171,7 +171,7 @@ mod tests {
         let (old, new, start) = (signer(), signer(), Instant::now());
         let ring = KeyRing::new(old, Some(new.clone()));
         ring.published(&ring.announced(), start);
-        ring.replace(&new, None);
+        ring.set_wanted(&new, None);
         assert_eq!(ring.advance(HOUR, start + HOUR), None);
         assert_eq!(signs(&ring), new.kid());
     }
@@ -180,14 +180,14 @@ mod tests {
     fn a_replacement_that_is_taken_back_never_signs() {
         let (old, new, start) = (signer(), signer(), Instant::now());
         let ring = KeyRing::new(old.clone(), None);
-        ring.replace(&new, None);
+        ring.set_wanted(&new, None);
         ring.published(&ring.announced(), start);
-        ring.replace(&old, None);
+        ring.set_wanted(&old, None);
         assert_eq!(ring.advance(HOUR, start + HOUR * 2), None);
         assert_eq!(signs(&ring), old.kid());
         // It left the key set, so its time starts again.
         ring.published(&ring.announced(), start + HOUR);
-        ring.replace(&new, None);
+        ring.set_wanted(&new, None);
         ring.published(&ring.announced(), start + HOUR * 3);
         assert_eq!(ring.advance(HOUR, start + HOUR * 3), Some(HOUR));
     }
@@ -198,7 +198,7 @@ mod tests {
         let ring = KeyRing::new(old.clone(), None);
         let signed = |signer: &Signer| signer.sign(b"message").unwrap();
         assert!(!ring.verifies(b"message", &signed(&new)));
-        ring.replace(&new, None);
+        ring.set_wanted(&new, None);
         ring.published(&ring.announced(), start);
         ring.advance(Duration::ZERO, start);
         assert!(ring.verifies(b"message", &signed(&old)) && ring.verifies(b"message", &signed(&new)));
@@ -210,7 +210,7 @@ mod tests {
         let pem = generate(Algorithm::EdDsa).unwrap();
         let with = |hints| Signer::new(SigningKey::from_pem(&pem, None, None).unwrap(), hints);
         let ring = KeyRing::new(with(HINTS), None);
-        ring.replace(&with(KeyHints { jwk: true, ..HINTS }), None);
+        ring.set_wanted(&with(KeyHints { jwk: true, ..HINTS }), None);
         assert!(ring.signer().hints.jwk && ring.advance(HOUR, Instant::now()).is_none());
     }
 }

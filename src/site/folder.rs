@@ -1,8 +1,8 @@
-//! The folder of published files: whole files or none. Where each is, `layout.rs` says.
+//! The folder of published files: whole files or none. `layout.rs` names their paths.
 //!
-//! A file is durable under another name before it is renamed, so a reader sees the old one or the new one. Its mtime is the
-//! token's `iat`, so that every node has the same Last-Modified, and a web server's mtime-and-size ETag never repeats. Several
-//! instances may share the folder: they put files in place under a lock.
+//! A file is durable under a temporary name before it is renamed, so a reader sees either the old file or the new one. Its mtime
+//! is the token's `iat`, so that every node has the same Last-Modified, and a web server's mtime-and-size ETag never repeats.
+//! Several instances may share the folder: they put files in place under a lock.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ use crate::status_list::{Format, Formats, ListId};
 
 /// How long to wait for another instance that is putting files in place.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked whether it is done.
+/// How often to try for the lock.
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// The folder of published files.
@@ -33,18 +33,18 @@ pub struct Site {
 
 /// The files of one publication.
 ///
-/// A web server's ETag is made of mtime and length, and all of them have the same mtime. So no two have the same length: the JSON
-/// is padded with line feeds, the gzip form with a comment.
+/// A web server's ETag is made of mtime and length, and all of them have the same mtime. So no two may have the same length: the
+/// JSON is padded with line feeds, the gzip form with a comment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TokenFiles(BTreeMap<ListFile, Vec<u8>>);
 
-/// The files of one publication, durable under other names, until [`Self::put`] gives them theirs.
+/// The files of one publication, durable under temporary names until [`Self::put`] renames them.
 #[derive(Debug)]
 pub struct Prepared {
     files: Vec<(ListFile, Temporary, PathBuf)>,
-    /// Of formats that the list does not have any more: nobody renews them.
+    /// Files of formats that the list no longer has: nobody renews them.
     obsolete: Vec<PathBuf>,
-    /// Where the tokens are kept as well.
+    /// Where else the tokens are kept.
     archive: Option<Archive>,
 }
 
@@ -55,11 +55,11 @@ struct Archive {
     iat: u64,
 }
 
-/// Which files of a list there are: changes when any of them is replaced.
+/// Identifies the current files of a list: differs when any of them has been replaced.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stamp([Option<(u64, i64, i64, u64)>; ListFile::OF_PUBLICATION.len()]);
 
-/// Keeps other instances that share the folder from putting files in place. Ends with the process, however it ends.
+/// Keeps other instances that share the folder from putting files in place. Released when dropped, or when the process ends.
 #[derive(Debug)]
 pub struct SiteLock(#[expect(dead_code, reason = "held, not used")] LockFile);
 
@@ -67,7 +67,7 @@ pub struct SiteLock(#[expect(dead_code, reason = "held, not used")] LockFile);
 pub type SiteError = FileError;
 
 impl TokenFiles {
-    /// The files of a publication in these forms, with the gzip form of the JWT.
+    /// The files of a publication in these formats, with the gzip form of the JWT.
     pub fn new(forms: impl IntoIterator<Item = (Format, Vec<u8>)>) -> Self {
         let forms = forms.into_iter().map(|(format, bytes)| (ListFile::Form(format), bytes));
         let mut files: BTreeMap<_, _> = forms.collect();
@@ -97,7 +97,7 @@ impl TokenFiles {
         self.0.get(&file).map(Vec::as_slice)
     }
 
-    /// Whether there is every file of these formats.
+    /// Whether every file of these formats is present.
     pub fn are_all_of(&self, formats: Formats) -> bool {
         let mut of_publication = ListFile::OF_PUBLICATION.into_iter();
         of_publication.all(|file| {
@@ -105,7 +105,7 @@ impl TokenFiles {
         })
     }
 
-    /// The same files, with other bytes for this one.
+    /// Replaces or adds this file.
     #[cfg(test)]
     #[must_use]
     pub(crate) fn with(mut self, file: ListFile, bytes: Vec<u8>) -> Self {
@@ -115,14 +115,14 @@ impl TokenFiles {
 }
 
 impl Site {
-    /// The folder `lists` in the storage directory, made if it is not there.
+    /// Opens the folder `lists` in the storage directory; creates it if missing.
     pub fn open(storage_directory: &Path) -> Result<Self, SiteError> {
         let layout = Layout::of(storage_directory);
         durable::create_folders(&layout.aggregations(), Mode::Public)?;
         Ok(Self { layout })
     }
 
-    /// Where each file is.
+    /// The layout of the storage directory.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -144,7 +144,7 @@ impl Site {
         Ok(prepared)
     }
 
-    /// Writes the mark of a list that is gone, in whose place its tokens are removed.
+    /// Writes the mark of a retired list under a temporary name. [`Prepared::put`] removes the list's tokens.
     pub fn prepare_retirement(&self, list: &ListId) -> Result<Prepared, SiteError> {
         let path = self.path(list, ListFile::Gone);
         let files = vec![(ListFile::Gone, Temporary::write(&path, &[], Mode::Public, None)?, path)];
@@ -152,7 +152,7 @@ impl Site {
         Ok(Prepared { files, obsolete, archive: None })
     }
 
-    /// Whether a list's tokens were removed, and nothing but the mark is there.
+    /// Whether a list's tokens were removed and only the mark is left.
     pub fn is_retired(&self, list: &ListId) -> bool {
         let there = |file| self.path(list, file).exists();
         there(ListFile::Gone) && !ListFile::OF_PUBLICATION.into_iter().any(there)
@@ -163,7 +163,7 @@ impl Site {
         self.prepare(list, files, iat)?.put()
     }
 
-    /// Which files of this list there are now.
+    /// Identifies the current files of this list.
     pub fn stamp(&self, list: &ListId) -> Stamp {
         Stamp(ListFile::OF_PUBLICATION.map(|file| {
             let of = fs::metadata(self.path(list, file)).ok()?;
@@ -171,7 +171,7 @@ impl Site {
         }))
     }
 
-    /// The lock of this name; waits for another instance that has it, but not for one that hangs.
+    /// Takes the lock of this name. Waits for an instance that holds it, but not for one that hangs.
     pub async fn lock(&self, name: &str) -> Result<SiteLock, SiteError> {
         let begun = Instant::now();
         loop {
@@ -179,8 +179,9 @@ impl Site {
                 return Ok(lock);
             }
             if begun.elapsed() > LOCK_PATIENCE {
-                let why =
-                    format!("another instance has had it for {LOCK_PATIENCE:?}; if that hangs, stop it");
+                let why = format!(
+                    "another instance has held it for {LOCK_PATIENCE:?}; if that instance hangs, stop it"
+                );
                 let source = io::Error::new(io::ErrorKind::WouldBlock, why);
                 return Err(FileError::new("lock", &self.layout.lock(name), source));
             }
@@ -188,20 +189,20 @@ impl Site {
         }
     }
 
-    /// The lock of this name, if no other instance has it now.
+    /// Takes the lock of this name, unless another instance holds it.
     fn try_lock(&self, name: &str) -> Result<Option<SiteLock>, SiteError> {
         Ok(LockFile::try_lock(&self.layout.lock(name), Mode::Public)?.map(SiteLock))
     }
 
-    /// Whether a list has files of a format that is not published any more.
+    /// Whether a list has files of a format that is no longer published.
     pub fn has_others(&self, list: &ListId, formats: Formats) -> bool {
         ListFile::OF_PUBLICATION.into_iter().any(|file| {
             !file.format().is_some_and(|format| formats.contains(format)) && self.path(list, file).exists()
         })
     }
 
-    /// The largest mtime of a list's files up to `now`, in seconds since 1970: no `iat` up to it may be used again, even if
-    /// the file that has it is one of a set that a crash cut short.
+    /// The largest mtime of a list's files up to `now`, in seconds since 1970. No `iat` up to it may be used again, even if a crash
+    /// interrupted the publication of that file.
     pub fn latest_mtime(&self, list: &ListId, now: u64) -> Option<u64> {
         let mtimes = ListFile::OF_PUBLICATION.into_iter().filter_map(|file| {
             let modified = fs::metadata(self.path(list, file)).ok()?.modified().ok()?;
@@ -215,17 +216,17 @@ impl Site {
         durable::replace(&self.aggregation(pool), document, Mode::Public)
     }
 
-    /// The published aggregation of a pool, if there is one.
+    /// Returns the published aggregation of a pool, if there is one.
     pub fn read_aggregation(&self, pool: &PoolId) -> Result<Option<Vec<u8>>, SiteError> {
         read(&self.aggregation(pool))
     }
 
-    /// Removes the aggregation of a pool that has none any more.
+    /// Removes the aggregation of a pool that no longer has one.
     pub fn remove_aggregation(&self, pool: &PoolId) -> Result<(), SiteError> {
         durable::remove(&self.aggregation(pool))
     }
 
-    /// The published public keys, if there are any.
+    /// Returns the published public keys, if there are any.
     pub fn read_jwks(&self) -> Result<Option<Vec<u8>>, SiteError> {
         read(&self.layout.path(&File::Jwks))
     }
@@ -240,7 +241,7 @@ impl Site {
         durable::sync_folder(self.layout.lists())
     }
 
-    /// The published files of a list in these formats, as far as they are there.
+    /// Returns those published files of a list in these formats that exist.
     pub fn read(&self, list: &ListId, formats: Formats) -> Result<TokenFiles, SiteError> {
         let mut files = BTreeMap::new();
         for file in ListFile::OF_PUBLICATION {
@@ -263,15 +264,15 @@ impl Site {
 }
 
 impl Prepared {
-    /// Keeps the tokens for "Historical Resolution" as well.
+    /// Also keeps the tokens for "Historical Resolution".
     #[must_use]
     pub fn archived(self, site: &Site, list: &ListId, iat: u64) -> Self {
         Self { archive: Some(Archive { layout: site.layout.clone(), list: *list, iat }), ..self }
     }
 
-    /// Gives the files their names, and removes those of formats that the list does not have any more.
+    /// Renames the files into place, and removes those of formats that the list no longer has.
     pub fn put(self) -> Result<(), SiteError> {
-        // Archived first: a token that was current is never missing there.
+        // Archived first: no token that was current is ever missing from the archive.
         if let Some(Archive { layout, list, iat }) = &self.archive {
             let folder = layout.history(list);
             durable::create_folders(&folder, Mode::Public)?;
@@ -280,7 +281,7 @@ impl Prepared {
                     && format.is_signed()
                 {
                     let kept = layout.path(&File::Archived(*list, *format, *iat));
-                    // The same bytes under a second name; one that a crash left is of a token that was never current.
+                    // The same bytes under a second name. A file that a crash left here holds a token that was never current.
                     durable::remove(&kept)?;
                     temporary.link_to(&kept)?;
                 }
@@ -302,7 +303,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SiteError> {
     }
 }
 
-/// `bytes` compressed, but never to one of these lengths: a web server's ETag is made of mtime and length, and the other
+/// Compresses `bytes`, but never to one of these lengths: a web server's ETag is made of mtime and length, and the other
 /// files of the same publication have the same mtime.
 fn gzip(bytes: &[u8], not_lengths: &[usize]) -> Vec<u8> {
     let mut comment = String::new();
@@ -319,7 +320,7 @@ fn gzip(bytes: &[u8], not_lengths: &[usize]) -> Vec<u8> {
     }
 }
 
-/// What `gzip` made `bytes` from, if that is at most `bytes_max` long.
+/// Decompresses `bytes`. Fails if the result is longer than `bytes_max`.
 pub(crate) fn gunzip(bytes: &[u8], bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(bytes).take(bytes_max as u64 + 1).read_to_end(&mut plain)?;
@@ -404,14 +405,14 @@ mod tests {
     fn a_write_that_fails_leaves_nothing_behind() {
         let (_folder, site) = site();
         let list = ListId::random();
-        // A folder where the file should be: the renaming fails after all parts were written.
+        // A folder in place of the file: the rename fails after all parts were written.
         fs::create_dir(site.path(&list, JWT)).unwrap();
         fs::create_dir(site.path(&list, JWT).join("x")).unwrap();
         site.write_list(&list, &files(b"a", &[1]), 1).unwrap_err();
         assert!(names(&site).iter().all(|name| !name.starts_with(TEMPORARY_PREFIX)), "{:?}", names(&site));
     }
 
-    /// How many reads saw neither the old nor the new token, while `write` replaced it again and again.
+    /// Counts the reads that saw neither the old nor the new token while `write` replaced it again and again.
     fn torn_reads(write: impl Fn(&Site, &ListId, &TokenFiles, u64) + Sync) -> usize {
         let (_folder, site) = site();
         let list = ListId::random();
@@ -443,7 +444,7 @@ mod tests {
         let in_place = |site: &Site, list: &ListId, files: &TokenFiles, _: u64| {
             File::create(site.path(list, JWT)).unwrap().write_all(files.form(Format::Jwt).unwrap()).unwrap();
         };
-        assert!(torn_reads(in_place) > 0, "the control: this test sees torn files where there are any");
+        assert!(torn_reads(in_place) > 0, "the control: this test detects torn files");
     }
 
     #[test]

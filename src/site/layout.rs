@@ -1,4 +1,4 @@
-//! Where each published file is: its path in the storage directory, and its key in a bucket. Nothing else spells them.
+//! The path of each published file in the storage directory, and its key in a bucket. Nothing else spells them.
 //!
 //! ```text
 //! <storage>/lists/<list id>.jwt, .jwt.gz, .cwt, .json, .cbor   a list
@@ -19,14 +19,14 @@ use crate::status_list::{Format, ListId};
 pub enum ListFile {
     /// The list in this format.
     Form(Format),
-    /// The JWT compressed with gzip, for web servers that send prepared files. A CWT is compressed already.
+    /// The JWT compressed with gzip, for web servers that send precompressed files. A CWT is already compressed.
     JwtGzip,
     /// Empty; marks a retired list.
     Gone,
 }
 
 impl ListFile {
-    /// The files that a publication can have, in the order in which they get their names: the gzip form before the JWT, so
+    /// The files that a publication can have, in the order in which they are renamed: the gzip form before the JWT, so
     /// that a server that finds it next to an older JWT sends the newer token.
     pub const OF_PUBLICATION: [Self; 5] = [
         Self::Form(Format::Json),
@@ -36,7 +36,7 @@ impl ListFile {
         Self::Form(Format::Cwt),
     ];
 
-    /// The format whose publication the file belongs to.
+    /// The format that the file belongs to.
     pub const fn format(self) -> Option<Format> {
         match self {
             Self::Form(format) => Some(format),
@@ -59,7 +59,7 @@ impl ListFile {
 pub enum File {
     /// A file of a list.
     List(ListId, ListFile),
-    /// An earlier token of a list, by its `iat` in seconds since 1970.
+    /// An earlier token of a list, with its `iat` in seconds since 1970.
     Archived(ListId, Format, u64),
     /// The lists of a pool ("Status List Aggregation").
     Aggregation(PoolId),
@@ -73,7 +73,7 @@ impl File {
         Self::List(list, ListFile::Form(format))
     }
 
-    /// Its path in the folder `lists`, which is also its key in a bucket; that of an earlier token is in `history`.
+    /// The path in the folder `lists`, which is also the key in a bucket. An earlier token's path is in `history`.
     pub fn name(&self) -> String {
         match self {
             Self::List(list, file) => format!("{list}.{}", file.extension()),
@@ -134,7 +134,7 @@ impl Layout {
     }
 }
 
-/// `iat` and format of an earlier token, by its path.
+/// Parses the path of an earlier token into its `iat` and format.
 pub fn archived(path: &Path) -> Option<(u64, Format)> {
     let format = path.extension()?.to_str()?.parse().ok()?;
     Some((path.file_stem()?.to_str()?.parse().ok()?, format))

@@ -1,4 +1,4 @@
-//! What is published: the folder of signed files, and the server that hands them to Relying Parties.
+//! The published site: the folder of signed files, and the server that sends them to Relying Parties.
 
 pub mod folder;
 pub mod layout;

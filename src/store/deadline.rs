@@ -1,8 +1,8 @@
-//! Until when a write may take effect.
+//! The deadline of a write.
 //!
-//! Who asked for a write and was told that it failed, or gave up, may have had the opposite acknowledged elsewhere since. So
-//! every write has a deadline, which the store checks inside its atomic step: what arrives after it changes nothing. Redis
-//! compares it with its own clock, so no clock of an instance matters; SQLite has one process, whose monotonic clock counts.
+//! A caller that gave up, or was told that its write failed, may since have had the opposite acknowledged elsewhere. So every write
+//! has a deadline, which the store checks inside its atomic step: a write that arrives later changes nothing. Redis compares the
+//! deadline with its own clock, so no instance's clock matters. SQLite has one process, whose monotonic clock counts.
 
 use std::time::{Duration, Instant};
 
@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// The deadline of what is asked for now and given up after `patience`.
+    /// The deadline of a write that is requested now and given up after `patience`.
     pub fn after(patience: Duration) -> Self {
         Self(Instant::now() + patience)
     }
 
-    /// Whether it is too late.
+    /// Whether the deadline has passed.
     pub fn has_passed(self) -> bool {
         Instant::now() > self.0
     }
 
-    /// The deadline by another clock that showed `millis` at `read_at`, in milliseconds.
+    /// Converts the deadline to another clock, which showed `millis` at `read_at`. In milliseconds.
     pub(super) fn by_clock(self, millis: u64, read_at: Instant) -> u64 {
         let ahead = self.0.checked_duration_since(read_at);
         let behind = read_at.saturating_duration_since(self.0);

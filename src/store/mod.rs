@@ -1,9 +1,8 @@
-//! The durable truth: pools, lists, statuses, and what is still to be published.
+//! The durable state: pools, lists, statuses, and what is still to be published.
 //!
-//! Responsible for atomic, durable steps. Leaves the choice of indices to `allocate/`, batching to `update.rs`, and what a
-//! publication is to `publish/`. Invariants: a write that was answered survives any crash; a change and its dirty mark are
-//! one step; a write whose deadline has passed changes nothing; the cost of every operation follows what it returns, never
-//! how many lists there are.
+//! Responsible for atomic, durable steps. Leaves the choice of indices to `allocate/`, batching to `update.rs`, and publications to
+//! `publish/`. Invariants: an acknowledged write survives any crash; a change and its dirty mark are one step; a write whose
+//! deadline has passed changes nothing; the cost of every operation depends on what it returns, never on the number of lists.
 
 mod deadline;
 mod redis;
@@ -35,19 +34,19 @@ use crate::model::instance::InstanceId;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
 
-/// What one request's changes came to.
+/// The outcome of one request's changes.
 pub type Applied = Result<(), Refusal>;
 
-/// A backend. Closed: both are listed here, and both pass the suite in `tests/`. Cloning gives another handle.
+/// A backend. Closed: both are listed here, and both pass the suite in `tests/`. A clone is another handle.
 #[derive(Clone, Debug)]
 pub enum Store {
     /// One file, one process.
     Sqlite(SqliteStore),
-    /// Several instances share it.
+    /// Shared by several instances.
     Redis(RedisStore),
 }
 
-/// Passes a call on to the backend.
+/// Forwards a call to the backend.
 macro_rules! backend {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
@@ -68,17 +67,17 @@ impl Store {
         }
     }
 
-    /// Waits until the backend can never answer again, which only a fault of the program brings about.
+    /// Waits until the backend can never answer again, which only a bug causes.
     pub async fn ended(&self) {
         backend!(self, store => store.ended());
     }
 
-    /// Creates the pool, or verifies that it has this shape. Must come before every other operation on it.
+    /// Creates the pool, or verifies that it has this shape. Must precede every other operation on the pool.
     pub async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
         backend!(self, store => store.declare_pool(shape))
     }
 
-    /// Opens a list with a random id and permutation key, whose references `owner` gives. It is pending until its first
+    /// Opens a list with a random id and permutation key. `owner` hands out its references. The list is pending until its first
     /// publication.
     pub async fn open_list(
         &self,
@@ -89,13 +88,13 @@ impl Store {
         backend!(self, store => store.open_list(pool, owner, now))
     }
 
-    /// The lists of a pool that still give references through `owner`, in the order of their making.
+    /// Returns the lists of a pool whose references `owner` still hands out, in the order of their creation.
     pub async fn open_lists(&self, pool: &PoolId, owner: &InstanceId) -> Result<Vec<OpenList>, StoreError> {
         backend!(self, store => store.open_lists(pool, owner))
     }
 
-    /// Takes up to `n` positions of a list for the caller alone. Answered after it is durable. `mark` is the latest lease of
-    /// this list that the caller ever had: a store that is behind it gives nothing.
+    /// Leases up to `n` positions of a list to the caller alone. Returns after the lease is durable. `mark` is the latest lease of
+    /// this list that the caller ever had: a store that is behind it leases nothing.
     pub async fn lease_block(
         &self,
         list: ListId,
@@ -107,24 +106,24 @@ impl Store {
         backend!(self, store => store.lease_block(list, n, owner, mark, now))
     }
 
-    /// Gives the positions of `block` from `from` on back, if it is the list's latest lease. Answers whether it did. A retry
-    /// never does, not even when the same positions were leased again in between.
+    /// Returns the positions of `block` from `from` on to the list, if the block is the list's latest lease. Returns whether it was. A
+    /// retry never succeeds, not even if the same positions were leased again in between.
     pub async fn return_tail(&self, block: &Block, from: u32) -> Result<bool, StoreError> {
         backend!(self, store => store.return_tail(block, from))
     }
 
-    /// Ends allocation from a list for ever and forgets its permutation key.
+    /// Ends allocation from a list for ever and deletes its permutation key.
     pub async fn seal_list(&self, list: ListId) -> Result<(), StoreError> {
         backend!(self, store => store.seal_list(list))
     }
 
-    /// Seals a list, takes no more updates of it, and makes it due, so that the publisher removes its tokens.
+    /// Seals a list, refuses all later updates of it, and makes it due, so that the publisher removes its tokens.
     pub async fn retire_list(&self, list: ListId, deadline: Deadline) -> Result<(), StoreError> {
         backend!(self, store => store.retire_list(list, deadline))
     }
 
     /// Applies requests for lists of one pool in one atomic durable step, each all or nothing, in order. Marks the touched
-    /// lists dirty. Before another status than that of a list's spread, all that is left of the spread is done.
+    /// lists dirty. A change to another status than that of a list's spread first completes the spread.
     pub async fn apply(
         &self,
         pool: &PoolId,
@@ -135,15 +134,15 @@ impl Store {
         backend!(self, store => store.apply(pool, requests, deadline, now))
     }
 
-    /// How far a list is leased, and in which order; `None` once it is sealed, because its order is forgotten then.
+    /// Returns the order of a list and how far it is leased; `None` once it is sealed, because its order is then deleted.
     pub async fn order_of(&self, list: ListId) -> Result<Option<Order>, StoreError> {
         backend!(self, store => store.order_of(list))
     }
 
-    /// Sets every entry of a list in one atomic durable step, whose cost follows the bytes of the list; or, over more than
-    /// one beat, begins to: then it has a [`Spread`]. One of the same value and beats goes on, any other is replaced. Refused if
-    /// an entry would leave its final status. Unless it is the default status, the list is sealed with it: a reference that was
-    /// handed out afterwards would have that status from the start.
+    /// Sets every entry of a list in one atomic durable step, whose cost depends on the bytes of the list. Over more than one beat,
+    /// gives the list a [`Spread`] instead: a spread of the same value and beats continues, any other is replaced. Refused if an entry
+    /// would leave its final status. Unless the status is the default, also seals the list: references that were handed out later
+    /// would have that status from the start.
     pub async fn fill_list(
         &self,
         list: ListId,
@@ -155,13 +154,13 @@ impl Store {
         backend!(self, store => store.fill_list(list, status, beats, deadline, now))
     }
 
-    /// The lists of a pool that have a spread.
+    /// Returns the lists of a pool that have a spread.
     pub async fn spreading(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
         backend!(self, store => store.spreading(pool))
     }
 
-    /// Gives the next `entries` of a list the value of its spread, in one atomic durable step, if the spread still is `spread`.
-    /// Answers whether it was. At most [`SPREAD_STEP_MAX`] at once; with the last of them the spread is over.
+    /// Sets the next `entries` of a list to the value of its spread, in one atomic durable step, if the spread is still `spread`.
+    /// Returns whether it was. Takes at most [`SPREAD_STEP_MAX`] entries; the last of them ends the spread.
     pub async fn advance_spread(
         &self,
         list: ListId,
@@ -172,8 +171,8 @@ impl Store {
         backend!(self, store => store.advance_spread(list, spread, entries, now))
     }
 
-    /// Remembers an answer under `key` for `keep`, unless one is remembered already. Answered after it is durable. The
-    /// references must be the caller's own: if it fails, whether they will be answered to a retry is unknown.
+    /// Records an answer under `key` for `keep`, unless one is already recorded. Returns after it is durable. The references must be
+    /// the caller's own: if this fails, whether a retry will receive them is unknown.
     pub async fn remember(
         &self,
         pool: &PoolId,
@@ -185,7 +184,7 @@ impl Store {
         backend!(self, store => store.remember(pool, key, answer, now, keep))
     }
 
-    /// What is remembered under `key`. A store that went back in time may have forgotten it.
+    /// Returns the answer recorded under `key`. A store that went back in time may have lost it.
     pub async fn remembered(
         &self,
         pool: &PoolId,
@@ -195,32 +194,32 @@ impl Store {
         backend!(self, store => store.remembered(pool, key, now))
     }
 
-    /// Lists with unpublished changes, those waiting longest first.
+    /// Returns the lists with unpublished changes, those that wait longest first.
     pub async fn dirty(&self, pool: &PoolId) -> Result<Vec<Pending>, StoreError> {
         backend!(self, store => store.dirty(pool))
     }
 
-    /// Lists whose publication is to be renewed by `t`, and those that were never published.
+    /// Returns the lists whose publication must be renewed by `t`, and those that were never published.
     pub async fn due(&self, pool: &PoolId, t: Timestamp) -> Result<Vec<Pending>, StoreError> {
         backend!(self, store => store.due(pool, t))
     }
 
-    /// When the next renewal of a published list of the pool is due; `None` while nothing is published.
+    /// Returns when the next renewal of a published list of the pool is due; `None` while nothing is published.
     pub async fn next_due(&self, pool: &PoolId) -> Result<Option<Timestamp>, StoreError> {
         backend!(self, store => store.next_due(pool))
     }
 
-    /// The statuses of a list; its bytes are at least as new as its version, and as durable as what is acknowledged.
+    /// Returns the statuses of a list. The bytes are at least as new as the version, and as durable as acknowledged writes.
     pub async fn snapshot(&self, list: ListId) -> Result<Snapshot, StoreError> {
         backend!(self, store => store.snapshot(list))
     }
 
-    /// One status of a list, and a version that has it: at least as new as the status.
+    /// Returns one status of a list, and a version that has it: at least as new as the status.
     pub async fn status(&self, list: ListId, index: Index) -> Result<(Status, Version), StoreError> {
         backend!(self, store => store.status(list, index))
     }
 
-    /// What was changed since the list's latest publication, up to `version`; `None` where no journal is kept.
+    /// Returns the changes since the list's latest publication, up to `version`; `None` if no journal is kept.
     pub async fn changes_since_publication(
         &self,
         list: ListId,
@@ -229,10 +228,10 @@ impl Store {
         backend!(self, store => store.changes_since_publication(list, version))
     }
 
-    /// Records a publication; clears the dirty mark if its version is still the current one. Otherwise the list is dirty
-    /// since its first change after that version, or, where that is not known, since `taken`, when its snapshot was asked
-    /// for. It stays due at once if it was made so after the publication began, when its mark was `seen`: what the files show
-    /// was decided before that. Refuses an older fence.
+    /// Records a publication; clears the dirty mark if the published version is still the current one. Otherwise the list is dirty
+    /// since its first change after that version, or, if that time is unknown, since `taken`, the time when its snapshot was requested.
+    /// `seen` is the list's due mark when the publication began. If the list was made due at once after that, it stays due: the
+    /// publication was decided earlier. Refuses an older fence.
     pub async fn settle(
         &self,
         list: ListId,
@@ -244,12 +243,12 @@ impl Store {
         backend!(self, store => store.settle(list, publication, taken, seen, fence))
     }
 
-    /// Makes lists due at once, for files that are missing or wrong. Holds until a publication that began later is settled.
+    /// Makes lists due at once, because files are missing or wrong. Holds until a publication that began later is settled.
     pub async fn mark_due(&self, lists: Vec<ListId>) -> Result<(), StoreError> {
         backend!(self, store => store.mark_due(lists))
     }
 
-    /// Takes or extends the right to publish a pool, for `term` from now by the store's own clock; `None` while another holder
+    /// Takes or extends the lease to publish a pool, for `term` from now by the store's own clock. `None` while another holder
     /// has it, and for `patience` after that.
     pub async fn lease_publisher(
         &self,
@@ -261,48 +260,48 @@ impl Store {
         backend!(self, store => store.lease_publisher(pool, holder, term, patience))
     }
 
-    /// Lets go of the right to publish a pool, if it is this holder's: it ends now.
+    /// Releases the lease to publish a pool at once, if this holder has it.
     pub async fn release_publisher(&self, pool: &PoolId, holder: &InstanceId) -> Result<(), StoreError> {
         backend!(self, store => store.release_publisher(pool, holder))
     }
 
-    /// Who has the right to publish a pool.
+    /// Returns who holds the lease to publish a pool.
     pub async fn publisher(&self, pool: &PoolId) -> Result<PublisherState, StoreError> {
         backend!(self, store => store.publisher(pool))
     }
 
-    /// What the store knows of a list.
+    /// Returns the record of a list.
     pub async fn list(&self, list: ListId) -> Result<Option<ListRecord>, StoreError> {
         backend!(self, store => store.list(list))
     }
 
-    /// All lists of a pool, in the order of their making.
+    /// Returns all lists of a pool, in the order of their creation.
     pub async fn lists(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
         backend!(self, store => store.lists(pool))
     }
 
-    /// Every pool that was ever declared, with the number of its lists.
+    /// Returns every pool that was ever declared, with the number of its lists.
     pub async fn pools(&self) -> Result<Vec<(PoolId, u64)>, StoreError> {
         backend!(self, store => store.pools())
     }
 
-    /// How much of a pool is used.
+    /// Returns how much of a pool is used.
     pub async fn usage(&self, pool: &PoolId) -> Result<PoolUsage, StoreError> {
         backend!(self, store => store.usage(pool))
     }
 
-    /// The shape that a pool was created with; which statuses updates may set is not part of it.
+    /// Returns the shape that a pool was created with. The statuses that updates may set are not part of it.
     pub async fn shape_of(&self, pool: &PoolId) -> Result<Option<PoolShape>, StoreError> {
         backend!(self, store => store.shape_of(pool))
     }
 
-    /// A whole list, to be put into another store. Nobody may write meanwhile.
+    /// Exports a whole list for import into another store. Nobody may write in the meantime.
     pub async fn export_list(&self, list: ListId) -> Result<ListTransfer, StoreError> {
         backend!(self, store => store.export_list(list))
     }
 
-    /// Puts a list of another store in; answers whether it was not there before. A history of its changes does not come
-    /// along, so a dirty one may count as published by files that are not the current ones.
+    /// Imports a list of another store. Returns whether it was new. The journal of its changes is not exported, so a dirty list
+    /// may count as published by files that are not the current ones.
     pub async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {
         backend!(self, store => store.import_list(list))
     }

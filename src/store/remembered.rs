@@ -1,36 +1,36 @@
-//! What was answered under an `Idempotency-Key`, so that a retry is answered the same, and how it is kept.
+//! Answers under an `Idempotency-Key`, recorded so that a retry gets the same answer, and their stored form.
 //!
-//! Bounded by the amount of one request: each list is written once, each reference is eight bytes.
+//! The amount of one request bounds the size: each list is written once, each reference takes eight bytes.
 
 use std::collections::HashMap;
 
 use super::values::{Given, StoreError};
 use crate::status_list::ListId;
 
-/// What a request and its key are known by: SHA-256, so that neither is kept.
+/// Identifies a request or its key by its SHA-256, so that neither is stored.
 pub type Digest = [u8; 32];
 
 /// The answer to an earlier request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// What was asked for.
+    /// The digest of the request's content.
     pub request: Digest,
-    /// What was handed out.
+    /// The references that were handed out.
     pub references: Vec<Given>,
 }
 
-/// What became of the wish to remember an answer.
+/// The outcome of recording an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remembered {
-    /// It is remembered now, durably: it may be given.
+    /// The answer is now recorded, durably, and may be returned.
     Now,
-    /// Another request with this key was answered before; this answer must not be given.
+    /// Another request with this key was answered before; the new answer must not be returned.
     Before(Answered),
 }
 
 impl Answered {
-    /// The request, then how many lists, those lists, and for each reference the number of its list and its index; numbers are
-    /// little-endian.
+    /// The stored form: the request, the number of lists, those lists, and for each reference the number of its list and its index.
+    /// Numbers are little-endian.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut numbers: HashMap<ListId, u32> = HashMap::new();
         let (mut lists, mut references) = (Vec::new(), Vec::with_capacity(8 * self.references.len()));
@@ -90,11 +90,11 @@ mod tests {
         let bytes = answered.to_bytes();
         for end in 0..bytes.len() {
             let cut = Answered::from_bytes(&bytes[..end]);
-            // Between two references nothing tells that others followed; a store never cuts a value.
+            // A cut between two references goes unnoticed; a store never cuts a value.
             assert!(cut.is_err() || end == bytes.len() - 8, "{end}: {cut:?}");
         }
         let mut other = bytes;
         other[32 + 4 + 16] = 9;
-        assert!(Answered::from_bytes(&other).is_err(), "a list that is not named");
+        assert!(Answered::from_bytes(&other).is_err(), "a reference to a missing list");
     }
 }

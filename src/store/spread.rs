@@ -1,8 +1,8 @@
-//! A spread: a whole list on its way to one status, a share of its entries at each beat, so that no token shows which entries
-//! belong together. It is durable, part of the list, and gone with its last share.
+//! A spread: a gradual change of a whole list to one status, a share of its entries at each beat, so that no token shows which
+//! entries belong together. It is durable and part of the list, and ends with the last share.
 //!
-//! Leaves the order of the entries to whoever advances it. Invariants: a step counts only from where the latest one ended, so
-//! none is made twice or skipped; whoever writes another status has it complete first, so what is asked for last stands.
+//! Its caller chooses the order of the entries. Invariants: a step counts only if it begins where the latest one ended, so no step
+//! is made twice or skipped; setting another status completes the spread first, so the latest request wins.
 
 use crate::model::order::OrderKey;
 use crate::status_list::{Capacity, Index, Status};
@@ -10,37 +10,37 @@ use crate::status_list::{Capacity, Index, Status};
 /// The most entries of one step, so that the updates of others never wait long for it.
 pub const SPREAD_STEP_MAX: usize = 8192;
 
-/// A whole list on its way to one status.
+/// A gradual change of a whole list to one status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spread {
-    /// What every entry will have.
+    /// The status that every entry gets.
     pub value: Status,
-    /// Over how many beats it was asked to be spread; at least 2.
+    /// The requested number of beats; at least 2.
     pub beats: u32,
-    /// The permutation key of the order in which the entries get it; no other spread has the same.
+    /// The permutation key of the order in which the entries change; no other spread has the same.
     pub key: OrderKey,
-    /// So many entries, in that order, have it already.
+    /// The number of entries, in that order, that already have the value.
     pub done: u32,
 }
 
 impl Spread {
-    /// How many entries are done after one more beat.
+    /// Returns the number of entries that are done after one more beat.
     pub fn after_beat(&self, capacity: Capacity) -> u32 {
         self.done.saturating_add(share(capacity, self.beats)).min(capacity.entries())
     }
 
-    /// The same after these entries.
+    /// The spread after these entries.
     pub fn advanced(&self, entries: &[Index]) -> Self {
         Self { done: self.done.saturating_add(u32::try_from(entries.len()).unwrap_or(u32::MAX)), ..*self }
     }
 
-    /// How many beats it takes: fewer than asked for where the entries do not divide, never more.
+    /// The number of beats it takes: fewer than requested if the entries do not divide evenly, never more.
     pub fn beats_taken(capacity: Capacity, beats: u32) -> u32 {
         capacity.entries().div_ceil(share(capacity, beats))
     }
 }
 
-/// How many entries each beat takes.
+/// The number of entries that change at each beat.
 fn share(capacity: Capacity, beats: u32) -> u32 {
     capacity.entries().div_ceil(beats.max(1))
 }

@@ -1,4 +1,4 @@
-//! The values that go in and out of a store.
+//! The arguments and results of a store.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use crate::model::order::OrderKey;
 use crate::model::pool::PoolId;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 
-/// How often a list has changed: grows by one with each applied batch that touches it.
+/// The version of a list: grows by one with each applied batch that touches it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
-/// The number of a list's lease, by which a lost one is noticed: grows with each lease and each return; 0 before the first.
+/// The number of a list's lease, which reveals a lost one: grows with each lease and each return; 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lease(pub u64);
 
-/// How often a list was made due at once: by its retirement, and by looks that found its files missing or wrong. A publication
-/// ends only the wishes that it saw when it began; a later one leaves the list due.
+/// How often a list was made due at once: by its retirement, and by checks that found its files missing or wrong. A publication
+/// covers only the marks that it saw when it began; a later one leaves the list due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DueMark(pub u64);
 
-/// One status to be set. Index and status are those of the pool: whoever makes a change has checked both. What only the
-/// store knows (the list, its retirement, a final status) it checks inside its atomic step.
+/// One status to be set. Index and status fit the pool: the caller has checked both. The store checks inside its atomic step what
+/// only it knows (the list, its retirement, a final status).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusChange {
     /// The list.
@@ -37,7 +37,7 @@ pub struct StatusChange {
     pub status: Status,
 }
 
-/// Why a request's changes were not applied. Nothing of that request was.
+/// Why a request's changes were not applied. None of them was.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Refusal {
     /// No list has this id.
@@ -64,21 +64,21 @@ pub enum Refusal {
     },
 }
 
-/// What became of a wish for positions of a list.
+/// The outcome of a lease of positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leased {
-    /// These are the caller's.
+    /// These positions are the caller's.
     Block(Block),
-    /// The list is full, sealed, or gives its references through another instance.
+    /// The list is full, sealed, or another instance hands out its references.
     Nothing,
-    /// The store knows of fewer leases than the caller was given: it lost some, and would give their positions again.
+    /// The store knows of fewer leases than the caller was given: it lost some, and would lease their positions again.
     Behind {
         /// The latest lease that the store knows of.
         lease: Lease,
     },
 }
 
-/// A leased range of a list's counter: these positions are this caller's alone, durably.
+/// A leased range of a list's positions: durably this caller's alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     /// The list.
@@ -87,16 +87,16 @@ pub struct Block {
     pub key: OrderKey,
     /// The positions.
     pub positions: Range<u32>,
-    /// Which lease of the list this is: only the latest can give positions back.
+    /// The number of this lease: only the latest can return positions.
     pub lease: Lease,
 }
 
-/// The order in which a list gives its indices, and how far it has come.
+/// The order in which a list's indices are handed out, and how far it is leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The permutation key.
     pub key: OrderKey,
-    /// Positions below it are leased.
+    /// Positions below this are leased.
     pub leased: u32,
 }
 
@@ -109,18 +109,18 @@ pub struct Given {
     pub idx: u32,
 }
 
-/// A list that still gives references.
+/// A list whose references are still handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenList {
     /// The list.
     pub id: ListId,
     /// Positions already leased.
     pub leased: u32,
-    /// Whether its `uri` answers already.
+    /// Whether its `uri` is already published.
     pub published: bool,
 }
 
-/// What the store knows of one list.
+/// The store's record of one list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListRecord {
     /// The list.
@@ -131,21 +131,21 @@ pub struct ListRecord {
     pub leased: u32,
     /// Its latest lease.
     pub lease: Lease,
-    /// The instance that gives its references.
+    /// The instance that hands out its references.
     pub owner: InstanceId,
     /// When positions were last leased.
     pub leased_at: Option<Timestamp>,
-    /// Whether it still gives references.
+    /// Whether its references are still handed out.
     pub open: bool,
-    /// Whether it gives no more references although it may not be full; its permutation key is deleted.
+    /// Whether it was closed for allocation, though perhaps not full; its permutation key is deleted.
     pub sealed: bool,
-    /// Whether it is published no more: its tokens are replaced by the mark of a list that is gone.
+    /// Whether it is no longer published: the mark of a retired list replaces its tokens.
     pub retired: bool,
-    /// How often it has changed.
+    /// The number of its changes.
     pub version: Version,
     /// Its latest publication.
     pub published: Option<Publication>,
-    /// What it is on its way to, a share of its entries at each beat.
+    /// The spread in progress, which changes a share of its entries at each beat.
     pub spread: Option<Spread>,
 }
 
@@ -156,12 +156,12 @@ pub struct Publication {
     pub version: Version,
     /// `iat` of the tokens, in seconds since 1970.
     pub iat: u64,
-    /// When the list is to be signed again without a change, in seconds since 1970.
+    /// When the list must be signed again without a change, in seconds since 1970.
     pub resign_at: u64,
 }
 
 impl Publication {
-    /// `resign_at` of a list that is never signed again: far enough away for every clock.
+    /// `resign_at` of a list that is never signed again: beyond every clock.
     pub const NEVER: u64 = 1 << 52;
 }
 
@@ -172,11 +172,11 @@ pub struct Pending {
     pub list: ListId,
     /// When its first unpublished change was made; `None` if it is only due.
     pub since: Option<Timestamp>,
-    /// Whether its tokens are to be removed instead.
+    /// Whether its tokens must be removed instead.
     pub retired: bool,
     /// Its latest publication.
     pub published: Option<Publication>,
-    /// What its settling must name.
+    /// The mark that its settling must name.
     pub due_mark: DueMark,
 }
 
@@ -189,32 +189,32 @@ pub struct Snapshot {
     pub array: StatusArray,
 }
 
-/// What was asked for since a list's latest publication.
+/// The changes since a list's latest publication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// The status that every entry was set to, if that was asked for.
+    /// The status that every entry was set to, if there was such a change.
     pub every: Option<Status>,
-    /// What was asked for after that, oldest first.
+    /// The changes after that, oldest first.
     pub entries: Vec<(u32, Status)>,
 }
 
-/// The right to publish a pool, until it expires. A later holder has a higher number.
+/// The number of a lease to publish a pool. A later holder has a higher number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence(pub u64);
 
-/// Who publishes a pool: the latest holder's number, and how long it is theirs.
+/// Who publishes a pool: the latest holder's number, and how long its lease lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublisherState {
     /// Grows with each new holder.
     pub fence: Fence,
-    /// How long nobody else can take over, by the store's own clock.
+    /// How long no other instance can take over, by the store's own clock.
     pub left: Duration,
 }
 
-/// A whole list, for the move from one store to another.
+/// A whole list, for a move from one store to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListTransfer {
-    /// What the store knows of it.
+    /// The store's record of it.
     pub record: ListRecord,
     /// Its permutation key; `None` once it is sealed.
     pub key: Option<OrderKey>,
@@ -231,20 +231,20 @@ pub struct PoolUsage {
     pub lists: u64,
     /// Positions leased, in all lists.
     pub leased: u64,
-    /// Positions that open lists still have.
+    /// Positions left in open lists.
     pub free: u64,
 }
 
-/// Why a store could not do what it was asked.
+/// Why an operation of the store failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// It does not answer, or not in time. Whether the write happened is unknown; every write may be repeated.
+    /// The store does not answer, or not in time. Whether the write happened is unknown; every write may be repeated.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// It came after its deadline, and changed nothing.
+    /// The write came after its deadline, and changed nothing.
     #[error("the write reached the store after its deadline; nothing was changed")]
     Late,
-    /// It holds what this program never writes. Asking again changes nothing: an operator has to act.
+    /// The store holds data that this program never writes. A retry does not help: an operator has to act.
     #[error(
         "the store is damaged: {0}; stop the service, keep a copy of the store, and restore a backup: \
          see docs/OPERATIONS.md, \"A damaged store\""
@@ -256,15 +256,15 @@ pub enum StoreError {
         /// The database.
         path: String,
     },
-    /// The file cannot be opened or is no database of ours.
+    /// The file cannot be opened, or is not a database of ours.
     #[error("cannot open {path}: {why}")]
     Open {
         /// The database.
         path: String,
-        /// What the system says.
+        /// The error of the system.
         why: String,
     },
-    /// Written by a later version of this program.
+    /// The database was written by a later version of this program.
     #[error(
         "{path} has schema {found}, this version knows up to {known}; use the newer version that wrote it"
     )]
@@ -273,7 +273,7 @@ pub enum StoreError {
         path: String,
         /// Its schema.
         found: usize,
-        /// The newest known here.
+        /// The newest schema known here.
         known: usize,
     },
     /// The pool exists with another shape.

@@ -1,5 +1,5 @@
-// Chromium, and a page that is watched: every request is kept, and an error in the console or a breach of the policy fails
-// the test. axe-core examines what is on the page.
+// Chromium, and a page that is watched: every request is recorded, and an error in the console or a violation of the policy fails
+// the test. axe-core examines the content of the page.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -9,7 +9,7 @@ const require = createRequire(join(process.env.TEST_TOOLS, 'package.json'));
 const { chromium } = require('playwright-core');
 const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8');
 
-// The tests' own names lead to this machine; no other name leads anywhere.
+// The tests' own names resolve to this machine; all other names are blocked.
 const ARGUMENTS = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync',
   '--no-first-run', '--host-resolver-rules=MAP status.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
@@ -17,7 +17,7 @@ const ARGUMENTS = [
 
 export const launch = () => chromium.launch({ executablePath: '/usr/bin/chromium', args: ARGUMENTS });
 
-// A page of the explorer, with what a test asks of it.
+// A page of the explorer, and the actions of a test on it.
 export class Explorer {
   // `origins`: where requests may go.
   static async open(browser, address, { origins = [], width = 1280, height = 900, dark = false, clock = false } = {}) {
@@ -28,7 +28,7 @@ export class Explorer {
     const explorer = Object.assign(new Explorer(), { page, context, requests: [], errors: [] });
     page.on('request', (request) => explorer.requests.push(request));
     page.on('pageerror', (error) => explorer.errors.push(String(error)));
-    // Chromium itself writes a line for each answer of 4xx and 5xx; those are expected here, and judged by what is shown.
+    // Chromium itself logs each 4xx and 5xx answer; those are expected here, and judged by what the page shows.
     page.on('console', (message) => {
       if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) explorer.errors.push(message.text());
     });
@@ -38,7 +38,7 @@ export class Explorer {
     return explorer;
   }
 
-  // Nothing was asked of anybody else, nothing was written anywhere, and nothing failed on the page.
+  // Asserts that nobody else got a request, nothing was stored anywhere, and nothing failed on the page.
   async close({ errorsExpected = [] } = {}) {
     for (const request of this.requests) {
       const url = new URL(request.url());
@@ -56,7 +56,7 @@ export class Explorer {
     await this.page.getByRole('tab', { name }).click();
   }
 
-  // Asks by the keyboard, as a form is sent.
+  // Submits by the keyboard, as a form is sent.
   async ask(uri, idx = '') {
     await this.tab('Reference');
     await this.page.getByLabel('uri of the list').fill(uri);

@@ -1,4 +1,4 @@
-// The table of tokens in tests/vectors/verifier/, which src/check/cases.rs runs as well: the page's modules say the same of each.
+// The table of tokens in tests/vectors/verifier/, which src/check/cases.rs also runs: the page's modules judge each the same.
 // Needs Node and nothing else: node tests/browser/cases.mjs
 import assert from 'node:assert/strict';
 import { constants, createPrivateKey, sign as signWith } from 'node:crypto';
@@ -80,7 +80,7 @@ async function answer(test) {
   return { VALID: 0, INVALID: 1, SUSPENDED: 2 }[verdict.title] ?? examined.list.at(test.idx ?? 0);
 }
 
-// What browsers refuse, Node before version 22 lets pass: bytes after a zlib stream.
+// Browsers refuse this, Node before version 22 accepts it: bytes after a zlib stream.
 async function passesTrailingBytes() {
   const stream = new Blob([deflateSync('x'), 'x']).stream().pipeThrough(new DecompressionStream('deflate'));
   return new Response(stream).arrayBuffer().then(() => true, () => false);

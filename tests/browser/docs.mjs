@@ -1,5 +1,5 @@
-// The documentation page: everything in the description is on it, in light and dark and on a phone, and nobody but the service
-// is asked for anything.
+// The documentation page: shows everything in the description, in light and dark and on a phone, and sends requests only to the
+// service.
 import assert from 'node:assert/strict';
 import { Explorer } from './browser.mjs';
 

@@ -1,4 +1,4 @@
-// The scenes that tests/it/explorer.rs and tests/it/docs.rs set: each opens the page in Chromium and says what must be seen.
+// The scenes that tests/it/explorer.rs and tests/it/docs.rs set: each opens the page in Chromium and says what must be visible.
 import assert from 'node:assert/strict';
 import { launch } from './browser.mjs';
 import { docs } from './docs.mjs';

@@ -1,4 +1,4 @@
-// A list of 1,048,576 entries: all of it is seen, not one exception lost, on a large screen and on a phone.
+// A list of 1,048,576 entries: all of it is visible, no exception is lost, on a large screen and on a phone.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { Explorer } from './browser.mjs';

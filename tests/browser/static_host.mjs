@@ -8,7 +8,7 @@ const TYPES = {
   '.jwt': 'application/statuslist+jwt', '.cwt': 'application/statuslist+cwt',
 };
 
-// `instead`: bytes by path, served in place of the file; null means that it is not there.
+// `instead`: bytes by path, served in place of the file; null means that the file does not exist.
 export class StaticHost {
   instead = new Map();
   cors = true;

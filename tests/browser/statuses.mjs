@@ -1,4 +1,4 @@
-// A list with one revoked and one suspended entry, on the built-in server: every way to ask, and everything that is shown.
+// A list with one revoked and one suspended entry, on the built-in server: every way to enter a reference, and everything shown.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -79,7 +79,7 @@ async function whatIsShown(browser, { page: address, uri, valid, revoked, suspen
     await explorer.close();
   }
 
-  // The toggle, and that the choice is remembered.
+  // The toggle, and that the browser remembers the choice.
   const explorer = await Explorer.open(browser, address);
   const paper = () => explorer.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const light = await paper();
@@ -146,7 +146,7 @@ async function credentials(browser, { page: address, uri, revoked, suspended }) 
   const token = await (await fetch(uri)).text();
   const jwt = (payload) => `e30.${Buffer.from(JSON.stringify(payload)).toString('base64url')}.c2ln`;
   for (const [pasted, message] of [
-    ['', 'Paste a credential'], ['hello', 'no JWT'], ['{"status":', 'like JSON'], [jwt({}), 'no status.status_list'], ['e30.!.c2ln', 'not base64url'],
+    ['', 'Paste a credential'], ['hello', 'not a JWT'], ['{"status":', 'like JSON'], [jwt({}), 'no status.status_list'], ['e30.!.c2ln', 'not base64url'],
     [jwt(claims(-1)), 'whole number'], [jwt(claims('3')), 'whole number'], [jwt({ status: { status_list: { idx: 1 } } }), 'uri'],
     [token, 'not a credential'], [jwt({ status: { status_list: { uri: 'javascript:alert(1)', idx: 0 } } }), 'Only https and http'],
   ]) {
@@ -154,7 +154,7 @@ async function credentials(browser, { page: address, uri, revoked, suspended }) 
     await explorer.page.getByRole('button', { name: 'Read and check' }).click();
     await explorer.page.locator('#credential-error').filter({ hasText: message }).waitFor();
   }
-  // Each request is for the page, or for what everybody may read.
+  // Each request is for the page, or for public files.
   const [secret] = sdJwt.split('~').slice(1);
   for (const request of explorer.requests) {
     assert.equal(request.postData(), null);
@@ -171,7 +171,7 @@ async function picture(browser, { page: address, uri, valid, revoked, suspended,
   assert(await explorer.pixels(1) > 0 && await explorer.pixels(2) > 0, 'exceptions have their colours');
   assert.equal(await explorer.pixels(3), 0);
 
-  // The keyboard alone.
+  // By the keyboard alone.
   const exceptions = [revoked, suspended].sort((a, b) => a - b);
   await page.locator('#canvas').focus();
   for (const idx of [...exceptions, exceptions[0]]) {
@@ -190,7 +190,7 @@ async function picture(browser, { page: address, uri, valid, revoked, suspended,
   await page.screenshot({ path: join(process.env.SCREENSHOTS, 'zoomed.png') });
   await page.keyboard.press('0');
 
-  // The mouse: a cell that is pointed at is named, one that is clicked is chosen.
+  // The mouse: the page names the cell under it, and a click chooses that cell.
   const columns = Math.sqrt(size);
   await page.locator('#canvas').scrollIntoViewIfNeeded();
   const box = await page.locator('#canvas').boundingBox();
@@ -219,7 +219,7 @@ async function picture(browser, { page: address, uri, valid, revoked, suspended,
   await explorer.close();
 }
 
-// An answer that was good when it came does not stay good.
+// An answer that was good when it arrived does not stay good.
 async function timePasses(browser, { page: address, uri, valid }) {
   const explorer = await Explorer.open(browser, address, { clock: true });
   assert.deepEqual(await explorer.ask(uri, valid).then(({ verdict, stale }) => [verdict, stale]), ['valid', false]);

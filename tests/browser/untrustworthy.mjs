@@ -1,4 +1,4 @@
-// Tokens that must not be believed, on a plain static host: each differs in one thing from one that is believed. Those that
+// Tokens that must not be trusted, on a plain static host: each differs in one thing from one that is trusted. Those that
 // only an issuer could make wrong are signed here, with a key of our own in the host's jwks.json.
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, sign } from 'node:crypto';
@@ -26,7 +26,7 @@ export async function untrustworthy(browser, { host: { port, lists }, references
 
 const failed = ({ checks }) => Object.keys(checks).filter((check) => checks[check] === 'fail');
 
-// The control of everything below: the same host, the same files, nothing changed.
+// The control for everything below: the same host, the same files, nothing changed.
 async function intact(browser, host, references) {
   const explorer = await Explorer.open(browser, `${host.origin}/`);
   for (const [pool, { uri, idx }] of Object.entries(references)) {
@@ -102,7 +102,7 @@ function flipped(file, at) {
   return changed;
 }
 
-// Where a byte can be changed so that only `lst` becomes another one.
+// Where a byte can be changed so that only `lst` differs.
 function withinLst(file, isCwt) {
   const text = file.toString('latin1');
   if (isCwt) return text.indexOf('clst') + 10;
@@ -129,7 +129,7 @@ async function expired(browser, host, past) {
   await explorer.close();
 }
 
-// The control: with one check of the page taken out, the token that this check refused is believed.
+// The control: with one check removed from the page, the token that this check refused is accepted.
 async function unprotected(browser, host, pastHost, references, past) {
   const { p, es384 } = references;
   const path = host.pathOf(p.uri);
@@ -207,7 +207,7 @@ async function badlyIssued(browser, host, { uri }) {
     serve(token);
     await refused(explorer, { uri, idx: 0 }, checks, what);
   }
-  // An empty list is one without the entry, as for `statuslist check`: an answer about the credential, with nothing to show.
+  // An empty list has no entries, as for `statuslist check`: an answer about the credential, with nothing to show.
   serve(issue(list({ lst: lst([]) })));
   const empty = await explorer.ask(uri, 0);
   assert.deepEqual([empty.verdict, failed(empty), empty.picture], ['outside', ['lst', 'idx'], false], empty.why);
@@ -246,9 +246,9 @@ async function otherStatuses(browser, host, { uri }) {
   host.instead.clear();
 }
 
-// Lists of another origin are read there, with its keys; and when keys cannot be had, nothing is called verified.
+// Lists of another origin are read there, with its keys; without keys, nothing is called verified.
 async function keysOfOthers(browser, host, elsewhere, { uri, idx }) {
-  // Elsewhere no file names are tried: a uri answers as it stands. Here without the right media type, which is noted.
+  // On other origins no file names are tried: a URI is fetched unchanged. Here the media type is wrong, which is noted.
   const { pathname } = new URL(uri);
   host.instead.set(pathname, await host.read(host.pathOf(uri)));
   const explorer = await Explorer.open(browser, `${elsewhere.origin}/`, { origins: [host.origin] });
@@ -276,7 +276,7 @@ async function keysOfOthers(browser, host, elsewhere, { uri, idx }) {
   await here.close();
 }
 
-// A browser that has no Ed25519 says so, and does not say that the signature is wrong.
+// A browser without Ed25519 says so, and does not call the signature wrong.
 async function withoutEd25519(browser, host, { uri, idx }) {
   const explorer = await Explorer.open(browser, `${host.origin}/`);
   await explorer.page.evaluate(() => {

@@ -1,4 +1,4 @@
-//! Handing out references: distinct, in range, in no order, from several lists, and only of lists that answer.
+//! Allocation: references are distinct, in range, in no order, from several lists, and only of published lists.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -31,7 +31,7 @@ async fn exhaustion_gives_distinct_pseudo_random_references_of_lists_that_answer
                         assert_eq!(
                             status,
                             StatusCode::OK,
-                            "{} was handed out before it answers",
+                            "{} was handed out before it was published",
                             reference.uri
                         );
                     }
@@ -59,10 +59,10 @@ async fn exhaustion_gives_distinct_pseudo_random_references_of_lists_that_answer
     }
 }
 
-/// The order within a client and list is that of handing out; over 32 clients it is mixed further, which hides nothing here.
+/// The order within a client and list is that of allocation. Over 32 clients it is mixed further, which hides nothing here.
 fn no_order(uri: &str, indices: &[u64]) {
     let successors = indices.windows(2).filter(|pair| pair[1] == pair[0] + 1).count();
-    // Chance gives about one in a list; ten or more would come once in ten million lists.
+    // Chance gives about one in a list; ten or more occur once in ten million lists.
     assert!(successors < 10, "{uri}: {successors} successors in {} indices", indices.len());
     // Chi-square of the first half over 20 bins, 19 degrees of freedom: above 60 once in 250,000 lists.
     let half = &indices[..indices.len() / 2];
@@ -132,7 +132,7 @@ async fn underflow_fails_at_once_where_the_pool_is_set_to() {
     assert_eq!((status, body["code"].as_str()), (StatusCode::BAD_REQUEST, Some("BAD_REQUEST")), "{body}");
     assert!(
         body["message"].as_str().unwrap().contains("1 to 8"),
-        "never possible, so trying again is no advice: {body}"
+        "it can never succeed, so a retry must not be advised: {body}"
     );
     eventually("an underflow", async || {
         let (status, body) = app.send(Method::POST, "/pools/p/new-references?amount=8", None).await;

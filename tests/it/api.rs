@@ -1,11 +1,11 @@
-//! The write API: every error with its code and message, and nothing changed by any of them.
+//! The write API: every error has its code and message, and changes nothing.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::app::{KEY, TestApp};
 
-/// Sends a request as it stands and compares status, code and message.
+/// Sends a request unchanged, and compares status, code and message.
 async fn check(
     app: &TestApp,
     method: Method,
@@ -218,7 +218,7 @@ async fn batch_is_applied_as_a_whole() {
 }
 
 #[tokio::test]
-async fn what_issuers_agree_on_is_told() {
+async fn the_facts_of_a_pool_are_returned() {
     let app = TestApp::start("bits: 2, size: 8000, formats: [jwt, cwt], ttl: 5m, update-interval: 1m");
     app.references(1).await;
     let (status, pool) = app.send(Method::GET, "/pools/p", None).await;

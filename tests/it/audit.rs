@@ -1,4 +1,4 @@
-//! The audit trail of the running service: complete, whole, silent about who holds what, and never left out.
+//! The audit trail of the running service: complete, whole, never bypassed, and silent about who holds which reference.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn lines(path: &Path) -> Vec<Value> {
     lines
 }
 
-/// Exit code and output of `statuslist audit verify`.
+/// Runs `statuslist audit verify`. Returns its exit code and output.
 fn verify(files: &[PathBuf], arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(PROGRAM);
     let output = command.args(["audit", "verify"]).args(files).args(arguments).output().unwrap();
@@ -55,7 +55,7 @@ fn start(pool: &str) -> (TestApp, PathBuf) {
 }
 
 #[tokio::test]
-async fn the_trail_tells_who_did_what_and_never_who_got_which_reference() {
+async fn the_trail_records_who_did_what_but_never_who_got_which_reference() {
     let (app, path) = start("size: 8000, final-status: 1");
     let given = app.references(150).await;
     assert_eq!(app.update(&given[0], json!(1)).await.0, StatusCode::NO_CONTENT);
@@ -98,7 +98,7 @@ async fn the_trail_tells_who_did_what_and_never_who_got_which_reference() {
     let [retired] = of("retire")[..] else { panic!("{lines:#?}") };
     assert_eq!((&retired["list"], outcome(retired)), (&json!(list), json!("done")));
 
-    // What was only allocated is nowhere in the trail, nor is a key.
+    // Neither a reference that was only allocated nor a key is in the trail.
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(!text.contains(KEY));
     let told: HashSet<_> = of("update")
@@ -110,7 +110,7 @@ async fn the_trail_tells_who_did_what_and_never_who_got_which_reference() {
         .collect();
     let (uri, index) = (&given[145].uri, given[145].index);
     assert!(!told.contains(&(json!(uri.rsplit('/').next().unwrap()), json!(index))));
-    assert_eq!(told.len(), 3, "one that was updated, two of a batch, and nothing else");
+    assert_eq!(told.len(), 3, "one single update, two in a batch, and nothing else");
 
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -121,7 +121,7 @@ async fn the_trail_tells_who_did_what_and_never_who_got_which_reference() {
 }
 
 #[tokio::test]
-async fn failed_authentications_are_told_but_cannot_fill_the_disk() {
+async fn failed_authentications_are_recorded_but_cannot_fill_the_disk() {
     const ATTEMPTS: u64 = 400;
     let (app, path) = start("size: 800");
     for _ in 0..ATTEMPTS {
@@ -129,7 +129,7 @@ async fn failed_authentications_are_told_but_cannot_fill_the_disk() {
         let answer = request.header("X-Api-Key", "guessed").send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     }
-    // The key of another pool is refused as well.
+    // The key of another pool is also refused.
     let reference = app.references(1).await.remove(0);
     let body = json!({ "uri": reference.uri, "index": reference.index, "value": 1 }).to_string();
     let request = app.client.patch(format!("{}/status-lists/update", app.url)).header("X-Api-Key", "other");
@@ -151,7 +151,7 @@ async fn failed_authentications_are_told_but_cannot_fill_the_disk() {
     assert!(first.get("caller").is_none(), "{first}");
     assert!((100..250).contains(&told.len()), "{} lines", told.len());
     let left_out: u64 = told.iter().filter_map(|line| line["left-out"].as_u64()).sum();
-    assert_eq!(told.len() as u64 + left_out, ATTEMPTS + 2, "each is told or counted");
+    assert_eq!(told.len() as u64 + left_out, ATTEMPTS + 2, "each is recorded or counted");
 }
 
 #[tokio::test]
@@ -178,8 +178,8 @@ status-list-pools: { p: { api-key: x, size: 80000, update-interval: 1s } }";
     })
     .await;
     assert_eq!(update(&http, &base, &given[1], 1).await, Some(StatusCode::SERVICE_UNAVAILABLE));
-    assert_eq!(stored(&http, &base, &given[1]).await, 0, "what could not be told was not done");
-    // Its line is shorter, so it may find room in the last block yet.
+    assert_eq!(stored(&http, &base, &given[1]).await, 0, "a change that could not be recorded was made");
+    // The line of an allocation is shorter, so it may still fit into the last block.
     eventually("references to be refused", async || {
         fill(&filler);
         allocate(&http, &base, 1).await.is_none().then_some(())
@@ -207,7 +207,7 @@ fn update_of(line: &Value) -> (String, u64) {
     (line["list"].as_str().unwrap().to_owned(), line["index"].as_u64().unwrap())
 }
 
-/// How many of these updates the trail does not tell of; with `done`, those of which it does not say that they were made.
+/// Counts the updates that are missing in the trail; with `done`, those without a successful outcome there.
 fn without_line(updates: &[(String, u64)], lines: &[Value], done: bool) -> usize {
     let made = lines.iter().filter(|line| line["outcome"] == "done").map(|line| line["of"].as_u64().unwrap());
     let made: HashSet<_> = made.collect();
@@ -268,9 +268,9 @@ status-list-pools: { p: { api-key: x, size: 20000, update-interval: 1s } }";
     assert_eq!(without_line(&changed, &lines, false), 0, "statuses were changed without a line");
     let amounts: u64 = lines.iter().filter_map(|line| line["amount"].as_u64()).sum();
     let given = told.references.len() as u64;
-    assert!(amounts >= given, "{amounts} told, {given} handed out");
+    assert!(amounts >= given, "{amounts} recorded, {given} handed out");
 
-    // The control: the same comparison notices that one line is not there, and so does the chain.
+    // The control: the same comparison detects a missing line, and so does the chain.
     let outcome = lines.iter().rposition(|line| line["outcome"] == "done").unwrap();
     let fewer = [&lines[..outcome], &lines[outcome + 1..]].concat();
     assert!(without_line(&updates, &fewer, true) > 0);
@@ -287,7 +287,7 @@ status-list-pools: { p: { api-key: x, size: 20000, update-interval: 1s } }";
     println!("{KILLS} kills, {acknowledged} acknowledged updates, {} lines", lines.len());
 }
 
-/// Sets each reference once, and notes what was acknowledged.
+/// Sets each reference once, and records what was acknowledged.
 async fn load(client: u64, port: u16, told: &Mutex<Told>, stop: &AtomicBool) {
     let http = Client::builder().timeout(Duration::from_secs(3)).build().unwrap();
     let base = format!("http://127.0.0.1:{port}");
@@ -328,7 +328,7 @@ async fn stored(http: &Client, base: &str, reference: &Reference) -> Value {
 }
 
 #[tokio::test]
-async fn a_reload_tells_whose_keys_are_good_from_then_on_and_no_key() {
+async fn a_reload_records_whose_keys_are_valid_but_no_key() {
     let settings = |keys: &str| {
         format!(
             "audit: {{ path: audit.jsonl }}\nstatus-list-pools: {{ p: {{ update-interval: 1s, api-keys: [{keys}] }} }}"

@@ -1,4 +1,4 @@
-//! Every way into the write API: what fits is let in for what it is good for, what does not is refused and changes nothing.
+//! Every way to authenticate with the write API: valid credentials get what they permit; all others are refused and change nothing.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ fn start(settings: &str) -> TestApp {
     TestApp::start_with(tempfile::tempdir().unwrap(), settings, Clock::System)
 }
 
-/// Sends with this credential; answers status, body and headers.
+/// Sends with this credential. Returns status, body and headers.
 async fn sent(request: RequestBuilder, credential: (&str, &str)) -> (StatusCode, Value, HeaderMap) {
     let response = request.header(credential.0, credential.1).send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     (status, serde_json::from_str(&response.text().await.unwrap()).unwrap_or(Value::Null), headers)
 }
 
-/// All operations of the API on pool `p`, with the scope that each needs. Those that succeed change `reference`.
+/// All operations of the API on pool `p`, with the scope that each needs. Successful ones change `reference`.
 fn operations(app: &TestApp, reference: &Reference) -> Vec<(&'static str, RequestBuilder)> {
     let ask = |method: Method, path: &str, body: Option<Value>| {
         let request = app.client.request(method, format!("{}{path}", app.url));
@@ -53,7 +53,7 @@ fn operations(app: &TestApp, reference: &Reference) -> Vec<(&'static str, Reques
     ]
 }
 
-/// Nothing that was refused left a trace.
+/// Asserts that refused requests changed nothing.
 async fn assert_untouched(app: &TestApp, reference: &Reference) {
     let stored = app.stored(reference).await;
     assert_eq!((stored["value"].as_u64(), stored["version"].as_u64()), (Some(0), Some(0)), "{stored}");
@@ -66,7 +66,7 @@ fn keys_of(p: &str) -> String {
 }
 
 #[tokio::test]
-async fn keys_that_do_not_fit_are_refused_alike_and_change_nothing() {
+async fn invalid_keys_are_refused_alike_and_change_nothing() {
     let app = start(&keys_of(
         "{ key: ended, not-after: 2020-01-01T00:00:00Z }, { key: not begun, not-before: 2120-01-01T00:00:00Z }",
     ));
@@ -86,7 +86,7 @@ async fn keys_that_do_not_fit_are_refused_alike_and_change_nothing() {
             assert!(!headers.contains_key("www-authenticate"), "{key}");
         }
     }
-    // Without a credential, or with one of a kind that is not set up.
+    // Without a credential, or with one of a kind that is not configured.
     for header in [("X-Other", KEY), ("Authorization", "Bearer abc"), ("Authorization", "Basic abc")] {
         for (_, request) in operations(&app, &reference) {
             let (status, body, _) = sent(request, header).await;
@@ -137,9 +137,9 @@ fn bearer(token: &str) -> String {
 }
 
 #[tokio::test]
-async fn tokens_that_do_not_fit_are_refused_alike_and_change_nothing() {
+async fn invalid_tokens_are_refused_alike_and_change_nothing() {
     let (authority, forger) = (Authority::new("k1"), Authority::new("k1"));
-    // A symmetric key in the set must not be used: whoever reads the set could sign with it.
+    // A symmetric key in the set must not be used: anyone who reads the set could sign with it.
     let symmetric = json!({ "kty": "oct", "kid": "secret", "alg": "HS256", "k": "c2VjcmV0" });
     let server = KeySetServer::start(Answer::Keys(vec![symmetric, authority.jwk()]));
     let app = start(&with_authority(&format!("jwks-url: '{}'", server.url), ""));
@@ -218,7 +218,7 @@ async fn tokens_that_do_not_fit_are_refused_alike_and_change_nothing() {
     }
     assert_untouched(&app, &reference).await;
 
-    // A right token beside a wrong key does not make up for it.
+    // A valid token does not compensate for a wrong key.
     let (_, request) = operations(&app, &reference).remove(0);
     let request = request.header("Authorization", bearer(&fine));
     assert_eq!(sent(request, ("X-Api-Key", "wrong")).await.0, StatusCode::UNAUTHORIZED);
@@ -289,10 +289,10 @@ async fn keys_behind_a_url_are_rotated_and_outlive_their_server() {
     assert!(allocates(&app, &of_old).await);
     assert!(!allocates(&app, &of_new).await);
     let asked = server.asked();
-    assert!(asked <= 2, "at the start, and for the key that was not known: {asked}");
+    assert!(asked <= 2, "at the start, and for the unknown key: {asked}");
     server.answer(Answer::Keys(vec![new.jwk()]));
     for _ in 0..20 {
-        assert!(!allocates(&app, &of_new).await, "asked for once a minute, whatever tokens say");
+        assert!(!allocates(&app, &of_new).await, "fetched once a minute, whatever tokens say");
     }
     assert_eq!(server.asked(), asked);
     clock.advance(Duration::from_secs(61));
@@ -300,7 +300,7 @@ async fn keys_behind_a_url_are_rotated_and_outlive_their_server() {
     assert!(!allocates(&app, &of_old).await, "the old key was removed");
     assert_eq!(server.asked(), asked + 1);
 
-    // Ten minutes later the set is asked for again; without an answer the latest one stays.
+    // Ten minutes later the set is fetched again; without an answer the latest one stays.
     for answer in [Answer::Status(500), Answer::Keys(vec![]), Answer::Nothing] {
         server.answer(answer);
         let before = server.asked();
@@ -315,9 +315,9 @@ async fn keys_behind_a_url_are_rotated_and_outlive_their_server() {
     assert!(allocates(&app, &token).await);
 }
 
-/// That is nobody's guess, and worth another try.
+/// A failure to get the keys is not the caller's fault, and a retry may succeed.
 #[tokio::test]
-async fn while_no_keys_were_ever_to_be_had_tokens_are_neither_good_nor_counted_as_guesses() {
+async fn until_keys_are_available_tokens_are_neither_accepted_nor_counted_as_guesses() {
     let authority = Authority::new("k1");
     let server = KeySetServer::start(Answer::Status(500));
     let clock = Clock::set_to(Timestamp::from_secs(now()));
@@ -336,7 +336,7 @@ async fn while_no_keys_were_ever_to_be_had_tokens_are_neither_good_nor_counted_a
     assert!(allocates(&app, &in_the_future(&authority, &clock)).await);
 }
 
-/// A token of a day on which the test's clock stands.
+/// A token that is valid at the time of the test's clock.
 fn in_the_future(authority: &Authority, clock: &Clock) -> String {
     let mut claims = claims("p:allocate");
     claims["exp"] = json!(clock.now().secs() + 600);
@@ -365,7 +365,7 @@ async fn keys_in_a_file_are_read_again_when_it_changes() {
 }
 
 #[tokio::test]
-async fn callers_and_addresses_come_no_oftener_than_they_may() {
+async fn rates_of_callers_and_addresses_are_limited() {
     let app = start(&format!(
         "server: {{ trusted-proxies: [127.0.0.1] }}
 limits: {{ requests-per-key: 5/h, requests-per-address: 8/h, failures-per-address: 3/h }}
@@ -384,24 +384,24 @@ status-list-pools: {{ p: {{ api-keys: [ {KEY}, second, third ] }} }}"
     for _ in 0..5 {
         assert_eq!(ask(KEY, "192.0.2.1").await, 200);
     }
-    assert_eq!(ask(KEY, "192.0.2.2").await, 429, "the key, from wherever");
+    assert_eq!(ask(KEY, "192.0.2.2").await, 429, "the limit of the key, from any address");
     assert_eq!(ask("second", "192.0.2.1").await, 200);
     assert_eq!(ask("second", "192.0.2.1").await, 200);
     assert_eq!(ask("second", "192.0.2.1").await, 200);
-    assert_eq!(ask("second", "192.0.2.1").await, 429, "the address, with whichever key");
+    assert_eq!(ask("second", "192.0.2.1").await, 429, "the limit of the address, with any key");
     assert_eq!(ask("second", "192.0.2.3").await, 200);
 
     for _ in 0..4 {
         assert_eq!(ask("guessed", "192.0.2.66").await, 401);
     }
     assert_eq!(ask("guessed", "192.0.2.66").await, 429);
-    assert_eq!(ask("third", "192.0.2.66").await, 429, "or a right guess would show");
-    assert_eq!(ask("third", "192.0.2.66, 192.0.2.4").await, 200, "what stands further left may be invented");
+    assert_eq!(ask("third", "192.0.2.66").await, 429, "otherwise a correct guess would be revealed");
+    assert_eq!(ask("third", "192.0.2.66, 192.0.2.4").await, 200, "entries further left may be forged");
     assert_eq!(ask("third", "192.0.2.4, 192.0.2.66").await, 429);
 }
 
 #[tokio::test]
-async fn addresses_are_not_believed_from_strangers() {
+async fn forwarded_addresses_of_strangers_are_ignored() {
     let app = start(&format!(
         "limits: {{ requests-per-address: 2/h }}\nstatus-list-pools: {{ p: {{ api-key: {KEY} }} }}"
     ));
@@ -438,7 +438,7 @@ async fn a_client_certificate_can_be_demanded_of_the_proxy() {
         assert!(body["message"].as_str().unwrap().contains("certificate"), "{body}");
     }
     let elsewhere = start(&settings("192.0.2.1"));
-    assert_eq!(ask(&elsewhere, &["SUCCESS"]).await.0, StatusCode::UNAUTHORIZED, "anybody can send a header");
+    assert_eq!(ask(&elsewhere, &["SUCCESS"]).await.0, StatusCode::UNAUTHORIZED, "anyone can send a header");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Many updates in one request: a value for each entry, or one for a whole list; and updates of what was never handed out.
+//! Many updates in one request: a value for each entry, or one for a whole list; and updates of references never handed out.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ async fn each_entry_of_a_batch_can_have_a_value_of_its_own_and_all_or_none_is_se
     let (status, _) = batch(&app, updates(&[entry(0, json!(0)), entry(1, json!(0))])).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "the second has its final status");
     let twice = [entry(3, json!(2)), entry(0, json!(0)), entry(3, json!("suspended"))];
-    assert_eq!(batch(&app, updates(&twice)).await.0, StatusCode::NO_CONTENT, "the same, said twice");
+    assert_eq!(batch(&app, updates(&twice)).await.0, StatusCode::NO_CONTENT, "the same value, given twice");
     assert_eq!(values().await, [0, 1, 2, 2]);
 
     let refused = [
@@ -90,7 +90,7 @@ async fn each_entry_of_a_batch_can_have_a_value_of_its_own_and_all_or_none_is_se
         assert_eq!((status, problem["code"].as_str()), (StatusCode::BAD_REQUEST, Some("BAD_REQUEST")));
         assert!(problem["message"].as_str().unwrap().contains(expected), "{problem}");
     }
-    assert_eq!(values().await, [0, 1, 2, 2], "nothing of them was applied");
+    assert_eq!(values().await, [0, 1, 2, 2], "none of these changes was applied");
 }
 
 /// A hundred thousand entries fit with the default settings, on both backends.
@@ -125,7 +125,7 @@ async fn a_hundred_thousand_entries_are_one_request_on_redis() {
     hundred_thousand(&format!("storage-type: redis, redis: {{ {} }}", redis.settings())).await;
 }
 
-/// Sets a whole list, sees it published, and is given no references that are invalid from the start.
+/// Sets a whole list, waits for its publication, and gets no references that are invalid from the start.
 async fn whole_list(store: &str) {
     let settings = format!(
         "{{ {store}, status-list-pools: {{ p: {{ api-key: {KEY}, bits: 2, size: 8000, update-interval: 1s, open-lists: 2, prefetch: {{ capacity: 500 }} }} }} }}"
@@ -143,7 +143,7 @@ async fn whole_list(store: &str) {
     for index in 0..8000 {
         assert_eq!(list.status(index), u8::from(index != reinstated.index), "index {index}");
     }
-    // More than both lists still had, so others are open by now.
+    // More than both lists still had, so others are now open.
     for _ in 0..20 {
         let given = app.references(500).await;
         assert!(given.iter().all(|given| given.uri != reference.uri), "it would be invalid from the start");
@@ -180,14 +180,14 @@ async fn references_in_the_memory_of_another_instance_are_dropped_with_their_lis
     let before = owner.references(500).await;
     assert!(
         before.iter().any(|given| given.uri == reference.uri),
-        "the control: it was given references of it"
+        "the control: it held references of the list"
     );
     eventually("the owner's memory to be full", is_full).await;
     let used = pool().await["used"].as_u64().unwrap();
 
     let other = start();
     assert_eq!(fill(&other, &reference, json!(1)).await.0, StatusCode::NO_CONTENT);
-    // Others are leased in the place of those that were dropped; the other instance alone leases its own 2000.
+    // Others are leased to replace the dropped ones; the other instance alone leases its own 2000.
     eventually("the owner to lease again", async || {
         let used = pool().await["used"].as_u64()? - used;
         is_full().await.filter(|_| used > 2500)
@@ -237,7 +237,7 @@ async fn refused_changes_of_a_whole_list_change_nothing() {
     assert_eq!(
         fill(&app, &reference, json!(1)).await.0,
         StatusCode::NO_CONTENT,
-        "the final status may be set"
+        "the final status can be set"
     );
     let retired = app.send(Method::DELETE, &format!("{path}?force=true"), None).await;
     assert_eq!(retired.0, StatusCode::NO_CONTENT);
@@ -291,7 +291,7 @@ async fn leased(app: &TestApp, reference: &Reference) -> usize {
     usize::try_from(list.unwrap()["used"].as_u64().unwrap()).unwrap()
 }
 
-/// Every index of the list of `reference`, and whether its update was accepted.
+/// Returns every index of the list of `reference` whose update was accepted.
 async fn accepted(app: &TestApp, reference: &Reference) -> HashSet<u64> {
     let mut accepted = HashSet::new();
     for index in 0..8000 {
@@ -319,18 +319,18 @@ async fn only_leased_indices_are_accepted(store: &str) {
     let reference = &given[0];
     let before = leased(&app, reference).await;
     let allowed = accepted(&app, reference).await;
-    assert!((50..1000).contains(&before), "handed out or in memory");
+    assert!((50..1000).contains(&before), "the leased positions were handed out or are in memory");
     assert!((before..=leased(&app, reference).await).contains(&allowed.len()), "{} accepted", allowed.len());
     assert!(given.iter().all(|given| allowed.contains(&given.index)));
 
     let free = (0..8000).find(|index| !allowed.contains(index)).unwrap();
     let mixed = updates(&[(&given[1].uri, given[1].index, json!(0)), (&reference.uri, free, json!(1))]);
     assert_eq!(batch(&app, mixed).await.1["code"], "INDEX_NOT_ALLOCATED");
-    assert_eq!(app.stored(&given[1]).await["value"], 1, "nothing of that request was applied");
+    assert_eq!(app.stored(&given[1]).await["value"], 1, "no change of that request was applied");
     let (_, problem) = app.update(&Reference { index: 8000, ..reference.clone() }, json!(1)).await;
     assert_eq!(problem["code"], "INDEX_OUT_OF_BOUNDS");
 
-    // A sealed list has forgotten its order.
+    // A sealed list no longer has its order.
     assert_eq!(fill(&app, reference, json!(1)).await.0, StatusCode::NO_CONTENT);
     let unknown = Reference { index: free, ..reference.clone() };
     assert_eq!(app.update(&unknown, json!(0)).await.0, StatusCode::NO_CONTENT);
@@ -356,7 +356,7 @@ async fn only_leased_indices_are_accepted_if_so_set_on_redis() {
         .await;
 }
 
-/// Whoever has a reference can update it at once, whatever is being leased meanwhile.
+/// Every reference can be updated as soon as it is handed out, whatever is being leased in the meantime.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_reference_that_was_handed_out_is_refused_under_load() {
     let pool = "reject-unallocated: true, size: 2000, update-interval: 1s, open-lists: 3, prefetch: { capacity: 60, threshold: 60 }";

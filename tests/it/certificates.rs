@@ -1,5 +1,5 @@
-//! The certificate chain of a signing key: one that no verifier accepts is refused with its reason, and one that ends while
-//! the service runs is told by the log, the metrics and `/health/ready`, until it is renewed.
+//! The certificate chain of a signing key: a chain that no verifier accepts is refused with the reason. A chain that ends while
+//! the service runs is reported by the log, the metrics and `/health/ready`, until it is renewed.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn authority(name: &str, above: Option<&Authority>) -> Authority {
     authority_with(params, above)
 }
 
-/// Writes `key.pem` and `chain.pem`; answers settings of a pool that signs with them.
+/// Writes `key.pem` and `chain.pem`. Returns settings of a pool that signs with them.
 fn written(folder: &Path, key: &KeyPair, chain: &str) -> String {
     write(&folder.join("key.pem"), &key.serialize_pem());
     write(&folder.join("chain.pem"), chain);
@@ -196,14 +196,14 @@ async fn chains_that_no_verifier_accepts_are_refused_at_the_start() {
     }
 }
 
-/// A leaf that ends so many seconds from now, and its authority.
+/// A leaf that expires in this many seconds, and its authority.
 fn chain_for(key: &KeyPair, root: &Authority, secs: u64) -> String {
     let mut params = params("signer");
     params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(now() + secs);
     format!("{}{}", params.signed_by(key, &root.issuer).unwrap().pem(), root.pem)
 }
 
-/// A service, as a process, whose certificate ends so many seconds from now.
+/// A service in a separate process, whose certificate expires in this many seconds.
 fn live(key: &KeyPair, root: &Authority, secs: u64) -> Live {
     let (folder, port): (TempDir, _) = (tempfile::tempdir().unwrap(), free_port());
     let settings = written(folder.path(), key, &chain_for(key, root, secs));
@@ -234,7 +234,7 @@ async fn a_chain_that_no_verifier_accepts_is_refused_at_a_reload() {
     live.until_metric("statuslist_settings_stale 1").await;
     let log = std::fs::read_to_string(log_path(live.folder())).unwrap();
     assert!(log.contains("certificate 1 of the chain expired at 2025-01-01T00:00:00Z"), "{log}");
-    assert_eq!(ready(&live).await, StatusCode::OK, "it goes on with the one before");
+    assert_eq!(ready(&live).await, StatusCode::OK, "it continues with the previous chain");
     assert_eq!(live.update("one", &reference, 1).await, StatusCode::NO_CONTENT);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(leaf(&live, &reference.uri).await, before);
@@ -243,7 +243,7 @@ async fn a_chain_that_no_verifier_accepts_is_refused_at_a_reload() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_ends_is_told_until_it_is_renewed_and_revocations_go_on() {
+async fn an_expired_certificate_is_reported_until_it_is_renewed_and_revocations_continue() {
     let (key, root) = (KeyPair::generate().unwrap(), authority("root", None));
     let live = live(&key, &root, 6);
     let reference = live.reference("one").await;

@@ -18,7 +18,7 @@ fn write(path: &Path, content: &str) {
     std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), content.as_bytes()).unwrap();
 }
 
-/// The commands that the first start prints, run in a shell as they stand.
+/// The commands that the first start prints, run unchanged in a shell.
 #[test]
 fn the_first_minute_ends_with_a_verified_revocation() {
     let folder = tempfile::tempdir().unwrap();
@@ -125,7 +125,7 @@ fn wrong_settings_are_refused_by_name() {
         assert!(text(&refused).contains("statuslist.yaml"), "{}", text(&refused));
         assert!(text(&refused).contains("did you mean `update-interval`?"), "{}", text(&refused));
     }
-    assert!(!folder.path().join("data").exists(), "nothing was made");
+    assert!(!folder.path().join("data").exists(), "a refused start created files");
     write(
         &folder.path().join("statuslist.yaml"),
         &format!(

@@ -11,7 +11,7 @@ use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::process::{PROGRAM, Process, command, free_port, pause};
 use crate::support::relying_party::published;
 
-/// A command against the service at `url`, with nothing of our own environment that could say otherwise.
+/// A command against the service at `url`, without settings from our environment.
 fn client(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).env("STATUSLIST_URL", url).env("STATUSLIST_API_KEY", KEY);
@@ -38,7 +38,11 @@ async fn allocate_set_and_info_work_together() {
     let (code, out, _) =
         run(&mut client(&app.url, &["allocate", "--pool", "p", "--amount", "1700", "--claims"]));
     let given = references(&out);
-    assert_eq!((code, given.len()), (0, 1700), "several requests, because a pool gives 1000 at once at most");
+    assert_eq!(
+        (code, given.len()),
+        (0, 1700),
+        "several requests, because a pool hands out at most 1000 at once"
+    );
     let distinct: std::collections::HashSet<_> = given.iter().collect();
     assert_eq!(distinct.len(), 1700);
     let first: Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
@@ -62,7 +66,7 @@ async fn allocate_set_and_info_work_together() {
     assert!(code == 0 && out.contains(env!("CARGO_PKG_VERSION")), "{out}");
 }
 
-/// Exit code 1 is a no, 2 is a failure, and each says what to do.
+/// Exit code 1 means refused, 2 means failed, and each message says what to do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_say_what_to_do_and_show_no_key() {
     let app = TestApp::start("size: 800, update-interval: 1s");
@@ -108,12 +112,12 @@ async fn errors_say_what_to_do_and_show_no_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_stops_at_the_first_refused_line_and_can_be_gone_on_with() {
+async fn a_batch_stops_at_the_first_refused_line_and_can_be_continued() {
     let app = TestApp::start("size: 8000, update-interval: 1s, final-status: 1");
     let given = app.references(20).await;
     let mut lines: Vec<_> =
         given.iter().map(|reference| format!("{} {} revoked", reference.uri, reference.index)).collect();
-    lines.insert(0, "# what was asked for on Monday".to_owned());
+    lines.insert(0, "# the requests of Monday".to_owned());
     let good = lines[12].clone();
     lines[12] = format!("{} 8000 revoked", given[0].uri);
     let file = app.folder().join("batch");
@@ -139,7 +143,7 @@ async fn a_batch_stops_at_the_first_refused_line_and_can_be_gone_on_with() {
         assert_eq!(app.stored(reference).await["value"], 1, "{reference:?}");
     }
 
-    // Revoked is final here: the service refuses the whole request, the command finds the line.
+    // Revoked is final here: the service refuses the whole request, and the command finds the line.
     let (uri, other) = (&given[0].uri, app.references(1).await.remove(0));
     write(&file, &format!("{} {} 0\n{uri} {} 0\nnonsense\n", other.uri, other.index, given[0].index));
     let (code, out, error) = run(&mut client(&app.url, &batch));
@@ -149,7 +153,7 @@ async fn a_batch_stops_at_the_first_refused_line_and_can_be_gone_on_with() {
     assert!(code == 1 && error.contains("line 1: a line is URI, IDX and VALUE"), "{error}");
 }
 
-/// The last line of a reference wins, though lines are gathered by value.
+/// The last line of a reference wins, although lines are grouped by value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_line_overtakes_an_earlier_one_of_the_same_reference() {
     let app = TestApp::start("size: 800, update-interval: 1s");
@@ -189,16 +193,16 @@ fn ten_thousand_lines_survive_kills_of_the_service() {
             writeln!(input, "{} {} revoked", reference.uri, reference.index).unwrap();
         }
         input.flush().unwrap();
-        // A service that never answered is not waited for.
+        // The command does not wait for a service that never answered.
         let (uri, idx) = (given[0].uri.as_str(), given[0].index.to_string());
         while part == 0
             && !run(&mut client(&url, &["info", "--pool", "p", uri, &idx])).1.contains("\"value\":1")
         {
             pause(Duration::from_millis(5));
         }
-        // At another moment each time: before, in and after a request.
+        // At a different moment each time: before, during and after a request.
         pause(Duration::from_millis(20 + 60 * part as u64));
-        assert!(batch.try_wait().unwrap().is_none(), "the batch is under way");
+        assert!(batch.try_wait().unwrap().is_none(), "the batch ended too early");
         service.kill();
         pause(Duration::from_millis(700));
         service = start();

@@ -1,4 +1,4 @@
-//! Client certificates of the write API: the shipped nginx verifies them and says so, the service believes nobody else.
+//! Client certificates of the write API: the shipped nginx verifies them and reports it; the service trusts nobody else's report.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use statuslist::base::clock::Clock;
 use crate::support::app::{KEY, TestApp};
 use crate::support::nginx::{ApiTls, Nginx, Settings};
 
-/// An authority that issues certificates. All have the same name, so only their signatures tell them apart.
+/// An authority that issues certificates. All have the same name, so only their signatures distinguish them.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -48,7 +48,7 @@ impl Authority {
     }
 }
 
-/// A service that wants to be told of a certificate by `proxy`.
+/// A service that expects `proxy` to report client certificates.
 fn service(proxy: &str) -> TestApp {
     let settings = format!(
         "server: {{ trusted-proxies: [{proxy}], client-certificate: {{ header: X-Client-Verify, value: SUCCESS }} }}
@@ -57,10 +57,10 @@ status-list-pools: {{ p: {{ api-key: {KEY} }} }}"
     TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System)
 }
 
-/// From where nginx asks the service, so that it is not on the address of everybody else here.
+/// The address from which nginx connects to the service, distinct from all other clients here.
 const PROXY: &str = "127.0.0.2";
 
-/// nginx with the lines for client certificates switched on, before `app`.
+/// nginx in front of `app`, with the lines for client certificates enabled.
 fn proxy(app: &TestApp, authority: &Authority, verify: &str, less: &str) -> Nginx {
     let file = |name: &str, content: &str| -> PathBuf {
         let path = app.folder().join(name);
@@ -76,7 +76,8 @@ fn proxy(app: &TestApp, authority: &Authority, verify: &str, less: &str) -> Ngin
     Nginx::start(&Settings { service, api_tls: Some(&api_tls), more: &more, less, ..Settings::new(&storage) })
 }
 
-/// Asks with this API key and, perhaps, a header that only nginx should send; answers the status and the problem's message.
+/// Sends a request with this API key and, perhaps, a header that only nginx should send. Returns the status and the problem's
+/// message.
 async fn ask(client: &Client, base: &str, key: &str, said: Option<&str>) -> (u16, String) {
     let mut request = client.get(format!("{base}/pools/p")).header("X-Api-Key", key);
     if let Some(said) = said {
@@ -90,7 +91,7 @@ async fn ask(client: &Client, base: &str, key: &str, said: Option<&str>) -> (u16
 }
 
 const FORGED: Option<&str> = Some("SUCCESS");
-const NO_CERTIFICATE: &str = "A verified client certificate is needed; connect with yours";
+const NO_CERTIFICATE: &str = "A verified client certificate is required; connect with yours";
 
 #[tokio::test]
 async fn only_clients_with_a_certificate_of_the_authority_reach_the_api() {
@@ -115,16 +116,16 @@ async fn only_clients_with_a_certificate_of_the_authority_reach_the_api() {
                 let (status, message) = ask(&client, &base, KEY, said).await;
                 assert_eq!((status, message.as_str()), (401, NO_CERTIFICATE), "{verify}, {what}, {said:?}");
             }
-            // nginx never hands on what came with a bad certificate; without any, `optional` leaves the decision to the service.
+            // nginx never forwards a request with a bad certificate; without a certificate, `optional` leaves the decision to the service.
             let health = client.get(format!("{base}/health/live")).send().await.unwrap().status().as_u16();
             let expected = if (verify, what) == ("optional", "none") { 200 } else { 401 };
             assert_eq!(health, expected, "{verify}, {what}");
         }
-        // What the client says does not spoil what nginx found out either.
+        // The client's own header does not change what nginx found out.
         assert_eq!(ask(&known, &base, KEY, Some("NONE")).await.0, 200, "{verify}");
     }
 
-    // As it is shipped, without TLS, nginx says nothing of certificates, and takes away what the client says.
+    // As shipped, without TLS, nginx reports no certificate, and removes the client's header.
     let (service, storage) =
         (app.url.trim_start_matches("http://").parse().unwrap(), app.folder().join("public"));
     let more = format!("proxy_bind {PROXY};");
@@ -132,7 +133,7 @@ async fn only_clients_with_a_certificate_of_the_authority_reach_the_api() {
     let (status, message) = ask(&app.client, &format!("http://{}", nginx.api), KEY, FORGED).await;
     assert_eq!((status, message.as_str()), (401, NO_CERTIFICATE));
 
-    // Around nginx, the header is worth nothing.
+    // A request that bypasses nginx gains nothing from the header.
     let (status, message) = ask(&app.client, &app.url, KEY, FORGED).await;
     assert_eq!((status, message.as_str()), (401, NO_CERTIFICATE));
 }
@@ -147,9 +148,9 @@ async fn control_if_nginx_did_not_set_the_header_a_client_could() {
     assert_eq!(ask(&client, &format!("https://{}", nginx.api), KEY, FORGED).await.0, 200);
 }
 
-/// Whoever can ask from a proxy's address is taken for it. So nothing else may, or the port must be kept from it.
+/// Anyone who can connect from a proxy's address is taken for the proxy. So nothing else may, or must not reach the port.
 #[tokio::test]
-async fn control_where_everybody_has_the_address_of_the_proxy_everybody_is_believed() {
+async fn control_clients_with_the_address_of_the_proxy_are_trusted() {
     let app = service("127.0.0.1");
     assert_eq!(ask(&app.client, &app.url, KEY, FORGED).await.0, 200);
     assert_eq!(ask(&app.client, &app.url, KEY, None).await.0, 401);

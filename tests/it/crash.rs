@@ -1,4 +1,4 @@
-//! kill -9 under load, again and again: no reference twice, no acknowledged update lost, no file that does not verify.
+//! kill -9 under load, again and again: no reference is repeated, no acknowledged update is lost, every file verifies.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,7 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
         .collect();
     let readers = tokio::spawn(read_files(folder.path().to_owned(), Arc::clone(&told), Arc::clone(&stop)));
     for kill in 0..KILLS {
-        // Times that fall differently against beats, batches and refills; the start is part of what is cut.
+        // Times that fall differently relative to beats, batches and refills; the start is interrupted too.
         let life = Duration::from_millis(20 + (kill as u64 * 37) % 400);
         tokio::time::sleep(life).await;
         process.take().unwrap().kill();
@@ -59,7 +59,7 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
     );
     assert!(files_read > 100, "{files_read} files were read");
 
-    // Whatever was published before the last kill, everything acknowledged is out within a beat of the restart.
+    // Whatever was published before the last kill, every acknowledged update is published within a beat of the restart.
     let uris: HashSet<_> = acknowledged.keys().map(|reference| reference.uri.clone()).collect();
     let lost = eventually("all acknowledged updates to be published", async || {
         let lists: Option<HashMap<_, _>> =
@@ -74,7 +74,7 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
     .await;
     assert_eq!(lost, 0);
 
-    // And in the store, asked one by one.
+    // And in the store, queried one by one.
     let client = Client::new();
     for (reference, value) in
         acknowledged.iter().filter(|(reference, _)| !unknown.contains(reference)).take(300)
@@ -93,7 +93,7 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
     );
 }
 
-/// Allocates, revokes, and un-revokes; notes only what was answered.
+/// Allocates, revokes, and un-revokes; records only what was answered.
 async fn load(client: usize, port: u16, told: Arc<Mutex<Told>>, stop: Arc<AtomicBool>) {
     let http = Client::builder().timeout(Duration::from_secs(3)).build().unwrap();
     let base = format!("http://127.0.0.1:{port}");
@@ -139,7 +139,7 @@ async fn allocate(http: &Client, base: &str, amount: usize) -> Option<Vec<Refere
     serde_json::from_value(body["references"].clone()).ok()
 }
 
-/// Reads the files as nginx would, all the time: each must verify, and no `iat` may go back.
+/// Reads the files continuously, as nginx would: each must verify, and no `iat` may decrease.
 async fn read_files(folder: std::path::PathBuf, told: Arc<Mutex<Told>>, stop: Arc<AtomicBool>) -> usize {
     let mut latest: HashMap<String, u64> = HashMap::new();
     let mut read = 0;

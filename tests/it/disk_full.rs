@@ -1,6 +1,6 @@
-//! A full disk: writes get 503, published files stay, and everything goes on by itself when there is room again.
+//! A full disk: writes get 503, published files stay, and everything recovers without intervention once there is room again.
 //!
-//! The data lies on a small tmpfs of a mount namespace of its own; the filler is written through /proc/<pid>/root.
+//! The data is on a small tmpfs in a separate mount namespace; the filler is written through /proc/<pid>/root.
 
 use std::path::Path;
 use std::process::Command;
@@ -53,7 +53,7 @@ async fn a_full_disk_refuses_writes_keeps_files_and_recovers() {
 
     let filler = seen.join("filler");
     fill(&filler);
-    // The log may have room left in its current file; it is used up soon.
+    // The log may have room left in its current file, which is soon used up.
     eventually("writes to be refused", async || {
         let status = update(&client, &base, &reference, 1).await;
         fill(&filler);
@@ -92,7 +92,7 @@ pub(crate) fn on_small_disk(inner: &Command, disk: &Path) -> Command {
     outer
 }
 
-/// Takes all the room there is.
+/// Uses up all free space.
 pub(crate) fn fill(filler: &Path) {
     use std::io::Write;
     let mut file = std::fs::File::options().create(true).append(true).open(filler).unwrap();

@@ -1,5 +1,5 @@
 //! The description at `/openapi.json` and the page at `/docs`, from the running service. `tests/browser/docs.mjs` says what must
-//! be seen.
+//! be visible.
 
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn operations(description: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_page_shows_every_operation_and_asks_no_stranger() {
+async fn the_page_shows_every_operation_and_sends_requests_only_to_the_service() {
     let app = TestApp::start("");
     let description = description(&app).await;
     let operations = operations(&description);

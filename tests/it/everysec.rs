@@ -1,8 +1,8 @@
 //! A power cut of Redis under the load of the kill test. `appendfsync always` keeps everything that was acknowledged.
-//! `everysec`, the control, loses the updates of the latest second, and references come twice unless the high-water marks,
-//! which lie elsewhere, notice.
+//! `everysec`, the control, loses the updates of the last second, and repeats references unless the high-water marks, which are
+//! stored elsewhere, detect the loss.
 //!
-//! The disk is a loop-mounted ext4 image, which only root can mount. Elsewhere than in CI the test says so and passes.
+//! The disk is a loop-mounted ext4 image, which only root can mount. Outside CI the test says so and passes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::support::told::Told;
 
 const INSTANCES: usize = 2;
 
-/// How many references came twice and how many acknowledged updates were gone after a power cut.
+/// Returns how many references were repeated and how many acknowledged updates were lost after a power cut.
 async fn repeated_and_lost(appendfsync: &str, demanded: &str, marks: bool) -> (usize, usize) {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::new(folder.path(), "disk");
     let options = [("appendfsync", appendfsync)];
     let settings = |redis: &RedisServer| {
-        // A small buffer, so that references are leased all the time.
+        // A small buffer, so that references are leased continuously.
         let pool = "api-key: x, size: 40000, update-interval: 1s, open-lists: 1, prefetch: { capacity: 40, threshold: 40 }";
         format!(
             "{}high-water-marks: {marks}
@@ -41,7 +41,7 @@ status-list-pools: {{ free: {{ bits: 2, {pool} }}, final: {{ final-status: 1, {p
     let left = disk.after_power_cut(folder.path(), "left");
     instances.iter_mut().for_each(Instance::kill);
     let mut told = Told::read(&load.stop());
-    assert!(told.references.len() > 500 && told.updates > 500, "too little was at stake");
+    assert!(told.references.len() > 500 && told.updates > 500, "too little happened before the power cut");
 
     let redis = RedisServer::start_in(&left.mounted, &options);
     let instances = start(folder.path(), &settings(&redis)).await;
@@ -61,7 +61,7 @@ status-list-pools: {{ free: {{ bits: 2, {pool} }}, final: {{ final-status: 1, {p
     (told.duplicates(), lost)
 }
 
-/// Starts the instances, each as the one that it was, and waits until they have references.
+/// Starts the instances with their previous identities, and waits until they have references.
 async fn start(folder: &Path, settings: &str) -> Vec<Instance> {
     let instances: Vec<_> =
         (0..INSTANCES).map(|n| Instance::start(folder, &n.to_string(), settings)).collect();
@@ -77,8 +77,8 @@ fn environment(instances: &[Instance]) -> [(&'static str, String); 3] {
     [("INSTANCES", urls.join(" ")), ("PUBLIC_URL", PUBLIC_URL.to_owned()), ("CLIENTS", "8".to_owned())]
 }
 
-/// Waits for `time`, and then until just before the clock's next second: that is when `everysec` fsyncs, so that by now most is
-/// at stake.
+/// Waits for `time`, and then until just before the clock's next second: that is when `everysec` fsyncs, so that most writes are
+/// now unsynced.
 async fn late_in_a_second(time: Duration) {
     tokio::time::sleep(time).await;
     let late = (1850 - Clock::System.now().millis() % 1000) % 1000;
@@ -90,14 +90,14 @@ async fn a_power_cut_of_redis_loses_nothing_that_was_acknowledged_but_would_with
     if !can_mount() {
         return;
     }
-    // The fsync alone is enough.
+    // The fsync alone suffices.
     assert_eq!(repeated_and_lost("always", "append-fsync-always", false).await, (0, 0));
-    // The marks keep references from coming twice even where Redis loses its last writes.
+    // The marks keep references from being repeated even when Redis loses its last writes.
     let (repeated, lost) = repeated_and_lost("everysec", "disabled", true).await;
-    assert!(repeated == 0 && lost > 0, "{repeated} references came twice, {lost} updates were lost");
+    assert!(repeated == 0 && lost > 0, "{repeated} references were repeated, {lost} updates were lost");
     let (repeated, lost) = repeated_and_lost("everysec", "disabled", false).await;
     assert!(
         repeated > 0 && lost > 0,
-        "the control: {repeated} references came twice, {lost} updates were lost"
+        "the control: {repeated} references were repeated, {lost} updates were lost"
     );
 }

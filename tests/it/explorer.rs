@@ -1,5 +1,5 @@
 //! The explorer page in a real browser, over lists that the real service published. `tests/browser/` drives it and says what
-//! must be seen; screenshots go to `target/explorer/`. `scripts/install-test-tools` installs the browser.
+//! must be visible; screenshots go to `target/explorer/`. `scripts/install-test-tools` installs the browser.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::support::eventually;
 use crate::support::process::{PROGRAM, free_port};
 use crate::support::relying_party::published;
 
-/// Plays one scene of `tests/browser/explorer.mjs`.
+/// Runs one scene of `tests/browser/explorer.mjs`.
 pub(crate) async fn play(name: &'static str, scene: Value) {
     let run = move || {
         Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/run"))
@@ -78,7 +78,7 @@ async fn a_list_of_a_million_entries_is_shown_whole() {
     play("million", scene).await;
 }
 
-/// A service whose lists a static host is to serve on `port`: with the uris of that host. `clock` is the time it believes in.
+/// A service whose lists a static host on `port` will serve, with the URIs of that host. `clock` is the service's time.
 fn published_for(port: u16, clock: Clock) -> TestApp {
     let folder = tempfile::tempdir().unwrap();
     let mut pools = String::new();
@@ -115,13 +115,13 @@ async fn one_of_each(app: &TestApp) -> BTreeMap<&'static str, Reference> {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_token_is_said_and_no_status_shown() {
+async fn faults_of_a_token_are_shown_and_its_statuses_are_not() {
     let ports = [free_port(), free_port()];
     let app = published_for(ports[0], Clock::System);
     let references = one_of_each(&app).await;
     let json: BTreeMap<_, _> =
         references.iter().map(|(pool, r)| (pool, json!({ "uri": r.uri, "idx": r.index }))).collect();
-    // Published by a service that lived two days ago.
+    // Published by a service two days in the past.
     let then = Timestamp::from_secs(Clock::System.now().secs() - 2 * 86400);
     let past = published_for(ports[1], Clock::set_to(then));
     let expired = one_of_each(&past).await.remove("p").unwrap();
@@ -171,10 +171,10 @@ async fn the_page_is_served_beside_the_api_and_the_lists() {
         let post = app.client.post(format!("{}{path}", app.url)).send().await.unwrap();
         assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
     }
-    // This service has no pool `demo`, so none is proposed; nor does the page tell the name of the one it has.
+    // This service has no pool `demo`, so the page suggests none; nor does it reveal the name of the existing pool.
     let settings: Value = serde_json::from_str(&get("/explorer.json").await.text().await.unwrap()).unwrap();
     assert_eq!(settings, json!({ "lists": "/lists/", "pools": [] }));
-    // What was there before answers as before.
+    // The earlier routes are unchanged.
     for (path, status) in
         [("/health/live", 200), ("/version", 200), ("/pools/p", 401), ("/lists/jwks.json", 200)]
     {

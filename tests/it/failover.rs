@@ -1,4 +1,4 @@
-//! Failovers to a replica that lags behind: nothing that was acknowledged is lost, and no reference comes twice.
+//! Failovers to a replica that lags behind: no acknowledged update is lost, and no reference is repeated.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::support::redis::{RedisServer, Sentinels};
 use crate::support::relying_party::published;
 use crate::support::wire::Wire;
 
-/// How many failovers; 30 in the long form (STATUSLIST_TEST_FAILOVERS).
+/// The number of failovers; 30 in the long form (STATUSLIST_TEST_FAILOVERS).
 fn failovers() -> usize {
     std::env::var_os("STATUSLIST_TEST_FAILOVERS").map_or(5, |n| n.to_str().unwrap().parse().unwrap())
 }
@@ -26,36 +26,36 @@ const POOLS: &str = "status-list-pools: {
     p: { api-key: the key of this test, size: 20000, update-interval: 1s, prefetch: { capacity: 200 } },
     f: { api-key: the key of this test, size: 20000, update-interval: 1s, prefetch: { capacity: 20 }, final-status: 1 } }";
 
-/// Between two requests of a client: there are other tests on the machine.
+/// The pause between two requests of a client, because other tests share the machine.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// One failover test at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// What the clients were told.
+/// What the service answered to the clients.
 #[derive(Default)]
 struct Told {
     references: Mutex<Vec<Reference>>,
-    /// The latest acknowledged value of each.
+    /// The latest acknowledged value of each reference.
     acknowledged: Mutex<HashMap<Reference, u8>>,
-    /// Whether the set-up is one that loses what it acknowledges.
+    /// Whether this setup loses acknowledged writes.
     may_lose: bool,
-    /// Whose latest update was not answered with success.
+    /// References whose latest update did not succeed.
     unknown: Mutex<HashSet<Reference>>,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug)]
 struct Outcome {
     references: usize,
     updates: usize,
     repeated: usize,
     lost: usize,
-    /// Final statuses that were seen published.
+    /// Final statuses that were seen in published lists.
     revoked: usize,
 }
 
-/// Allocates and updates until asked to stop; notes only what was answered.
+/// Allocates and updates until the stop; records only what was answered.
 async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>) {
     let http = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
     let mut mine: Vec<Reference> = Vec::new();
@@ -84,12 +84,12 @@ async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>
                 told.acknowledged.lock().unwrap().insert(reference, value);
             }
             Ok(answer) => {
-                // A list that a failover took away altogether: only where nothing is done against that.
+                // A list that a failover removed entirely: only if nothing prevents that.
                 let taken_away = told.may_lose && answer.status() == StatusCode::BAD_REQUEST;
                 let status = answer.status();
                 assert!(
                     taken_away || status == StatusCode::SERVICE_UNAVAILABLE,
-                    "nothing else may go wrong: {status}"
+                    "an unexpected failure: {status}"
                 );
                 told.unknown.lock().unwrap().insert(reference);
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -99,7 +99,7 @@ async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>
     }
 }
 
-/// Revokes for good, one reference after the other; answers the lists they are of.
+/// Sets final statuses, one reference after the other. Returns their lists.
 async fn revoke(url: String, stop: Arc<AtomicBool>, lists: Arc<Mutex<HashSet<String>>>) {
     let http = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
     while !stop.load(Ordering::SeqCst) {
@@ -119,7 +119,7 @@ async fn revoke(url: String, stop: Arc<AtomicBool>, lists: Arc<Mutex<HashSet<Str
     }
 }
 
-/// Reads what is published: it always verifies, `iat` never goes back, and what was once revoked for good stays so.
+/// Reads what is published: it always verifies, `iat` never decreases, and final statuses stay.
 async fn read(
     folder: PathBuf,
     stop: Arc<AtomicBool>,
@@ -143,11 +143,11 @@ async fn read(
     }
 }
 
-/// Runs `load` on `app` during `disturb`, then compares what was told with what the store has.
+/// Runs `load` on `app` during `disturb`, then compares the answers with the store.
 async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) -> Outcome {
     let _alone = ALONE.lock().await;
     let (told, stop) = (Arc::new(Told { may_lose, ..Told::default() }), Arc::new(AtomicBool::new(false)));
-    // They end when this function does. If it fails, they must not outlive the service and report that it does not answer.
+    // They end with this function. If it fails, they must not outlive the service and report that it does not answer.
     let mut clients = JoinSet::new();
     for client in 0..4 {
         clients.spawn(load(client, app.url.clone(), Arc::clone(&told), Arc::clone(&stop)));
@@ -195,7 +195,7 @@ async fn fail_over(rounds: usize, replicas: u8, marks: bool) -> Outcome {
     let to_write = replicas.to_string();
     let options = [("min-replicas-to-write", to_write.as_str())];
     let mut master = RedisServer::start_with(&options);
-    // Both follow the master: the address that the service knows, and the way of its log to the replica.
+    // Both follow the master: the address that the service knows, and the connection from its log to the replica.
     let (address, replication) = (Wire::to(master.port), Wire::to(master.port));
     let mut replica = RedisServer::replica_of(replication.port, &options);
     let settings = format!(
@@ -209,14 +209,14 @@ async fn fail_over(rounds: usize, replicas: u8, marks: bool) -> Outcome {
         for round in 0..rounds {
             tokio::time::sleep(Duration::from_millis(300)).await;
             replication.cut();
-            // What is written from now on is what the replica will never have.
+            // From now on the replica receives nothing that is written.
             tokio::time::sleep(Duration::from_millis(100 + (round as u64 * 67) % 300)).await;
             master.kill();
             replica.cli(&["REPLICAOF", "NO", "ONE"]);
             address.lead_to(replica.port);
             replication.lead_to(replica.port);
             std::mem::swap(&mut master, &mut replica);
-            // The old master comes back as the new replica, and forgets what only it had.
+            // The old master returns as the new replica, and discards what only it had.
             replica.start_again_as_replica_of(replication.port);
         }
     })
@@ -258,7 +258,7 @@ async fn a_planned_failover_behind_an_address_is_followed_although_the_old_conne
     let outcome = under_load(&app, false, async || {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            // The master hands over what it has before it steps back.
+            // The master hands over its data before it steps down.
             let (host, port) = ("127.0.0.1", replica.port.to_string());
             master.cli(&["FAILOVER", "TO", host, &port, "TIMEOUT", "5000"]);
             replica.wait("the new master", |server| server.cli(&["ROLE"]).starts_with("master"));
@@ -290,7 +290,7 @@ async fn sentinels_lead_the_service_to_the_new_master() {
             sentinels.servers[master].kill();
             eventually("another master", async || (sentinels.master() != master).then_some(())).await;
             sentinels.servers[master].start_again();
-            // Sentinels make it a replica of the new master when they see it. If they miss an answer of that one meanwhile, as on
+            // Sentinels make it a replica of the new master when they see it. If they miss an answer of the new master meanwhile, as on
             // a busy machine, they make the old master the new one.
             eventually("a replica in step", async || {
                 let replica = &sentinels.servers[1 - sentinels.master()];

@@ -1,4 +1,4 @@
-//! Databases of released versions, kept in `tests/golden/`: the current program opens each of them and goes on from it.
+//! Databases of released versions, kept in `tests/golden/`: the current program opens each of them and continues from it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -17,10 +17,10 @@ use crate::support::eventually;
 use crate::support::relying_party::published;
 
 const PUBLIC: &str = "http://status.example";
-/// The status of the spread that had begun.
+/// The status of the spread that was in progress.
 const SPREAD: u8 = 1;
 
-/// What a database must still say: `tests/golden/<version>.json`.
+/// What a database must still contain: `tests/golden/<version>.json`.
 #[derive(Deserialize)]
 struct Told {
     lists: Vec<ToldList>,
@@ -37,7 +37,7 @@ struct ToldList {
     open: bool,
     version: u64,
     retired: bool,
-    /// Of a spread that had begun.
+    /// Of a spread that was in progress.
     entries_left: Option<u64>,
     /// Its packed statuses in base64; `None` for a retired list.
     array: Option<String>,
@@ -49,7 +49,7 @@ struct ToldReferences {
     wide: Vec<Reference>,
 }
 
-/// What was answered under an `Idempotency-Key`.
+/// An answer recorded under an `Idempotency-Key`.
 #[derive(Deserialize)]
 struct Answer {
     key: String,
@@ -63,7 +63,7 @@ impl ToldList {
     }
 }
 
-/// All golden databases, by the path that their files share but for the extension.
+/// All golden databases, as paths without extension.
 fn golden() -> Vec<PathBuf> {
     let files = fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.extension().is_some_and(|extension| extension == "db")).collect()
@@ -94,7 +94,7 @@ fn start(database: &Path) -> (TestApp, Told) {
     (TestApp::start_at(folder, PUBLIC, &settings(), Clock::System), told)
 }
 
-/// Answers under an `Idempotency-Key` are kept for a day, and the database is older.
+/// Extends the day for which answers under an `Idempotency-Key` are kept, because the database is older.
 fn remember_for_another_day(folder: &TempDir) {
     let database = rusqlite::Connection::open(folder.path().join("statuslist.db")).unwrap();
     let until = (Clock::System.now().secs() + 86_400) * 1000;
@@ -108,7 +108,7 @@ async fn references(app: &TestApp, pool: &str, amount: usize) -> Vec<Reference> 
     serde_json::from_value(body["references"].clone()).unwrap()
 }
 
-/// What the service says of all lists of a pool.
+/// Returns what the service reports about all lists of a pool.
 async fn lists(app: &TestApp, pool: &str) -> Vec<serde_json::Value> {
     let (status, body) = app.send(Method::GET, &format!("/pools/{pool}/lists"), None).await;
     assert_eq!(status, StatusCode::OK, "{body}");
@@ -126,7 +126,7 @@ async fn every_list_has_the_counters_and_statuses_that_it_had() {
                 assert_eq!(now["uri"], then.uri());
                 assert_eq!(now["retired"], then.retired, "{now}");
                 match then.open {
-                    // An open list gives its next references as soon as the service starts.
+                    // An open list hands out its next references as soon as the service starts.
                     true => assert!(now["used"].as_u64() >= Some(then.used), "{now}"),
                     false => assert_eq!((&now["used"], &now["open"]), (&json!(then.used), &json!(false))),
                 }
@@ -144,7 +144,7 @@ async fn every_list_has_the_counters_and_statuses_that_it_had() {
             let then = STANDARD.decode(list.array.as_ref().unwrap()).unwrap();
             match list.entries_left {
                 None => assert_eq!(now.array(), then, "{} of {}", list.id, list.pool),
-                // Two bits each: an entry is as it was, or the spread has reached it.
+                // Two bits each: an entry is unchanged, or the spread has reached it.
                 Some(_) => {
                     for (idx, byte) in
                         (0..).zip(&then).flat_map(|(n, byte)| (0..4).map(move |i| (n * 4 + i, byte)))
@@ -173,7 +173,7 @@ async fn no_reference_of_an_earlier_version_is_handed_out_again() {
             let now = references(&app, pool, amount).await;
             let again: Vec<_> = now.iter().filter(|reference| then.contains(reference)).collect();
             assert!(again.is_empty(), "handed out before: {again:?}");
-            // The control: what is left of the old lists is handed out, so their references could have come again.
+            // The control: the rest of the old lists is handed out, so their references could have been repeated.
             let old = told.lists.iter().filter(|list| list.pool == pool && list.open).map(ToldList::uri);
             for uri in old {
                 assert!(now.iter().any(|reference| reference.uri == uri), "{uri} gives no more references");
@@ -209,7 +209,7 @@ async fn updates_retries_and_spreads_go_on() {
         eventually("the spread to go on", async || {
             let now = lists(&app, "wide").await;
             let now = now.iter().find(|list| list["id"] == spread.id.as_str()).unwrap().clone();
-            // The step of the start alone would not show that beats go on.
+            // The step of the start alone would not show that beats continue.
             (now["spread"]["entriesLeft"].as_u64()? + 3 <= spread.entries_left.unwrap()).then_some(())
         })
         .await;

@@ -14,7 +14,7 @@ use crate::support::eventually;
 use crate::support::process::{Process, command, free_port};
 use crate::support::redis::RedisServer;
 
-/// Asks for references under a key; `None` if no answer came.
+/// Requests references under a key; `None` if no answer came.
 async fn ask(client: &Client, url: &str, path: &str, key: &str) -> Option<(StatusCode, Value)> {
     let request = client.post(format!("{url}{path}")).header("X-Api-Key", KEY).header("Idempotency-Key", key);
     let response = request.send().await.ok()?;
@@ -26,7 +26,7 @@ fn references(body: &Value) -> Vec<Reference> {
     serde_json::from_value(body["references"].clone()).unwrap_or_else(|_| panic!("no references: {body}"))
 }
 
-/// The references under a key, from a service that answers.
+/// Returns the references under a key, from a service that answers.
 async fn given(app: &TestApp, amount: usize, key: &str) -> Vec<Reference> {
     let path = format!("/pools/p/new-references?amount={amount}");
     let (status, body) = ask(&app.client, &app.url, &path, key).await.unwrap();
@@ -53,12 +53,12 @@ async fn a_retry_is_answered_the_same_on_every_path_and_takes_nothing() {
     assert_eq!(first.iter().collect::<HashSet<_>>().len(), 20);
     let left = ready(&app).await;
     assert_eq!(given(&app, 20, "a").await, first);
-    assert_eq!(ready(&app).await, left, "nothing was taken");
+    assert_eq!(ready(&app).await, left, "a retry took references from the buffer");
     assert_ne!(given(&app, 20, "b").await, first, "the control: another key");
     assert_eq!(ready(&app).await, left - 20);
 
     let older = ask(&app.client, &app.url, "/api/p/new-references/20", "a").await.unwrap();
-    assert_eq!(references(&older.1), first, "the older path asks for the same");
+    assert_eq!(references(&older.1), first, "the older path is the same request");
     let one = ask(&app.client, &app.url, "/api/p/new-reference", "one").await.unwrap();
     assert_eq!(one.0, StatusCode::OK);
     assert_eq!(ask(&app.client, &app.url, "/api/p/new-reference", "one").await.unwrap(), one);
@@ -88,7 +88,7 @@ async fn a_key_of_another_request_or_of_no_form_is_refused() {
     }
 }
 
-/// Issuers of one pool who choose the same key, an order number say, must not put one reference into two credentials.
+/// Issuers of one pool that choose the same key, such as an order number, must not put one reference into two credentials.
 #[tokio::test]
 async fn callers_with_one_key_get_references_of_their_own() {
     let settings = format!("status-list-pools: {{ p: {{ api-keys: [{KEY}, another], size: 8000 }} }}");
@@ -102,7 +102,7 @@ async fn callers_with_one_key_get_references_of_their_own() {
     assert_eq!(given(&app, 3, "order-1").await, first);
 }
 
-/// What tells callers apart is their credential, not the name that logs give them: the same name may be given to several.
+/// Callers are distinguished by their credentials, not by their names in logs: several callers may have the same name.
 #[tokio::test]
 async fn callers_whose_names_look_alike_get_references_of_their_own() {
     let authority = Authority::new("k1");
@@ -134,7 +134,7 @@ async fn callers_whose_names_look_alike_get_references_of_their_own() {
         (Some("s"), Some("odd\u{1}".to_owned())),
         (Some("s"), Some("odd\u{2}".to_owned())),
         (Some("s"), Some("odd?".to_owned())),
-        // Neither a subject nor a client can be made to look like the other.
+        // Neither a subject nor a client can imitate the other.
         (Some("s"), None),
         (None, Some("s".to_owned())),
         (Some("other"), Some("s".to_owned())),
@@ -170,7 +170,7 @@ async fn a_key_is_forgotten_after_a_day_and_not_before() {
     assert_eq!(given(&app, 5, "a").await, first);
     clock.advance(Duration::from_secs(2));
     let later = given(&app, 5, "a").await;
-    assert!(later.iter().all(|reference| !first.contains(reference)), "new ones, none twice");
+    assert!(later.iter().all(|reference| !first.contains(reference)), "a reference was repeated");
     assert_eq!(given(&app, 5, "a").await, later);
 }
 
@@ -192,17 +192,17 @@ async fn concurrent_requests_with_one_key_get_the_same_references() {
             assert_eq!(status, StatusCode::OK, "{body}");
             answers.push(references(&body));
         }
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "one key, one answer");
-        // What the slower ones took went back to be handed out to others.
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "one key had several answers");
+        // What the slower requests took was returned to be handed out to others.
         for reference in answers.swap_remove(0).into_iter().chain(app.references(50).await) {
             assert!(told.insert(reference), "a reference was handed out twice");
         }
     }
     let used = app.send(Method::GET, "/pools/p", None).await.1["references"]["used"].as_u64().unwrap();
-    assert!(used < 570 + 2 * 2000 + 1000, "{used} were leased: what was taken in vain is lost");
+    assert!(used < 570 + 2 * 2000 + 1000, "{used} were leased: references of slower requests were lost");
 }
 
-/// Kills the service again and again under requests that are repeated with their keys until they are answered.
+/// Kills the service repeatedly under requests that are retried with their keys until they are answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_has_one_answer_whatever_is_killed() {
     const SETTINGS: &str = "
@@ -256,7 +256,7 @@ status-list-pools:
     let http = Client::new();
     for (key, answer) in &all {
         let again = ask(&http, &url, "/pools/p/new-references?amount=5", key).await.unwrap();
-        assert_eq!(&references(&again.1), answer, "after all those kills, {key} is answered as before");
+        assert_eq!(&references(&again.1), answer, "after all those kills, {key} has another answer");
     }
     println!("{} keys, {retried} requests without an answer", all.len());
 }
@@ -282,9 +282,9 @@ async fn a_restored_store_that_forgot_a_key_gives_new_references_and_repeats_non
     copy_database(copy.path(), folder.path());
 
     let app = start(folder);
-    assert_eq!(given(&app, 10, "before-the-backup").await, known, "still its answer");
+    assert_eq!(given(&app, 10, "before-the-backup").await, known, "the recorded answer was lost");
     let anew = given(&app, 10, "after-the-backup").await;
-    assert!(anew.iter().all(|reference| !told.contains(reference)), "forgotten, so new ones");
+    assert!(anew.iter().all(|reference| !told.contains(reference)), "a reference was repeated");
     assert_eq!(given(&app, 10, "after-the-backup").await, anew);
 }
 
@@ -303,7 +303,7 @@ async fn references_of_an_unknown_outcome_are_kept_for_the_retry() {
     let (status, problem) = ask(&app.client, &app.url, path, "a").await.unwrap();
     assert_eq!((status, problem["code"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("UNAVAILABLE")));
     replica.freeze(false);
-    // Everything that was in memory, and more: had the ten gone back, they would be among them.
+    // Everything in memory, and more: had the ten been returned, they would be among them.
     for _ in 0..6 {
         told.extend(app.references(100).await);
     }
@@ -312,6 +312,6 @@ async fn references_of_an_unknown_outcome_are_kept_for_the_retry() {
         (status == StatusCode::OK).then(|| references(&body))
     })
     .await;
-    assert!(answer.iter().all(|reference| !told.contains(reference)), "they are nobody else's");
+    assert!(answer.iter().all(|reference| !told.contains(reference)), "somebody else received them");
     assert_eq!(given(&app, 10, "a").await, answer);
 }

@@ -1,5 +1,5 @@
-//! Three instances on one Redis, and kill -9 of instances and of Redis under load by k6: no reference twice, no acknowledged
-//! update lost, no file that does not verify, and publishing that goes on. `STATUSLIST_TEST_KILLS` says how often each is
+//! Three instances on one Redis, and kill -9 of instances and of Redis under load by k6: no reference is repeated, no
+//! acknowledged update is lost, every file verifies, and publishing continues. `STATUSLIST_TEST_KILLS` says how often each is
 //! killed.
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ use crate::support::told::Told;
 const INSTANCES: usize = 3;
 const CLIENTS: usize = 12;
 const BEAT: Duration = Duration::from_secs(1);
-/// For how long the right to publish outlives its holder.
+/// How long the lease to publish outlives its holder.
 const LEASE: Duration = Duration::from_secs(12);
 
 /// Stops the reader when dropped, so that a failed test ends.
@@ -62,7 +62,7 @@ async fn kills_of_instances_and_of_redis_lose_nothing_repeat_nothing_and_stop_no
         let (folder, stop) = (folder.path().to_owned(), Arc::clone(&stop.0));
         move || read_site(&folder, &stop)
     });
-    // Two killers that know nothing of each other, so that everything is cut in every state, starts included.
+    // Two independent killers, so that everything is interrupted in every state, including starts.
     let of_instances = tokio::task::spawn_blocking(move || kill_instances(instances, kills));
     let of_redis = tokio::task::spawn_blocking(move || kill_redis(redis, kills));
     let killed = AtomicBool::new(false);
@@ -113,7 +113,7 @@ fn settings(folder: &Path, redis: &RedisServer) -> String {
     )
 }
 
-/// A number below `below` that differs from one `n` to the next as if by chance, and not from run to run.
+/// A pseudo-random number below `below`, the same in every run.
 fn varied(n: u64, below: u64) -> u64 {
     let mixed = (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed ^ (mixed >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9) % below
@@ -140,9 +140,9 @@ fn kill_redis(mut redis: RedisServer, kills: u64) -> RedisServer {
     redis
 }
 
-/// Changes one status again and again through any instance, until all killing is over; answers the longest time from an
-/// acknowledgement to the file. Redis may be killed before a pass has come to its end, again and again on a busy machine, so only
-/// after the killing is there a promise.
+/// Changes one status repeatedly through any instance until all killing is over. Returns the longest time from an acknowledgement
+/// to the file. On a busy machine Redis may repeatedly be killed before a pass completes, so the promise holds only after the
+/// killing.
 async fn probe(folder: &Path, issuers: &[Issuer], killed: &AtomicBool) -> Duration {
     let reference = issuers[0].references("free", 1).await.remove(0);
     let mut slowest = Duration::ZERO;
@@ -173,7 +173,7 @@ fn is_published(folder: &Path, reference: &Reference, value: u8) -> bool {
     published(folder, &reference.uri).is_ok_and(|list| list.status(reference.index) == value)
 }
 
-/// Waits for as long as the publisher's lease may take to pass on, and a little.
+/// Waits for as long as a takeover of the publisher's lease may take, and a little longer.
 async fn until_published(folder: &Path, reference: &Reference, value: u8) {
     let begun = Instant::now();
     while !is_published(folder, reference, value) {
@@ -194,7 +194,7 @@ async fn all_work(instances: &mut [Instance]) {
     .await;
 }
 
-/// Kills the instance that publishes; answers how long it took until another published an update.
+/// Kills the instance that publishes. Returns how long it took until another published an update.
 async fn lose_the_publisher(folder: &Path, instances: &mut [Instance], redis: &RedisServer) -> Duration {
     all_work(instances).await;
     let (holder, fence) = publisher(redis, "free");
@@ -214,8 +214,8 @@ async fn lose_the_publisher(folder: &Path, instances: &mut [Instance], redis: &R
     taken
 }
 
-/// Reads all files as nginx would, all the time: each must verify, none may be older than the one before it, and a final status
-/// stays. Answers how many different tokens there were.
+/// Reads all files continuously, as nginx would: each must verify, none may be older than its predecessor, and a final status
+/// stays. Returns the number of different tokens.
 fn read_site(folder: &Path, stop: &AtomicBool) -> usize {
     let mut latest: HashMap<PathBuf, (Vec<u8>, List)> = HashMap::new();
     let mut tokens = 0;
@@ -254,7 +254,7 @@ fn is_final(list: &List) -> bool {
     list.claims["status_list"]["aggregation_uri"] == format!("{PUBLIC_URL}/aggregation/final")
 }
 
-/// Whether every entry that was 1, the final status of lists with one bit, is so still.
+/// Whether every entry that was 1, the final status of lists with one bit, still is.
 fn keeps(before: &List, now: &List) -> bool {
     before.array().iter().zip(now.array()).all(|(before, now)| before & !now == 0)
 }

@@ -1,5 +1,5 @@
 //! Independent clients, from npm and PyPI, accept what we publish and refuse what was revoked. `scripts/install-test-tools`
-//! installs them; what each script proves stands at its top.
+//! installs them; the top of each script says what it proves.
 
 use std::collections::HashMap;
 use std::process::Command;

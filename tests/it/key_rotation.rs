@@ -1,5 +1,5 @@
-//! Signing keys are replaced under load: no Relying Party ever holds a token that fails with the keys as they were published,
-//! be they fetched at that moment or kept for as long as allowed.
+//! Signing keys are replaced under load: no Relying Party ever holds a token that fails with the published keys, whether it
+//! fetched them just then or kept them for as long as allowed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::support::relying_party::{List, jwks};
 
 const ROTATIONS: usize = 4;
 const KEY: &str = "one";
-/// How long the prober keeps the keys; below `keys-max-age` by what noticing and publishing a key may take.
+/// How long the prober keeps the keys; below `keys-max-age` by the time that noticing and publishing a key may take.
 const KEPT: Duration = Duration::from_millis(1500);
 
 fn settings(keys_max_age: &str, pool: &str) -> String {
@@ -32,7 +32,7 @@ fn signed_by(folder: &Path, uri: &str) -> String {
     jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
 }
 
-/// Fetches a list again and again, and verifies it with keys that were fetched just before, and with keys that were kept.
+/// Fetches a list repeatedly, and verifies it with keys that were fetched just before, and with cached keys.
 async fn probe(url: String, uri: String, stop: Arc<AtomicBool>) -> Vec<String> {
     let client = Client::new();
     let fetch = async |url: &str| client.get(url).send().await.unwrap().text().await.unwrap();
@@ -56,7 +56,7 @@ async fn probe(url: String, uri: String, stop: Arc<AtomicBool>) -> Vec<String> {
     failures
 }
 
-/// Replaces the key several times under updates; answers what the prober found.
+/// Replaces the key several times under updates. Returns the failures that the prober found.
 async fn rotate(keys_max_age: &str) -> Vec<String> {
     let pool = "list-lifetime: 6s, resign-after: 2s, signer: { pem: { key: signer.pem } }";
     let live = Arc::new(Live::start(&settings(keys_max_age, pool)));
@@ -104,7 +104,7 @@ async fn a_key_change_signs_no_list_before_its_time() {
     let old = signed_by(live.folder(), &reference.uri);
     let new = replace_key(live.folder(), "signer.pem");
     eventually("the new key signs", async || (live.pool(KEY).await.1["keyId"] == *new).then_some(())).await;
-    // Some beats, in which nothing is due.
+    // Several beats in which nothing is due.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(signed_by(live.folder(), &reference.uri), old);
     List::verify(&live.text(&path_of(&reference.uri)).await, &reference.uri, &jwks(live.folder())).unwrap();
@@ -113,7 +113,7 @@ async fn a_key_change_signs_no_list_before_its_time() {
         (signed_by(live.folder(), &reference.uri) == new).then_some(())
     })
     .await;
-    // The gate still knew what was published: its first token, of the old key.
+    // The gate still knew what was published: the list's first token, of the old key.
     assert!(!live.text("/metrics").await.contains("statuslist_publish_refused_total"));
 }
 
@@ -129,12 +129,12 @@ async fn an_announced_key_is_published_at_once_and_signs_when_it_moves_up() {
     live.set(&signer("pem: { key: signer.pem }, next: { pem: { key: next.pem } }"));
     eventually("the announced key is published", async || jwks(live.folder()).find(&next).map(|_| ())).await;
     assert_eq!(live.pool(KEY).await.1["keyId"], *old);
-    // It has not been published for an hour yet: it has to wait, and says so by not signing.
+    // It has not been published for an hour yet, so it must wait and not sign.
     live.set(&signer("pem: { key: next.pem }"));
     live.until_metric("statuslist_reloads_total{result=\"ok\"} 2").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(signed_by(live.folder(), &reference.uri), old);
-    // With a shorter time it has waited long enough already.
+    // With a shorter time it has already waited long enough.
     live.set(&signer("pem: { key: next.pem }").replace("1h", "1s"));
     eventually("it signs", async || (signed_by(live.folder(), &reference.uri) == next).then_some(())).await;
     assert!(jwks(live.folder()).find(&old).is_some(), "its last token is still valid");

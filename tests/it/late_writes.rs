@@ -1,5 +1,5 @@
-//! What was sent before an acknowledged update, and was not acknowledged itself, takes no effect afterwards: not from a paused
-//! instance that reads an old request when it goes on, and not from a paused Redis that finds an old batch in its sockets.
+//! A request that was sent before an acknowledged update, and was not acknowledged itself, takes no effect afterwards: not from a
+//! paused instance that reads an old request when it resumes, and not from a paused Redis that finds an old batch in its sockets.
 
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::support::app::Reference;
 use crate::support::fleet::{Instance, on_redis, shared};
 use crate::support::redis::RedisServer;
 
-/// Longer than a request may take, so that whoever sent one before it has given up.
+/// Longer than a request may take, so that its sender has given up.
 const PAUSE: Duration = Duration::from_secs(4);
 
 /// Two instances whose requests may take two seconds.
@@ -36,7 +36,7 @@ async fn a_request_that_a_paused_instance_reads_late_changes_nothing() {
     let [a, b] = two_instances(folder.path(), &redis);
     let references = b.issuer().references("p", 20).await;
     a.issuer().references("p", 1).await;
-    // On connections that are open already, and on new ones.
+    // On connections that are already open, and on new ones.
     let impatient = Client::builder().timeout(Duration::from_secs(1)).build().unwrap();
     let old = async |reference: &Reference| {
         let body = json!({ "uri": reference.uri, "index": reference.index, "value": 0 }).to_string();
@@ -63,7 +63,11 @@ async fn a_request_that_a_paused_instance_reads_late_changes_nothing() {
     for reference in &references {
         assert_eq!(b.issuer().stored("p", reference).await, Some(1), "an acknowledged update was undone");
     }
-    assert_eq!(old(&references[0]).await.unwrap(), StatusCode::NO_CONTENT, "it takes requests again");
+    assert_eq!(
+        old(&references[0]).await.unwrap(),
+        StatusCode::NO_CONTENT,
+        "it does not accept requests again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +90,7 @@ async fn a_batch_that_a_paused_redis_reads_late_changes_nothing() {
     signal("-STOP", redis.pid());
     let old = batch((0..30_000).map(entry).collect(), 0).await.unwrap();
     assert_eq!(old.status(), StatusCode::SERVICE_UNAVAILABLE);
-    // Sent while Redis is still paused, by another instance: it waits in another socket of Redis.
+    // Sent by another instance while Redis is still paused: it waits in another socket of Redis.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let issuer = b.issuer();
     let later: Vec<_> = of_list.iter().map(|reference| (*reference).clone()).collect();

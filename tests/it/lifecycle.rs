@@ -1,4 +1,4 @@
-//! What becomes of old tokens and old lists: the history of a pool that has one ("Historical Resolution"), and retirement.
+//! Old tokens and old lists: the history of a pool that has one ("Historical Resolution"), and retirement.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,18 +14,18 @@ use crate::support::process::PROGRAM;
 use crate::support::redis::RedisServer;
 use crate::support::relying_party::{List, jwks};
 
-/// The present, so that tokens have not expired for code that looks at the system's clock.
+/// The current time, so that tokens have not expired for code that uses the system's clock.
 fn now() -> Timestamp {
     Clock::System.now()
 }
 
-/// The same public address at every start, whatever port is bound.
+/// Starts with the same public address each time, whatever port is bound.
 fn start(folder: TempDir, pool: &str, clock: &Clock) -> TestApp {
     let settings = format!("status-list-pools: {{ p: {{ api-key: {KEY}, {pool} }} }}");
     TestApp::start_at(folder, "http://status.example", &settings, clock.clone())
 }
 
-/// Asks the built-in server for a `uri`.
+/// Requests a `uri` from the built-in server.
 async fn ask(app: &TestApp, uri: &str, query: &str, accept: &str) -> (StatusCode, Vec<u8>, String) {
     let path = uri.strip_prefix("http://status.example").unwrap();
     let answer =
@@ -137,7 +137,7 @@ async fn a_list_is_retired_when_no_reference_of_it_can_be_valid_and_then_gone() 
     let app = start(tempfile::tempdir().unwrap(), pool, &clock);
     let full = app.references(96).await;
     let (uri, list) = (full[0].uri.clone(), full[0].uri.rsplit('/').next().unwrap().to_owned());
-    // The next references are of the next list, so this one gives none any more.
+    // The next references are of the next list, so this list hands out none any more.
     let other = app.references(1).await.remove(0);
     assert_ne!(other.uri, uri);
 
@@ -146,7 +146,7 @@ async fn a_list_is_retired_when_no_reference_of_it_can_be_valid_and_then_gone() 
     assert_eq!(retire(&app, "00000000-0000-4000-8000-000000000000", "").await, (404, json!("NO_SUCH_LIST")));
     clock.advance(Duration::from_secs(3601));
     assert_eq!(retire(&app, &list, "").await.0, 204);
-    assert_eq!(retire(&app, &list, "").await.0, 204, "once more changes nothing");
+    assert_eq!(retire(&app, &list, "").await.0, 204, "a repetition changes nothing");
 
     eventually("410", async || {
         let (status, body, _) = ask(&app, &uri, "", "*/*").await;
@@ -161,7 +161,7 @@ async fn a_list_is_retired_when_no_reference_of_it_can_be_valid_and_then_gone() 
     assert_eq!((status, &body["code"]), (StatusCode::GONE, &json!("LIST_RETIRED")));
     assert_eq!(app.update(&other, json!(1)).await.0, StatusCode::NO_CONTENT);
 
-    // It stays so after a restart, and the mark comes back with the site.
+    // It stays retired after a restart, and the mark is restored with the site.
     let folder = app.stop();
     std::fs::remove_dir_all(folder.path().join("public/lists")).unwrap();
     let app = start(folder, pool, &clock);
@@ -188,21 +188,24 @@ async fn the_command_retires_a_list_by_force() {
         (output.status.success(), text)
     };
     let (done, text) = run(&[]);
-    assert!(!done && text.contains("still gives references") && text.contains("force"), "{text}");
+    assert!(
+        !done && text.contains("references of it are still handed out") && text.contains("force"),
+        "{text}"
+    );
     let (done, text) = run(&["--force"]);
     assert!(done && text.contains("410"), "{text}");
     eventually("410", async || {
         (ask(&app, &reference.uri, "", "*/*").await.0 == StatusCode::GONE).then_some(())
     })
     .await;
-    // Nothing of it is handed out any more.
+    // None of its references is handed out any more.
     eventually("references of other lists only", async || {
         app.references(50).await.iter().all(|other| other.uri != reference.uri).then_some(())
     })
     .await;
 }
 
-/// Holds a publication up between its snapshot and its settling, and has the list retired meanwhile.
+/// Delays a publication between its snapshot and its settling, and retires the list in the meantime.
 async fn retired_during_its_own_publication(store: &str) {
     let pool = "size: 800, update-interval: 1s, open-lists: 1, precreation: { lists: 0 }";
     let settings = format!("{{ {store}, status-list-pools: {{ p: {{ api-key: {KEY}, {pool} }} }} }}");

@@ -1,5 +1,5 @@
-//! The load suite in a short form: each scenario against service, Redis and nginx, with its checks and thresholds. Its limits
-//! for times are wide here, because other tests run at the same time: `k6/` by itself has the real ones.
+//! The load suite in a short form: each scenario against service, Redis and nginx, with its checks and thresholds. Its time
+//! limits are wide here, because other tests run at the same time: `k6/` by itself has the real ones.
 
 use std::path::Path;
 use std::process::Output;
@@ -40,7 +40,7 @@ impl Deployment {
         self.run_in(self.folder.path(), script, key, more)
     }
 
-    /// With the summary in a folder of its own, for those that run at the same time.
+    /// Runs a script with its summary in a separate folder, for runs that overlap.
     fn run_in(&self, folder: &Path, script: &str, key: &str, more: &[(&str, &str)]) -> Output {
         let site = format!("http://{}/lists", self.nginx.public);
         let api = self.service.url.as_str();
@@ -50,7 +50,7 @@ impl Deployment {
         k6::run(&Path::new("k6").join(script), folder, &environment)
     }
 
-    /// How many requests the last run made.
+    /// The number of requests of the last run.
     fn requests(&self) -> f64 {
         summary(self.folder.path())["metrics"]["http_reqs"]["values"]["count"].as_f64().unwrap()
     }
@@ -60,7 +60,7 @@ impl Deployment {
     }
 }
 
-/// What it said, all of whose thresholds were met.
+/// Returns the output of a run, which must have met all thresholds.
 fn passed(script: &str, output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{script}: {said}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -100,11 +100,11 @@ fn every_scenario_passes() {
     );
 }
 
-/// As `bench/run` does it: a k6 for each side, which begin together.
+/// As `bench/run` does it: one k6 for each side, started together.
 #[test]
 fn two_do_what_one_does_for_both_sides() {
     let deployment = Deployment::start("append-fsync-always.delay.yaml");
-    // Until both have made their clients, beside other tests.
+    // Until both have created their clients, beside other tests.
     let start = (Clock::System.now().secs() + 30).to_string();
     let run = |side: &str| {
         let folder = deployment.folder.path().join(side);
@@ -129,13 +129,13 @@ fn two_do_what_one_does_for_both_sides() {
         |summary: &Value| summary["interference"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(sides(&fetched), ["allowed", "fetch"]);
     assert_eq!(sides(&updated), ["update"]);
-    // Only the updating side looks for what it changed, and only it makes more than one request to begin with.
+    // Only the updating side looks for its changes, and only it starts with more than one request.
     let count = |summary: &Value, metric: &str| summary["metrics"][metric]["values"]["count"].as_f64();
     assert_eq!(count(&fetched, "iterations").map(|done| done + 1.0), count(&fetched, "http_reqs"));
     assert!(updated["metrics"]["freshness"].is_object() && fetched["metrics"]["freshness"].is_null());
 }
 
-/// Two sides out of step would compare nothing with nothing.
+/// Two sides out of step would compare nothing.
 #[test]
 fn a_side_that_is_unknown_or_too_late_ends_with_an_error() {
     let deployment = Deployment::start("append-fsync-always.delay.yaml");
@@ -153,7 +153,7 @@ fn a_side_that_is_unknown_or_too_late_ends_with_an_error() {
     }
 }
 
-/// A scenario that cannot fail would show nothing.
+/// A scenario that cannot fail would prove nothing.
 #[test]
 fn with_a_wrong_key_no_scenario_passes() {
     let deployment = Deployment::start("append-fsync-always.fail.yaml");
@@ -164,16 +164,16 @@ fn with_a_wrong_key_no_scenario_passes() {
     deployment.passes("fetch-reference-unlimited.js", &SHORT);
 }
 
-/// Nor one whose limits cannot be missed.
+/// Nor would a scenario whose limits cannot be missed.
 #[test]
-fn what_is_too_late_or_left_out_is_missed() {
+fn late_and_missing_requests_miss_their_thresholds() {
     let deployment = Deployment::start("append-fsync-always.delay.yaml");
     let misses = |script: &str, more: &[(&str, &str)], limit: &str| {
         let output = deployment.run(script, "test", more);
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(!output.status.success() && said.contains(&format!("MISSED  {limit}")), "{script}: {said}");
     };
-    // Each client looks half a second after its update at the earliest.
+    // Each client looks at the earliest half a second after its update.
     misses("lifecycle.js", &[SHORT.as_slice(), &[("FRESH_WITHIN", "0")]].concat(), "freshness");
     // Nobody waits for the publication.
     let impatient = [SHORT.as_slice(), &[("FRESH_WITHIN", "-6")]].concat();

@@ -1,6 +1,6 @@
 //! The whole service: real server, real files, real clients. One binary, its modules mirror what users do.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 mod allocate;
 mod api;

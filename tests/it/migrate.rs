@@ -1,4 +1,4 @@
-//! Moving a store from SQLite to Redis and back, with what was issued before still true after.
+//! Moving a store from SQLite to Redis and back keeps everything that was issued before.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -64,7 +64,7 @@ async fn lists_move_to_redis_and_back_with_their_counters_and_statuses() {
     told.extend(app.references(300).await);
     for (n, (reference, value)) in statuses.iter_mut().enumerate().filter(|(n, _)| n % 3 < 2) {
         assert_eq!(app.stored(reference).await["value"], *value);
-        // Unpublished when the service stops, or just published: both must arrive.
+        // Unpublished when the service stops, or just published: both must be moved.
         *value = if n % 2 == 0 { 1 } else { 3 };
         app.update(reference, json!(*value)).await;
     }

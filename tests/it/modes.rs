@@ -1,4 +1,4 @@
-//! Who may read the files of the service: private ones its user only, published ones everybody, whatever the umask.
+//! Who may read the files of the service: private ones only its user, published ones everybody, whatever the umask.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -38,7 +38,7 @@ async fn start(folder: &Path, port: u16, umask: &str) -> Process {
     process
 }
 
-/// The mode of everything that the service made in `folder`.
+/// The modes of everything that the service created in `folder`.
 fn modes(folder: &Path) -> BTreeMap<String, u32> {
     let entries = walkdir::WalkDir::new(folder).min_depth(1).into_iter().filter_map(Result::ok);
     let modes = entries.filter_map(|entry| {
@@ -46,7 +46,7 @@ fn modes(folder: &Path) -> BTreeMap<String, u32> {
         Some((name, entry.metadata().ok()?.permissions().mode() & 0o7777))
     });
     let ours = |name: &str| ["data", "public", "made"].iter().any(|top| name.starts_with(top));
-    // Nobody reads a lock of the public folder.
+    // Nobody else reads a lock of the public folder.
     let public_lock = |name: &str| name.starts_with("public") && name.ends_with(".lock");
     modes.filter(|(name, _)| ours(name) && !name.contains(".tmp-") && !public_lock(name)).collect()
 }
@@ -91,7 +91,7 @@ async fn private_files_are_private_and_published_ones_readable_under_every_umask
             assert_eq!(*mode, wanted(folder, name), "{name} has {mode:o} under umask {umask}");
         }
         drop(process);
-        assert!(!log(folder).contains("other users"), "nothing had to be put right: {}", log(folder));
+        assert!(!log(folder).contains("other users"), "a mode had to be corrected: {}", log(folder));
     }
 }
 
@@ -105,7 +105,7 @@ async fn files_of_an_earlier_version_are_put_right_at_the_start_and_the_log_says
         let open = if folder.join(name).is_dir() { 0o755 } else { 0o644 };
         fs::set_permissions(folder.join(name), Permissions::from_mode(open)).unwrap();
     }
-    // As Kubernetes and careless hands leave them.
+    // The modes that Kubernetes and careless operators leave.
     fs::set_permissions(folder.join("data/instance"), Permissions::from_mode(0o2777)).unwrap();
     let process = start(folder, port, "022").await;
     let (after, log) = (modes(folder), log(folder));
@@ -114,9 +114,9 @@ async fn files_of_an_earlier_version_are_put_right_at_the_start_and_the_log_says
         assert!(log.contains(&format!("{name} was=")), "{name} is not in {log}");
     }
     assert!(log.contains("data/instance was=\"2777\""), "{log}");
-    // It may hold other things: the settings do not say that it is the service's own.
+    // The folder may hold other things: the settings do not say that it belongs to the service.
     assert_eq!(after["data"], 0o755);
-    assert!(log.contains("can look into the folder of the database"), "{log}");
+    assert!(log.contains("can list the folder of the database"), "{log}");
     drop(process);
 }
 

@@ -29,7 +29,7 @@ const EXP: u64 = 4_102_444_800;
 const GZIP: (&str, &str) = ("Accept-Encoding", "gzip");
 const CWT: (&str, &str) = ("Accept", cwt::MEDIA_TYPE);
 
-/// nginx over a folder with what the words of the expectations stand for.
+/// nginx over a folder with the content that the placeholders of the expectations name.
 struct Served {
     nginx: Nginx,
     base: &'static str,
@@ -50,7 +50,7 @@ impl Served {
         site.publish(raw, IAT, EXP, true, false);
         write(&site.path(raw, "json"), RAW_JSON, IAT);
         write(&site.path(raw, "cbor"), RAW_CBOR, IAT);
-        // As after a crash between the two renamings.
+        // As after a crash between the two renames.
         site.publish(torn, IAT, EXP, true, false);
         let before = fs::read(site.path(torn, "jwt")).unwrap();
         site.publish(torn, IAT + 1, EXP, true, false);
@@ -146,16 +146,16 @@ fn every_expectation_is_met() {
                 unmet.push(format!("{} ({because}): {expected:?}", row.name));
             }
         }
-        assert!(unmet.is_empty(), "not met under `{base}`: {unmet:#?}");
+        assert!(unmet.is_empty(), "unmet under `{base}`: {unmet:#?}");
     }
 }
 
-/// The row with what nginx does, where that is something else.
+/// The row with nginx' own answer, if that differs.
 fn held_to(row: &Row, base: &str) -> Row {
     let (status, body) = match &row.nginx {
-        // There is nothing above the root: nginx does not take this for an address.
+        // Nothing is above the root: nginx does not take this for an address.
         _ if base.is_empty() && row.path.starts_with("/..") => (400, Body::Problem("BAD_REQUEST")),
-        // The one difference that is of a version.
+        // The only difference that depends on the version.
         Some(_) if row.name == "two lines" && crate::support::nginx::version() >= (1, 23) => {
             (row.status, row.body)
         }
@@ -184,7 +184,7 @@ fn messages_name_what_is_missing_and_hold_nothing_that_is_not_json() {
     assert_eq!(message("/a/b"), "Nothing is served under this path");
 }
 
-/// What `open_file_cache` would break, and what the ETag of nginx would, were it not for the publisher's times and sizes.
+/// Would break with `open_file_cache`; and nginx' ETag would repeat without the publisher's mtimes and sizes.
 #[test]
 fn a_replaced_file_is_seen_at_once_and_has_validators_of_its_own() {
     let served = Served::start("/lists");
@@ -224,7 +224,7 @@ fn control_with_an_open_file_cache_the_replaced_file_would_be_served() {
     let before: std::collections::HashSet<_> = (0..20).map(etag).collect();
     site.publish(list, IAT + 1, EXP, true, true);
     let after: std::collections::HashSet<_> = (0..20).map(etag).collect();
-    assert!(!before.is_disjoint(&after), "the test above would not notice an old file");
+    assert!(!before.is_disjoint(&after), "the test above would not detect an old file");
 }
 
 fn httpdate(secs: u64) -> actix_web::http::header::HttpDate {
@@ -282,7 +282,7 @@ fn nothing_else_of_the_folder_is_served() {
 }
 
 #[test]
-fn what_is_no_reading_request_is_refused_with_a_problem() {
+fn requests_that_do_not_read_are_refused_with_a_problem() {
     let served = Served::start("/lists");
     let path = served.words.fill_in("/{both}");
     for method in ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "X-ANY"] {
@@ -303,10 +303,10 @@ fn what_is_no_reading_request_is_refused_with_a_problem() {
     assert_eq!((reply.status, code(&reply).as_str()), (412, "PRECONDITION_FAILED"));
 }
 
-/// The negotiation looks at what strangers send with regular expressions; these would keep careless ones busy until nginx
+/// The negotiation matches untrusted headers with regular expressions; these headers would keep careless ones busy until nginx
 /// gives up with 500.
 #[test]
-fn headers_made_to_keep_it_busy_are_answered() {
+fn headers_made_to_keep_nginx_busy_are_answered() {
     let served = Served::start("/lists");
     for piece in [
         ";",
@@ -346,7 +346,7 @@ fn a_file_that_cannot_be_read_is_a_503_and_no_page_of_nginx() {
 }
 
 #[test]
-fn one_address_cannot_ask_without_end() {
+fn the_rate_of_one_address_is_limited() {
     let folder = tempfile::tempdir().unwrap();
     let site = TestSite::open(folder.path(), "https://status.example/lists");
     let nginx = Nginx::start(&Settings { rate: Some(1), ..Settings::new(site.storage()) });
@@ -447,12 +447,12 @@ async fn with_the_service_stopped_and_its_store_deleted_everything_is_answered()
     assert_eq!(ask("/lists/jwks.json", &[]).body, fs::read(storage.join("lists/jwks.json")).unwrap());
     assert_eq!(ask(&format!("{path}?time=1"), &[]).status, 501);
     assert_eq!(ask("/lists/x", &[]).status, 404);
-    // The control: what does need the service has lost it.
+    // The control: requests that need the service fail.
     assert_eq!(Reply::read(nginx.api, "GET", "/health/live", &[]).status, 503);
 }
 
 #[tokio::test]
-async fn history_is_the_services_to_answer_where_it_is_switched_on() {
+async fn the_service_answers_history_if_it_is_on() {
     let folder = tempfile::tempdir().unwrap();
     let public = "https://status.example";
     let settings = format!("status-list-pools: {{ p: {{ api-key: {} }} }}", crate::support::app::KEY);
@@ -477,7 +477,7 @@ async fn history_is_the_services_to_answer_where_it_is_switched_on() {
 }
 
 #[test]
-fn no_log_of_the_lists_tells_who_asked() {
+fn no_log_of_the_lists_identifies_clients() {
     let served = Served::start("/lists");
     let path = served.words.fill_in("/{both}");
     let loud = [
@@ -507,7 +507,7 @@ fn no_log_of_the_lists_tells_who_asked() {
             "{error_log}"
         );
     }
-    // The control: the other log, of the write API, does tell.
+    // The control: the other log, of the write API, does identify clients.
     assert!(served.nginx.log("api.log").contains(r#""client":"127.0.0.1""#));
 }
 

@@ -1,9 +1,9 @@
-//! Readers hammer a list through nginx while it is published again and again by a process that is killed again and again.
-//! Every body verifies, every compressed form equals its plain form, and no ETag is ever seen with two bodies.
+//! Readers hammer a list through nginx while a process that is killed again and again publishes it. Every body verifies, every
+//! compressed form equals its plain form, and no ETag is ever seen with two bodies.
 //!
-//! The service publishes a list once a second at most. So the publisher here is a process that calls the same code for writing
-//! files, with tokens whose `iat` it counts up itself. The control is the same process writing in place: the readers must
-//! notice.
+//! The service publishes a list at most once a second. So the publisher here is a process that calls the same code for writing
+//! files, with tokens whose `iat` it increments itself. The control is the same process writing in place: the readers must
+//! detect that.
 
 use std::collections::HashMap;
 use std::fs::{File, FileTimes};
@@ -30,24 +30,24 @@ use crate::support::site::TestSite;
 /// How often the list is published; the environment can ask for more.
 const PUBLICATIONS: u64 = 1000;
 const PUBLICATIONS_VARIABLE: &str = "STATUSLIST_HAMMER_PUBLICATIONS";
-/// What makes the test `republisher` below a publisher: the folder, the list, and how to write.
+/// Makes the test `republisher` below a publisher: the folder, the list, and how to write.
 const REPUBLISH_VARIABLE: &str = "STATUSLIST_HAMMER_REPUBLISH";
 const PUBLIC_URL: &str = "https://status.example/lists";
 /// Large enough that nginx sends a token in several pieces.
 const ARRAY_BYTES: u64 = 30_000;
-/// What each of the readers asks for in turn.
+/// The variants that each reader requests in turn.
 const VARIANTS: [(&str, &str); 3] = [("*/*", "identity"), ("*/*", "gzip"), (cwt::MEDIA_TYPE, "gzip")];
 
-/// What the readers saw together.
+/// What all readers together have seen.
 #[derive(Default)]
 struct Seen {
-    /// The digest of the one content of each ETag, which was verified, and its `iat`.
+    /// The digest of the content of each ETag, which was verified, and its `iat`.
     contents: Mutex<HashMap<String, (Vec<u8>, u64)>>,
-    /// The digest of the plain JWT of each `iat`, whether it came compressed or not.
+    /// The digest of the plain JWT of each `iat`, whether it arrived compressed or not.
     jwts: Mutex<HashMap<u64, Vec<u8>>>,
     answers: AtomicU64,
     compressed: AtomicU64,
-    /// What must never be seen.
+    /// Observations that must never occur.
     violations: Mutex<Vec<String>>,
     over: AtomicBool,
 }
@@ -72,14 +72,17 @@ async fn readers_never_see_a_torn_token_while_the_publisher_is_killed() {
     );
     assert!(report.violations.is_empty(), "{:#?}", report.violations);
     assert!(report.published >= publications && report.kills >= 5, "too little happened");
-    assert!(report.compressed > 50 && report.answers - report.compressed > 100, "the readers saw too little");
-    assert!(report.distinct > 100, "the readers saw {} contents only", report.distinct);
+    assert!(
+        report.compressed > 50 && report.answers - report.compressed > 100,
+        "the readers received too few answers"
+    );
+    assert!(report.distinct > 100, "the readers saw only {} contents", report.distinct);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_readers_do_see_torn_tokens_when_they_are_written_in_place() {
     let report = hammer("in place", 300).await;
-    assert!(!report.violations.is_empty(), "this test would not see a torn token if there were one");
+    assert!(!report.violations.is_empty(), "this test does not detect torn tokens");
 }
 
 async fn hammer(writing: &str, publications: u64) -> Report {
@@ -123,7 +126,7 @@ fn exp() -> u64 {
     Clock::System.now().secs() + 86_400
 }
 
-/// Kills the publisher at moments that fall differently against its writes, and starts it anew, until `last_iat` is published.
+/// Kills the publisher at moments that fall differently relative to its writes, and restarts it, until `last_iat` is published.
 fn publish_and_kill(site: &TestSite, folder: &Path, list: ListId, writing: &str, last_iat: u64) -> u32 {
     let mut kills = 0;
     let deadline = Instant::now() + Duration::from_secs(900);
@@ -147,16 +150,16 @@ fn republisher_process(folder: &Path, list: ListId, writing: &str) -> Child {
         .unwrap()
 }
 
-/// The publisher, when this test binary is started by the test above. By itself it does nothing.
+/// The publisher, when the test above starts this test binary. By itself it does nothing.
 #[test]
-#[ignore = "is a process of its own, started by the other tests of this file"]
+#[ignore = "runs as a separate process, started by the other tests of this file"]
 fn republisher() {
     let Some(task) = std::env::var_os(REPUBLISH_VARIABLE) else { return };
     let task = task.into_string().unwrap();
     let [folder, list, writing] = task.split('\n').collect::<Vec<_>>().try_into().unwrap();
     let site = TestSite::open(Path::new(folder), PUBLIC_URL);
     let list: ListId = list.parse().unwrap();
-    // As the publisher does after a crash: no `iat` that any file has, even one that the crash left alone, is used again.
+    // As the publisher does after a crash: no `iat` that any file has, even one that only the crash left, is used again.
     let mut iat = site.site.latest_mtime(&list, u64::MAX).unwrap();
     loop {
         iat += 1;
@@ -181,7 +184,7 @@ fn write_in_place(site: &TestSite, list: ListId, files: &TokenFiles, iat: u64) {
     }
 }
 
-/// Asks over one connection after the other's answer, until it is over.
+/// Sends requests over one connection, one after the other, until the end of the test.
 fn read(seen: &Seen, url: &str, uri: &str, keys: &JwkSet, reader: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = Client::new();
@@ -194,7 +197,7 @@ fn read(seen: &Seen, url: &str, uri: &str, keys: &JwkSet, reader: usize) {
             let variant = turn % VARIANTS.len();
             match ask(seen, &client, url, uri, keys, VARIANTS[variant]).await {
                 Ok(iat) if iat < newest[variant] => {
-                    seen.violation(format!("{:?}: an older token after a newer one", VARIANTS[variant]));
+                    seen.violation(format!("{:?}: an older token followed a newer one", VARIANTS[variant]));
                 }
                 Ok(iat) => newest[variant] = iat,
                 Err(error) => seen.violation(format!("{:?}: {error}", VARIANTS[variant])),
@@ -212,7 +215,7 @@ impl Seen {
     }
 }
 
-/// One answer: its `iat`, or what is wrong with it.
+/// Sends one request. Returns the `iat` of the answer, or what is wrong with it.
 async fn ask(
     seen: &Seen,
     client: &Client,
@@ -248,7 +251,7 @@ async fn ask(
     if known == digest { Ok(iat) } else { Err(format!("an ETag of {iat} was seen with another body")) }
 }
 
-/// The `iat` of a body that was not seen before.
+/// Verifies a body that was not seen before. Returns its `iat`.
 fn verify(
     seen: &Seen,
     body: &[u8],

@@ -1,4 +1,4 @@
-//! What operators rely on: which address answers what, the metrics, and the way from an answer to its log line.
+//! What operators rely on: which address serves what, the metrics, and the way from an answer to its log line.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn allocate(client: &Client, url: &str) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn what_has_an_address_of_its_own_is_nowhere_else() {
+async fn routes_with_an_address_of_their_own_are_served_nowhere_else() {
     let (folder, client) = (tempfile::tempdir().unwrap(), Client::new());
     let [public, api, management] = [free_port(), free_port(), free_port()];
     let split = settings(&format!(
@@ -65,7 +65,7 @@ async fn what_has_an_address_of_its_own_is_nowhere_else() {
     }
     drop(service);
 
-    // Without addresses of their own, all is in one place.
+    // Without separate addresses, one address serves everything.
     let client = Client::new();
     let code = async |path: &str| {
         let answer =
@@ -133,7 +133,7 @@ async fn metrics_tell_what_happened() {
     assert!(value("statuslist_http_request_seconds_count{route=\"/pools/{pool}/new-references\"}") >= 1.0);
 }
 
-/// The log's lines that tell of one request, as the JSON that they are.
+/// The log lines about one request, as JSON.
 fn lines_of(folder: &Path, id: &str) -> Vec<Value> {
     let log = std::fs::read_to_string(log_path(folder)).unwrap();
     let lines = log
@@ -206,7 +206,7 @@ async fn a_certificate_that_ends_before_the_tokens_it_signs_is_warned_of() {
     issue(Duration::from_secs(48 * 3600));
     let service = start();
     eventually("the start", async || (!logged("ready").is_empty()).then_some(())).await;
-    assert!(logged(WARNING).is_empty(), "the control: it ends a day after them");
+    assert!(logged(WARNING).is_empty(), "the control: the certificate ends a day after the tokens");
 
     issue(Duration::from_secs(3600));
     let warning = eventually("the warning of a reload", async || logged(WARNING).pop()).await;
@@ -220,7 +220,7 @@ async fn a_certificate_that_ends_before_the_tokens_it_signs_is_warned_of() {
     eventually("the warning of a start", async || (logged(WARNING).len() > before).then_some(())).await;
 }
 
-/// A collector that keeps what it is sent.
+/// A collector that stores what it receives.
 #[cfg(feature = "otlp")]
 #[tokio::test]
 async fn spans_go_to_the_collector_as_a_part_of_the_callers_trace() {

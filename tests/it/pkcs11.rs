@@ -1,4 +1,4 @@
-//! Signing with a key that never leaves its hardware: Debian's SoftHSM stands for that, through the same interface.
+//! Signing with a key that never leaves its hardware; here Debian's SoftHSM, through the same interface.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,7 +36,7 @@ impl SoftHsm {
 
     fn run(&self, command: &mut Command) {
         let done = self.known_to(command).output();
-        let done = done.expect("softhsm2-util and pkcs11-tool are there: run scripts/install-test-tools");
+        let done = done.expect("softhsm2-util and pkcs11-tool are installed: run scripts/install-test-tools");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
@@ -122,7 +122,7 @@ async fn a_key_moves_from_a_file_into_a_token_while_the_service_runs() {
 }
 
 #[tokio::test]
-async fn what_the_token_refuses_is_said_at_the_start_without_the_pin() {
+async fn refusals_of_the_token_are_reported_at_the_start_without_the_pin() {
     let folder = tempfile::tempdir().unwrap();
     let (hsm, port) = (SoftHsm::new(folder.path()), free_port());
     for (signer, why) in [

@@ -1,4 +1,4 @@
-//! `statuslist plan` against what was measured: stores, publishing, and how long a revocation takes.
+//! `statuslist plan` compared with measurements: stores, publishing, and how long a revocation takes.
 
 use std::io::Write;
 use std::path::Path;
@@ -18,23 +18,23 @@ use crate::support::process::PROGRAM;
 use crate::support::redis::RedisServer;
 use crate::support::relying_party::published;
 
-/// What the plan says for these arguments.
+/// Returns the plan for these arguments.
 fn plan(arguments: &[&str]) -> Value {
     let output = Command::new(PROGRAM).args(["plan", "--json"]).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Lists with updates, as many of each.
+/// Lists, with the same number of updates each.
 #[derive(Clone, Copy)]
 struct Filling {
     lists: u64,
     entries: u64,
-    /// Of each list, evenly, so that every part of its array is touched.
+    /// The updates of each list, spread evenly, so that every part of its array changes.
     updates: u64,
 }
 
-/// Lists that all have little around them, and lists of which what is around them counts.
+/// Lists with little overhead, and lists whose overhead matters.
 const LARGE: Filling = Filling { lists: 300, entries: 80_000, updates: 400 };
 const SMALL: Filling = Filling { lists: 1000, entries: 8000, updates: 40 };
 
@@ -44,7 +44,7 @@ impl Filling {
         format!("status-list-pools: {{ p: {{ api-key: x, size: {} }} }}", self.entries)
     }
 
-    /// Makes the lists in the store of these settings.
+    /// Creates the lists in the store of these settings.
     async fn fill(self, settings: &str, now: Timestamp) -> (Store, Vec<ListId>) {
         let config = Config::load(Some(settings), std::iter::empty()).unwrap();
         let store = Store::open(&config.store).await.unwrap();
@@ -54,7 +54,7 @@ impl Filling {
         let (mut lists, mut state) = (Vec::new(), 1);
         for _ in 0..self.lists {
             let list = store.open_list(&pool, &owner, now).await.unwrap();
-            // Anywhere between one and the next, so that the array is no pattern that compresses well.
+            // Anywhere between two updates, so that the array has no pattern that compresses well.
             let between = self.entries / self.updates;
             let idx = |n| n * between + random(&mut state) % between;
             let capacity = config.pools[&pool].shape.capacity;
@@ -69,7 +69,7 @@ impl Filling {
         (store, lists)
     }
 
-    /// As [`Self::fill`], and published as far as the store knows: only that folds what changed into the arrays.
+    /// As [`Self::fill`], and published as far as the store knows: only that folds the changes into the arrays.
     async fn fill_settled(self, settings: &str) -> Store {
         let now = Timestamp::from_secs(1_700_000_000);
         let (store, lists) = self.fill(settings, now).await;
@@ -84,9 +84,9 @@ impl Filling {
         store
     }
 
-    /// What the plan says of a member, for a pool that has come to as many lists and updates.
+    /// Returns a member of the plan for a pool with this number of lists and updates.
     fn planned(self, member: &str) -> f64 {
-        // Two are being filled and one waits.
+        // Two are being filled, and one waits.
         let references = (self.lists - 3) * self.entries;
         let rate = (self.lists * self.updates) as f64 / references as f64;
         let plan = plan(&[
@@ -100,7 +100,7 @@ impl Filling {
     }
 }
 
-/// Later than any test takes.
+/// A deadline that no test reaches.
 fn deadline() -> Deadline {
     Deadline::after(std::time::Duration::from_secs(600))
 }
@@ -109,7 +109,7 @@ fn pool() -> PoolId {
     "p".parse().unwrap()
 }
 
-/// The next of some numbers without an order.
+/// The next number of a pseudo-random sequence.
 fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
@@ -142,15 +142,15 @@ async fn sqlite_needs_what_was_planned() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("statuslist.db");
         let settings = format!("sqlite: {{ path: {} }}\n{}", path.display(), filling.pool());
-        // Open, because its log belongs to it as long as the service runs.
+        // Open, because its log exists only while the service runs.
         let _open = filling.fill_settled(&settings).await;
         let (needed, planned) = (size_of(folder.path()) as f64, filling.planned("sqlite_bytes"));
         assert!((0.8..=1.2).contains(&(needed / planned)), "needed {needed}, planned {planned}");
     }
 }
 
-/// Publishes what is pending in `folder` with these settings. Answers how many lists it were, and what CPU the process took, in
-/// seconds, the system's part included.
+/// Publishes what is pending in `folder` with these settings. Returns the number of lists, and the CPU seconds of the process,
+/// including the system's part.
 fn publish_once(folder: &Path, settings: &str) -> (u64, f64) {
     let file = folder.join("settings.yaml");
     std::fs::File::create(&file).unwrap().write_all(settings.as_bytes()).unwrap();
@@ -177,7 +177,7 @@ fn publish_once(folder: &Path, settings: &str) -> (u64, f64) {
     (published, seconds.sum())
 }
 
-/// CPU seconds for each list that changed, and for each that is renewed, as the program itself publishes them.
+/// CPU seconds for each changed and each renewed list, as the program itself publishes them.
 async fn measured(filling: Filling) -> (f64, f64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("statuslist.db");
@@ -198,7 +198,7 @@ async fn measured(filling: Filling) -> (f64, f64) {
     let idle = publish_once(folder.path(), &settings);
     change(1).await;
     let changed = publish_once(folder.path(), &settings);
-    // With these each list is due again a second later, so a pass may well come by it twice.
+    // With these settings each list is due again a second later, so a pass may publish it twice.
     let restless = settings.replace("size:", "resign-after: 1s, size:");
     change(2).await;
     publish_once(folder.path(), &restless);
@@ -213,7 +213,7 @@ async fn measured(filling: Filling) -> (f64, f64) {
 async fn publishing_takes_the_cpu_that_was_planned() {
     for filling in [
         Filling { lists: 150, entries: 100_000, updates: 1000 },
-        // Of these the files take more than the compression.
+        // For these lists the files take more than the compression.
         Filling { lists: 300, entries: 8000, updates: 80 },
     ] {
         let (changed, renewed) = measured(filling).await;
@@ -236,7 +236,7 @@ async fn publishing_takes_the_cpu_that_was_planned() {
     }
 }
 
-/// What other tests on the same cores may take from the publisher; without any it stays a second below the plan.
+/// The time that other tests on the same cores may take from the publisher; without them it stays a second below the plan.
 const BUSY_SECONDS: f64 = 2.0;
 
 #[tokio::test]
@@ -277,7 +277,7 @@ async fn a_revocation_takes_as_long_as_was_planned_at_most() {
 
 #[tokio::test]
 async fn caches_keep_a_list_as_long_as_was_planned() {
-    // Where `ttl` is the shorter one, it limits what caches may keep.
+    // If `ttl` is shorter, it limits what caches may keep.
     for (beat, ttl) in [(2, 30), (30, 7)] {
         let app = TestApp::start(&format!("update-interval: {beat}s, ttl: {ttl}s"));
         let uri = app.references(1).await.remove(0).uri;
@@ -288,7 +288,7 @@ async fn caches_keep_a_list_as_long_as_was_planned() {
         let plan = plan(&["--references-per-day=1000", "--lifetime=30d", &beat, &ttl]);
         let of = |member: &str| plan["plan"][member].as_f64().unwrap();
         let planned = of("staleness_max_seconds") - of("staleness_max_without_cache_seconds");
-        // nginx, whose `$max_age` is to be the same, lets caches serve what they have once more for as long.
+        // nginx, whose `$max_age` should be the same, lets caches serve their copy once more for as long.
         let nginx = include_str!("../../nginx/snippets/caching.conf");
         assert!(nginx.contains(r#""public, max-age=$max_age, stale-while-revalidate=$max_age""#));
         assert!((planned - 2.0 * max_age).abs() < 1e-6, "planned {planned}, told {told}");
@@ -301,7 +301,7 @@ async fn as_many_lists_are_published_as_was_planned() {
         let app = TestApp::start(&format!(
             "open-lists: {open}, precreation: {{ lists: {spare} }}, update-interval: 1s, size: 8000"
         ));
-        // It is filling all of its open lists now.
+        // All of its open lists are now being filled.
         let given = app.references(50).await;
         let planned = plan(&[
             "--references-per-day=1",
@@ -320,7 +320,7 @@ async fn as_many_lists_are_published_as_was_planned() {
             assert!(Instant::now() < deadline, "{} are published, planned {planned}", tokens());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        // Nothing more comes by waiting and asking.
+        // Neither waiting nor further requests add more.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let lists: std::collections::HashSet<_> = given.iter().map(|reference| &reference.uri).collect();
         assert_eq!((tokens(), lists.len()), (planned, open));

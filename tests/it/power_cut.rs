@@ -1,8 +1,8 @@
-//! A power cut: the program is killed and the disk is copied before the system writes anything more. What comes back on the
-//! copy is what was fsynced. With `synchronous: normal`, the control, acknowledged updates are missing; references repeat
-//! as well once the high-water marks are off.
+//! A power cut: the program is killed and the disk is copied before the system writes anything more. The copy contains what was
+//! fsynced. With `synchronous: normal`, the control, acknowledged updates are missing; without the high-water marks references
+//! are also repeated.
 //!
-//! The disk is a loop-mounted ext4 image, which only root can mount. Elsewhere than in CI the test says so and passes.
+//! The disk is a loop-mounted ext4 image, which only root can mount. Outside CI the test says so and passes.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::support::disk::{Disk, can_mount};
 use crate::support::eventually;
 use crate::support::process::{Process, command, free_port};
 
-/// How many references came twice and how many acknowledged updates were gone after a power cut.
+/// Returns how many references were repeated and how many acknowledged updates were lost after a power cut.
 async fn repeated_and_lost(synchronous: &str, marks: bool) -> (usize, usize) {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::new(folder.path(), "disk");
@@ -37,7 +37,7 @@ high-water-marks: {marks}"
         let answer = request.header("Content-Type", "application/json").body(body).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     }
-    // The latest writes of both kinds are those that a power cut takes first.
+    // The latest writes of both kinds are those that a power cut loses first.
     let updated = told.len();
     for _ in 0..20 {
         told.extend(references(&client, port, 30).await);
@@ -76,17 +76,17 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged_but_would_without_fsync
     if !can_mount() {
         return;
     }
-    // The fsync alone is enough.
+    // The fsync alone suffices.
     assert_eq!(repeated_and_lost("full", false).await, (0, 0));
-    // The high-water marks keep references from coming twice even where the store loses its last commits.
+    // The high-water marks keep references from being repeated even when the store loses its last commits.
     let (repeated, lost) = repeated_and_lost("normal", true).await;
-    assert!(repeated == 0 && lost > 0, "{repeated} references came twice, {lost} updates were lost");
+    assert!(repeated == 0 && lost > 0, "{repeated} references were repeated, {lost} updates were lost");
     let (repeated, lost) = repeated_and_lost("normal", false).await;
     assert!(
         repeated > 0 && lost > 0,
-        "the control: {repeated} references came twice, {lost} updates were lost"
+        "the control: {repeated} references were repeated, {lost} updates were lost"
     );
     println!(
-        "without fsync and without marks: {repeated} references came twice, {lost} acknowledged updates were lost"
+        "without fsync and without marks: {repeated} references were repeated, {lost} acknowledged updates were lost"
     );
 }

@@ -1,4 +1,4 @@
-//! From an update to what a Relying Party sees, and what happens to files that are lost, damaged, or about to expire.
+//! From an update to what a Relying Party sees, and how lost, damaged and expiring files are handled.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn a_revocation_is_visible_within_a_beat_and_nothing_else_changes() {
             references.iter().any(|r| r.uri == references[0].uri && r.index == idx && *r == references[0]);
         assert_eq!(list.status(idx), u8::from(revoked), "index {idx}");
     }
-    // The file is there a moment before the store knows.
+    // The file exists a moment before the store knows.
     eventually("the store to know", async || {
         let stored = app.stored(&references[0]).await;
         assert_eq!(stored["value"], json!(1));
@@ -119,7 +119,7 @@ async fn unchanged_lists_are_renewed_and_none_is_ever_expired() {
 async fn verifiers_that_count_ttl_from_iat_are_served_when_resign_after_is_below_ttl() {
     let app = TestApp::start("update-interval: 1s, list-lifetime: 1m, ttl: 12s, resign-after: 3s");
     let reference = app.references(1).await.remove(0);
-    // Longer than `ttl`, so that a list that is not renewed would be seen.
+    // Longer than `ttl`, so that a list that is not renewed would be detected.
     let end = std::time::Instant::now() + Duration::from_secs(15);
     while std::time::Instant::now() < end {
         let claims = fetch(&app, &reference.uri).await.claims;
@@ -152,7 +152,7 @@ async fn deleted_and_damaged_files_come_back_at_the_next_start() {
     let long_ago = std::fs::File::options().write(true).open(lists.join(".tmp-1-1")).unwrap();
     long_ago.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
 
-    // The lists must answer under their old address, so the port of the URI cannot matter here: files are looked at.
+    // The lists must be served under their old address, so the URI's port cannot be used here: the test reads files.
     let uris: Vec<_> = references.iter().map(|reference| reference.uri.clone()).collect();
     let url = uris[0].split("/lists/").next().unwrap().to_owned();
     let app = restart_as(folder, &url);
@@ -182,7 +182,7 @@ async fn deleted_and_damaged_files_come_back_at_the_next_start() {
     }
 }
 
-/// Starts again with the `public-url` of an earlier start.
+/// Restarts with the `public-url` of an earlier start.
 fn restart_as(folder: tempfile::TempDir, url: &str) -> TestApp {
     let key = crate::support::app::KEY;
     let settings =
@@ -241,7 +241,7 @@ async fn changes_wait_for_the_beat_and_come_out_together() {
         }
         visible
     };
-    assert_eq!(visible().await, 0, "no time of an update can be told");
+    assert_eq!(visible().await, 0, "an update was visible before the beat");
     eventually("the beat", async || (visible().await > 0).then_some(())).await;
     eventually("all of them", async || (visible().await == 20).then_some(())).await;
 }

@@ -1,5 +1,5 @@
 //! `publish.role`: a leader publishes, a follower only when the leader is gone, and an instance that is `off` never does. Each
-//! has a folder of its own here, so that it shows who wrote.
+//! has a folder of its own here, which shows who wrote.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::support::fleet::{Instance, on_redis, publisher, signer};
 use crate::support::redis::RedisServer;
 use crate::support::relying_party::published;
 
-/// For how long the right to publish outlives its holder; a follower waits for as long again.
+/// How long the lease to publish outlives its holder; a follower waits for the same time again.
 const LEASE: Duration = Duration::from_secs(12);
 
 /// How many lists an instance has written.
@@ -32,12 +32,12 @@ async fn a_follower_takes_over_when_the_leader_is_gone_and_off_never_does() {
             on_redis(&redis, "")
         )
     };
-    // First, because whoever comes first publishes as long as it lives. It gives references once it has published.
+    // First, because the first instance publishes as long as it runs. It hands out references once it has published.
     let mut leader = Instance::start(folder.path(), "leader", &settings("leader"));
     let mut references = leader.issuer().references("p", 1).await;
     let off = Instance::start(folder.path(), "off", &settings("off"));
     let follower = Instance::start(folder.path(), "follower", &settings("follower"));
-    // The others' lists are published by the leader as well: only then do they give references.
+    // The leader also publishes the others' lists: only then do they hand out references.
     for instance in [&off, &follower] {
         references.push(instance.issuer().references("p", 1).await.remove(0));
     }
@@ -64,7 +64,7 @@ async fn a_follower_takes_over_when_the_leader_is_gone_and_off_never_does() {
     // Its lease may have been half over when the leader was killed.
     assert!(taken > LEASE + LEASE / 2 - Duration::from_secs(1), "the follower did not wait for a leader");
     assert_eq!(published(follower.folder(), &references[0].uri).unwrap().status(references[0].index), 0);
-    // It had nothing in its folder, so it publishes all lists anew.
+    // Its folder was empty, so it publishes all lists anew.
     eventually("all lists", async || (lists(&follower) >= references.len()).then_some(())).await;
     let (holder, new_fence) = publisher(&redis, "p");
     assert_eq!((holder, new_fence, lists(&off)), (follower.id(), fence + 1, 0));

@@ -1,4 +1,4 @@
-//! Redis is gone, or hangs, under load by k6: readers notice nothing, writers are told to come again, and all is well within two
+//! Redis is gone, or hangs, under load by k6: readers notice nothing, writers are told to retry, and everything works within two
 //! seconds of its return, without a restart. `STATUSLIST_TEST_OUTAGE` says for how many seconds it is gone.
 
 use std::ops::Range;
@@ -12,28 +12,28 @@ use crate::support::k6::{K6, Notes};
 use crate::support::redis::RedisServer;
 use crate::support::relying_party::published;
 
-/// From the failure until it must be known. The first write may wait for an answer for as long as a command may take.
+/// The longest time from the failure until it is known. The first write may wait for an answer for the timeout of a command.
 const NOTICE: u64 = COMMAND_TIMEOUT + SLACK;
 const COMMAND_TIMEOUT: u64 = 2000;
-/// What a busy machine may add to a time that is set.
+/// What a busy machine may add to a configured time.
 const SLACK: u64 = 3000;
 /// How long a refusal may take once it is known.
 const PROMPT: u64 = 2000;
-/// From the return of Redis until everything works.
+/// The longest time from the return of Redis until everything works.
 const RECOVERY: u64 = 2000;
-/// For how long a request waits for references.
+/// How long a request waits for references.
 const REQUEST_TIMEOUT: u64 = 3000;
 const CAPACITY: usize = 400;
 /// How many references one request takes (`outage.js`).
 const AMOUNT: usize = 20;
 
-/// One answer that a client got.
+/// One answer to a client.
 struct Answer {
     what: String,
     begun: u64,
     took: u64,
     status: u16,
-    /// An error that says what is wrong and when to come again.
+    /// Whether an error says what is wrong and when to retry.
     proper: bool,
 }
 
@@ -63,14 +63,14 @@ impl Answer {
     }
 }
 
-/// All answers of a kind to requests that were wholly within these times.
+/// All answers of a kind to requests that were entirely within these times.
 fn within<'a>(answers: &'a [Answer], what: &'a str, times: Range<u64>) -> impl Iterator<Item = &'a Answer> {
     answers.iter().filter(move |answer| {
         answer.what == what && times.contains(&answer.begun) && times.contains(&(answer.begun + answer.took))
     })
 }
 
-/// How long the slowest answer of a kind took; all must be as expected, and there must be some.
+/// Returns the longest time of an answer of a kind. All must be as expected, and at least one must exist.
 fn slowest<'a>(
     answers: &'a [Answer],
     what: &'a str,
@@ -86,7 +86,7 @@ fn slowest<'a>(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_is_gone_or_hangs_reads_go_on_and_writes_are_told_to_come_again() {
+async fn reads_continue_and_writes_are_told_to_retry_while_redis_is_gone_or_hangs() {
     let outage = std::env::var_os("STATUSLIST_TEST_OUTAGE");
     let outage: u64 = outage.map_or(8, |seconds| seconds.to_str().unwrap().parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
@@ -137,7 +137,7 @@ status-list-pools: {{ p: {{ api-key: x, size: 80000, update-interval: 1s, prefet
     let mut measured = Vec::new();
     for (from, until, back) in [(killed, returning, returned), (frozen, thawing, thawing)] {
         for what in ["update", "ask"] {
-            // What was under way in the first moment may be done, or be answered late, but never wrongly.
+            // What was in flight in the first moment may succeed, or be answered late, but never wrongly.
             let first = slowest(&answers, what, from..until, Answer::is_good_or_refused);
             assert!(first < NOTICE, "the first refusal of {what} took {first} ms");
             slowest(&answers, what, from + 100..until, Answer::is_refused);
@@ -146,18 +146,18 @@ status-list-pools: {{ p: {{ api-key: x, size: 80000, update-interval: 1s, prefet
             let good = answers.iter().filter(|answer| answer.what == what && answer.is_good());
             let again =
                 good.map(|answer| answer.begun + answer.took).filter(|time| *time > back).min().unwrap();
-            measured.push(format!("{what}: first {first}, later {later}, well again after {}", again - back));
+            measured.push(format!("{what}: first {first}, later {later}, recovered after {}", again - back));
         }
-        // What was leased before the outage is handed out; then requests wait, as the pool is set to, and are refused.
+        // What was leased before the outage is handed out; then requests wait, as configured, and are refused.
         let slowest = slowest(&answers, "allocate", from..until, Answer::is_good_or_refused);
         assert!(slowest < REQUEST_TIMEOUT + SLACK, "an allocation took {slowest} ms");
         let (given, refused): (Vec<_>, Vec<_>) =
             within(&answers, "allocate", from + 100..until).partition(|answer| answer.is_good());
         let references = given.len() * AMOUNT;
-        // What began just before the end may have been refilled from a store that was still there, once.
+        // What began just before the end may have been refilled once, from a store that was still there.
         assert!(
             (AMOUNT..=2 * CAPACITY).contains(&references) && !refused.is_empty(),
-            "{references} were given"
+            "{references} references were handed out"
         );
         measured.push(format!("{references} references from the buffer, then refusals after {slowest}"));
     }

@@ -1,4 +1,4 @@
-//! Settings, API keys and signing keys change without a restart: whole or not at all, and the log and the metrics say which.
+//! Settings, API keys and signing keys change without a restart: all or nothing, and the log and the metrics report which.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
@@ -16,7 +16,7 @@ use crate::support::app::Reference;
 use crate::support::eventually;
 use crate::support::process::{self, Process, free_port, log_path};
 
-/// The service on settings that a test changes while it runs.
+/// The service with settings that a test changes while it runs.
 pub(crate) struct Live {
     folder: TempDir,
     process: Process,
@@ -46,7 +46,7 @@ impl Live {
         &self.process.url
     }
 
-    /// Writes the settings file anew, as an editor does.
+    /// Rewrites the settings file, as an editor does.
     pub(crate) fn set(&self, settings: &str) {
         write(&self.folder().join("settings.yaml"), settings);
     }
@@ -55,7 +55,7 @@ impl Live {
         self.client.get(format!("{}{path}", self.url())).send().await.unwrap().text().await.unwrap()
     }
 
-    /// What `GET /pools/p` answers to this key.
+    /// The answer of `GET /pools/p` with this key.
     pub(crate) async fn pool(&self, key: &str) -> (StatusCode, Value) {
         let request = self.client.get(format!("{}/pools/p", self.url())).header("X-Api-Key", key);
         let response = request.send().await.unwrap();
@@ -86,7 +86,7 @@ impl Live {
     }
 }
 
-/// Puts a new key in the place of this file, by renaming; answers its id.
+/// Replaces this file by a new key, with a rename. Returns the key's id.
 pub(crate) fn replace_key(folder: &Path, name: &str) -> String {
     let pem = generate(Algorithm::Es256).unwrap();
     let new = folder.join("new.pem");
@@ -138,7 +138,7 @@ async fn settings_that_cannot_be_used_change_nothing_and_are_reported_until_they
     ] {
         live.set(&settings);
         if reason.is_empty() {
-            // The environment has the last word on this one, so it is no change of it.
+            // The environment overrides this one, so it is not a change.
             live.until_metric(taken).await;
             assert_eq!(live.pool("two").await.0, StatusCode::OK);
             continue;
@@ -152,7 +152,7 @@ async fn settings_that_cannot_be_used_change_nothing_and_are_reported_until_they
     live.until_metric("statuslist_reloads_total{result=\"ok\"} 1").await;
 }
 
-/// A ConfigMap of Kubernetes is a link to a link to a folder, and changes when the link in the middle does.
+/// A ConfigMap of Kubernetes is a link to a link to a folder, and changes when the middle link does.
 #[tokio::test]
 async fn settings_behind_links_change_when_the_folder_behind_them_is_another() {
     let live = Live::start(&settings("api-keys: [one]"));
@@ -170,7 +170,7 @@ async fn settings_behind_links_change_when_the_folder_behind_them_is_another() {
     within_seconds(10, async || live.pool("two").await.0 == StatusCode::OK).await.unwrap();
 }
 
-/// Nothing happens in the folder of such a link, so whoever waits for events of it waits for ever.
+/// Nothing happens in the folder of such a link, so a watcher of that folder would wait for ever.
 #[tokio::test]
 async fn settings_behind_a_link_into_another_folder_change_with_their_file() {
     let (links, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -186,7 +186,7 @@ async fn settings_behind_a_link_into_another_folder_change_with_their_file() {
     }
 }
 
-/// What the settings name may come later than the settings, and a watcher of files that exist would never hear of it.
+/// A file that the settings name may appear after the settings, and a watcher of existing files would never notice it.
 #[tokio::test]
 async fn a_file_that_was_missing_is_taken_when_it_comes() {
     let live = Live::start(&settings("api-keys: [one]"));
@@ -214,7 +214,7 @@ async fn a_hangup_makes_it_read_everything_anew_though_no_file_has_changed() {
     within_seconds(10, &reloaded).await.unwrap();
 }
 
-/// `serve --config <(decrypt settings.yaml)`: read a second time it would be empty, and the service would run without any.
+/// `serve --config <(decrypt settings.yaml)`: a second read would return nothing, and the service would run without settings.
 #[tokio::test]
 async fn settings_from_a_pipe_are_refused_because_they_can_be_read_only_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -234,7 +234,7 @@ async fn settings_from_a_pipe_are_refused_because_they_can_be_read_only_once() {
     assert!(ended.is_ok() && said.contains("/dev/stdin is not a regular file"), "{said}");
 }
 
-/// Whether this comes about sooner than what was refused is tried again.
+/// Whether this happens before a refused file is tried again.
 async fn within_seconds(seconds: u64, what: impl AsyncFn() -> bool) -> Result<(), Elapsed> {
     let waiting = async {
         while !what().await {
@@ -250,7 +250,7 @@ async fn times_change_without_a_restart() {
     let reference = live.reference("one").await;
     live.set(&settings("api-keys: [one], list-lifetime: 2h, ttl: 77s"));
     eventually("the new ttl is told", async || (live.pool("one").await.1["ttl"] == 77).then_some(())).await;
-    // The token that is published keeps its times until the list is published again.
+    // The published token keeps its times until the list is published again.
     assert_eq!(live.update("one", &reference, 1).await, StatusCode::NO_CONTENT);
     eventually("a token with the new times", async || {
         let list = crate::support::relying_party::published(live.folder(), &reference.uri).ok()?;

@@ -1,4 +1,4 @@
-//! Graceful restarts: references are given back, none comes twice, and no update is forgotten.
+//! Graceful restarts: references are returned, none is repeated, and no update is forgotten.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -25,7 +25,7 @@ async fn references_never_repeat_and_unused_ones_come_back() {
     for _ in 0..10 {
         let app = TestApp::start_at(folder, url, &settings, Clock::System);
         for reference in app.references(790).await {
-            assert!(seen.insert((reference.uri.clone(), reference.index)), "{reference:?} came twice");
+            assert!(seen.insert((reference.uri.clone(), reference.index)), "{reference:?} was repeated");
         }
         folder = app.stop();
     }
@@ -33,7 +33,7 @@ async fn references_never_repeat_and_unused_ones_come_back() {
     assert_eq!(
         lists.len(),
         1,
-        "7900 references of 8000 fit into one list only if every stop gave the unused ones back"
+        "7900 references of 8000 fit into one list only if every stop returned the unused ones"
     );
 }
 
@@ -41,7 +41,7 @@ async fn references_never_repeat_and_unused_ones_come_back() {
 async fn what_was_acknowledged_before_a_stop_is_published_when_it_has_stopped() {
     let app = TestApp::start("update-interval: 1h, list-lifetime: 24h");
     let reference = app.references(1).await.remove(0);
-    // The list was signed within this second; a second token of it must wait for the next.
+    // The list was signed within this second; its next token must wait for the next second.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     assert_eq!(app.update(&reference, json!(1)).await.0, StatusCode::NO_CONTENT);
     let folder = app.stop();
@@ -49,7 +49,7 @@ async fn what_was_acknowledged_before_a_stop_is_published_when_it_has_stopped() 
     assert_eq!(list.status(reference.index), 1);
 }
 
-/// A list is signed once a second at most, so what comes right after a signature waits for the next one, also at a stop.
+/// A list is signed at most once a second, so a change right after a signature waits for the next second, also at a stop.
 #[tokio::test]
 async fn what_was_acknowledged_in_the_second_of_a_signature_is_published_when_the_service_has_stopped() {
     let mut missing = 0;
@@ -61,10 +61,10 @@ async fn what_was_acknowledged_in_the_second_of_a_signature_is_published_when_th
         let list = crate::support::relying_party::published(folder.path(), &reference.uri).unwrap();
         missing += u32::from(list.status(reference.index) != 1);
     }
-    assert_eq!(missing, 0, "of 20 stops so many left an acknowledged update unpublished");
+    assert_eq!(missing, 0, "the number of stops, of 20, that left an acknowledged update unpublished");
 }
 
-/// The control of the time that a stop may take: the next second never comes.
+/// The control for the time that a stop may take: the next second never comes.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_clock_that_stands_still() {
     let clock = Clock::set_to(Clock::System.now());
@@ -120,7 +120,7 @@ async fn a_forged_file_is_never_signed_and_a_damaged_one_is_replaced() {
     crate::support::eventually("the revocation", async || (status(&app).await == Some(1)).then_some(()))
         .await;
 
-    // Somebody who can write into the folder takes the revocation back, but has no key: the claims stay, the array is empty.
+    // Someone who can write into the folder but has no key reverts the revocation: the claims stay, the array is empty.
     let file =
         app.folder().join("public/lists").join(format!("{}.jwt", reference.uri.rsplit('/').next().unwrap()));
     let token = std::fs::read_to_string(&file).unwrap();
@@ -137,7 +137,7 @@ async fn a_forged_file_is_never_signed_and_a_damaged_one_is_replaced() {
     .await;
 }
 
-/// Flips one bit in the middle of a file and leaves its mtime, so that nothing but its bytes tells.
+/// Flips one bit in the middle of a file and keeps its mtime, so that only its bytes reveal the damage.
 fn damage(path: &Path) -> Vec<u8> {
     let modified = std::fs::metadata(path).unwrap().modified().unwrap();
     let mut bytes = std::fs::read(path).unwrap();

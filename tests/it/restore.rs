@@ -1,4 +1,4 @@
-//! A store that went back in time, by a restored backup or by a failover, is noticed: no reference comes twice.
+//! A store that went back in time, by a restored backup or by a failover, is detected: no reference is repeated.
 
 use std::collections::HashSet;
 use std::fs;
@@ -26,7 +26,7 @@ fn settings(store: &str, marks: bool) -> String {
     )
 }
 
-/// Hands out references before and after a backup, restores it, and answers how many of the further ones came twice.
+/// Hands out references before and after a backup, restores it, and returns how many of the later ones were repeated.
 async fn repeated(
     settings: &str,
     amount: usize,
@@ -65,7 +65,7 @@ pub(crate) fn copy_database(from: &Path, to: &Path) {
     }
 }
 
-/// The writing thread closes the database a moment after the service has stopped, and removes its log by name.
+/// Waits until the writing thread has closed the database, a moment after the service has stopped, and removed its log by name.
 fn wait_until_closed(folder: &Path) {
     let is_open = || {
         let files = fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
@@ -161,12 +161,12 @@ async fn a_redis_that_comes_back_empty_gets_new_lists_without_a_restart() {
     assert_eq!(
         (status, &body["code"]),
         (StatusCode::BAD_REQUEST, &json!("NO_SUCH_LIST")),
-        "said, not swallowed"
+        "the answer does not report the loss"
     );
     eventually("the update is published", async || {
         published(app.folder(), &after.uri).is_ok_and(|list| list.status(after.index) == 1).then_some(())
     })
     .await;
-    // What verifiers were served of the lost lists stays.
+    // The copies of the lost lists that verifiers get stay published.
     assert!(published(app.folder(), &before[0].uri).is_ok());
 }

@@ -1,5 +1,5 @@
-//! Schemathesis (`scripts/install-test-tools` brings it) reads the description of the running service and tries to refute it:
-//! thousands of requests, good and bad, whose answers must be those that are described, and never a 5xx that is not.
+//! Schemathesis (`scripts/install-test-tools` installs it) reads the description of the running service and tries to refute it:
+//! thousands of valid and invalid requests, whose answers must be as described, and never an undescribed 5xx.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,18 +11,18 @@ use statuslist::base::clock::Clock;
 use crate::support::app::{KEY, TestApp};
 use crate::support::process::PROGRAM;
 
-/// What a pool allows (bits, size, the amount) is in its settings and not in the description, so a request that fits the
+/// The limits of a pool (bits, size, the amount) are in its settings and not in the description, so a request that matches the
 /// description may be refused. All other checks are made.
 const EXCLUDED_CHECKS: &str = "positive_data_acceptance";
-/// No failures where they are described: 501, the specification's answer of a server without history; 503, a service whose
-/// store is busy; and 410 for a bad index in a retired list, because the list is looked at first.
+/// Not failures where they are described: 501, the specification's answer of a server without history; 503, a service whose
+/// store is busy; and 410 for a bad index in a retired list, because the list is checked first.
 const SETTINGS: &str = "
 [checks.not_a_server_error]
 expected-statuses = ['2xx', '3xx', '4xx', '501', '503']
 [checks.negative_data_rejection]
 expected-statuses = ['400', '401', '403', '404', '405', '406', '408', '409', '410', '413', '415', '422', '429', '501', '503']
 ";
-/// Requests of each operation in the phase that makes them at random.
+/// Random requests of each operation.
 const CASES: &str = "100";
 const SEED: &str = "20261122";
 
@@ -31,10 +31,10 @@ fn program() -> PathBuf {
     let found = builds
         .map(|folder| folder.join("test-tools/venv/bin/schemathesis"))
         .find(|program| program.is_file());
-    found.expect("Schemathesis is not there: run scripts/install-test-tools")
+    found.expect("Schemathesis is not installed: run scripts/install-test-tools")
 }
 
-/// Two pools: lists of `q` may be retired in the course of it.
+/// Two pools: lists of `q` may be retired during the run.
 fn service() -> TestApp {
     let settings = format!(
         "limits: {{ amount: 100, batch: 10, body-bytes: 20000 }}
@@ -45,8 +45,8 @@ status-list-pools:
     TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System)
 }
 
-/// The description as it is served, in which the names of pools and lists are those that there are: else nearly every request
-/// would end at the first 404.
+/// The served description, with the names of existing pools and lists: otherwise nearly every request would end at the first
+/// 404.
 async fn description(app: &TestApp) -> Value {
     let (_, mut description) = app.send(Method::GET, "/openapi.json", None).await;
     let list_of = async |pool: &str| {
@@ -79,7 +79,7 @@ async fn description(app: &TestApp) -> Value {
     description
 }
 
-/// Lets Schemathesis loose on `app` with this description.
+/// Runs Schemathesis against `app` with this description.
 async fn run(app: &TestApp, description: &Value, more: &[&str]) -> Output {
     let folder = app.folder().to_owned();
     for (name, content) in
@@ -89,7 +89,7 @@ async fn run(app: &TestApp, description: &Value, more: &[&str]) -> Output {
             .unwrap();
     }
     let mut command = Command::new(program());
-    // Its settings are read from the folder in which it runs.
+    // Its settings are read from its working directory.
     command.current_dir(folder).args(["--no-color", "run", "described.json", "--url", &app.url]);
     command.args(["--header", &format!("X-Api-Key:{KEY}"), "--phases", "examples,coverage,fuzzing"]);
     command.args(["--checks", "all", "--exclude-checks", EXCLUDED_CHECKS, "--continue-on-failure"]);
@@ -101,7 +101,7 @@ async fn run(app: &TestApp, description: &Value, more: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn every_answer_is_one_that_is_described() {
+async fn every_answer_is_as_described() {
     let app = service();
     let description = description(&app).await;
     let output = run(&app, &description, &[]).await;
@@ -111,7 +111,7 @@ async fn every_answer_is_one_that_is_described() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_described_is_found() {
+async fn undescribed_answers_are_detected() {
     let app = service();
     let mut description = description(&app).await;
     let responses = &mut description["paths"]["/pools/{pool}/new-references"]["post"]["responses"];

@@ -1,4 +1,4 @@
-//! Buckets: they get what is published, whatever dies in between, and never hold up the local files.
+//! Buckets get what is published, whatever dies in between, and never delay the local files.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -31,13 +31,13 @@ fn id(uri: &str) -> &str {
     uri.rsplit('/').next().unwrap()
 }
 
-/// The list of `uri` as a verifier gets it from the bucket.
+/// Returns the list of `uri` as a verifier gets it from the bucket.
 async fn in_bucket(server: &S3Server, folder: &Path, uri: &str) -> Option<List> {
     let object = server.get(id(uri)).await?;
     List::verify(&String::from_utf8(object.bytes).unwrap(), uri, &jwks(folder)).ok()
 }
 
-/// Waits until a verifier that asks the bucket sees `value`.
+/// Waits until a verifier that reads the bucket sees `value`.
 async fn until_in_bucket(server: &S3Server, folder: &Path, reference: &Reference, value: u8) {
     eventually("the update in the bucket", async || {
         let list = in_bucket(server, folder, &reference.uri).await?;
@@ -130,7 +130,7 @@ async fn a_kill_between_local_publication_and_upload_loses_nothing() {
     assert_eq!(
         in_bucket(&server, folder.path(), &reference.uri).await.map(|list| list.status(reference.index)),
         Some(0),
-        "what was handed out answers in the bucket"
+        "the list of a handed-out reference is in the bucket"
     );
     server.kill();
     let body = json!({ "uri": reference.uri, "index": reference.index, "value": 1 }).to_string();
@@ -141,7 +141,7 @@ async fn a_kill_between_local_publication_and_upload_loses_nothing() {
         (published(folder.path(), &reference.uri).ok()?.status(reference.index) == 1).then_some(())
     })
     .await;
-    // Settled: the store does not know of the bucket, so nothing but the look at the start can find it out.
+    // Settled: the store does not know about the bucket, so only the sweep at the start can find it.
     let url = format!("{}/pools/p/lists/{}/statuses/{}", process.url, id(&reference.uri), reference.index);
     eventually("the list to be settled", async || {
         let text = client.get(&url).header("X-Api-Key", KEY).send().await.ok()?.text().await.ok()?;
@@ -154,7 +154,7 @@ async fn a_kill_between_local_publication_and_upload_loses_nothing() {
     process.kill();
     server.start_again();
     let before = in_bucket(&server, folder.path(), &reference.uri).await.unwrap();
-    assert_eq!(before.status(reference.index), 0, "the bucket has the older state");
+    assert_eq!(before.status(reference.index), 0, "the bucket must have the older state");
     let _process = start();
     until_in_bucket(&server, folder.path(), &reference, 1).await;
     assert_eq!(log().matches("an upload failed;").count(), 1, "one line for one outage");
@@ -194,7 +194,7 @@ async fn a_server_that_is_killed_and_frozen_in_the_middle_gets_everything_and_ho
         .await;
         slowest = slowest.max(begun.elapsed());
         if round == 2 || round == 4 {
-            // One more beat of changes while it is away.
+            // One more beat of changes while the server is away.
             app.update(&references[0], json!(1 - value)).await;
             eventually("another beat", async || {
                 let list = published(app.folder(), &references[0].uri).unwrap();
@@ -234,12 +234,12 @@ async fn an_emptied_or_damaged_bucket_is_rebuilt() {
     app.update(&references[0], json!(1)).await;
     until_in_bucket(&server, app.folder(), &references[0], 1).await;
     assert!(server.empty() >= 10);
-    // Whatever is published again is there at once: what is remembered of the bucket is not believed against it.
+    // What is published again is uploaded at once: the uploader's cache is not trusted over the bucket.
     app.update(&references[1], json!(1)).await;
     until_in_bucket(&server, app.folder(), &references[1], 1).await;
     assert!(server.get(id(&references[0].uri)).await.is_none());
     server.put(id(&references[2].uri), b"not a token".to_vec()).await;
-    // The rest at the next look: here that of the start.
+    // The rest at the next sweep: here that of the start.
     let url = app.url.clone();
     let folder = app.stop();
     let settings = settings(&server.settings(server.port, ""), pool);
@@ -316,14 +316,16 @@ async fn a_reference_is_handed_out_only_when_the_bucket_answers_for_it() {
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let now = tokens();
     let unchanged = local.iter().all(|token| now.contains(token));
-    assert!(unchanged, "they were signed again although nothing changed");
+    assert!(unchanged, "the files were signed again although nothing changed");
     server.start_again();
     let reference: Reference = eventually("a reference", async || {
         let (status, body) = app.send(Method::POST, path, None).await;
         (status == StatusCode::OK).then(|| serde_json::from_value(body["references"][0].clone()).unwrap())
     })
     .await;
-    let list = in_bucket(&server, app.folder(), &reference.uri).await.expect("it answers for the reference");
+    let list = in_bucket(&server, app.folder(), &reference.uri)
+        .await
+        .expect("the bucket has the list of the reference");
     assert_eq!(list.status(reference.index), 0);
 }
 
@@ -353,7 +355,7 @@ async fn publishing_once_uploads_and_fails_when_it_cannot() {
     assert!(said.contains("an upload failed;") && !said.contains(SECRET), "{said}");
 }
 
-/// `iat` in the bucket before and after a write that was decided before another publisher wrote something later.
+/// Returns `iat` in the bucket before and after a write that was decided before another publisher wrote a later state.
 async fn late_write(more: &str) -> (u64, u64) {
     let server = S3Server::start();
     let gate = PutGate::to(server.port);

@@ -1,4 +1,4 @@
-//! Clients that keep the server waiting: each is cut in time, and others do not notice.
+//! Clients that keep the server waiting: each is cut off in time, and others do not notice.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use statuslist::base::clock::Clock;
 
 use crate::support::app::{KEY, TestApp};
 
-/// What the settings below allow, and half as much again for a busy machine.
+/// The time that the settings below allow, and half as much again for a busy machine.
 const CUT_WITHIN: Duration = Duration::from_secs(10);
 
 fn start() -> TestApp {
@@ -25,7 +25,7 @@ fn connect(app: &TestApp) -> TcpStream {
     stream
 }
 
-/// Sends `begin`, then `more` again and again, until the server closes the connection. Answers what the server said.
+/// Sends `begin`, then `more` repeatedly, until the server closes the connection. Returns the server's answer.
 fn drip(mut stream: TcpStream, begin: &str, more: &str) -> String {
     let begun = Instant::now();
     stream.write_all(begin.as_bytes()).unwrap();
@@ -35,7 +35,7 @@ fn drip(mut stream: TcpStream, begin: &str, more: &str) -> String {
             Ok(0) => break,
             Ok(length) => said.extend_from_slice(&buffer[..length]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            // A server that closes while more comes answers that with a reset.
+            // A server that closes while more data arrives answers with a reset.
             Err(_) => break,
         }
         if stream.write_all(more.as_bytes()).is_err() {
@@ -61,10 +61,13 @@ async fn an_idle_connection_is_kept_but_holds_up_no_stop() {
         stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         let mut answer = [0; 4096];
         let length = stream.read(&mut answer).expect("an answer on the connection that was idle");
-        assert!(answer[..length].starts_with(b"HTTP/1.1 200 OK\r\n"), "closed, or something else");
+        assert!(
+            answer[..length].starts_with(b"HTTP/1.1 200 OK\r\n"),
+            "the connection was closed, or the answer is wrong"
+        );
     };
     ask();
-    // The HTTP server of itself would close it after 5 s, and cut off whoever asks at that moment.
+    // By default the HTTP server would close it after 5 s, and cut off a request at that moment.
     tokio::time::sleep(Duration::from_secs(7)).await;
     ask();
     let begun = Instant::now();
@@ -121,7 +124,7 @@ async fn a_head_without_end_is_refused() {
     assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said:?}");
 }
 
-/// Takes references as long as the attack lasts, and is served in time.
+/// Requests references for as long as the attack lasts, and is served in time.
 async fn is_served(app: &TestApp, mut attacked: impl FnMut() -> bool) {
     let (mut answered, mut slowest) = (0, Duration::ZERO);
     while attacked() {
@@ -140,7 +143,7 @@ async fn is_served(app: &TestApp, mut attacked: impl FnMut() -> bool) {
 async fn a_thousand_slow_heads_leave_others_unharmed() {
     let app = start();
     let folder = tempfile::tempdir().unwrap();
-    // Each client sends a little every second, far beyond what is allowed.
+    // Each client sends a little every second, far longer than allowed.
     let url = format!("{}/status-lists/update", app.url);
     let mut slow = Command::new("slowhttptest")
         .current_dir(folder.path())
@@ -149,7 +152,7 @@ async fn a_thousand_slow_heads_leave_others_unharmed() {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("slowhttptest is there; scripts/install-test-tools installs it");
+        .expect("slowhttptest is missing: run scripts/install-test-tools");
     is_served(&app, || slow.try_wait().unwrap().is_none()).await;
     let report = std::fs::read_to_string(folder.path().join("slow.csv")).unwrap();
     let seconds: Vec<Vec<u32>> = report.lines().skip(1).map(numbers).collect();
@@ -176,10 +179,10 @@ async fn a_thousand_slow_bodies_with_a_right_key_leave_others_unharmed() {
     });
     is_served(&app, || !holding.is_finished()).await;
     let cut = holding.await.unwrap();
-    assert!(cut >= SlowBodies::CLIENTS, "only {cut} bodies were cut, so nobody read the others");
+    assert!(cut >= SlowBodies::CLIENTS, "only {cut} bodies were cut, so the others were not read");
 }
 
-/// An update without an end.
+/// Begins an update that never ends.
 fn begin(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(patch(KEY, "Content-Length: 100000\r\n\r\n{").as_bytes()).unwrap();
@@ -187,11 +190,11 @@ fn begin(address: &str) -> TcpStream {
     stream
 }
 
-/// Clients that come again when they are cut.
+/// Clients that reconnect when they are cut off.
 struct SlowBodies {
     address: String,
     streams: Vec<TcpStream>,
-    /// How many were told that it took too long.
+    /// How many clients were told that they took too long.
     cut: usize,
 }
 
@@ -204,7 +207,7 @@ impl SlowBodies {
         Self { address, streams, cut: 0 }
     }
 
-    /// One more byte of each body.
+    /// Sends one more byte of each body.
     fn drip(&mut self) {
         for stream in &mut self.streams {
             let mut said = [0; 4096];
@@ -218,7 +221,7 @@ impl SlowBodies {
                     assert!(said.starts_with("HTTP/1.1 408"), "{said}");
                     self.cut += 1;
                 }
-                // What is written to a connection that was cut is answered with a reset.
+                // A write to a connection that was cut off is answered with a reset.
                 Ok(_) | Err(_) => {}
             }
             *stream = begin(&self.address);

@@ -1,4 +1,4 @@
-//! `spread-beats` of `PATCH /pools/{pool}/lists/{id}`: a whole list is set a share at each beat, and nobody's update is lost.
+//! `spread-beats` of `PATCH /pools/{pool}/lists/{id}`: each beat sets a share of a whole list, and nobody's update is lost.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -40,18 +40,18 @@ async fn fill(app: &TestApp, uri: &str, body: Value) -> (StatusCode, Value) {
     app.send(Method::PATCH, &path, Some(body)).await
 }
 
-/// What `GET /pools/p/lists` says of the list's spread.
+/// Returns the list's spread from `GET /pools/p/lists`.
 async fn spread(app: &TestApp, uri: &str) -> Value {
     let lists = app.send(Method::GET, "/pools/p/lists", None).await.1;
     lists["lists"].as_array().unwrap().iter().find(|list| list["uri"] == uri).unwrap()["spread"].clone()
 }
 
-/// Looks at the published token again and again.
+/// Reads the published token repeatedly.
 struct Watch<'a> {
     folder: &'a Path,
     uri: &'a str,
     value: u8,
-    /// What was set in each of the tokens that were seen.
+    /// The entries that are set in each of the tokens that were seen.
     seen: Vec<BTreeSet<u64>>,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Watch<'a> {
         Self { folder, uri, value, seen: vec![BTreeSet::new()] }
     }
 
-    /// Waits for a token that shows more than the latest, of which nothing may be missing.
+    /// Waits for a token that shows more than the latest one, and misses none of its entries.
     async fn more(&mut self) -> usize {
         let latest = self.seen.last().unwrap();
         let more = eventually("more entries to be published", async || {
@@ -87,7 +87,7 @@ fn in_whole_shares(count: &usize) -> bool {
     (*count as u64).is_multiple_of(SIZE / BEATS)
 }
 
-/// From nothing to all, over tokens that each show a share more, also over a restart in the middle.
+/// From nothing to everything, over tokens that each show one more share, also over a restart in between.
 async fn grows_beat_by_beat(store: &str) {
     let app = start(tempfile::tempdir().unwrap(), store);
     let reference = app.references(1).await.remove(0);
@@ -105,7 +105,7 @@ async fn grows_beat_by_beat(store: &str) {
         "{left}"
     );
     let given = app.references(20).await;
-    assert!(given.iter().all(|given| given.uri != reference.uri), "they would be invalid sooner or later");
+    assert!(given.iter().all(|given| given.uri != reference.uri), "these references would become invalid");
 
     let app = start(app.stop(), store);
     watch.until_all().await;
@@ -114,14 +114,14 @@ async fn grows_beat_by_beat(store: &str) {
     assert!(counts.len() > 3, "at least two tokens between nothing and all: {counts:?}");
     let (least, most) = (watch.seen[1].first().unwrap(), watch.seen[1].last().unwrap());
     assert!(most - least > first as u64 + 100, "the first share is no range: {least} to {most}");
-    assert_eq!(spread(&app, &reference.uri).await, Value::Null, "it is over");
+    assert_eq!(spread(&app, &reference.uri).await, Value::Null, "the spread must be over");
 
     let trail = std::fs::read_to_string(folder.join("audit.jsonl")).unwrap();
     let line = trail.lines().find(|line| line.contains(r#""action":"fill""#)).unwrap();
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["value"], &line["beats"]), (&json!(1), &json!(BEATS)), "{line}");
 
-    // The control: at once, one token shows that all belong together.
+    // The control: at once, one token shows that all entries belong together.
     let (status, _) = fill(&app, &reference.uri, json!({ "value": 2 })).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     let mut watch = Watch::new(&folder, &reference.uri, 2);
@@ -140,7 +140,7 @@ async fn a_spread_list_grows_beat_by_beat_over_a_restart_and_never_falls_on_redi
     grows_beat_by_beat(&format!("storage-type: redis, redis: {{ {} }}", redis.settings())).await;
 }
 
-/// An update to another status is the last word, and what was asked for before it is complete.
+/// An update to another status wins, and first completes the earlier request.
 async fn an_update_wins(store: &str) {
     let app = start(tempfile::tempdir().unwrap(), store);
     let reference = app.references(1).await.remove(0);
@@ -217,7 +217,7 @@ status-list-pools:
     let _process = start();
     watch.until_all().await;
     let counts = watch.counts();
-    assert!(counts.iter().all(in_whole_shares), "none twice, none left out: {counts:?}");
+    assert!(counts.iter().all(in_whole_shares), "an entry was set twice or left out: {counts:?}");
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn numbers_of_beats_that_make_no_sense_are_refused_and_one_is_at_once() {
         assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("BAD_REQUEST")), "{beats}");
     }
     assert_eq!(app.stored(&reference).await["version"], 0);
-    // 300 do not divide it: four entries a beat.
+    // The entries do not divide by 300: four entries a beat.
     let (status, answer) = fill(&app, &reference.uri, json!({ "value": 1, "spread-beats": 300 })).await;
     assert_eq!((status, answer), (StatusCode::ACCEPTED, json!({ "beats": 250 })));
     assert_eq!(app.stored(&reference).await["value"], 0, "not before the next beat");
@@ -240,7 +240,7 @@ async fn numbers_of_beats_that_make_no_sense_are_refused_and_one_is_at_once() {
     assert_eq!(spread(&app, &reference.uri).await, Value::Null);
 }
 
-/// One after the other, so one that fails must not be the last.
+/// One list after the other, so the one that fails must not be the last.
 #[tokio::test]
 async fn a_damaged_list_does_not_hold_up_the_spreads_of_others() {
     let lists = "open-lists: 2";
@@ -290,7 +290,7 @@ async fn a_reload_is_no_beat() {
     assert!(answer.contains(&format!("\"entriesLeft\":{SIZE}")), "{answer}");
 }
 
-/// The share of a beat takes longer than the beat: others must be published before it is complete.
+/// The share of a beat takes longer than the beat: other lists must be published before it is complete.
 #[tokio::test]
 async fn a_spread_over_millions_of_entries_does_not_hold_up_other_lists() {
     const ENTRIES: u64 = 4_000_000;
@@ -310,7 +310,7 @@ async fn a_spread_over_millions_of_entries_does_not_hold_up_other_lists() {
             (list.status(reference.index) == 1).then_some(())
         })
         .await;
-        // A beat and a second, and much more for a machine that is busy.
+        // A beat and a second, and much more for a busy machine.
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         let left = spread(&app, &spread_over).await["entriesLeft"].as_u64().unwrap();
         assert!(left > ENTRIES / 2, "published only after the share of a beat: {left} entries are left");

@@ -1,12 +1,12 @@
-//! Finds files that name each other in a circle, directly or through what a `mod.rs` re-exports.
+//! Finds files that name each other in a circle, directly or through the re-exports of a `mod.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The source of each file, by its place: the path below `src/` without `.rs`, or the folder of a `mod.rs`.
 pub(crate) type Sources = BTreeMap<String, String>;
 
-/// Places that reach themselves, each with those of the circle that it names. A folder and what lies in it are one house: naming
-/// each other makes no circle.
+/// Returns the places that reach themselves, each with those of the circle that it names. A folder and its content count as one:
+/// naming each other makes no circle.
 pub(crate) fn circles(sources: &Sources) -> Vec<String> {
     let uses: BTreeMap<&str, Vec<String>> =
         sources.iter().map(|(place, source)| (place.as_str(), paths_in(source))).collect();
@@ -43,7 +43,7 @@ fn is_one_house(one: &str, other: &str) -> bool {
     holds(one, other) || holds(other, one)
 }
 
-/// The file that `path`, as `place` writes it, leads to.
+/// Returns the file to which `path`, as written in `place`, leads.
 fn resolve(uses: &BTreeMap<&str, Vec<String>>, place: &str, path: &str, depth: usize) -> Option<String> {
     let here: Vec<&str> = place.split('/').collect();
     let mut names: Vec<&str> = path.split("::").collect();
@@ -75,7 +75,7 @@ fn resolve(uses: &BTreeMap<&str, Vec<String>>, place: &str, path: &str, depth: u
     Some(behind.unwrap_or(found))
 }
 
-/// Every path that a source names: each leaf of its `use` trees, and the paths in its code.
+/// Returns every path that a source names: each leaf of its `use` trees, and the paths in its code.
 fn paths_in(source: &str) -> Vec<String> {
     let (mut paths, mut code) = (Vec::new(), String::new());
     let mut lines = source.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
@@ -96,7 +96,7 @@ fn paths_in(source: &str) -> Vec<String> {
     paths
 }
 
-/// What follows `use` in a line that begins with it, or with `pub use`.
+/// Returns what follows `use` in a line that begins with it, or with `pub use`.
 fn use_tree(line: &str) -> Option<&str> {
     let (before, tree) = line.split_once("use ")?;
     (before.is_empty() || before.starts_with("pub") && before.ends_with([' ', ')'])).then_some(tree)

@@ -1,6 +1,6 @@
-//! The names in a document, each between backticks, of which the tree must have every one.
+//! Checks the names in a document, each between backticks: all of them must exist in the tree.
 //!
-//! | Name | What must be there |
+//! | Name | What must exist |
 //! |---|---|
 //! | `part::file::name` (`it::…` in `tests/it`, `tidy::…` in `tests/tidy.rs`, else in `src`) | that module, and in it a function or type of that name |
 //! | `src/…`, `tests/…`, `config/…` and so on | the file or folder |
@@ -8,15 +8,15 @@
 //! | `list-lifetime`, `signer.eku` | settings of `config/default.yaml`, or words of the source |
 //! | `two_words`, `TwoWords` | in the source |
 //!
-//! Anything else between backticks is no name of ours.
+//! Anything else between backticks is not one of our names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Names that look like ours and belong to others.
+/// Names that look like ours but belong to others.
 const FOREIGN: [&str; 1] = ["status_list_aggregation_endpoint"];
 
-/// The names in `document` that the tree does not have.
+/// Returns the names in `document` that the tree does not have.
 pub(crate) fn missing(document: &str) -> Vec<String> {
     let source = source();
     let mut missing = Vec::new();
@@ -33,7 +33,7 @@ pub(crate) fn missing(document: &str) -> Vec<String> {
                     let absent = waiting.iter().filter(|name| !has_word(&text, name));
                     missing.extend(absent.map(|name| format!("{name} in {piece}")));
                 }
-                // "`name` in `a.rs` and `b.rs`": each of the files has it.
+                // "`name` in `a.rs` and `b.rs`": each of the files must have it.
                 if after != "and" {
                     waiting.clear();
                 }
@@ -110,7 +110,7 @@ fn has_path(path: &str) -> bool {
             continue;
         }
         let text = fs::read_to_string(&file).unwrap();
-        // The suite of the stores makes its modules with a macro.
+        // The suite of the stores creates its modules with a macro.
         if !has_word(&text, &format!("mod {word}")) && !text.contains(&format!("suite!({word},")) {
             return false;
         }
@@ -118,7 +118,7 @@ fn has_path(path: &str) -> bool {
     if declares(&fs::read_to_string(&file).unwrap(), name) {
         return true;
     }
-    // A folder's `mod.rs` may take the names of its files.
+    // A folder's `mod.rs` may re-export names of its files.
     let siblings = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
     file.ends_with("mod.rs")
         && siblings
@@ -132,20 +132,20 @@ fn declares(text: &str, name: &str) -> bool {
         .any(|keyword| has_word(text, &format!("{keyword} {name}")))
 }
 
-/// Whether `word` stands in `text` with no letter, digit, `_` or `-` beside it.
+/// Whether `text` contains `word` without a letter, digit, `_` or `-` beside it.
 fn has_word(text: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     text.match_indices(word)
         .any(|(at, _)| !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part))
 }
 
-/// What names may come from: the source, its tests, the settings and the nginx configuration.
+/// Where names may come from: the source, its tests, the settings and the nginx configuration.
 fn source() -> String {
     let mut text = String::new();
     for folder in ["src", "tests", "config", "nginx", "scripts"] {
         for entry in walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap) {
             let path = entry.path();
-            // This file names what is not there.
+            // This file contains names that do not exist.
             if path.is_file() && !path.ends_with("tidy/names.rs") {
                 text.push_str(&fs::read_to_string(path).unwrap_or_default());
             }

@@ -1,4 +1,4 @@
-//! Who calls: reads what a request presents, and turns refusals into answers. Who may do what is decided in `access/`.
+//! Authenticates callers: reads a request's credentials, and turns refusals into answers. `access/` decides who may do what.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderName};
 
 use super::problem::Problem;
 use super::{Api, PoolApi};
-use crate::access::{self, Access, Denied, Identity, Presented, Refused};
+use crate::access::{self, Access, Credentials, Denied, Identity, Refused};
 use crate::model::api_key::Scope;
 use crate::model::pool::PoolId;
 
@@ -17,18 +17,17 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const BEARER: &str = "Bearer ";
 
-/// What logs and the audit trail call whoever was let in; an extension of the request where
-/// there is a trail.
+/// The name of an authenticated caller in logs and in the audit trail. A request carries it as an extension if a trail is kept.
 pub(super) struct CallerName(pub(super) Arc<str>);
 
-/// A caller who may do something in at least one pool.
+/// An authenticated caller, permitted to do something in at least one pool.
 pub(super) struct Caller(access::Caller);
 
 impl Caller {
-    /// The caller of this request. Refused before its body is read.
+    /// Authenticates the caller of this request, or refuses the request before its body is read.
     pub(super) async fn of(request: &HttpRequest, api: &Api) -> Result<Self, Problem> {
         let access = api.access();
-        let caller = access.admit(&presented(request, &access)).await;
+        let caller = access.admit(&credentials(request, &access)).await;
         if api.audit.is_on()
             && let Ok(caller) = &caller
         {
@@ -44,13 +43,13 @@ impl Caller {
         })
     }
 
-    /// The pool of this name, if the caller may do this in it.
+    /// Returns the pool of this name if the caller has this scope in it.
     pub(super) fn pool<'a>(&self, api: &'a Api, name: &str, scope: Scope) -> Result<&'a PoolApi, Problem> {
         let id: PoolId = name.parse().map_err(|_| Problem::no_such_pool(name))?;
         self.may_use(api.pools.get(&id).ok_or_else(|| Problem::no_such_pool(name))?, scope)
     }
 
-    /// `pool`, if the caller may do this in it.
+    /// Returns `pool` if the caller has this scope in it.
     pub(super) fn may_use<'a>(&self, pool: &'a PoolApi, scope: Scope) -> Result<&'a PoolApi, Problem> {
         match self.0.may(scope, &pool.id) {
             Ok(()) => Ok(pool),
@@ -60,34 +59,34 @@ impl Caller {
         }
     }
 
-    /// What tells them from every other caller, whatever logs call them.
+    /// Identifies the caller, whatever name logs use.
     pub(super) fn identity(&self) -> &Identity {
         self.0.identity()
     }
 
-    /// What logs and the audit trail call them; nothing secret.
+    /// The caller's name in logs and in the audit trail. Not a secret.
     pub(super) fn name(&self) -> &str {
         self.0.name()
     }
 }
 
-/// Where a request comes from, as far as proxies are believed.
+/// The client's address, taken from `X-Forwarded-For` as far as its proxies are trusted.
 pub(super) fn client_address(request: &HttpRequest, access: &Access) -> Option<IpAddr> {
     Some(access.client_address(request.peer_addr()?.ip(), &forwarded_for(request)))
 }
 
-/// A value that is no text stays in its place, as one that nobody can read.
+/// Returns all values of `X-Forwarded-For`. A value that is not text keeps its place, as an unreadable address.
 fn forwarded_for(request: &HttpRequest) -> Vec<&str> {
     request.headers().get_all(FORWARDED_FOR).map(|value| value.to_str().unwrap_or("?")).collect()
 }
 
-fn presented<'a>(request: &'a HttpRequest, access: &Access) -> Presented<'a> {
+fn credentials<'a>(request: &'a HttpRequest, access: &Access) -> Credentials<'a> {
     let headers = request.headers();
     let bearer = |value: &'a str| {
         let (scheme, token) = value.split_at_checked(BEARER.len())?;
         scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim())
     };
-    Presented {
+    Credentials {
         peer: request.peer_addr().map(|address| address.ip()),
         forwarded_for: forwarded_for(request),
         client_certificate: access.certificate_header().and_then(|name| {

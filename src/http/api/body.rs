@@ -1,4 +1,4 @@
-//! Reading a JSON body: bounded, typed, and with errors that say what to change.
+//! Reads JSON bodies: bounded and typed, with errors that say what to change.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,7 +12,7 @@ use super::Api;
 use super::problem::Problem;
 use crate::http::connection::Connection;
 
-/// Reads the body as `T`. Nothing is read of a body that announces more than the limit.
+/// Reads the body as `T`. A body whose announced length exceeds the limit is not read at all.
 pub(super) async fn read<T: DeserializeOwned>(
     request: &HttpRequest,
     payload: web::Payload,
@@ -33,20 +33,20 @@ pub(super) async fn read<T: DeserializeOwned>(
     let body = api.within(web::Bytes::from_request(request, &mut payload)).await.ok_or_else(slow)?;
     let body = body.map_err(|error| match error.as_response_error().status_code() {
         actix_web::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        _ => Problem::bad_request("The body could not be read to its end"),
+        _ => Problem::bad_request("The body could not be read completely"),
     })?;
     parse(&body)
 }
 
-/// These bytes as `T`.
+/// Parses these bytes as `T`.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body)
         .map(|Object(value)| value)
-        .map_err(|error| Problem::bad_request(format!("The body is not what is expected: {error}")))
+        .map_err(|error| Problem::bad_request(format!("The body does not match the API: {error}")))
 }
 
-/// A value that is written as a JSON object. A derived reader also takes an array of the members in their order, which no
-/// description of the API allows.
+/// A value that is written as a JSON object. A derived `Deserialize` also accepts an array of the members in their order, which
+/// no description of the API allows.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -69,7 +69,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
     }
 }
 
-/// An array of objects, for members that need not be there.
+/// Reads an array of objects. For optional members.
 pub(super) fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<T>>, D::Error> {

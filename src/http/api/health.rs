@@ -46,7 +46,7 @@ pub(super) async fn live() -> impl Responder {
 )]
 pub(super) async fn ready(api: web::Data<Api>) -> impl Responder {
     let now = api.clock.now();
-    match api.pools.values().all(|pool| (pool.about.load().certificates_hold_at)(now)) {
+    match api.pools.values().all(|pool| (pool.facts.load().certificates_hold_at)(now)) {
         true => HttpResponse::Ok().json(UP),
         false => HttpResponse::ServiceUnavailable().json(DOWN),
     }

@@ -1,8 +1,8 @@
-//! `Idempotency-Key`: for a day, a request for references that is repeated with its key gets the same answer.
+//! `Idempotency-Key`: for a day, a retried request for references with the same key gets the same answer.
 //!
-//! Invariant: references are answered under a key only after the store remembers, durably, that they are its answer. A crash
-//! in between leaves references unused, and never hands one out twice. A store that lost data may have forgotten a key: a retry
-//! then gets new references.
+//! Invariant: references are returned under a key only after the store has durably recorded them as its answer. A crash in between
+//! leaves references unused, but never hands one out twice. A store that lost data may have lost a key: a retry then gets new
+//! references.
 
 use std::time::Duration;
 
@@ -20,28 +20,28 @@ use crate::store::{Answered, Digest, Given, Remembered};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const LENGTH_MAX: usize = 255;
-/// For how long a retry gets the same answer.
+/// How long a retry gets the same answer.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 
 /// The header, for the OpenAPI document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[allow(dead_code, reason = "only described: a header that comes twice must be seen")]
+#[allow(dead_code, reason = "only for the description: the code must detect a repeated header")]
 pub(super) struct IdempotencyKey {
     /// A unique name for this request, such as a random UUID. A retry with the same key within a day gets the same references.
     #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     key: Option<String>,
 }
 
-/// Whether references were answered before.
+/// Whether the answer was sent before.
 pub(super) struct Repeated(pub(super) bool);
 
-/// Identifies a request by pool, caller and the key that the caller chose. The caller is the credential, not its display name:
-/// two issuers of one pool that choose the same key must not get the same references.
+/// Identifies a request by pool, caller and the key that the caller chose. The caller is identified by its credential, not by its
+/// display name: two issuers of one pool that choose the same key must not get the same references.
 pub(super) struct Key(Digest);
 
 impl Key {
-    /// The key of a request for references of `pool`, if it has one.
+    /// Returns the key of a request for references of `pool`, if the request has one.
     pub(super) fn of(
         request: &HttpRequest,
         pool: &PoolId,
@@ -59,8 +59,8 @@ impl Key {
         Ok(Some(Self(digest("statuslist answer under an Idempotency-Key", &parts))))
     }
 
-    /// Returns the answer remembered under this key, or else what `allocate` returns, and remembers that. `asked` identifies the
-    /// content of the request.
+    /// Returns the answer recorded under this key. If there is none, calls `allocate`, and records and returns its result. `asked`
+    /// identifies the content of the request.
     pub(super) async fn answer(
         self,
         api: &Api,
@@ -70,7 +70,7 @@ impl Key {
     ) -> Result<(Vec<Given>, Repeated), Problem> {
         let Self(key) = self;
         let asked = digest("statuslist request for references", &[asked.as_bytes()]);
-        // A plain retry takes nothing.
+        // A plain retry allocates nothing.
         let before = api.ask(pool, api.store.remembered(&pool.id, key, api.clock.now())).await?;
         if let Some(before) = before {
             return repeat(before, asked);
@@ -78,12 +78,12 @@ impl Key {
         let taken = allocate.await?;
         let references: Vec<_> = taken.iter().map(Given::from).collect();
         let answer = Answered { request: asked, references: references.clone() };
-        // If this fails, a retry may yet be given these references, so they never become anybody else's.
+        // Even if this fails, a retry may receive these references, so nobody else may ever get them.
         let remembered = api.store.remember(&pool.id, key, answer, api.clock.now(), KEEP);
         match api.ask(pool, remembered).await? {
             Remembered::Now => Ok((references, Repeated(false))),
             Remembered::Before(before) => {
-                // Another request with this key was faster; nobody has seen ours.
+                // Another request with this key was faster; nobody has seen our references.
                 pool.allocator.give_back(taken);
                 repeat(before, asked)
             }

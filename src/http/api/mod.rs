@@ -1,4 +1,4 @@
-//! The write API: the route table, and what its handlers work with.
+//! The write API: the route table, and the state that its handlers share.
 //!
 //! Never names `publish/`: it meets the publisher only in the store, so no request causes a signature.
 
@@ -42,26 +42,26 @@ use crate::update::Updater;
 pub use openapi::openapi;
 use problem::Problem;
 
-/// All that handlers need.
+/// The state that all handlers share.
 pub struct Api {
-    /// Where the lists are found; the `uri` of a reference begins with it.
+    /// The base of all list URIs: the `uri` of each reference begins with it.
     pub base: BaseUri,
     /// The pools by name.
     pub pools: BTreeMap<PoolId, PoolApi>,
-    /// Who may do what; a reload of the settings replaces it whole.
+    /// Who may do what; a reload of the settings replaces it as a whole.
     access: ArcSwap<Access>,
-    /// For what is only looked at.
+    /// The store, for queries.
     pub store: Store,
-    /// The most of everything.
+    /// Limits on the size and number of everything.
     pub limits: Limits,
-    /// What `/metrics` shows.
+    /// The metrics that `/metrics` exports.
     pub metrics: Arc<Metrics>,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Where it is told who asked for what.
+    /// The audit trail.
     pub audit: Audit,
     refusals: trail::Refusals,
-    /// Which pool a list belongs to: that never changes.
+    /// The pool of each known list. A list never changes its pool.
     known: RwLock<HashMap<ListId, PoolId>>,
 }
 
@@ -73,18 +73,18 @@ pub struct PoolApi {
     pub capacity: Capacity,
     /// The statuses that updates may set.
     pub statuses: StatusSet,
-    /// Gives references.
+    /// Allocates references.
     pub allocator: Arc<Allocator>,
-    /// Where updates of what was never handed out are refused: what was.
+    /// The references that were handed out, if the pool refuses updates of all others.
     pub handed_out: Option<HandedOut>,
-    /// Takes updates.
+    /// Applies updates.
     pub updater: Updater,
-    /// What `GET /pools/{pool}` tells.
-    pub about: ArcSwap<About>,
+    /// The facts that `GET /pools/{pool}` returns.
+    pub facts: ArcSwap<PoolFacts>,
 }
 
-/// What issuers agree on with us.
-pub struct About {
+/// Facts about a pool that issuers need to know.
+pub struct PoolFacts {
     /// Bits per entry.
     pub bits: u8,
     /// Entries of a list.
@@ -93,17 +93,17 @@ pub struct About {
     pub ttl_secs: u64,
     /// `exp - iat` in seconds.
     pub list_lifetime_secs: u64,
-    /// The longest that a credential with a reference of the pool is valid, if that is known.
+    /// The longest validity of a credential that refers to the pool, if known.
     pub reference_lifetime: Option<Duration>,
     /// The beat in seconds.
     pub update_interval_secs: u64,
     /// Names of the token formats.
     pub formats: Vec<&'static str>,
-    /// The id of the key that signs now.
+    /// The id of the current signing key.
     pub key_id: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Whether verifiers accept the certificates of the key that signs at this moment, if it is this instance that signs.
+    /// Whether verifiers accept the certificates of the signing key at this time. Always true on an instance that never publishes.
     pub certificates_hold_at: Arc<dyn Fn(Timestamp) -> bool + Send + Sync>,
-    /// The most references that one request can ever get, apart from the limit of the settings.
+    /// The most references that one request can ever get, apart from the limit in the settings.
     pub amount_max: u32,
 }
 
@@ -123,27 +123,27 @@ impl Api {
         Self { base, pools, access, store, limits, metrics, clock, audit, refusals, known }
     }
 
-    /// The same with an audit trail.
+    /// The same API with an audit trail.
     pub fn audited(self, audit: Audit) -> Self {
         Self { audit, ..self }
     }
 
-    /// Who may do what, as it is now.
+    /// The current permissions.
     pub fn access(&self) -> Guard<Arc<Access>> {
         self.access.load()
     }
 
-    /// From now on this says who may do what. Requests that were let in before go on.
+    /// Replaces the permissions. Requests that are already admitted continue.
     pub fn replace_access(&self, access: Access) {
         self.access.store(Arc::new(access));
     }
 
-    /// What `waiting` comes to, if that does not take longer than a request may.
+    /// Awaits `waiting` for at most the time limit of a request. Returns `None` after that.
     async fn within<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout(self.limits.request_timeout, waiting).await.ok()
     }
 
-    /// What the store answers about `pool`, in time.
+    /// Queries the store about `pool`, within the time limit.
     async fn ask<T>(
         &self,
         pool: &PoolApi,
@@ -153,12 +153,12 @@ impl Api {
         answer.map_err(|error| Problem::from_store(&error, &pool.id))
     }
 
-    /// Until when a change that is asked for now may be made: whoever asked is answered by then.
+    /// The deadline of a change that is requested now. No change takes effect after its request was answered.
     fn deadline(&self) -> Deadline {
         Deadline::after(self.limits.request_timeout)
     }
 
-    /// The list of this `uri`, and its pool.
+    /// Returns the list with this `uri`, and its pool.
     async fn find(&self, uri: &str) -> Result<(ListId, &PoolApi), Problem> {
         let list = self.base.list_id(uri).ok_or_else(|| Problem::invalid_list_uri(uri))?;
         let unknown = || Problem::no_list_to_update(&list);
@@ -181,16 +181,16 @@ impl Api {
     }
 }
 
-/// What of the API an address has, beside `/health`.
+/// The routes that an address serves, besides `/health`.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer {
-    /// What issuers call.
+    /// The routes for issuers.
     pub api: bool,
-    /// What those who run the service ask.
+    /// The routes for operators.
     pub management: bool,
 }
 
-/// Mounts the routes. Must come before the site, which may answer for every other path.
+/// Mounts the routes. Must come before the site, which may take every other path.
 pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceConfig) {
     let (limits, audited) = (api.limits, api.audit.is_on());
     let metrics = Arc::clone(&api.metrics);
@@ -208,8 +208,8 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
     config
         .app_data(web::PayloadConfig::new(limits.body_bytes_max))
         .app_data(api)
-        // In the order of their load: patterns are tried one after the other.
-        // Without notes: many ask, and often.
+        // In the order of their load, because patterns are tried one after the other.
+        // Not observed: it is requested often.
         .service(
             web::resource("/health/live")
                 .get(health::live)
@@ -245,27 +245,27 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
     }
 }
 
-/// The answer to another method on a path that has only GET.
+/// Answers another method on a path that has only GET.
 pub async fn only_get() -> impl actix_web::Responder {
     method_not_allowed("GET".to_owned()).await
 }
 
-/// The answer to another method on a path that has only `allowed`: one method, or several with commas.
+/// Answers another method on a path that has only `allowed`: one method, or several separated by commas.
 async fn method_not_allowed(allowed: String) -> HttpResponse {
     Problem::method_not_allowed(&allowed).error_response()
 }
 
-/// What is answered to a change that was sent before this process slept.
+/// Answers a change that was sent before this process slept.
 pub(super) fn slept() -> HttpResponse {
     Problem::slept().error_response()
 }
 
-/// What is answered where no route and no site is.
+/// Answers a path that no route and no site serves.
 pub async fn not_found() -> impl actix_web::Responder {
     Problem::not_found().error_response()
 }
 
-/// What `fuzzing::body` asks: these bytes as each body and each query.
+/// For `fuzzing::body`: parses these bytes as each body and each query.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_any(bytes: &[u8]) {
     statuses::read_any(bytes);

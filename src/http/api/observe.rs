@@ -1,4 +1,4 @@
-//! What is noted of every request: its id, how it was answered, and how long that took. Never a body, a key or a query.
+//! Observes every request: its id, its status and its duration. Never a body, a key or a query.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::request_id::RequestId;
 use super::trail;
 use crate::telemetry::http::RouteMetrics;
 
-/// Answers a request, and notes it.
+/// Handles a request, and logs and counts the answer.
 pub(super) fn observe<S: Service<ServiceRequest, Response = ServiceResponse, Error = Error>>(
     metrics: Rc<RouteMetrics>,
     audited: bool,

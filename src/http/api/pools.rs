@@ -132,16 +132,16 @@ pub(super) async fn pool(
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let usage = api.ask(pool, api.store.usage(&pool.id)).await?;
-    let about = pool.about.load();
+    let facts = pool.facts.load();
     Ok(HttpResponse::Ok().json(PoolAnswer {
         pool: pool.id.as_str(),
-        bits: about.bits,
-        size: about.size,
-        ttl: about.ttl_secs,
-        list_lifetime: about.list_lifetime_secs,
-        update_interval: about.update_interval_secs,
-        formats: &about.formats,
-        key_id: &(about.key_id)(),
+        bits: facts.bits,
+        size: facts.size,
+        ttl: facts.ttl_secs,
+        list_lifetime: facts.list_lifetime_secs,
+        update_interval: facts.update_interval_secs,
+        formats: &facts.formats,
+        key_id: &(facts.key_id)(),
         lists: usage.lists,
         references: Usage { used: usage.leased, free: usage.free, ready: pool.allocator.ready() },
     }))
@@ -214,18 +214,18 @@ pub(super) async fn retire(
     let caller = Caller::of(&request, &api).await?;
     let pool = caller.pool(&api, &pool, Scope::Update)?;
     let query = web::Query::<Retirement>::from_query(request.query_string())
-        .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
+        .map_err(|error| Problem::bad_request(format!("The query does not match the API: {error}")))?;
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
     let record = api.ask(pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
     if !query.force
-        && let Some(why) = still_in_use(&record, pool.about.load().reference_lifetime, api.clock.now())
+        && let Some(why) = still_in_use(&record, pool.facts.load().reference_lifetime, api.clock.now())
     {
         return Err(Problem::list_in_use(&list, &why));
     }
     let changing = trail::retiring(&request, &api, pool, list, query.force).await?;
     let retired = api.ask(pool, api.store.retire_list(list, api.deadline())).await;
-    // Also if that failed: whether it was done is not known then.
+    // Also after a failure: it is then unknown whether the list was retired.
     pool.allocator.forget(&list);
     changing.ended(&api, retired).await?;
     tracing::info!(pool = %pool.id, list.id = %list, caller = caller.name(), force = query.force, "retired a list");
@@ -239,11 +239,11 @@ fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp)
         return None;
     }
     if record.open {
-        return Some("it still gives references".to_owned());
+        return Some("references of it are still handed out".to_owned());
     }
     let Some(lifetime) = lifetime else {
         return Some(
-            "how long its references are valid is not known (`reference-lifetime` of the pool)".to_owned(),
+            "the validity of its references is unknown (`reference-lifetime` of the pool)".to_owned(),
         );
     };
     let until = leased_at.plus(lifetime);

@@ -1,7 +1,7 @@
-//! Turns errors into answers: the code of `code.rs` with a message for this request. Nothing else does.
+//! Turns errors into answers: a code of `code.rs` with a message for this request. Nothing else does.
 //!
-//! The body is exactly `{"code": …, "message": …}`, which existing clients compare. A 4xx says what to change; a 5xx only
-//! whether to try again, its cause goes to the log.
+//! The body is exactly `{"code": …, "message": …}`, which existing clients compare. A 4xx says what to change; a 5xx says only
+//! whether to retry, and its cause goes to the log.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use crate::update::UpdateError;
 /// The media type of an error.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// One error answer.
+/// An error answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     code: Code,
     message: String,
     retry_after_secs: Option<u32>,
-    /// What the client needs to know besides: `Allow`, or `WWW-Authenticate` (RFC 6750).
+    /// An additional header for the client: `Allow`, or `WWW-Authenticate` (RFC 6750).
     header: Option<(HeaderName, String)>,
 }
 
@@ -44,12 +44,12 @@ impl Problem {
         Self { header: Some((WWW_AUTHENTICATE, challenge)), ..self }
     }
 
-    /// `code` of the answer.
+    /// The `code` of the answer.
     pub(super) fn code(&self) -> &'static str {
         self.code.name()
     }
 
-    /// Whether it is the service's, so that the outcome of what was asked for may be unknown.
+    /// Whether the service is at fault, so that the outcome of the request may be unknown.
     pub(super) fn is_of_the_server(&self) -> bool {
         self.code.status().is_server_error()
     }
@@ -68,7 +68,7 @@ impl Problem {
     }
 
     pub(super) fn no_client_certificate() -> Self {
-        let message = "A verified client certificate is needed; connect with yours";
+        let message = "A verified client certificate is required; connect with yours";
         Self::new(Code::Unauthorized, message)
     }
 
@@ -85,13 +85,13 @@ impl Problem {
     }
 
     pub(super) fn too_many_requests(retry_after: Duration) -> Self {
-        let message = "Too many requests; wait as long as Retry-After says";
+        let message = "Too many requests; retry after the seconds in Retry-After";
         let secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         Self::new(Code::RateLimitReached, message).retry(secs)
     }
 
     pub(super) fn token_keys_unknown() -> Self {
-        let message = "The authorization server's keys cannot be had, so bearer tokens cannot be verified; try again shortly";
+        let message = "The authorization server's keys are not available, so bearer tokens cannot be verified; retry shortly";
         Self::new(Code::Unavailable, message).retry(5)
     }
 
@@ -108,13 +108,12 @@ impl Problem {
     }
 
     pub(super) fn list_retired(list: &ListId) -> Self {
-        let message = format!("The list {list} was retired: it is published no more");
+        let message = format!("The list {list} is retired: it is no longer published");
         Self::new(Code::ListRetired, message)
     }
 
     pub(super) fn list_in_use(list: &ListId, why: &str) -> Self {
-        let message =
-            format!("The list {list} cannot be retired: {why}; `force=true` retires it all the same");
+        let message = format!("The list {list} cannot be retired: {why}; `force=true` retires it anyway");
         Self::new(Code::ListInUse, message)
     }
 
@@ -137,7 +136,7 @@ impl Problem {
         Self::new(Code::IndexNotAllocated, message)
     }
 
-    /// `why` may quote what the client sent, which may be as long as a body.
+    /// `why` may quote the client's input, which may be as long as a body.
     pub(super) fn bad_request(why: impl AsRef<str>) -> Self {
         Self::new(Code::BadRequest, shortened(why.as_ref()))
     }
@@ -166,11 +165,11 @@ impl Problem {
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(Code::NotFound, "There is nothing here")
+        Self::new(Code::NotFound, "This path does not exist")
     }
 
     pub(super) fn method_not_allowed(allowed: &str) -> Self {
-        let message = format!("This path knows only {allowed}");
+        let message = format!("This path supports only {allowed}");
         Self { header: Some((ALLOW, allowed.to_owned())), ..Self::new(Code::MethodNotAllowed, message) }
     }
 
@@ -211,12 +210,13 @@ impl Problem {
     }
 
     pub(super) fn slow_body() -> Self {
-        let message = "The body did not come in time; nothing was changed";
+        let message = "The body did not arrive in time; nothing was changed";
         Self::new(Code::RequestTimeout, message)
     }
 
     pub(super) fn no_references_in_time() -> Self {
-        let message = "Too few references became ready in time; none was handed out, try again shortly or ask for fewer";
+        let message =
+            "Too few references became ready in time; none was handed out, retry shortly or request fewer";
         Self::new(Code::Unavailable, message).retry(1)
     }
 
@@ -225,7 +225,7 @@ impl Problem {
         Self::new(Code::Unavailable, message).retry(1)
     }
 
-    /// A failed update, with the list named by its URI as the client did.
+    /// The answer to a failed update. Names the list by its URI, as the client did.
     pub(super) fn from_update(error: UpdateError, base: &BaseUri) -> Self {
         match error {
             UpdateError::Refused(refusal) => Self::from_refusal(refusal, base),
@@ -249,7 +249,7 @@ impl Problem {
         }
     }
 
-    /// A store that failed while it was asked for something of `pool`.
+    /// The answer when the store failed during a request about `pool`.
     pub(super) fn from_store(error: &StoreError, pool: &PoolId) -> Self {
         tracing::error!(%pool, %error, "the store failed");
         match error {
@@ -260,7 +260,7 @@ impl Problem {
     }
 }
 
-/// What a client sent, cut to a length that does no harm in an answer.
+/// The client's input, shortened to a harmless length.
 fn shortened(text: &str) -> String {
     const CHARS_MAX: usize = 200;
     match text.char_indices().nth(CHARS_MAX) {
@@ -295,6 +295,6 @@ impl ResponseError for Problem {
             response.insert_header((name, value.as_str()));
         }
         let body = Body { code: self.code(), message: &self.message };
-        response.body(serde_json::to_vec(&body).expect("two texts are always JSON"))
+        response.body(serde_json::to_vec(&body).expect("two strings always serialize"))
     }
 }

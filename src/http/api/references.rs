@@ -79,7 +79,7 @@ pub(super) async fn new_references(
     let caller = Caller::of(&request, &api).await?;
     let pool = caller.pool(&api, &pool, Scope::Allocate)?;
     let query = web::Query::<Query>::from_query(request.query_string())
-        .map_err(|error| Problem::bad_request(format!("The query is not what is expected: {error}")))?;
+        .map_err(|error| Problem::bad_request(format!("The query does not match the API: {error}")))?;
     let references = allocate(&request, &api, (&caller, pool), query.amount, query.claims).await?;
     let item = |reference: Given| {
         let uri = api.base.join(&reference.list);
@@ -164,8 +164,8 @@ async fn allocate(
     amount: u32,
     claims: bool,
 ) -> Result<Vec<Given>, Problem> {
-    // Where a pool does not wait, more than the buffer holds would be refused for ever.
-    let max = pool.about.load().amount_max.min(api.limits.amount_max);
+    // A pool that does not wait could never hand out more than its buffer holds.
+    let max = pool.facts.load().amount_max.min(api.limits.amount_max);
     if !(1..=max).contains(&amount) {
         return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
     }
@@ -174,7 +174,7 @@ async fn allocate(
         let allocated =
             allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|_| Problem::underflow())?;
         if let Err(problem) = trail::allocated(request, api, pool, amount, false).await {
-            // Nobody has seen them.
+            // Nobody has seen these references.
             pool.allocator.give_back(allocated);
             return Err(problem);
         }

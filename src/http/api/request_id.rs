@@ -1,4 +1,4 @@
-//! `X-Request-Id`: the name of a request in answers, log lines and the audit trail.
+//! `X-Request-Id`: identifies a request in answers, log lines and the audit trail.
 
 use std::fmt;
 use std::io::Write;
@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
-/// Longer ids of callers are not taken over: they go into log lines.
+/// The longest id accepted from a caller. Longer ones are replaced, because ids go into log lines.
 const CHARS_MAX: usize = 128;
 
-/// What a request is called in answers and log lines: the caller's `X-Request-Id`, or one of ours.
+/// Identifies a request in answers and log lines: the caller's `X-Request-Id`, or a generated one.
 #[derive(Clone, Debug)]
 pub(super) struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The id of the request with these headers.
+    /// Returns the id of the request with these headers.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let theirs = headers.get(&HEADER).filter(|id| is_plain(id.as_bytes()));
         Self(theirs.cloned().unwrap_or_else(Self::next))
@@ -27,7 +27,7 @@ impl RequestId {
         headers.insert(HEADER, self.0);
     }
 
-    /// Unique in this process by its number, and among processes by random digits.
+    /// Generates an id: a number makes it unique in this process, random digits make it unique among processes.
     fn next() -> HeaderValue {
         static PROCESS: LazyLock<u32> = LazyLock::new(|| uuid::Uuid::new_v4().as_fields().0);
         static NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -46,7 +46,7 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Whether an id can go into log lines of any form and be searched for.
+/// Whether an id can go into log lines of any format, and be searched for.
 fn is_plain(id: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
     (1..=CHARS_MAX).contains(&id.len()) && id.iter().all(plain)
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_callers_are_kept_if_they_are_plain() {
+    fn plain_ids_of_callers_are_kept() {
         assert_eq!(id_for(Some("4bf92f35-77b3.a_1:2")), "4bf92f35-77b3.a_1:2");
         for odd in ["", "two words", "a\"b", "a{b}", &"x".repeat(CHARS_MAX + 1)] {
             assert_ne!(id_for(Some(odd)), odd);

@@ -7,7 +7,7 @@ use utoipa::openapi::{ContentBuilder, Header, RefOr, Response, ResponseBuilder};
 use super::code::Code;
 use super::problem::MEDIA_TYPE;
 
-/// The response with the status of `of`: every code that it can have, and what each means.
+/// The response with the status of `of`: every code that it can carry, with its meaning.
 fn response(of: Code, retry_after: bool) -> Response {
     let codes = || Code::ALL.iter().filter(|code| code.status() == of.status());
     let description: Vec<_> = codes().map(|code| format!("`{}`: {}", code.name(), code.meaning())).collect();
@@ -27,11 +27,11 @@ fn response(of: Code, retry_after: bool) -> Response {
     }
     let secs = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
     let mut header = Header::new(secs);
-    header.description = Some("The same request may be sent again after this many seconds".to_owned());
+    header.description = Some("The number of seconds after which to retry".to_owned());
     response.header("Retry-After", header).build()
 }
 
-/// Makes of each code a type that `responses(…)` of an operation can name, and [`all`] of them.
+/// Makes a type of each code, for `responses(…)` of an operation, and [`all`] of them.
 macro_rules! responses {
     ($($name:ident $($retry_after:literal)?),+ $(,)?) => {
         $(
@@ -39,7 +39,7 @@ macro_rules! responses {
             pub(super) struct $name;
 
             impl $name {
-                /// Its name among the document's components.
+                /// The name of the component in the document.
                 pub(super) const NAME: &str = stringify!($name);
             }
 
@@ -50,7 +50,7 @@ macro_rules! responses {
             }
         )+
 
-        /// Every response, by its name.
+        /// All responses, with their names.
         pub(super) fn all() -> Vec<(&'static str, RefOr<Response>)> {
             vec![$($name::response()),+]
         }

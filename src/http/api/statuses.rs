@@ -62,7 +62,7 @@ struct Target {
 }
 
 impl BatchUpdate {
-    /// The changes, and the name of the member that has them.
+    /// Returns the changes, and the name of the member that holds them.
     fn changes(self) -> Result<(&'static str, Vec<Update>), Problem> {
         match (self.status_list_references, self.value, self.updates) {
             (Some(targets), Some(value), None) => {
@@ -158,7 +158,7 @@ pub(super) async fn batch_update(
                 let pool = caller.may_use(pool, Scope::Update)?;
                 if only_pool.is_some_and(|only| only.id != pool.id) {
                     return Err(Problem::bad_request(
-                        "One batch-update is for lists of one pool; split the request",
+                        "All references of a batch-update must be of one pool; split the request",
                     ));
                 }
                 only_pool = Some(pool);
@@ -213,7 +213,7 @@ async fn apply(
     requested: Vec<Requested>,
 ) -> Result<HttpResponse, Problem> {
     if let Some(handed_out) = &pool.handed_out {
-        // An index that the list does not have is refused below, by its own name.
+        // An index outside the list is refused below, with a code of its own.
         let index = |change: &Requested| Some((change.list, pool.capacity.index(change.index).ok()?.get()));
         let indices = requested.iter().filter_map(index);
         let missing = handed_out.first_missing(&api.store, pool.capacity.entries(), indices);
@@ -237,7 +237,7 @@ async fn update_durably(api: &Api, pool: &PoolApi, changes: Vec<StatusChange>) -
     applied.map_err(|error| Problem::from_update(error, &api.base))
 }
 
-/// Reads these bytes as each body, up to the list that they name.
+/// Parses these bytes as each body, up to the list's `uri`.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn read_any(bytes: &[u8]) {
     let base: crate::status_list::BaseUri = "https://example.com/lists".parse().expect("a URL");
@@ -246,7 +246,9 @@ pub(super) fn read_any(bytes: &[u8]) {
         Ok(update) => {
             let _ = (list(&update.uri), update.index, update.value.number());
         }
-        Err(problem) => assert!(problem.to_string().len() < 1000, "an answer grows with its question"),
+        Err(problem) => {
+            assert!(problem.to_string().len() < 1000, "the message is long: it quotes the input in full")
+        }
     }
     if let Ok((_, updates)) = body::parse::<BatchUpdate>(bytes).and_then(BatchUpdate::changes) {
         updates.iter().for_each(|update| {

@@ -1,4 +1,4 @@
-//! What the handlers tell the audit trail: each one line of it, here the rest. Where the trail is off, all of it does nothing.
+//! What the handlers record in the audit trail, each with one line. Does nothing if no trail is kept.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU64;
@@ -18,11 +18,11 @@ use super::{Api, PoolApi};
 use crate::audit::{Action, Begun, Caller, Change, Line, Outcome, Refusal};
 use crate::status_list::ListId;
 
-/// One refusal a second is told, more in a burst: strangers must not fill the disk. The others are counted.
+/// The sustained rate of recorded refusals, so that strangers cannot fill the disk. A burst may exceed it. All others are counted.
 const REFUSALS_EVERY: Duration = Duration::from_secs(1);
 const REFUSALS_BURST: NonZeroU32 = NonZeroU32::new(100).expect("it is not 0");
 
-/// Bounds how many refusals are told.
+/// Bounds how many refusals are recorded.
 pub(super) struct Refusals {
     limiter: DefaultDirectRateLimiter,
     left_out: AtomicU64,
@@ -35,10 +35,10 @@ impl Default for Refusals {
     }
 }
 
-/// A request of which the trail tells already.
+/// Marks a request that is already in the trail.
 struct Told;
 
-/// Tells that so many references are handed out. Without that they must not be.
+/// Records that references are being handed out. If this fails, they must not be handed out.
 pub(super) async fn allocated(
     request: &HttpRequest,
     api: &Api,
@@ -50,12 +50,12 @@ pub(super) async fn allocated(
         return Ok(());
     }
     let line = Line::new(caller(request), Action::Allocate { pool: (&pool.id).into(), amount, repeated });
-    // Boxed, as what follows: without a trail, requests must not carry the room for it.
+    // Boxed, as in `begin`: without a trail, requests must not carry its size.
     let written = Box::pin(api.within(api.audit.record(line))).await.and_then(Result::ok);
     written.map(|_| ()).ok_or_else(|| Problem::unaudited("no reference was handed out"))
 }
 
-/// Tells that these changes are about to be made. Without that they must not be.
+/// Records that these changes are about to be made. If this fails, they must not be made.
 pub(super) async fn updating(
     request: &HttpRequest,
     api: &Api,
@@ -66,7 +66,7 @@ pub(super) async fn updating(
     begin(request, api, || Action::update(&pool.id, changes.iter().map(change))).await
 }
 
-/// Tells that every status of this list is about to be changed. Without that it must not be.
+/// Records that every status of this list is about to change. If this fails, none may change.
 pub(super) async fn filling(
     request: &HttpRequest,
     api: &Api,
@@ -79,7 +79,7 @@ pub(super) async fn filling(
         .await
 }
 
-/// Tells that this list is about to be retired. Without that it must not be.
+/// Records that this list is about to be retired. If this fails, it must not be retired.
 pub(super) async fn retiring(
     request: &HttpRequest,
     api: &Api,
@@ -104,12 +104,12 @@ async fn begin(
     begun.map(|begun| Changing(Some(begun))).ok_or_else(|| Problem::unaudited("nothing was changed"))
 }
 
-/// A change of which the trail says that it was begun.
-#[must_use = "the trail does not say what became of the change"]
+/// A change whose beginning is in the trail.
+#[must_use = "the trail lacks the outcome of the change"]
 pub(super) struct Changing(Option<Begun>);
 
 impl Changing {
-    /// Tells what became of it. Nobody is told of a success that the trail does not know.
+    /// Records the outcome. A success that is not in the trail is not reported to the client.
     pub(super) async fn ended<T>(self, api: &Api, outcome: Result<T, Problem>) -> Result<T, Problem> {
         let Some(begun) = self.0 else { return outcome };
         let told = match &outcome {
@@ -120,14 +120,14 @@ impl Changing {
         let written = Box::pin(api.within(begun.end(told))).await.and_then(Result::ok);
         match (outcome, written) {
             (Ok(_), None) => {
-                Err(Problem::unaudited("the change was made, but is not told; repeat the request"))
+                Err(Problem::unaudited("the change was made, but is not recorded; repeat the request"))
             }
             (outcome, _) => outcome,
         }
     }
 }
 
-/// Tells of a request that was refused because of who sent it.
+/// Records a request that was refused because of its sender.
 pub(super) fn answered<B>(response: &ServiceResponse<B>) {
     if !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return;
@@ -150,10 +150,10 @@ pub(super) fn answered<B>(response: &ServiceResponse<B>) {
         from: client_address(request, &api.access()).map(|address| address.to_string()),
     };
     let line = Line::new(caller(request), Action::Refused(refusal));
-    api.audit.note(line.after(api.refusals.left_out.swap(0, Relaxed)));
+    api.audit.record_unwaited(line.with_dropped(api.refusals.left_out.swap(0, Relaxed)));
 }
 
-/// Who sends this request: nobody with a name before they were let in.
+/// The sender of this request: without a name until it is authenticated.
 fn caller(request: &HttpRequest) -> Caller {
     let extensions = request.extensions();
     Caller {

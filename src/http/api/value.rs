@@ -1,4 +1,4 @@
-//! A status in a request body, and the change that it asks for.
+//! A status in a request body, and the requested change.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -29,7 +29,7 @@ pub(super) enum Name {
 /// Another name for `Value`, which utoipa would take for serde_json's.
 pub(super) type NewStatus = Value;
 
-/// One change, as the client wrote it. The index and the value are not checked yet.
+/// One change, as the client wrote it. Index and value are unchecked.
 pub(super) struct Requested {
     pub(super) list: ListId,
     pub(super) index: u64,
@@ -37,7 +37,7 @@ pub(super) struct Requested {
 }
 
 impl Value {
-    /// The number of the status.
+    /// Returns the number of the status.
     pub(super) fn number(&self) -> u64 {
         let status = match self {
             Self::Number(number) => return *number,
@@ -50,7 +50,7 @@ impl Value {
 }
 
 impl Requested {
-    /// The change, if the pool's lists have the index and may hold the value.
+    /// Returns the change if the pool's lists have the index and may hold the value.
     pub(super) fn checked(&self, api: &Api, pool: &PoolApi) -> Result<StatusChange, Problem> {
         let &Self { list, index, value } = self;
         let uri = || api.base.join(&list);

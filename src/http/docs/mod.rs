@@ -1,7 +1,7 @@
-//! What the service says of itself: its OpenAPI description at `/openapi.json`, and the page at `/docs` that shows it.
+//! The service's own documentation: its OpenAPI description at `/openapi.json`, and the page at `/docs` that shows it.
 //!
-//! The description is made from the code; `docs/openapi.json` is a copy for those who have no running service, and a test
-//! compares the two. The page is three files built into the program; it asks nobody but the service for anything.
+//! The description is made from the code. `docs/openapi.json` is a copy for readers without a running service; a test compares the
+//! two. The page is three files built into the program, and makes requests only to the service.
 
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
@@ -11,7 +11,7 @@ use utoipa::openapi::OpenApi;
 use crate::http::api;
 use crate::site::server;
 
-/// Nothing but the page's own two files and the description.
+/// Allows only the page's own two files and the description.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
@@ -19,7 +19,7 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 /// The path of `public-url` in the copy of the description.
 const USUAL_BASE: &str = "/lists";
 
-/// The description of all that a service answers which serves lists below `base`, or serves none.
+/// The description of everything served by a service whose lists are below `base`, if it serves lists.
 pub fn description(base: Option<&str>) -> OpenApi {
     let mut description = api::openapi();
     if let Some(base) = base {
@@ -31,24 +31,24 @@ pub fn description(base: Option<&str>) -> OpenApi {
     description
 }
 
-/// The text of `docs/openapi.json`.
+/// Returns the text of `docs/openapi.json`.
 pub fn copy() -> String {
-    let mut text = description(Some(USUAL_BASE)).to_pretty_json().expect("a description is always JSON");
+    let mut text = description(Some(USUAL_BASE)).to_pretty_json().expect("a description always serializes");
     text.push('\n');
     text
 }
 
-/// The description as it is served, and the page that shows it.
+/// The served description, and the page that shows it.
 #[derive(Clone)]
 pub struct Docs(web::Bytes);
 
 impl Docs {
-    /// Of a service which serves lists below `base`, or serves none.
+    /// Describes a service whose lists are below `base`, if it serves lists.
     pub fn new(base: Option<&str>) -> Self {
-        Self(description(base).to_json().expect("a description is always JSON").into())
+        Self(description(base).to_json().expect("a description always serializes").into())
     }
 
-    /// Mounts description and page. Must come before the site, which may answer for every other path.
+    /// Mounts description and page. Must come before the site, which may take every other path.
     pub fn configure(&self, config: &mut ServiceConfig) {
         for (path, media_type, content) in [
             ("/openapi.json", "application/json", self.0.clone()),
@@ -81,10 +81,10 @@ mod tests {
     #[test]
     fn the_copy_is_what_the_code_says() {
         let kept = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json"));
-        // Compared as text, so that the order is part of it.
+        // Compared as text, because the order matters too.
         assert!(
             kept.is_ok_and(|kept| kept == copy()),
-            "docs/openapi.json is not what the code says; refresh it: cargo run -- openapi > docs/openapi.json"
+            "docs/openapi.json is out of date; refresh it: cargo run -- openapi > docs/openapi.json"
         );
     }
 
@@ -95,12 +95,12 @@ mod tests {
         let mut references = 0;
         for rest in text.split("\"$ref\": \"#").skip(1) {
             let pointer = rest.split('"').next().unwrap();
-            assert!(description.pointer(pointer).is_some(), "{pointer} is not there");
+            assert!(description.pointer(pointer).is_some(), "{pointer} does not exist");
             references += 1;
         }
         assert!(references > 50);
         assert_eq!(description["openapi"], "3.1.0");
-        // A status is a number or a name, not just anything.
+        // A status is a number or a name, nothing else.
         let value = &description["components"]["schemas"]["Update"]["properties"]["value"];
         assert_eq!(value["$ref"], "#/components/schemas/Status");
     }

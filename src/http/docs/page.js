@@ -1,9 +1,9 @@
-// Shows the service's OpenAPI description: every operation with what it takes and gives, and a command to try it.
-// Everything is put in as text, never as markup.
+// Shows the service's OpenAPI description: each operation with its parameters and responses, and a command to try it.
+// Inserts everything as text, never as markup.
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
 
-// An element with these attributes and children.
+// Creates an element with these attributes and children.
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -12,7 +12,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 const code = (text) => make('code', {}, text);
-// What stands between backquotes is code.
+// Text between backquotes is code.
 const words = (text) => (text ?? '').split('`').map((part, n) => (n % 2 ? code(part) : part));
 const paragraphs = (text) => (text ?? '').split(/\n\s*\n/).filter(Boolean).map((part) => make('p', {}, words(part)));
 const idOf = (...parts) => parts.join('-').replaceAll(/[^A-Za-z0-9]+/g, '-');
@@ -22,7 +22,7 @@ class Description {
     this.document = document;
   }
 
-  // What a `$ref` leads to; anything else is what it is.
+  // Resolves a `$ref`; returns anything else unchanged.
   follow(part) {
     if (!part?.$ref) return part;
     const steps = part.$ref.slice(2).split('/').map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
@@ -34,7 +34,7 @@ class Description {
       METHODS.filter((method) => item[method]).map((method) => ({ path, method, ...item[method] })));
   }
 
-  // A value that fits: the example, the default, or the least that has the form.
+  // A valid value: the example, the default, or the smallest one of the type.
   example(schema) {
     const { example, default: usual, examples, enum: values, oneOf, allOf, properties, items, type, ...rest } = this.follow(schema) ?? {};
     if (example !== undefined) return example;
@@ -52,7 +52,7 @@ class Description {
     }
   }
 
-  // The form of a value in a few words; a named one leads to where it is described.
+  // Describes a type in a few words; a named one links to its description.
   form(schema) {
     if (!schema) return [];
     if (schema.$ref) {
@@ -72,7 +72,7 @@ class Description {
 function table(label, heads, rows) {
   const head = make('thead', {}, make('tr', {}, heads.map((text) => make('th', { scope: 'col' }, text))));
   const body = rows.map(([first, ...rest]) => make('tr', {}, make('th', { scope: 'row' }, first), rest.map((cell) => make('td', {}, cell))));
-  // It can be wider than a phone, so the keyboard must reach it in order to scroll.
+  // It can be wider than a phone; the focus lets the keyboard scroll it.
   return make('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label }, make('table', {}, head, make('tbody', {}, body)));
 }
 
@@ -182,7 +182,7 @@ try {
   if (!answer.ok) throw new Error(`the service answered ${answer.status}`);
   show(new Description(await answer.json()));
   state.remove();
-  // The address names a part that was not there when the page was opened.
+  // The address may name a part that did not exist when the page was opened.
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 } catch (error) {
   state.textContent = `The description cannot be shown: ${error.message}`;

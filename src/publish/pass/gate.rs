@@ -1,6 +1,6 @@
-//! The last look before a token replaces another: would a Relying Party accept it, is it newer, and is every difference one
-//! that was asked for? A refusal keeps the old file. It reads the final bytes, so it also catches faults of memory and of
-//! every step before it.
+//! The last check before a token replaces another: would a Relying Party accept it, is it newer, and was every difference
+//! requested? A refusal keeps the old file. The gate reads the final bytes, so it also catches faults of memory and of every
+//! step before it.
 
 use std::collections::HashMap;
 
@@ -12,39 +12,39 @@ use crate::site::folder::TokenFiles;
 use crate::status_list::{Capacity, Claims, Format, Index, InvalidClaims, Status, StatusArray, lst};
 use crate::store::Changes;
 
-/// What a token must be to pass.
+/// The requirements for a token.
 pub(in crate::publish) struct Expected<'a> {
     /// The list's URI.
     pub(in crate::publish) uri: &'a str,
     /// Entries and bits, as stored with the list.
     pub(in crate::publish) capacity: Capacity,
-    /// The key that signs.
+    /// The signing key.
     pub(in crate::publish) key: &'a PublicKey,
     /// The certificates that tokens of this key carry, leaf first; empty without.
     pub(in crate::publish) chain: &'a [Vec<u8>],
     /// The current second.
     pub(in crate::publish) now: u64,
-    /// The largest `iat` published so far, by the files and by the store.
+    /// The largest `iat` published so far, according to the files and the store.
     pub(in crate::publish) previous_iat: Option<u64>,
     /// The claims of the token that would be replaced, if there is one.
     pub(in crate::publish) previous: Option<&'a Claims>,
-    /// Whether that token is of the store's latest publication, so that the journal explains every difference to it.
+    /// Whether that token is of the store's latest publication, so that the journal explains every difference from it.
     pub(in crate::publish) previous_is_latest: bool,
     /// A status that no entry may leave.
     pub(in crate::publish) final_status: Option<Status>,
-    /// What the store has: the new token must hold exactly this.
+    /// The statuses in the store: the new token must hold exactly these.
     pub(in crate::publish) array: &'a StatusArray,
-    /// What was changed since the previous publication, where a journal is kept.
+    /// The changes since the previous publication, if a journal is kept.
     pub(in crate::publish) changes: Option<&'a Changes>,
 }
 
 /// Which check a publication failed.
 #[derive(Debug, Error)]
 pub enum Refused {
-    /// The bytes are no Status List Token.
-    #[error("the new file is no Status List Token: {0}")]
+    /// The bytes are not a Status List Token.
+    #[error("the new file is not a Status List Token: {0}")]
     Unreadable(#[from] InvalidClaims),
-    /// The signature is not of the pool's key.
+    /// A key other than the pool's made the signature.
     #[error("the signature does not verify with the pool's key")]
     Signature,
     /// The token does not carry the certificates of the pool's key.
@@ -61,7 +61,7 @@ pub enum Refused {
     /// The array is not that of the list.
     #[error("the array cannot be that of the list: {0}")]
     Array(String),
-    /// Not later than what is published.
+    /// `iat` is not later than that of the published token.
     #[error("`iat` {found} is not later than the published {published}")]
     IssuedAt {
         /// In the new token.
@@ -69,7 +69,7 @@ pub enum Refused {
         /// In the published one.
         published: u64,
     },
-    /// Not valid at this moment.
+    /// The token is not valid now.
     #[error("a Relying Party would refuse it now ({now}): iat {iat}, exp {exp:?}")]
     Times {
         /// The current second.
@@ -80,9 +80,9 @@ pub enum Refused {
         exp: Option<u64>,
     },
     /// JWT, gzip and CWT are not of one publication.
-    #[error("the files differ in what they say")]
+    #[error("the files have different contents")]
     FilesDiffer,
-    /// Not the statuses that the store has.
+    /// The array differs from the statuses in the store.
     #[error("the array is not that of the store")]
     OtherArray,
     /// Entries lost the final status.
@@ -93,8 +93,8 @@ pub enum Refused {
         /// The status.
         status: Status,
     },
-    /// An entry changed although nobody asked for it.
-    #[error("index {idx} would change from {old} to {new}, which nobody asked for")]
+    /// An entry changed without a request.
+    #[error("index {idx} would change from {old} to {new}, which was not requested")]
     Unexplained {
         /// The entry.
         idx: u32,
@@ -103,14 +103,14 @@ pub enum Refused {
         /// Its status in the new token.
         new: Status,
     },
-    /// An entry does not have the status that was asked for.
-    #[error("index {idx} would be {found}, but {asked} was asked for")]
+    /// An entry does not have the requested status.
+    #[error("index {idx} would be {found}, but {asked} was requested")]
     Missing {
         /// The entry.
         idx: u32,
         /// Its status in the new token.
         found: Status,
-        /// What was asked for last.
+        /// The status that was requested last.
         asked: Status,
     },
 }
@@ -135,7 +135,7 @@ impl Refused {
     }
 }
 
-/// Lets a publication pass, or says why not.
+/// Passes a publication, or says why not.
 pub(in crate::publish) fn check(files: &TokenFiles, expected: &Expected<'_>) -> Result<(), Refused> {
     let claims = one_publication(files, (expected.key, expected.chain))?;
     if claims.sub != expected.uri {
@@ -154,7 +154,7 @@ pub(in crate::publish) fn check(files: &TokenFiles, expected: &Expected<'_>) -> 
     check_changes(&array, expected)
 }
 
-/// The claims of all files, which must say the same under signatures of this key, and carry these certificates.
+/// Returns the claims of all files, which must be equal, signed by this key, and carry these certificates.
 fn one_publication(files: &TokenFiles, signs: (&PublicKey, &[Vec<u8>])) -> Result<Claims, Refused> {
     let mut claims = Vec::with_capacity(2);
     for format in Format::SIGNED {
@@ -171,8 +171,8 @@ fn one_publication(files: &TokenFiles, signs: (&PublicKey, &[Vec<u8>])) -> Resul
     if agree { Ok(last) } else { Err(Refused::FilesDiffer) }
 }
 
-/// The key that a Relying Party verifies a token with that carries these certificates: that of the first one. Whether they are
-/// within their time is not examined here: see ARCHITECTURE.md, "Keys".
+/// Returns the key with which a Relying Party verifies a token that carries these certificates: that of the first one. Does not
+/// check whether they are within their time: see ARCHITECTURE.md, "Keys".
 fn verifying_key(carried: &[Vec<u8>], (key, chain): (&PublicKey, &[Vec<u8>])) -> Result<PublicKey, Refused> {
     if carried != chain {
         return Err(Refused::Chain);
@@ -193,7 +193,7 @@ fn array_of(claims: &Claims, capacity: Capacity) -> Result<StatusArray, Refused>
 }
 
 fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Refused> {
-    // The latest wish for each entry.
+    // The latest request for each entry.
     let asked: Option<HashMap<u32, Status>> =
         expected.changes.map(|changes| changes.entries.iter().copied().collect());
     let every = expected.changes.and_then(|changes| changes.every);
@@ -215,7 +215,7 @@ fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Ref
         }
     }
     let Some(previous) = expected.previous else { return Ok(()) };
-    // Most often only the times differ.
+    // Usually only the times differ.
     let previous = array_of(previous, expected.capacity)?;
     if let Some(status) = expected.final_status {
         let left = previous.changes(array).filter(|(_, old, _)| *old == status);
@@ -225,7 +225,7 @@ fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Ref
         }
     }
     if every.is_some() {
-        // It explains whatever else changed.
+        // It explains every other change.
         return Ok(());
     }
     for (index, old, new) in previous.changes(array) {
@@ -443,7 +443,7 @@ mod tests {
         Signer::new(key, KeyHints { kid: true, x5c, jwk: false })
     }
 
-    /// What becomes of a token of `signs` where the pool has the key and chain of `configured`; of each format alone.
+    /// Returns the outcome for a token of `signs` in a pool with the key and chain of `configured`, for each format alone.
     fn outcome_of_chain(signs: &Signer, configured: &Signer) -> &'static str {
         let new = claims(&[], 2000);
         let array = array_of(&new, capacity()).unwrap();
@@ -474,10 +474,10 @@ mod tests {
         assert_eq!(outcome_of_chain(&one, &one), "passed", "the control");
         assert_eq!(outcome_of_chain(&other, &one), "chain");
         assert_eq!(outcome_of_chain(&signer_with_chain(false), &one), "chain", "none");
-        assert_eq!(outcome_of_chain(&one, &signer()), "chain", "one where none is wanted");
+        assert_eq!(outcome_of_chain(&one, &signer()), "chain", "a chain where none is configured");
     }
 
-    /// What is right for the key, but not for who looks at the chain: the first certificate is for another key.
+    /// The signature fits the pool's key, but not the chain that verifiers check: the first certificate is for another key.
     #[test]
     fn signature_of_another_key_than_the_leafs_is_refused() {
         let (one, other) = (signer_with_chain(true), signer_with_chain(true));
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn change_that_nobody_asked_for_is_refused() {
+    fn change_without_a_request_is_refused() {
         assert_eq!(label(&claims(&[], 1000), &claims(&[(9, 2)], 2000), &[], |_, _| ()), "unexplained");
         assert_eq!(
             label(&claims(&[], 1000), &claims(&[(9, 2)], 2000), &[], |expected, _| expected.changes = None),
@@ -538,8 +538,8 @@ mod tests {
         assert_eq!(every(&[], &some(1)), "passed");
         let mut other = some(1);
         other[9].1 = 2;
-        assert_eq!(every(&[], &other), "missing", "an entry that is not as all were asked to be");
-        assert_eq!(every(&[(9, Status::SUSPENDED)], &other), "passed", "unless it was asked for later");
+        assert_eq!(every(&[], &other), "missing", "an entry without the status requested for all");
+        assert_eq!(every(&[(9, Status::SUSPENDED)], &other), "passed", "unless it was requested later");
         assert_eq!(every(&[(9, Status::SUSPENDED)], &some(1)), "missing");
         other[3].1 = 0;
         let lost = [(9, Status::SUSPENDED), (3, Status::VALID)];

@@ -1,4 +1,4 @@
-//! One list on its way to its files: snapshot → `lst` → claims → signatures → gate → files.
+//! The publication of one list: snapshot → `lst` → claims → signatures → gate → files.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use crate::store::{
 };
 use crate::telemetry::metrics::PoolMetrics;
 
-/// How long a write of lost statuses may take; the next beat tries again.
+/// How long restoring lost statuses may take; the next beat retries.
 const RESTORE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// One list on its way to its files.
+/// The publication of one list.
 pub(super) struct Job {
     pub(super) pending: Pending,
     pub(super) store: Store,
@@ -41,15 +41,15 @@ pub(super) struct Job {
 pub(super) struct Ready {
     pub(super) pending: Pending,
     pub(super) publication: Publication,
-    /// When its snapshot was asked for.
+    /// When its snapshot was requested.
     pub(super) taken: Timestamp,
     /// The files that the gate compared it with.
     seen: Stamp,
     files: Prepared,
 }
 
-/// Sets final statuses again that the published token shows and the store does not have any more: it lost data. The token is
-/// ours, verified, and nothing can leave a final status, so they were asked for.
+/// Restores final statuses that the published token shows and the store no longer has, because it lost data. The token is ours
+/// and verified, and no entry can leave a final status, so these statuses were requested.
 async fn restore(
     store: &Store,
     pool: &PoolId,
@@ -67,13 +67,13 @@ async fn restore(
                 "THE STORE LOST DATA: it did not have final statuses that are published; set them again from the published token"
             );
         }
-        refused => tracing::error!(%pool, list.id = %list, ?refused, "cannot set lost final statuses again"),
+        refused => tracing::error!(%pool, list.id = %list, ?refused, "cannot restore lost final statuses"),
     }
     Ok(())
 }
 
 impl Ready {
-    /// Puts the files in place, unless another instance did so meanwhile. To be called under the pool's lock.
+    /// Puts the files in place, unless another instance did so in the meantime. Requires the pool's lock.
     pub(super) fn put(self, site: &Site) -> (Pending, Result<(Publication, Timestamp), PublishError>) {
         let put = match site.stamp(&self.pending.list) == self.seen {
             true => self.files.put().map_err(PublishError::from),
@@ -83,7 +83,7 @@ impl Ready {
     }
 }
 
-/// What the job works with.
+/// The input of the job.
 struct Wanted {
     seen: Stamp,
     snapshot: Snapshot,
@@ -91,14 +91,14 @@ struct Wanted {
 }
 
 impl Job {
-    /// Makes the list ready; answers which it was as well.
+    /// Prepares the files of the list. Also returns the list.
     pub(super) async fn run(self) -> (Pending, Result<Ready, PublishError>) {
         (self.pending, self.prepare().await)
     }
 
     async fn prepare(self) -> Result<Ready, PublishError> {
         let list = self.pending.list;
-        // Before anything is read: if another instance replaces a file from now on, it shows.
+        // Before anything is read, so that a replacement by another instance from now on is detected.
         let seen = self.site.stamp(&list);
         let snapshot = self.store.snapshot(list).await?;
         if self.pending.retired {
@@ -117,7 +117,7 @@ impl Job {
         written
     }
 
-    /// The list's tokens make room for the mark of one that is gone.
+    /// Replaces the list's tokens by the mark of a retired list.
     fn retire(self, version: Version, seen: Stamp) -> Result<Ready, PublishError> {
         let list = self.pending.list;
         let files = self.site.prepare_retirement(&list)?;
@@ -134,12 +134,12 @@ impl Job {
         let previous_iat = [
             self.pending.published.map(|published| published.iat),
             previous.as_ref().map(|claims| claims.iat),
-            // Another instance's clock may be ahead; what is further ahead than that was not written by the publisher.
+            // Another instance's clock may be ahead; the publisher did not write what is even further ahead.
             self.site.latest_mtime(&list, self.now.plus(schedule::CLOCK_BEHIND_MAX).secs()),
         ];
         let previous_iat = previous_iat.into_iter().max().flatten();
         let iat = schedule::issued_at(self.now, previous_iat)?;
-        // Only to a file of the store's latest publication does the journal explain every difference.
+        // The journal explains every difference only from a file of the store's latest publication.
         let previous_is_latest = previous.as_ref().map(|claims| claims.iat)
             == self.pending.published.map(|published| published.iat);
 
@@ -149,7 +149,7 @@ impl Job {
             _ => lst::compress(snapshot.array.as_bytes()).into(),
         };
         let claims = self.template.claims(self.uri.clone(), lst, iat);
-        // One key for all files of a publication, even if another takes over meanwhile.
+        // One key for all files of a publication, even if another key takes over in the meantime.
         let signer = self.keys.signer();
         let forms = self.formats.iter().map(|format| Ok((format, self.encode(format, &signer, &claims)?)));
         let files = TokenFiles::new(forms.collect::<Result<Vec<_>, SignError>>()?);
@@ -178,7 +178,7 @@ impl Job {
         Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })
     }
 
-    /// The list of `claims` in this format.
+    /// Encodes the list of `claims` in this format.
     fn encode(&self, format: Format, signer: &Signer, claims: &Claims) -> Result<Vec<u8>, SignError> {
         match format {
             Format::Jwt => self.timed(|| signer.sign_jwt(claims)).map(String::into_bytes),
@@ -195,7 +195,7 @@ impl Job {
         signed
     }
 
-    /// The claims of the published token, if there is one of ours.
+    /// Returns the claims of the published token, if it is one of ours.
     fn previous(&self) -> Result<Option<Claims>, SiteError> {
         let files = self.site.read(&self.pending.list, self.formats)?;
         Ok(ours::newest(&files, &self.keys, &self.uri))

@@ -1,6 +1,6 @@
-//! One pass: takes what is pending, has each list made ready by its job, puts the files in place and settles them in the store.
+//! One pass: takes what is pending, runs a job for each list, puts the files in place and settles the lists in the store.
 //!
-//! `publish_pending` may be called at any time and as often as one likes; what a pass does not finish stays pending.
+//! `publish_pending` may be called at any time and as often as needed; what a pass does not finish stays pending.
 
 pub(super) mod gate;
 pub(super) mod job;
@@ -34,21 +34,21 @@ use schedule::NotNow;
 /// count as published sooner, and bounds the memory.
 const CHUNK: usize = 64;
 
-/// How long lists that are ready wait for another of their chunk. Longer saves an fsync and a commit; shorter keeps a large list from
-/// holding up the others.
+/// How long prepared lists wait for others of their chunk. Longer saves an fsync and a commit; shorter keeps a large list from
+/// delaying the others.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// A list whose files were put in place, what they are, and when its snapshot was asked for; or why not.
+/// A list whose files were put in place, its publication, and when its snapshot was requested; or the reason for a failure.
 pub(super) type Put = (Pending, Result<(Publication, Timestamp), PublishError>);
 
-/// What one pass did.
+/// The result of one pass.
 #[derive(Debug, Default)]
 pub struct Pass {
     /// Lists that were signed and written.
     pub published: Vec<ListId>,
     /// Lists that wait for the next second of the clock.
     pub waiting: usize,
-    /// Lists that stay as they were, and why; they are tried again.
+    /// Lists that stay as they were, and why; the next beat retries them.
     pub failed: Vec<(ListId, PublishError)>,
     /// Whether another instance publishes this pool.
     pub not_ours: bool,
@@ -74,7 +74,7 @@ pub enum PublishError {
     /// Another instance replaced the list's files in between.
     #[error("another instance published the list in the meantime")]
     Overtaken,
-    /// Not at this moment.
+    /// The time does not allow it; see [`NotNow`].
     #[error(transparent)]
     NotNow(#[from] NotNow),
     /// A thread ended early; only at a stop.
@@ -83,7 +83,8 @@ pub enum PublishError {
 }
 
 impl PoolPublisher {
-    /// One pass: everything that changed, is new, or is to be renewed before the next beat. `progress` hears how many of how many are done.
+    /// Runs one pass: publishes everything that changed, is new, or must be renewed before the next beat. `progress` gets the number
+    /// of lists that are done, and of all lists.
     pub async fn publish_pending(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
         let now = self.clock.now();
         let pool = &self.shape.id;
@@ -101,26 +102,26 @@ impl PoolPublisher {
             let dirty: HashSet<_> = pending.iter().map(|list| list.list).collect();
             pending.extend(due.into_iter().filter(|list| !dirty.contains(&list.list)));
             if let Some(renewal) = self.store.next_due(pool).await? {
-                // Never later than what is true: a list is renewed as long before its end at least.
+                // An earlier time than necessary: every list is renewed at least this long before its end.
                 let Lifetimes { list_lifetime, resign_after, .. } = self.live.load().lifetimes;
                 let until = renewal.plus(list_lifetime - resign_after).secs();
                 self.metrics.tokens_valid_until.set(i64::try_from(until).unwrap_or(i64::MAX));
             }
-            // New lists first: references wait for them, maybe in another instance.
+            // New lists first: references wait for them, perhaps in another instance.
             pending.sort_by_key(|list| list.published.is_some());
             Ok(Some(pending))
         };
         self.publish(pending.await, signals, progress).await
     }
 
-    /// Only lists that were never published, whose `uri` must answer before it is handed out.
+    /// Publishes only lists that were never published: their `uri` must be published before it is handed out.
     pub async fn publish_new(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
         let due = self.store.due(&self.shape.id, Timestamp::from_secs(0)).await;
         let new = due.map(|due| Some(due.into_iter().filter(|list| list.published.is_none()).collect()));
         self.publish(new, signals, progress).await
     }
 
-    /// Publishes what is pending; `None` where another instance does.
+    /// Publishes what is pending; `None` if another instance publishes the pool.
     async fn publish(
         &self,
         pending: Result<Option<Vec<Pending>>, StoreError>,
@@ -135,7 +136,7 @@ impl PoolPublisher {
                 return Pass { not_ours: true, ..pass };
             }
             Err(error) => {
-                tracing::error!(pool = %self.shape.id, %error, "cannot ask the store what to publish");
+                tracing::error!(pool = %self.shape.id, %error, "cannot query the store for lists to publish");
                 self.metrics.publish_failed.inc();
                 pass.ended_by = Some(error.into());
                 return pass;
@@ -164,7 +165,7 @@ impl PoolPublisher {
         pass
     }
 
-    /// The number of our right to publish; `None`, with the reason noted in `pass`, if it is not ours.
+    /// Returns the fence of our lease to publish; `None`, with the reason noted in `pass`, if we do not hold it.
     async fn fence(&self, pass: &mut Pass) -> Option<Fence> {
         match self.lease.take(self.clock.now()).await {
             Ok(Some(fence)) => return Some(fence),
@@ -173,7 +174,7 @@ impl PoolPublisher {
                 pass.not_ours = true;
             }
             Err(error) => {
-                tracing::error!(pool = %self.shape.id, %error, "cannot take the right to publish");
+                tracing::error!(pool = %self.shape.id, %error, "cannot take the lease to publish");
                 self.metrics.publish_failed.inc();
                 pass.ended_by = Some(error.into());
             }
@@ -217,12 +218,12 @@ impl PoolPublisher {
         }
     }
 
-    /// Puts lists in place that are ready, and settles them.
+    /// Puts prepared lists in place, and settles them.
     async fn finish(&self, ready: Vec<Ready>, fence: Fence, pass: &mut Pass) {
         match self.put_in_place(ready, fence).await {
             Ok(put) => self.settle(self.sinks.accept(put).await, fence, pass).await,
             Err(error) => {
-                tracing::error!(pool = %self.shape.id, %error, "the lists are not published, or not for sure; trying again at the next beat");
+                tracing::error!(pool = %self.shape.id, %error, "the lists may not be published; retrying at the next beat");
                 self.metrics.publish_failed.inc();
                 pass.ended_by = Some(error);
             }

@@ -1,4 +1,4 @@
-//! What a list's token says: a snapshot and a time become claims. Pure.
+//! The content of a list's token: makes claims of a snapshot and a time. Pure.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Template {
         }
     }
 
-    /// The claims of the list `uri`, whose compressed array is `lst`, signed at `iat`.
+    /// Returns the claims of the list `uri`, whose compressed array is `lst`, signed at `iat`.
     pub(super) fn claims(&self, uri: String, lst: Arc<[u8]>, iat: u64) -> Claims {
         Claims {
             sub: uri,

@@ -8,13 +8,13 @@ use crate::base::clock::Timestamp;
 use crate::config::Lifetimes;
 use crate::status_list::ListId;
 
-/// How far the clock may lie behind the previous `iat` before publishing stops: then it is wrong, not merely unsteady.
+/// How far the clock may be behind the previous `iat` before publishing stops: beyond that it is wrong, not just inaccurate.
 pub const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
 
-/// Why a list cannot be signed at this moment.
+/// Why a list cannot be signed now.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NotNow {
-    /// The second of the previous `iat` is not over. Verifiers refuse a token from the future, so it waits for the next one.
+    /// The second of the previous `iat` is not over. Verifiers refuse a token from the future, so the list waits for the next second.
     #[error("the list was signed within this second")]
     SameSecond,
     /// The clock was set back.
@@ -22,12 +22,13 @@ pub enum NotNow {
         "the clock is {behind:?} behind the list's previous `iat`; set it right (ntp), or publishing stays stopped"
     )]
     ClockBehind {
-        /// By how much.
+        /// How far it is behind.
         behind: Duration,
     },
 }
 
-/// `iat` of a token signed now: whole seconds, never in the future, and later than that of any earlier token of the list.
+/// Returns the `iat` of a token signed now: whole seconds, never in the future, and later than that of any earlier token of the
+/// list.
 pub fn issued_at(now: Timestamp, previous: Option<u64>) -> Result<u64, NotNow> {
     let Some(previous) = previous else { return Ok(now.secs()) };
     if previous < now.secs() {
@@ -37,8 +38,8 @@ pub fn issued_at(now: Timestamp, previous: Option<u64>) -> Result<u64, NotNow> {
     Err(if behind > CLOCK_BEHIND_MAX { NotNow::ClockBehind { behind } } else { NotNow::SameSecond })
 }
 
-/// When a list signed at `iat` is to be signed again, in seconds since 1970. Up to a tenth earlier than `resign-after`,
-/// differently for each list, so that lists made together are not all renewed together.
+/// Returns when a list signed at `iat` must be signed again, in seconds since 1970. Up to a tenth earlier than `resign-after`,
+/// by a different amount for each list, so that lists made together are not all renewed together.
 pub fn resign_at(iat: u64, list: &ListId, lifetimes: &Lifetimes) -> u64 {
     let bytes = list.as_bytes();
     let share = u64::from(u16::from_le_bytes([bytes[0], bytes[1]]));
@@ -46,7 +47,7 @@ pub fn resign_at(iat: u64, list: &ListId, lifetimes: &Lifetimes) -> u64 {
     iat + resign_after - resign_after * share / (10 * u64::from(u16::MAX))
 }
 
-/// Lists to be renewed by this moment are due now: at the next beat it would be too late.
+/// Lists to be renewed by this time are due now: the next beat would be too late.
 pub fn due_by(now: Timestamp, beat: Duration) -> Timestamp {
     now.plus(beat)
 }

@@ -1,4 +1,4 @@
-//! The last steps of a publication: the new files get their names, then the store is told. In this order, so that a crash in
+//! The last steps of a publication: rename the new files into place, then settle in the store. In this order, so that a crash in
 //! between leaves a list pending.
 
 use super::job::Ready;
@@ -8,8 +8,8 @@ use crate::site::folder::{SiteError, SiteLock};
 use crate::store::{Fence, Pending, StoreError};
 
 impl PoolPublisher {
-    /// Gives the new files their names, durably. Instances that share the folder do so one after the other, and only the one
-    /// that has the right to publish: one that slept between its snapshot and this step must not bring an older state back.
+    /// Renames the new files into place, durably. Instances that share the folder do so one after the other, and only the holder
+    /// of the lease: an instance that slept between its snapshot and this step must not restore an older state.
     pub(super) async fn put_in_place(
         &self,
         ready: Vec<Ready>,
@@ -34,14 +34,14 @@ impl PoolPublisher {
         self.site.lock(&format!("pool-{}", self.shape.id)).await
     }
 
-    /// Records in the store what is in place now.
+    /// Records in the store what is now in place.
     pub(super) async fn settle(&self, put: Vec<Put>, fence: Fence, pass: &mut Pass) {
         let mut settles = Vec::with_capacity(put.len());
         for (pending, put) in put {
             match put {
                 Ok((publication, taken)) => {
                     let store = self.store.clone();
-                    // Asked for together, so that they share a commit.
+                    // Concurrently, so that they share a commit.
                     settles.push(tokio::spawn(async move {
                         let Pending { list, due_mark, .. } = pending;
                         (pending, store.settle(list, publication, taken, due_mark, fence).await)

@@ -1,8 +1,8 @@
-//! One bucket, and the rule by which an object in it is replaced.
+//! One bucket, and the rule for replacing an object in it.
 //!
-//! An object is replaced only if it is still the one that was looked at (If-Match; If-None-Match for a new one), and a token
-//! only by one with a later `iat`. Between looking and writing it is asked whether we still have the right to publish, so a
-//! publisher that slept meets either that or another ETag: two of them never roll a list back.
+//! An object is replaced only if it is still the one that was read (If-Match; If-None-Match for a new one), and a token only by
+//! one with a later `iat`. Between reading and writing, the lease to publish is confirmed. So a publisher that slept fails at
+//! the lease or at the ETag, and two publishers never roll a list back.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,10 +24,10 @@ use crate::config::S3Config;
 use crate::publish::lease::PublisherLease;
 use crate::store::StoreError;
 
-/// The longest that one request may take. Higher: a storage that hangs is noticed later. Lower: a slow one looks like it.
+/// The timeout of one request. Higher: a storage that hangs is noticed later. Lower: a slow storage seems to hang.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often another writer may get ahead of us before an object is left for the next attempt.
+/// How often another writer may win before an object is left for the next attempt.
 const ATTEMPTS: usize = 4;
 
 /// A bucket that published files go to.
@@ -38,11 +38,11 @@ pub struct Bucket {
     prefix: String,
     cache_control: Option<String>,
     conditional: bool,
-    /// What is known to be there, by key. Only a memory: whatever else happened shows as another ETag.
+    /// What is known to be there, by key. Only a cache: any other change shows as another ETag.
     known: Arc<Mutex<HashMap<Path, Known>>>,
 }
 
-/// What an object is to be.
+/// The wanted content of an object.
 #[derive(Clone, Debug)]
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
@@ -52,56 +52,56 @@ pub(super) struct Content {
     pub(super) iat: Option<u64>,
 }
 
-/// What the bucket has under a key, and whether it has been looked at since it was last doubted.
+/// The object that the bucket has under a key, and whether that is in doubt since it was last read.
 #[derive(Clone, Debug)]
 struct Known {
     object: Option<Seen>,
     doubted: bool,
 }
 
-/// An object as it was looked at.
+/// An object as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     etag: Option<String>,
     digest: [u8; 32],
-    /// Whether content type and cache control came with it as they were wanted.
+    /// The object's content type and cache control.
     headers: [Option<String>; 2],
     /// `iat`, if it is a token that the pool's key signed.
     iat: Option<u64>,
 }
 
-/// What is to be done about an object.
+/// What to do about an object.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Nothing,
     Put,
     Delete,
-    /// It has a later state than ours, or another one of the same second.
+    /// The object has a later state than ours, or another state of the same second.
     Refuse(u64),
 }
 
-/// What became of an object.
+/// The result for an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Unchanged,
     Written,
 }
 
-/// Why an object is not as it should be.
+/// Why an object is not current.
 #[derive(Debug, Error)]
 pub(super) enum SinkError {
-    /// The bucket has a newer token. It stays; nothing is to be tried again.
+    /// The bucket has a newer token, which stays. A retry would not help.
     #[error(
         "{key} in {bucket} has `iat` {theirs}, not before ours ({ours}): another publisher was there; it stays"
     )]
     Newer { bucket: String, key: String, ours: u64, theirs: u64 },
-    /// Another instance has the right to publish; it uploads as well.
-    #[error("another instance has the right to publish")]
+    /// Another instance holds the lease to publish; it also uploads.
+    #[error("another instance holds the lease to publish")]
     NotOurs,
-    /// The right to publish could not be asked for.
+    /// The lease to publish could not be queried.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Others wrote each time between our looking and our writing.
+    /// Others wrote between our read and our write each time.
     #[error(
         "{key} in {bucket} was replaced by others {ATTEMPTS} times in a row; is another service writing there?"
     )]
@@ -115,7 +115,7 @@ pub(super) enum SinkError {
 }
 
 impl Bucket {
-    /// A handle on the bucket; nothing is asked of it yet.
+    /// Creates a handle on the bucket. Sends no request yet.
     pub fn open(config: &S3Config) -> Result<Self, StorageError> {
         let builder = match &config.credentials {
             None => AmazonS3Builder::from_env(),
@@ -134,7 +134,7 @@ impl Bucket {
             .with_bucket_name(&config.bucket)
             .with_client_options(client)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
-            // Who calls tries again, in its own time.
+            // The caller retries, at its own pace.
             .with_retry(RetryConfig {
                 max_retries: 0,
                 retry_timeout: REQUEST_TIMEOUT,
@@ -151,23 +151,23 @@ impl Bucket {
         })
     }
 
-    /// The same bucket with a memory of its own.
+    /// The same bucket with a cache of its own.
     pub(super) fn for_pool(&self) -> Self {
         Self { known: Arc::default(), ..self.clone() }
     }
 
-    /// The setting, or for as long as nothing new can come.
+    /// The setting, or as long as no new file can appear.
     pub(super) fn cache_control(&self, beat: Duration) -> String {
         self.cache_control.clone().unwrap_or_else(|| format!("public, max-age={}", beat.as_secs()))
     }
 
-    /// Everything is looked at again before it is believed to be there.
+    /// Marks everything as doubtful, so that it is read again before it is trusted.
     pub(super) fn doubt_everything(&self) {
         self.known().values_mut().for_each(|known| known.doubted = true);
     }
 
-    /// Makes the object `name` be `wanted`, or be absent. `issued_at` reads the `iat` of a token that the pool's key signed;
-    /// `lease` says whether we have the right to publish.
+    /// Makes the object `name` equal to `wanted`, or removes it. `issued_at` reads the `iat` of a token that the pool's key signed;
+    /// `lease` tells whether we hold the lease to publish.
     pub(super) async fn make_current(
         &self,
         name: &str,
@@ -208,7 +208,7 @@ impl Bucket {
                     self.known().remove(&key);
                 }
                 Err(error) => {
-                    // It may have been written all the same.
+                    // It may have been written anyway.
                     self.known().remove(&key);
                     return Err(self.failed(if wanted.is_some() { "write" } else { "remove" }, &key, &error));
                 }
@@ -217,7 +217,7 @@ impl Bucket {
         Err(SinkError::Contended { bucket: self.to_string(), key: key.to_string() })
     }
 
-    /// What the bucket has under `key`; from memory, if that is enough.
+    /// Returns the object under `key`; from the cache if that suffices.
     async fn look(
         &self,
         key: &Path,
@@ -225,7 +225,7 @@ impl Bucket {
     ) -> Result<Option<Seen>, SinkError> {
         let known = self.known().get(key).cloned();
         let remembered = match known {
-            // Where nothing is conditional, memory could roll back what another wrote meanwhile.
+            // Without conditional writes, the cache could roll back what another instance wrote in the meantime.
             Some(Known { object, doubted: false }) if self.conditional => return Ok(object),
             Some(Known { object, .. }) => object,
             None => None,
@@ -237,7 +237,7 @@ impl Bucket {
             Err(StorageError::NotFound { source, .. }) if !source.to_string().contains("NoSuchBucket") => {
                 None
             }
-            Err(error) => return Err(self.failed("look at", key, &error)),
+            Err(error) => return Err(self.failed("read", key, &error)),
         };
         self.known().insert(key.clone(), Known { object: object.clone(), doubted: false });
         Ok(object)
@@ -288,7 +288,7 @@ impl Bucket {
     }
 }
 
-/// Without the client, which holds the credentials.
+/// Omits the client, which holds the credentials.
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Bucket").field(&self.address).finish()
@@ -317,7 +317,7 @@ fn step(seen: Option<&Seen>, wanted: Option<&Content>) -> Step {
     }
 }
 
-/// The innermost causes of `error`, short, with what to do. Answers of a storage can be long pages of XML.
+/// The innermost causes of `error`, shortened, with what to do. A storage may answer with long pages of XML.
 fn explain(error: &StorageError) -> String {
     const CHARACTERS_MAX: usize = 400;
     let mut text = error.to_string();
@@ -330,7 +330,7 @@ fn explain(error: &StorageError) -> String {
         cause = inner.source();
     }
     let advice = match error {
-        StorageError::NotFound { .. } => "; make the bucket, or mend publish.sinks",
+        StorageError::NotFound { .. } => "; create the bucket, or correct publish.sinks",
         StorageError::PermissionDenied { .. } | StorageError::Unauthenticated { .. } => {
             "; check the credentials, and that they may get, put, delete and list objects"
         }

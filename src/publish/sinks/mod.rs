@@ -1,16 +1,16 @@
-//! Uploads the published files to buckets as well, behind the local publication and never in its way.
+//! Uploads the published files to buckets, after the local publication and without delaying it.
 //!
-//! The rule: a bucket is made equal to the folder. A list is settled in the store when its *local* files are durable; what a
-//! bucket still needs is kept in memory only, because it can always be found out again: at the start, once an hour, and when
-//! the right to publish comes to this instance, everything is compared. (Settling only what every bucket has would sign
-//! every list anew on every beat for as long as a bucket is down.) What is uploaded is the file as it is then, not as it was
-//! when the upload fell due, so a bucket that comes back gets each list once, in its latest state.
+//! The rule: a bucket is made equal to the folder. A list is settled in the store when its *local* files are durable. What a
+//! bucket still needs is kept only in memory, because it can always be found again: everything is compared at the start, once an
+//! hour, and when this instance gets the lease to publish. (Settling only what every bucket has would sign every list anew on
+//! every beat while a bucket is down.) An upload sends the file as it is at that time, not as it was when the upload fell due, so
+//! a bucket that comes back gets each list once, in its latest state.
 //!
 //! One exception: a list that was never published is settled only when every bucket has it, because its references are handed
-//! out from then on, and a `uri` that was handed out must answer wherever verifiers ask.
+//! out from then on, and a `uri` that was handed out must be published everywhere that verifiers read.
 //!
-//! Bounds: 16 uploads at a time for each pool and bucket, 10 s for a request; after 16 failures and no success the bucket is
-//! left alone for up to a minute. No lock is held meanwhile. Only the instance that has the right to publish uploads.
+//! Bounds: 16 concurrent uploads for each pool and bucket, 10 s for a request. After 16 failures without a success the bucket gets
+//! no requests for up to a minute. No lock is held meanwhile. Only the instance that holds the lease to publish uploads.
 
 mod bucket;
 mod uploader;
@@ -33,9 +33,9 @@ use crate::store::Pending;
 use uploader::Uploader;
 pub(super) use uploader::{Files, Name};
 
-/// How long a pass waits for a new list to be uploaded before it goes on without.
+/// How long a pass waits for the upload of a new list before it continues.
 const NEW_LIST_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a stop waits for the last uploads. What is left is found out at the next start.
+/// How long a stop waits for the last uploads. The next start finds what is left.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The buckets of one pool.
@@ -44,7 +44,7 @@ pub(super) struct Sinks {
     uploaders: Vec<Arc<Uploader>>,
     /// New lists whose local files are in place, to be settled when every bucket has them.
     held: Mutex<HashMap<ListId, Put>>,
-    /// Counts what buckets have got.
+    /// Counts completed uploads.
     paid: watch::Sender<u64>,
 }
 
@@ -55,7 +55,7 @@ impl Sinks {
         Self { uploaders: buckets.iter().map(uploader).map(Arc::new).collect(), held: Mutex::default(), paid }
     }
 
-    /// Uploads what is owed until asked to stop, then what is left, for a moment.
+    /// Uploads what is owed until the stop, then what is left, for a limited time.
     pub(super) async fn run(&self, stopper: &Stopper) {
         let mut running = JoinSet::new();
         for uploader in &self.uploaders {
@@ -66,19 +66,19 @@ impl Sinks {
         self.flush(FLUSH_PATIENCE).await;
     }
 
-    /// Uploads what is owed, for at most this long; answers how many uploads are left.
+    /// Uploads what is owed, for at most this long. Returns how many uploads are left.
     pub(super) async fn flush(&self, patience: Duration) -> usize {
         let mut rounds = JoinSet::new();
         for uploader in &self.uploaders {
             let uploader = Arc::clone(uploader);
             rounds.spawn(async move { uploader.round(true).await });
         }
-        // Dropping what takes longer is safe: whatever it did shows at the next look.
+        // Dropping slower uploads is safe: the next read shows what they did.
         let _ = timeout(patience, async { while rounds.join_next().await.is_some() {} }).await;
         self.uploaders.iter().map(|uploader| uploader.owed_count()).sum()
     }
 
-    /// These files have changed.
+    /// Marks these files as changed, so that every bucket owes them.
     pub(super) fn owe(&self, names: impl Iterator<Item = Name> + Clone) {
         self.uploaders.iter().for_each(|uploader| uploader.owe(names.clone()));
     }
@@ -88,13 +88,13 @@ impl Sinks {
         self.uploaders.is_empty()
     }
 
-    /// Everything is to be compared with what the buckets have.
+    /// Marks everything for comparison with the buckets.
     pub(super) fn compare(&self, lists: impl Iterator<Item = ListId> + Clone) {
         self.uploaders.iter().for_each(|uploader| uploader.doubt_everything());
         self.owe(lists.map(Name::List).chain([Name::Aggregation, Name::Keys]));
     }
 
-    /// Takes note of lists that were put in place; answers those that can be settled now.
+    /// Records lists that were put in place. Returns those that can be settled now.
     pub(super) async fn accept(&self, put: Vec<Put>) -> Vec<Put> {
         let in_place = put.iter().filter(|(_, put)| put.is_ok()).map(|(pending, _)| pending);
         self.owe(in_place.clone().map(|pending| Name::List(pending.list)));
@@ -116,8 +116,8 @@ impl Sinks {
         settled
     }
 
-    /// Takes out of `pending` the new lists whose files are in place already; answers those that can be settled now. A list that
-    /// was retired meanwhile stays: its files are to be removed, whether a bucket has them or not.
+    /// Removes from `pending` the new lists whose files are already in place. Returns those that can be settled now. A list that
+    /// was retired in the meantime stays: its files must be removed, whether a bucket has them or not.
     pub(super) fn release(&self, pending: &mut Vec<Pending>) -> Vec<Put> {
         let mut held = std::mem::take(&mut *self.held());
         let mut released = Vec::new();
@@ -134,7 +134,7 @@ impl Sinks {
         released
     }
 
-    /// Resolves when every bucket has got a new list that waited for that.
+    /// Resolves when every bucket has a new list that waited for that.
     pub(super) async fn released(&self, paid: &mut watch::Receiver<u64>) {
         loop {
             if paid.changed().await.is_err() {
@@ -146,18 +146,18 @@ impl Sinks {
         }
     }
 
-    /// Counts the uploads from now on, for [`Self::released`].
+    /// Counts uploads from now on, for [`Self::released`].
     pub(super) fn watch_paid(&self) -> watch::Receiver<u64> {
         self.paid.subscribe()
     }
 
-    /// Another instance publishes; it uploads as well, and compares everything first.
+    /// Drops all owed uploads, because another instance publishes; it also uploads, and compares everything first.
     pub(super) fn forget(&self) {
         self.held().clear();
         self.uploaders.iter().for_each(|uploader| uploader.forget());
     }
 
-    /// Whether a bucket has not got the latest state of this.
+    /// Whether a bucket lacks the latest state of this.
     pub(super) fn owes(&self, name: Name) -> bool {
         self.uploaders.iter().any(|uploader| uploader.owes(&name))
     }

@@ -1,4 +1,4 @@
-//! What one bucket still needs of one pool, and the rounds in which it gets it.
+//! What one bucket still needs of one pool, and the rounds that upload it.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use crate::site::layout::{File, aggregation_path};
 use crate::status_list::{BaseUri, Format, Formats, ListId};
 use crate::telemetry::metrics::{PoolMetrics, SinkMetrics};
 
-/// Uploads at the same time. Higher: a bucket that comes back is current sooner, and more memory and connections.
+/// Concurrent uploads. Higher: a bucket that comes back is current sooner, but memory and connections grow.
 const CONCURRENT: usize = 16;
 /// How long a failed upload waits at first, and at most.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub(in crate::publish) enum Name {
     Keys,
 }
 
-/// Where a pool's published files are, and how they are judged.
+/// The published files of a pool, and how to verify them.
 #[derive(Clone, Debug)]
 pub(in crate::publish) struct Files {
     pub(in crate::publish) site: Site,
@@ -53,7 +53,7 @@ pub(in crate::publish) struct Files {
     pub(in crate::publish) metrics: Arc<PoolMetrics>,
 }
 
-/// Brings one pool's files to one bucket.
+/// Uploads one pool's files to one bucket.
 #[derive(Debug)]
 pub(super) struct Uploader {
     bucket: Bucket,
@@ -67,9 +67,9 @@ pub(super) struct Uploader {
 #[derive(Debug, Default)]
 struct State {
     owed: HashMap<Name, Owed>,
-    /// Grows with each wish, so that one that came during the upload is seen.
+    /// Grows with each request, so that a request during the upload is noticed.
     wishes: u64,
-    /// Rounds in a row in which nothing got through, and until when the bucket is left alone.
+    /// Consecutive rounds without a success, and until when the bucket gets no requests.
     fruitless: u32,
     resume: Option<Instant>,
     /// Whether the failure has been logged.
@@ -120,7 +120,7 @@ impl Uploader {
         self.metrics.oldest_owed.set(0);
     }
 
-    /// Uploads what is owed, again and again, until asked to stop.
+    /// Uploads what is owed, repeatedly, until the stop.
     pub(super) async fn run(self: &Arc<Self>, stopper: &Stopper) {
         let rounds = async {
             loop {
@@ -137,14 +137,14 @@ impl Uploader {
         let _: Option<()> = stopper.until(rounds).await;
     }
 
-    /// When the next upload is due.
+    /// Returns when the next upload is due.
     fn next_round(&self) -> Option<Instant> {
         let state = self.state();
         let earliest = state.owed.values().map(|owed| owed.not_before).min()?;
         Some(earliest.max(state.resume).unwrap_or_else(Instant::now))
     }
 
-    /// Uploads what is due; `all`: whatever is owed. Ends early when nothing gets through.
+    /// Uploads what is due, or with `all` everything that is owed. Ends early when nothing succeeds.
     pub(super) async fn round(self: &Arc<Self>, all: bool) {
         let mut due = self.due(all);
         let mut uploads = JoinSet::new();
@@ -156,7 +156,7 @@ impl Uploader {
             {
                 let uploader = Arc::clone(self);
                 uploads.spawn(async move { (name, wish, uploader.upload(name).await) });
-                // Nobody should get a token before the key that verifies it. If that fails, revocations do not wait for it.
+                // Nobody should get a token before the key that verifies it. If the keys fail, revocations do not wait for them.
                 if name == Name::Keys {
                     break;
                 }
@@ -173,7 +173,7 @@ impl Uploader {
         self.note_round(succeeded, failed);
     }
 
-    /// What is due, the most promising last, but for the keys, which are the very last.
+    /// Returns what is due, the most promising last, except for the keys, which come after all others.
     fn due(&self, all: bool) -> Vec<(Name, u64)> {
         let now = Instant::now();
         let state = self.state();
@@ -210,7 +210,7 @@ impl Uploader {
         Ok(outcome)
     }
 
-    /// Takes note of an upload; answers whether it went through.
+    /// Records the result of an upload. Returns whether it succeeded.
     fn note(&self, name: Name, wish: u64, uploaded: Result<Outcome, SinkError>) -> bool {
         let (pool, bucket) = (&self.files.pool, &self.bucket);
         let mut state = self.state();
@@ -224,7 +224,7 @@ impl Uploader {
             Err(error) => {
                 self.metrics.failed.inc();
                 if !std::mem::replace(&mut state.failing, true) {
-                    tracing::error!(%pool, %bucket, %error, "an upload failed; the local files are current, and it is tried again until it goes through");
+                    tracing::error!(%pool, %bucket, %error, "an upload failed; the local files are current; retrying until it succeeds");
                 } else {
                     tracing::debug!(%pool, %bucket, %error, "an upload failed again");
                 }
@@ -259,7 +259,7 @@ impl Uploader {
         }
         if state.failing && succeeded > 0 && failed == 0 {
             state.failing = false;
-            tracing::info!(%pool, %bucket, "uploads go through again");
+            tracing::info!(%pool, %bucket, "uploads succeed again");
         }
         let oldest = state.owed.values().map(|owed| owed.since).min();
         let age = oldest.map_or(0, |oldest| self.files.clock.now().since(oldest).as_secs());
@@ -272,7 +272,7 @@ impl Uploader {
 }
 
 impl State {
-    /// The wish is fulfilled; a later one for the same file is not.
+    /// Removes a fulfilled request; a later one for the same file stays.
     fn pay(&mut self, name: Name, wish: u64) {
         if self.owed.get(&name).is_some_and(|owed| owed.wish == wish) {
             self.owed.remove(&name);
@@ -281,8 +281,8 @@ impl State {
 }
 
 impl Files {
-    /// The objects that `name` is to be in a bucket; `None` for one that is not to be there. A bucket does not negotiate, so what
-    /// verifiers ask for has a key of its own: the `uri` of a list gives its JWT, or its CWT if it has no other.
+    /// Returns the objects of `name` in a bucket; `None` for an object that must not exist. A bucket does not negotiate, so the `uri`
+    /// of a list is a key of its own, with the JWT, or with the CWT if the list has no JWT.
     fn objects(&self, name: Name, cache_control: &str) -> Result<Vec<(String, Option<Content>)>, SinkError> {
         let failed = |error: &dyn std::fmt::Display| SinkError::Files(error.to_string());
         let content = |bytes, content_type, iat| {
@@ -309,7 +309,7 @@ impl Files {
                     .zip(&tokens)
                     .any(|(format, token)| token.is_some() != formats.contains(format))
                 {
-                    // Files that are missing or damaged come back from the store, and are uploaded then.
+                    // Missing or damaged files are restored from the store, and uploaded then.
                     return Ok(Vec::new());
                 }
                 let at_uri = tokens.iter().flatten().next().cloned();

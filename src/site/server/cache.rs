@@ -1,7 +1,7 @@
-//! The published files in memory. One `stat` a request decides whether what is held is still what lies on the disk.
+//! The published files in memory. One `stat` for each request decides whether the cached file is still the one on disk.
 //!
-//! Invariants: a document is of one publication, its gzip form included. What does not parse is never handed out, and
-//! is remembered as such, so that strangers cannot have it read and reported again and again.
+//! Invariants: a document, including its gzip form, is of one publication. A file that does not parse is never served, and the
+//! failure is cached, so that strangers cannot make the server read and report it again and again.
 
 use std::fs::{File as Handle, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -31,7 +31,7 @@ use crate::status_list::{Aggregation, Format, InvalidAggregation, InvalidClaims,
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) plain: Content,
-    /// The same, compressed by the publisher; only a JWT has it.
+    /// The same content, compressed by the publisher; only a JWT has it.
     pub(super) gzip: Option<Content>,
     pub(super) modified: SystemTime,
     pub(super) last_modified: HeaderValue,
@@ -39,7 +39,7 @@ pub(super) struct Document {
     expiry_reported: AtomicBool,
 }
 
-/// Bytes, and the strong validator that belongs to them and to no others.
+/// Bytes, and a strong validator that no other bytes share.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) bytes: Bytes,
@@ -47,33 +47,33 @@ pub(super) struct Content {
     pub(super) etag: HeaderValue,
 }
 
-/// What a token says of its own freshness; the other files say nothing.
+/// What a token states about its own freshness. Other files state nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lifetime {
     pub(super) exp: Option<u64>,
     pub(super) ttl: Option<u64>,
 }
 
-/// The file is there, but cannot be served. The reason is in the log.
+/// The file exists but cannot be served. The log has the reason.
 #[derive(Debug)]
 pub(super) struct Unserviceable;
 
-/// Reads files through memory.
+/// Reads files through a cache in memory.
 pub(super) struct Cache {
     layout: Layout,
     bytes_max: u64,
     entries: quick_cache::sync::Cache<File, Entry, WeighBytes>,
 }
 
-/// A file as it was when it had this stamp; without a document it did not parse.
+/// A file as read when it had this stamp. Without a document, it did not parse.
 #[derive(Clone, Debug)]
 struct Entry {
     stamp: Stamp,
     document: Option<Arc<Document>>,
 }
 
-/// What tells one publication from the next without reading it. The time alone does, since a file has its token's `iat`
-/// as time and `iat` grows; the rest is for files that somebody else put there.
+/// Distinguishes publications without reading them. The mtime alone suffices for the publisher's files: it is the token's `iat`,
+/// which grows. The rest is for files that somebody else put there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -103,9 +103,9 @@ impl Cache {
     pub(super) fn new(layout: Layout, bytes_max: u64) -> Self {
         let options = OptionsBuilder::new()
             .weight_capacity(bytes_max)
-            // The first size of a table, for tokens of 64 KiB; it grows.
+            // The initial table size, for tokens of 64 KiB; it grows.
             .estimated_items_capacity(usize::try_from(bytes_max >> 16).unwrap_or(usize::MAX).max(1))
-            // A file must fit into one shard, and by default each core has four of them.
+            // A file must fit into one shard, and by default each core has four shards.
             .shards(1)
             .build()
             .expect("capacity and number of items are set");
@@ -118,27 +118,27 @@ impl Cache {
         Self { layout, bytes_max, entries }
     }
 
-    /// The same folder with another bound, and nothing held yet.
+    /// The same folder with another bound and an empty cache.
     pub(super) fn resized(self, bytes_max: u64) -> Self {
         Self::new(self.layout, bytes_max)
     }
 
-    /// Whether the file is there, whatever is in it.
+    /// Whether the file exists, whatever its content.
     pub(super) fn contains(&self, file: &File) -> bool {
         std::fs::metadata(self.layout.path(file)).is_ok_and(|metadata| metadata.is_file())
     }
 
-    /// Whether the publisher left the mark of a list that is published no more, because all its credentials have expired.
+    /// Whether the publisher left the mark of a retired list, all of whose credentials have expired.
     pub(super) fn is_retired(&self, list: ListId) -> bool {
         self.layout.path(&File::List(list, ListFile::Gone)).is_file()
     }
 
-    /// Where the tokens of a list are kept that are not current any more.
+    /// The folder of a list's earlier tokens.
     pub(super) fn history(&self, list: ListId) -> PathBuf {
         self.layout.history(&list)
     }
 
-    /// The file as it lies on the disk now, if there is one.
+    /// Returns the file as it is on disk now, if it exists.
     pub(super) async fn read(&self, file: &File) -> Result<Option<Arc<Document>>, Unserviceable> {
         let path = self.layout.path(file);
         // On the async thread: a local `stat` takes about a microsecond, less than handing it to another thread.
@@ -158,18 +158,18 @@ impl Cache {
             true => EntryAction::Retain(held.clone()),
             false => EntryAction::ReplaceWithGuard,
         };
-        // However many ask for a new publication at once, one reads it and the others wait.
+        // However many requests want a new publication at once, one reads it and the others wait.
         let entry = match self.entries.entry_async(file, hold).await {
             EntryResult::Retained(held) => Some(held),
             EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
                 let loaded = self.load(file, path).await?;
                 if let Some(entry) = &loaded {
-                    // Fails only when the entry was removed in the meantime, which nothing here does.
+                    // Fails only if the entry was removed in the meantime, which nothing here does.
                     let _ = guard.insert(entry.clone());
                 }
                 loaded
             }
-            // `hold` asks for no removal, and waiting has no limit.
+            // `hold` never asks for a removal, and the wait has no timeout.
             EntryResult::Removed(..) | EntryResult::Timeout => self.load(file, path).await?,
         };
         entry.map(|entry| entry.served()).transpose()
@@ -225,7 +225,7 @@ impl Entry {
 }
 
 impl Document {
-    /// True for the first caller only, who is to write it into the log.
+    /// Returns true for the first caller only, which then logs the expiry.
     pub(super) fn report_expiry(&self) -> bool {
         !self.expiry_reported.swap(true, Ordering::Relaxed)
     }
@@ -233,7 +233,7 @@ impl Document {
 
 impl Content {
     fn new(bytes: Vec<u8>) -> Self {
-        // Of the bytes themselves: the JWT, its gzip form and the CWT of one list must never share a validator.
+        // A hash of the bytes themselves: the JWT, its gzip form and the CWT of one list must never share a validator.
         let hash = digest::digest(&digest::SHA256, &bytes);
         let tag = EntityTag::new_strong(URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]));
         let etag = tag.clone().try_into_value().expect("quoted base64url is printable ASCII");
@@ -242,7 +242,7 @@ impl Content {
 }
 
 impl Lifetime {
-    /// Reads the file to the end, since what cannot be read must not be served.
+    /// Parses the whole file, because a file that does not parse must not be served.
     fn of(file: &File, bytes: &[u8]) -> Result<Self, Flaw> {
         let format = match file {
             File::List(_, ListFile::Form(format)) | File::Archived(_, format, _) => *format,
@@ -254,13 +254,13 @@ impl Lifetime {
                 serde_json::from_slice::<IgnoredAny>(bytes)?;
                 return Ok(Self::default());
             }
-            // Read beside the JWT, and for its presence.
+            // Read together with the JWT, and for its presence.
             File::List(_, ListFile::JwtGzip | ListFile::Gone) => return Ok(Self::default()),
         };
         let claims = match format {
             Format::Jwt => jwt::decode(std::str::from_utf8(bytes)?)?.claims,
             Format::Cwt => cwt::decode(bytes)?.claims,
-            // They state no age of their own, and have that of the token beside them.
+            // They state no age of their own, and get that of the token beside them.
             Format::Json => return RawList::from_json(bytes).map(|_| Self::default()).map_err(Flaw::from),
             Format::Cbor => return RawList::from_cbor(bytes).map(|_| Self::default()).map_err(Flaw::from),
         };
@@ -271,7 +271,7 @@ impl Lifetime {
         self.exp.is_some_and(|exp| exp <= now)
     }
 
-    /// For how many seconds a copy may be used without asking again: never longer than the token allows.
+    /// How many seconds a copy may be used without revalidation: never longer than the token allows.
     pub(super) fn max_age_secs(&self, now: u64, most: u64) -> u64 {
         let until_exp = self.exp.map(|exp| exp.saturating_sub(now));
         [until_exp, self.ttl].into_iter().flatten().fold(most, u64::min)
@@ -299,11 +299,11 @@ impl Weighter<File, Entry> for WeighBytes {
     }
 }
 
-/// The compressed form of `plain` at `path`, if it is of the same publication.
+/// Returns the compressed form of `plain` at `path`, if it is of the same publication.
 ///
-/// The publisher renames it before the plain file. So at the time a new plain file is seen, its compressed form is
-/// there; and when the publisher was stopped in between, the compressed form is newer and its time differs. One that
-/// arrives later all the same is used from the next publication on.
+/// The publisher renames it before the plain file. So when a new plain file is visible, its compressed form is there. If
+/// the publisher was stopped in between, the compressed form is newer and its mtime differs. A compressed form that nevertheless
+/// arrives later is used from the next publication on.
 fn gzip_of(path: &Path, modified: SystemTime, plain: &[u8]) -> Option<Vec<u8>> {
     let (metadata, bytes) = read_whole(path).ok()?;
     if metadata.modified().ok()? != modified {
@@ -312,7 +312,7 @@ fn gzip_of(path: &Path, modified: SystemTime, plain: &[u8]) -> Option<Vec<u8>> {
     let mut inflated = Vec::with_capacity(plain.len() + 1);
     let inflating = GzDecoder::new(bytes.as_slice()).take(plain.len() as u64 + 1).read_to_end(&mut inflated);
     if inflating.is_err() || inflated != plain {
-        tracing::error!(file = %path.display(), "published file does not inflate to the one beside it");
+        tracing::error!(file = %path.display(), "published file does not decompress to the JWT beside it");
         return None;
     }
     Some(bytes)

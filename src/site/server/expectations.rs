@@ -1,12 +1,12 @@
-//! What a server of the site must answer, as data: one row a request; and how to see whether it does.
+//! What a server of the site must answer, as data: one row for each request, and a function that checks a row.
 //!
-//! Names nothing of this crate, so that a test of another server over the same folder can include this very file: the
-//! built-in server and nginx are held to the same rows by the same code. Where nginx cannot do the same, the row says why
-//! and what it does instead, and that is what nginx is held to.
+//! Names nothing of this crate, so that a test of another server over the same folder can include this file: the same code
+//! checks the built-in server and nginx against the same rows. Where nginx cannot comply, the row says why, and what nginx must
+//! do instead.
 //!
-//! In paths and headers stand for what only the test knows:
+//! Placeholders in paths and headers stand for values that only the test knows:
 //!
-//! | word | meaning |
+//! | placeholder | meaning |
 //! |---|---|
 //! | `{both}` | a list published as JWT, compressed JWT and CWT |
 //! | `{BOTH}` | its id in capitals |
@@ -17,7 +17,7 @@
 //! | `{gone}` | a list that was retired: it has no tokens, but an empty file `<list id>.gone` |
 //! | `{unknown}` | a list id under which nothing was published |
 //! | `{pool}` | a pool that has an aggregation |
-//! | `{etag jwt}`, `{etag gzip}`, `{etag cwt}`, `{etag expired}` | what the answers about `{both}` and `{expired}` carry |
+//! | `{etag jwt}`, `{etag gzip}`, `{etag cwt}`, `{etag expired}` | the `ETag` of the answers for `{both}` and `{expired}` |
 //! | `{modified}`, `{next}` | the time of all publications, and that of the next one |
 
 use std::collections::HashSet;
@@ -30,10 +30,10 @@ use serde_json::{Value, json};
 /// One request and its answer.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// What it shows; unique.
+    /// What the row shows; unique.
     pub(crate) name: &'static str,
     pub(crate) method: &'static str,
-    /// Below the base path.
+    /// The path below the base path.
     pub(crate) path: &'static str,
     /// Header lines in this order, besides `Host`.
     pub(crate) send: &'static [(&'static str, &'static str)],
@@ -50,7 +50,7 @@ pub(crate) struct Difference {
     pub(crate) body: Body,
 }
 
-/// The body of an answer, for HEAD the one that GET would get. It decides the headers too: `Content-Type`,
+/// The body of an answer; for HEAD, the one that GET would get. It also determines the headers: `Content-Type`,
 /// `Content-Encoding`, and for a token `Vary`, `ETag`, `Last-Modified` and `Cache-Control`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
@@ -66,9 +66,9 @@ pub(crate) enum Body {
     Json,
     /// A problem with this code.
     Problem(&'static str),
-    /// None: the answer to OPTIONS.
+    /// No body: the answer to OPTIONS.
     Preflight,
-    /// None: the client has the content that has this name among the words above.
+    /// No body: the client already has the content whose ETag has this placeholder.
     Unchanged(&'static str),
 }
 
@@ -77,27 +77,27 @@ pub(crate) const RAW_JSON: &[u8] = br#"{"bits":1,"lst":"eNrbuRgAAhcBXQ"}"#;
 /// The same ("Status List in CBOR Format").
 pub(crate) const RAW_CBOR: &[u8] = b"\xa2\x64bits\x01\x63lst\x4a\x78\xda\xdb\xb9\x18\x00\x02\x17\x01\x5d";
 
-/// A server over a folder with what the words stand for.
+/// A server over a folder with the content that the placeholders name.
 pub(crate) trait Subject {
-    /// What tokens and documents carry while nothing of them is near its end.
+    /// The `Cache-Control` of tokens and documents that are far from their expiry.
     const CACHE_CONTROL: &'static str;
 
     fn address(&self) -> SocketAddr;
     /// The path of `public-url`.
     fn base(&self) -> &str;
-    /// The meaning of each word.
+    /// The value of each placeholder.
     fn words(&self) -> &Words;
-    /// Verifies a token and answers its `sub`.
+    /// Verifies a token and returns its `sub`.
     fn sub_of_jwt(&self, token: &[u8]) -> String;
     fn sub_of_cwt(&self, token: &[u8]) -> String;
 
-    /// One request, its path below the base.
+    /// Sends one request. Its path is below the base.
     fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
         Reply::read(self.address(), method, &format!("{}{path}", self.base()), headers)
     }
 }
 
-/// The words and what they stand for.
+/// The placeholders and their values.
 #[derive(Debug, Default)]
 pub(crate) struct Words(pub(crate) Vec<(&'static str, String)>);
 
@@ -116,8 +116,8 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Asks over a connection of its own. By hand, because HTTP clients put headers of their own into each request and tidy
-    /// up paths.
+    /// Sends a request over a connection of its own. Written by hand, because HTTP clients add headers of their own to each
+    /// request and normalize paths.
     pub(crate) fn read(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Self {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         for (name, value) in headers {
@@ -144,7 +144,7 @@ impl Reply {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
         let value = values.next();
-        assert_eq!(values.next(), None, "{name} stands twice");
+        assert_eq!(values.next(), None, "{name} occurs twice");
         value
     }
 
@@ -153,7 +153,7 @@ impl Reply {
     }
 }
 
-/// Asks for what the row says and looks at every part of the answer.
+/// Sends the row's request and checks every part of the answer.
 pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
     let words = subject.words();
     let path = words.fill_in(row.path);
@@ -165,7 +165,7 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
     assert_eq!(header("access-control-allow-origin"), Some("*"));
     assert_eq!(header("access-control-allow-credentials"), None);
 
-    // What HEAD leaves out is what GET says.
+    // HEAD has the headers of GET, without the body.
     let body = if row.method == "HEAD" {
         assert!(reply.body.is_empty());
         let get = subject.ask("GET", &path, &send);
@@ -277,13 +277,13 @@ const GZIP: (&str, &str) = ("Accept-Encoding", "gzip");
 const KNOWN: (&str, &str) = ("If-None-Match", "*");
 const LONG_AGO: &str = "Thu, 01 Jan 1970 00:00:01 GMT";
 
-const FIRST_LINE: &str = "before version 1.23 nginx sees the first line of a header only";
+const FIRST_LINE: &str = "before version 1.23 nginx sees only the first line of a header";
 const BOTH_CONDITIONS: &str =
-    "nginx sends 304 only if the date agrees as well; the client gets what it has once more";
-const NOT_COMPARED: &str = "nginx does not compare the two files; the newer token is as good";
+    "nginx sends 304 only if the date matches as well; the client receives the same content again";
+const NOT_COMPARED: &str = "nginx does not compare the two files; the newer token serves as well";
 const NO_EXP: &str = "nginx does not read `exp`; verifiers do";
 
-/// All of them.
+/// All rows.
 #[rustfmt::skip]
 pub(crate) const ROWS: &[Row] = &[
     // Formats (RFC 9110, "Accept").
@@ -319,7 +319,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("CWT asked for, only JWT there", "GET", "/{jwt}", &[CWT], 200, Jwt),
     row("JWT asked for, only CWT there", "GET", "/{cwt}", &[JWT], 200, Cwt),
     row("JSON asked for, only JWT there", "GET", "/{jwt}", &[("Accept", "application/did+ld+json, application/json")], 200, Jwt),
-    // Without a signature, only for those who ask for nothing else.
+    // Unsigned forms, only for clients that accept nothing else.
     row("raw JSON", "GET", "/{raw}", &[("Accept", "application/statuslist+json")], 200, RawJson),
     row("raw CBOR", "GET", "/{raw}", &[("Accept", "application/statuslist+cbor")], 200, RawCbor),
     row("raw JSON, HEAD", "HEAD", "/{raw}", &[("Accept", "application/statuslist+json")], 200, RawJson),
@@ -396,7 +396,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("time of the same content", "GET", "/{both}?time=1", &[("If-None-Match", "{etag jwt}")], 501, Problem("NOT_IMPLEMENTED")),
     row("not time", "GET", "/{both}?xtime=1", &[], 200, Jwt),
     row("not time either", "GET", "/{both}?a=time&timer=1&Time=2", &[], 200, Jwt),
-    // What else there is, and what is not.
+    // Other resources, and missing ones.
     row("aggregation", "GET", "/aggregation/{pool}", &[GZIP], 200, Json),
     row("aggregation, HEAD", "HEAD", "/aggregation/{pool}", &[], 200, Json),
     row("key set", "GET", "/jwks.json", &[GZIP, ("Accept", "text/html")], 200, Json),

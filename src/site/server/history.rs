@@ -1,4 +1,4 @@
-//! `?time=`: the original token that was current at a time, from the archive of a pool with history ("Historical Resolution").
+//! `?time=`: the original token that was current at a given time, from the archive of a pool with history ("Historical Resolution").
 
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{self, Query};
@@ -11,7 +11,7 @@ use crate::site::layout::{self, File};
 use crate::status_list::{Format, ListId};
 use std::sync::Arc;
 
-/// What the query says of `time`, however it is spelled; `None` if nothing.
+/// Returns the value of `time` in the query, in whatever encoding; `None` if it is absent.
 pub(super) fn asked_time(query: &str) -> Option<Result<u64, Problem>> {
     if query.is_empty() {
         return None;
@@ -28,14 +28,14 @@ pub(super) fn asked_time(query: &str) -> Option<Result<u64, Problem>> {
 }
 
 impl SiteServer {
-    /// The token that was current at `time`, and valid.
+    /// Returns the token that was current and valid at `time`.
     pub(super) async fn token_of(
         &self,
         list: ListId,
         time: Result<u64, Problem>,
         headers: &HeaderMap,
     ) -> Result<(Format, Arc<Document>), Problem> {
-        // As long as nothing of the list was archived, its pool has no history.
+        // Until something of the list is archived, its pool has no history.
         let folder = self.cache.history(list);
         let archived = web::block(move || archived(&folder)).await.map_err(|_| Problem::Unavailable)?;
         let archived = archived.ok_or(Problem::NoHistory)?;
@@ -43,7 +43,7 @@ impl SiteServer {
         if time > (self.now)() {
             return Err(Problem::NoSuchTime);
         }
-        // What is asked for first, then whatever there is.
+        // The requested formats first, then any.
         let wanted = negotiate::formats(headers.get_all(header::ACCEPT));
         for format in wanted.into_iter().chain(Format::SIGNED) {
             let of_format = archived.iter().filter(|(iat, of)| *of == format && *iat <= time);
@@ -57,7 +57,7 @@ impl SiteServer {
     }
 }
 
-/// `iat` and format of all archived tokens of a list; `None` if it has no archive.
+/// Returns `iat` and format of all archived tokens of a list; `None` if it has no archive.
 fn archived(folder: &std::path::Path) -> Option<Vec<(u64, Format)>> {
     let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
     Some(entries.filter_map(|entry| layout::archived(&entry.path())).collect())

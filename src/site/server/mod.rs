@@ -1,11 +1,11 @@
-//! The Status Provider that is built in, for when no nginx is in front: serves the folder that the publisher writes.
+//! The built-in Status Provider, for use without nginx: serves the folder that the publisher writes.
 //!
 //! Responsible for what a Relying Party sees of a list over HTTP ("Status List Request", "Status List Response"):
-//! formats, codings, validators, how long to keep an answer, CORS. Leaves the content of every file to the publisher,
-//! and shares nothing with it but the folder's layout.
+//! formats, codings, validators, the lifetime of answers, CORS. Leaves the content of every file to the publisher, and shares only
+//! the folder's layout with it.
 //!
-//! Invariant: what has expired or does not parse is never served, not even as 304. No request is logged, so nobody
-//! learns here which Relying Party asked for which list ("Observability of Issuers").
+//! Invariant: a file that has expired or does not parse is never served, not even as 304. No request is logged, so the logs do not
+//! show which Relying Party requested which list ("Observability of Issuers").
 
 mod cache;
 mod history;
@@ -34,16 +34,16 @@ use self::problem::{Excerpt, Problem};
 use crate::site::layout::{File, Layout};
 use crate::status_list::{Aggregation, Format, ListId};
 
-/// Bytes of files held in memory unless [`SiteServer::with_cache_bytes_max`] says otherwise.
+/// The most bytes of files held in memory, unless [`SiteServer::with_cache_bytes_max`] sets another limit.
 pub const CACHE_BYTES_MAX: u64 = 64 << 20;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
-/// Tokens are public and ask for no credentials, so scripts of any web page may read them ("Status List Request").
+/// Tokens are public and requests need no credentials, so scripts of any web page may read them ("Status List Request").
 const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-/// What an answer about a list depends on. A list in one format has it too: it may get the other with its next publication.
+/// The request headers that an answer about a list depends on. Set for a list with one format too: it may get another later.
 const VARY: HeaderValue = HeaderValue::from_static("Accept, Accept-Encoding");
-/// For how many seconds a browser may remember that any request is allowed. None remembers it for more than a day.
+/// How many seconds a browser may cache that any request is allowed. No browser caches it for more than a day.
 const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
 /// The current time in whole seconds since 1970.
@@ -59,15 +59,15 @@ pub struct SiteServer {
 }
 
 impl SiteServer {
-    /// Serves the published files of `layout` under the path `base`, as `BaseUri::path` gives it: empty, or with a slash at its
-    /// beginning and none at its end. No answer may be kept longer than `max_age`, nor than its token allows.
+    /// Serves the published files of `layout` under the path `base`, as `BaseUri::path` returns it: empty, or with a leading and no
+    /// trailing slash. No answer may be kept longer than `max_age`, nor longer than its token allows.
     pub fn new(layout: Layout, base: &str, max_age: Duration, now: UnixNow) -> Self {
         let cache = Cache::new(layout, CACHE_BYTES_MAX);
         let (max_age_secs, keys_max_age_secs) = (max_age.as_secs().into(), u64::MAX.into());
         Self { base: base.to_owned(), max_age_secs, keys_max_age_secs, now, cache }
     }
 
-    /// From now on no answer may be kept longer than `max_age`, nor the keys longer than `keys`.
+    /// Changes how long an answer may be kept: at most `max_age`, and the keys at most `keys`.
     pub fn set_max_age(&self, max_age: Duration, keys: Duration) {
         self.max_age_secs.store(max_age.as_secs(), Ordering::Relaxed);
         self.keys_max_age_secs.store(keys.as_secs(), Ordering::Relaxed);
@@ -77,18 +77,18 @@ impl SiteServer {
         self.max_age_secs.load(Ordering::Relaxed)
     }
 
-    /// Holds at most `bytes` of files in memory. Files of more than half of it are read anew for every request.
+    /// Holds at most `bytes` of files in memory. A file of more than half of that is read anew for every request.
     pub fn with_cache_bytes_max(self, bytes: u64) -> Self {
         Self { cache: self.cache.resized(bytes), ..self }
     }
 
-    /// The path below which the lists are.
+    /// The path below which the lists are served.
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// Mounts the lists, what `others` mounts, and the page. Paths are compared in this order, and most ask for lists; but without a
-    /// path of their own they take every path that is left, so then they come last.
+    /// Mounts the lists, what `others` mounts, and the page. Paths are matched in this order, and most requests are for lists. But
+    /// if the lists are at the root, they match every remaining path, so they come last.
     pub fn configure(self: &Arc<Self>, config: &mut ServiceConfig, others: impl FnOnce(&mut ServiceConfig)) {
         let everywhere = self.base.is_empty();
         if !everywhere {
@@ -112,8 +112,8 @@ impl SiteServer {
         );
     }
 
-    /// The token of a list, for a client that accepts nothing of it. What has one form only is sent in that form: there are
-    /// verifiers that ask for `application/json` and read the token all the same. RFC 9110 allows it ("Accept").
+    /// Returns the only form of a list, for a client that accepts none. A list with one form is sent in that form: some verifiers ask
+    /// for `application/json` and read the token anyway. RFC 9110 allows it ("Accept").
     async fn only_form(&self, list: ListId) -> Result<Option<(Format, Arc<Document>)>, Problem> {
         let there = |format: &Format| self.cache.contains(&File::of_list(list, *format));
         let offered: Vec<_> = Format::SIGNED.into_iter().filter(there).collect();
@@ -126,7 +126,7 @@ impl SiteServer {
         }
     }
 
-    /// What is no token. A key set has a media type of its own, but readers expect this one, as from other servers.
+    /// Answers with a document that is not a token. A key set has a media type of its own, but readers expect this one.
     fn json<'a>(&self, document: &'a Document) -> Answer<'a> {
         Answer {
             document,
@@ -141,7 +141,7 @@ impl SiteServer {
 
 /// Fetch a Status List Token
 ///
-/// Signed lists are public: no key is needed, and scripts of any page may read them. Send the `ETag` of what you have as
+/// Signed lists are public: no key is needed, and scripts of any page may read them. Send the `ETag` of your copy as
 /// `If-None-Match`, and keep an answer no longer than `Cache-Control` and the token's `ttl` say.
 #[utoipa::path(
     get,
@@ -159,21 +159,21 @@ impl SiteServer {
             (String = "application/statuslist+json"),
             (String = "application/statuslist+cbor"),
         )),
-        (status = 304, description = "What the client has is current"),
-        (status = 400, description = "`time` is no time", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 304, description = "The client's copy is current"),
+        (status = 400, description = "`time` is not a number of seconds since 1970", body = openapi::Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such list, or no token of it for that time", body = openapi::Problem, content_type = "application/problem+json"),
-        (status = 406, description = "The list is not published in a format that is accepted", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 406, description = "The list is not published in an accepted format", body = openapi::Problem, content_type = "application/problem+json"),
         (status = 410, description = "The list is retired: all credentials that refer to it have expired", body = openapi::Problem, content_type = "application/problem+json"),
         (status = 501, description = "No history is kept: leave out `time`", body = openapi::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "There is no token that has not expired", body = openapi::Problem, content_type = "application/problem+json",
-            headers(("Retry-After" = u32, description = "After how many seconds to ask again"))),
+        (status = 503, description = "The published token has expired", body = openapi::Problem, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "The number of seconds after which to retry"))),
     )
 )]
 async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let id = request.match_info().query("list");
     let no_such_list = || Problem::NoSuchList(Excerpt::of(id));
     if let Some(time) = history::asked_time(request.query_string()) {
-        // A server in front does not know which lists there are: without history every answer is the same.
+        // A server in front does not know which lists exist: without history every answer is the same.
         let list = id.parse().map_err(|_| Problem::NoHistory)?;
         let (format, token) = site.token_of(list, time, request.headers()).await?;
         return Ok(Answer::of_token(&token, format, false, site.max_age_secs()).to(&request));
@@ -216,10 +216,10 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
     params(("pool" = String, Path, example = "demo", description = "The pool's name")),
     responses(
         (status = 200, description = "The Status List Aggregation", body = openapi::Lists),
-        (status = 304, description = "What the client has is current"),
+        (status = 304, description = "The client's copy is current"),
         (status = 404, description = "There is no such pool", body = openapi::Problem, content_type = "application/problem+json"),
         (status = 503, description = "The file cannot be read", body = openapi::Problem, content_type = "application/problem+json",
-            headers(("Retry-After" = u32, description = "After how many seconds to ask again"))),
+            headers(("Retry-After" = u32, description = "The number of seconds after which to retry"))),
     )
 )]
 async fn aggregation(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -237,10 +237,10 @@ async fn aggregation(site: Data<SiteServer>, request: HttpRequest) -> Result<Htt
     tag = "lists",
     responses(
         (status = 200, description = "A JWK Set (RFC 7517): the keys that sign, and those whose tokens are still valid", body = openapi::Keys),
-        (status = 304, description = "What the client has is current"),
+        (status = 304, description = "The client's copy is current"),
         (status = 404, description = "Nothing is published yet", body = openapi::Problem, content_type = "application/problem+json"),
         (status = 503, description = "The file cannot be read", body = openapi::Problem, content_type = "application/problem+json",
-            headers(("Retry-After" = u32, description = "After how many seconds to ask again"))),
+            headers(("Retry-After" = u32, description = "The number of seconds after which to retry"))),
     )
 )]
 async fn jwks(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -258,7 +258,7 @@ async fn method_not_allowed() -> Result<HttpResponse, Problem> {
     Err(Problem::MethodNotAllowed)
 }
 
-/// The answer to a browser that asks before it lets a script read. No header can do harm here, so all are allowed.
+/// Answers a browser's preflight request. No header can do harm here, so all are allowed.
 async fn preflight() -> HttpResponse {
     HttpResponse::NoContent()
         .insert_header((header::ALLOW, METHODS))
@@ -281,10 +281,10 @@ where
         .default_service(web::to(method_not_allowed))
 }
 
-/// A file on its way to a client.
+/// An answer with a file.
 struct Answer<'a> {
     document: &'a Document,
-    /// The form of it that is sent.
+    /// The form to send.
     content: &'a Content,
     gzip: bool,
     /// Whether another request for the same address may get another form.
@@ -316,7 +316,7 @@ impl<'a> Answer<'a> {
             .insert_header((header::CACHE_CONTROL, format!("public, max-age={}", self.max_age_secs)))
             .insert_header((header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
             .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN))
-            // The one header of ours that scripts may not read unless told so.
+            // The only header set here that scripts may not read unless told so.
             .insert_header((header::ACCESS_CONTROL_EXPOSE_HEADERS, header::ETAG.as_str()));
         if self.negotiated {
             response.insert_header((header::VARY, VARY));
@@ -324,17 +324,17 @@ impl<'a> Answer<'a> {
         if unchanged {
             return response.finish();
         }
-        // Half a token is of no use, and a part of another publication would make it useless.
+        // Half a token is useless, and parts of two publications are worse.
         response.insert_header((header::ACCEPT_RANGES, HeaderValue::from_static("none")));
         response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(self.media_type)));
         if self.gzip {
             response.insert_header((header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }
-        // For HEAD the server sends the length and leaves out the rest.
+        // For HEAD the server sends the length and omits the body.
         response.body(self.content.bytes.clone())
     }
 
-    /// Whether the client has this very content ("Precedence of Preconditions": the validator counts before the date).
+    /// Whether the client has exactly this content ("Precedence of Preconditions": the validator counts before the date).
     fn is_known_to(&self, request: &HttpRequest) -> bool {
         if request.headers().contains_key(header::IF_NONE_MATCH) {
             return match IfNoneMatch::parse(request) {
@@ -348,8 +348,8 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// What `fuzzing::accept` asks: the formats these lines of `Accept` want, and whether the lines of `Accept-Encoding` that
-/// follow an empty one want gzip.
+/// For `fuzzing::accept`: returns the formats that these lines of `Accept` want, and whether the lines of `Accept-Encoding` after
+/// an empty line want gzip.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn negotiated(bytes: &[u8]) -> (Vec<&'static str>, bool) {
     let mut parts = bytes.split(|byte| *byte == b'\n').collect::<Vec<_>>();

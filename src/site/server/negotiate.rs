@@ -1,8 +1,8 @@
-//! Which format and which coding a request gets (RFC 9110, "Proactive Negotiation"): pure functions of its headers.
+//! Chooses format and coding for a request (RFC 9110, "Proactive Negotiation"): pure functions of its headers.
 //!
-//! Each member of a list is read by actix-web's `QualityItem`; the list itself is taken apart here, because actix-web's
-//! `Accept` splits at commas inside quotes and drops what it cannot read, and its `AcceptEncoding` knows neither
-//! `x-gzip` nor what `*` says of gzip.
+//! actix-web's `QualityItem` parses each member of a list. The list itself is split here, because actix-web's `Accept` splits at
+//! commas inside quotes and drops unreadable members, and its `AcceptEncoding` knows neither `x-gzip` nor what `*` means for
+//! gzip.
 
 use std::str::FromStr;
 
@@ -11,7 +11,7 @@ use mime::Mime;
 
 use crate::status_list::Format;
 
-/// The form without a signature that these values of `Accept` name, if they name nothing else.
+/// Returns the unsigned form that these values of `Accept` name, if they name nothing else.
 pub(super) fn raw_format<'a>(mut accept: impl Iterator<Item = &'a HeaderValue>) -> Option<Format> {
     let (Some(only), None) = (accept.next(), accept.next()) else { return None };
     [Format::Json, Format::Cbor].into_iter().find(|format| only == format.media_type())
@@ -20,10 +20,10 @@ pub(super) fn raw_format<'a>(mut accept: impl Iterator<Item = &'a HeaderValue>) 
 /// A member of a list that does not follow the grammar.
 struct Unreadable;
 
-/// The formats that these values of `Accept` allow, the most wanted first.
+/// Returns the formats that these values of `Accept` allow, the most wanted first.
 ///
-/// A member that cannot be read might have allowed anything, so it counts as `*/*` of the least weight. That makes an
-/// unreadable header equal to an absent one, and answers the `*; q=.2, */*; q=.2` that Java sends of its own accord.
+/// An unreadable member might have allowed anything, so it counts as `*/*` with the least weight. So an unreadable header is
+/// equal to an absent one, and the `*; q=.2, */*; q=.2` that Java sends by default gets an answer.
 pub(super) fn formats<'a>(accept: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = Format> {
     let mut asked = false;
     let mut best = Format::SIGNED.map(|format| (Specificity::None, Quality::ZERO, format));
@@ -35,7 +35,7 @@ pub(super) fn formats<'a>(accept: impl Iterator<Item = &'a HeaderValue>) -> impl
         };
         for (specificity, quality, format) in &mut best {
             let found = specificity_of(&range, *format);
-            // The most specific range decides ("Accept"); of equals that differ only in parameters, the kinder one.
+            // The most specific range decides ("Accept"); among equals that differ only in parameters, the more permissive one.
             if found != Specificity::None && (found, weight) > (*specificity, *quality) {
                 (*specificity, *quality) = (found, weight);
             }
@@ -49,10 +49,10 @@ pub(super) fn formats<'a>(accept: impl Iterator<Item = &'a HeaderValue>) -> impl
     best.into_iter().filter(|(_, quality, _)| *quality > Quality::ZERO).map(|(_, _, format)| format)
 }
 
-/// Whether these values of `Accept-Encoding` want gzip at least as much as no coding at all.
+/// Whether these values of `Accept-Encoding` want gzip at least as much as no coding.
 ///
-/// No coding is what everybody gets who does not ask, and also who refuses it while there is nothing else: an answer
-/// that the client did not ask for helps it more than none ("Accept-Encoding").
+/// No coding is the default, also for a client that refuses it while nothing else is available: an uncompressed answer
+/// helps the client more than none ("Accept-Encoding").
 pub(super) fn wants_gzip<'a>(accept_encoding: impl Iterator<Item = &'a HeaderValue>) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     members::<String>(accept_encoding, |member| {
@@ -80,7 +80,7 @@ enum Specificity {
     Exact,
 }
 
-/// How closely `range` names `format`. Parameters do not count: the media types of tokens have none.
+/// How specifically `range` names `format`. Parameters do not count: the media types of tokens have none.
 fn specificity_of(range: &Mime, format: Format) -> Specificity {
     let range = range.essence_str();
     match range {
@@ -91,7 +91,7 @@ fn specificity_of(range: &Mime, format: Format) -> Specificity {
     }
 }
 
-/// Hands each member of a comma-separated list, which may be spread over several header lines, to `found`.
+/// Passes each member of a comma-separated list, which may span several header lines, to `found`.
 fn members<'a, T: FromStr>(
     lines: impl Iterator<Item = &'a HeaderValue>,
     mut found: impl FnMut(Result<QualityItem<T>, Unreadable>),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_allows_everything_a_little() {
+    fn unreadable_members_allow_everything_with_the_least_weight() {
         use Format::{Cwt, Jwt};
         let check = |accept: &[&'static str], expected: &[Format]| {
             assert_eq!(formats(lines(accept).iter()).collect::<Vec<_>>(), expected, "{accept:?}");

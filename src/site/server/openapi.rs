@@ -1,4 +1,4 @@
-//! The OpenAPI description of what Relying Parties can fetch. What an address gives is said beside its handler.
+//! The OpenAPI description of what Relying Parties can fetch. Each operation is described beside its handler.
 
 use serde_json::{Map, Value};
 use utoipa::openapi::OpenApi as Description;
@@ -11,14 +11,14 @@ use utoipa::{OpenApi, ToSchema};
 )]
 struct Document;
 
-/// The description of the site, with paths that are below that of `public-url`.
+/// The description of the site, with paths relative to that of `public-url`.
 pub fn openapi() -> Description {
     Document::openapi()
 }
 
 /// Why there is no file.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only the form is asked for; `problem.rs` writes it")]
+#[expect(dead_code, reason = "only for the schema; `problem.rs` writes it")]
 pub(super) struct Problem {
     /// What is wrong, for programs.
     code: String,
@@ -29,7 +29,7 @@ pub(super) struct Problem {
 /// A Status List Aggregation.
 #[derive(ToSchema)]
 #[schema(as = Aggregation)]
-#[expect(dead_code, reason = "only the form is asked for; the publisher writes it")]
+#[expect(dead_code, reason = "only for the schema; the publisher writes it")]
 pub(super) struct Lists {
     /// The `uri` of every list.
     status_lists: Vec<String>,
@@ -38,7 +38,7 @@ pub(super) struct Lists {
 /// A JWK Set (RFC 7517).
 #[derive(ToSchema)]
 #[schema(as = JwkSet)]
-#[expect(dead_code, reason = "only the form is asked for; the publisher writes it")]
+#[expect(dead_code, reason = "only for the schema; the publisher writes it")]
 pub(super) struct Keys {
     /// JSON Web Keys.
     keys: Vec<Map<String, Value>>,

@@ -1,7 +1,7 @@
-//! The explorer page, built into the program: what `public/` holds, served at `/` beside the lists.
+//! The explorer page, built into the program: the files of `public/`, served at `/` beside the lists.
 //!
-//! Responsible for the page's files and their headers. The page itself is a reader like any other: it knows of a list what
-//! the site answers. Where lists are at `/` or under `/assets`, they come first and there is no page.
+//! Responsible for the page's files and their headers. The page is a reader like any other: it knows about a list only what the
+//! site answers. If the lists are at `/` or under `/assets`, they take precedence and there is no page.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::{NOSNIFF, SiteServer, resource};
 use crate::site::layout::File;
 
-/// As in the page itself, and what a page cannot say of itself: that no other may frame it.
+/// The policy in the page itself, and `frame-ancestors`, which only a header can set.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src *; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
 );
-/// The files come with the program and have no version of their own: a browser asks again each time.
+/// The files' names do not change with their content, so a browser revalidates each time.
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -70,14 +70,14 @@ const ASSETS: &[Asset] = assets! {
     "words.js": SCRIPT,
 };
 
-/// What `explorer.json` tells the page.
+/// The content of `explorer.json`.
 #[derive(Serialize, Deserialize)]
 struct Settings {
     lists: String,
     pools: Vec<String>,
 }
 
-/// Mounts the page, unless lists have its addresses. Must come before the site.
+/// Mounts the page, unless the lists use its paths. Must come before the site.
 pub(super) fn configure(site: &Arc<SiteServer>, config: &mut ServiceConfig) {
     let base = site.base.as_str();
     if base.is_empty() || base == "/assets" || base.starts_with("/assets/") {
@@ -95,14 +95,14 @@ async fn index() -> HttpResponse {
     answer(HTML, INDEX)
 }
 
-/// The tracked settings, with the lists where they are, and without pools that have nothing to show.
+/// The tracked settings, with the actual address of the lists, and without pools that have nothing to show.
 async fn settings(site: Data<SiteServer>) -> HttpResponse {
     let mut settings: Settings = serde_json::from_str(SETTINGS).expect("a test reads the tracked settings");
     settings.lists = format!("{}/", site.base);
     settings
         .pools
         .retain(|pool| pool.parse().is_ok_and(|pool| site.cache.contains(&File::Aggregation(pool))));
-    answer(JSON, serde_json::to_string(&settings).expect("texts are always JSON"))
+    answer(JSON, serde_json::to_string(&settings).expect("strings always serialize"))
 }
 
 fn answer(media_type: &'static str, content: impl MessageBody + 'static) -> HttpResponse {
@@ -135,7 +135,7 @@ mod tests {
     fn header_and_page_have_one_policy() {
         let (_, rest) = INDEX.split_once("Content-Security-Policy\" content=\"").unwrap();
         let policy = rest.split_once('"').unwrap().0;
-        // Only a header can forbid frames.
+        // Only a header can set frame-ancestors.
         let header = CONTENT_SECURITY_POLICY.to_str().unwrap().replace(" frame-ancestors 'none';", "");
         assert_eq!(policy, header);
     }

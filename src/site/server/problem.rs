@@ -1,4 +1,4 @@
-//! Every answer of the site that is not a file: status, code and message, in the form that all clients of the service
+//! Every answer of the site that is not a file: status, code and message, in the format that all clients of the service
 //! know, `{"code":…,"message":…}`.
 
 use actix_web::http::StatusCode;
@@ -9,18 +9,18 @@ use thiserror::Error;
 
 use super::{ANY_ORIGIN, METHODS, NOSNIFF};
 
-/// What is not there may be there in a moment, so nobody keeps this answer for long. But it may be kept: strangers who
-/// ask for it in a loop are then answered by the caches in front.
+/// A missing list may exist in a moment, so this answer is kept only briefly. But it may be kept, so that caches in front answer
+/// strangers who request it in a loop.
 const MISSING_MAX_AGE: HeaderValue = HeaderValue::from_static("public, max-age=5");
-/// A list that is retired stays so. No longer than this, in case that was done by mistake.
+/// A retired list stays retired. No longer than this, in case it was retired by mistake.
 const GONE_MAX_AGE: HeaderValue = HeaderValue::from_static("public, max-age=300");
-/// Anything else may be different at once, and caches may keep even 405 and 501 unless told otherwise (RFC 9110,
+/// Any other answer may change at once, and caches may keep even 405 and 501 unless told otherwise (RFC 9110,
 /// "Overview of Status Codes").
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// The default beat of a pool, in seconds: after it there should be a new token.
+/// The default beat of a pool, in seconds: a new token should exist by then.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("10");
 
-/// Why a request gets no file.
+/// Why a request is not answered with a file.
 #[derive(Debug, Error)]
 pub(super) enum Problem {
     #[error("No list with id {0}")]
@@ -37,7 +37,7 @@ pub(super) enum Problem {
     Retired,
     #[error("Historical resolution is not offered: leave out the query parameter `time`")]
     NoHistory,
-    #[error("`time` must stand once and be a whole number of seconds since 1970")]
+    #[error("`time` must be given once, as a whole number of seconds since 1970")]
     BadTime,
     #[error("There is no token of this list for that time")]
     NoSuchTime,
@@ -47,7 +47,7 @@ pub(super) enum Problem {
     Unavailable,
 }
 
-/// The beginning of what a client sent: an answer must not grow with its question.
+/// The beginning of the client's input: an answer must not grow with the request.
 #[derive(Debug)]
 pub(super) struct Excerpt(String);
 

@@ -28,7 +28,7 @@ const NOW: u64 = 1_800_000_000;
 const MAX_AGE: u64 = 300;
 const LIFETIME: u64 = 3600;
 
-/// A folder as the publisher writes it, a server over it, and the time.
+/// A folder as the publisher writes it, a server over it, and a clock.
 struct Site {
     folder: tempfile::TempDir,
     signer: Signer,
@@ -58,7 +58,7 @@ impl Site {
         );
         let site = Arc::new(site.with_cache_bytes_max(cache_bytes_max));
         let (tell, told) = mpsc::channel();
-        // On a thread of its own, since the tests block theirs.
+        // On a separate thread, because the tests block theirs.
         std::thread::spawn(move || {
             System::new().block_on(async move {
                 let server = HttpServer::new(move || {
@@ -77,7 +77,7 @@ impl Site {
     }
 
     fn claims(&self, list: ListId, iat: u64, ttl: Option<u64>) -> Claims {
-        // 800 entries that do not compress well, so that a torn body would be a large part of it.
+        // 800 entries that compress badly, so that a torn body would be a large part of it.
         let array: Vec<u8> = (0..100_u64).map(|byte| (byte * byte * iat % 251) as u8).collect();
         Claims {
             nbf: None,
@@ -142,7 +142,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // The command is sent by the call; nobody waits for its end.
+        // The call sends the command; nothing waits for its completion.
         drop(self.server.stop(false));
     }
 }
@@ -168,7 +168,7 @@ fn gunzip(compressed: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// A site with what the words of the expectations stand for.
+/// A site with the content that the placeholders of the expectations name.
 struct Expected {
     site: Site,
     words: Words,
@@ -237,10 +237,10 @@ impl Subject for Expected {
 #[test]
 fn every_expectation_is_met() {
     let names: HashSet<_> = ROWS.iter().map(|row| row.name).collect();
-    assert_eq!(names.len(), ROWS.len(), "names are unique");
+    assert_eq!(names.len(), ROWS.len(), "row names are unique");
     for base in ["/lists", ""] {
         let expected = Expected::publish(Site::start(base));
-        // Twice, since the second answer comes from memory.
+        // Twice: the second answer comes from memory.
         for row in ROWS.iter().chain(ROWS) {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&expected, row)));
             assert!(outcome.is_ok(), "`{}` is not met under `{base}`: {row:?}", row.name);
@@ -251,7 +251,7 @@ fn every_expectation_is_met() {
 #[test]
 fn nginx_is_held_to_something_else_in_few_rows_and_for_a_reason() {
     let differences: Vec<_> = ROWS.iter().filter_map(|row| Some((row, row.nginx.as_ref()?))).collect();
-    assert!(differences.len() <= 9, "make nginx meet the row, rather than add one here: {differences:#?}");
+    assert!(differences.len() <= 9, "make nginx comply instead of adding a difference: {differences:#?}");
     for (row, nginx) in differences {
         assert!(!nginx.because.is_empty(), "{}", row.name);
         assert_ne!((row.status, row.body), (nginx.status, nginx.body), "{}", row.name);
@@ -373,7 +373,7 @@ fn a_replaced_file_is_seen_at_once() {
             assert_eq!(claims.iat, iat);
         }
     }
-    // The same second and the same size: the file is another one all the same.
+    // The same second and the same size, but another file.
     let token = |fill: u8| {
         site.signer.sign_jwt(&Claims { lst: [fill; 9].into(), ..site.claims(list, NOW, None) }).unwrap()
     };
@@ -390,7 +390,7 @@ fn a_replaced_file_is_seen_at_once() {
 }
 
 #[test]
-fn what_is_no_token_is_not_served() {
+fn files_that_are_not_tokens_are_not_served() {
     let site = Site::start("/lists");
     let list = ListId::random();
     let token = site.signer.sign_jwt(&site.claims(list, NOW, None)).unwrap();
@@ -412,24 +412,24 @@ fn what_is_no_token_is_not_served() {
     site.write("jwks.json", b"{", NOW);
     unavailable("/jwks.json".to_owned());
 
-    // A JWT under a CWT's name, then a whole publication: a flaw is not remembered for longer than the file lives.
+    // A JWT under a CWT's name, then a whole publication: a failure is not cached for longer than the file exists.
     site.write(format!("{list}.cwt"), token.as_bytes(), NOW);
     assert_eq!(site.get(list, &[("Accept", cwt::MEDIA_TYPE)]).status, 503);
     site.publish(list, NOW + 10, &Format::SIGNED);
     assert_eq!(site.get(list, &[]).status, 200);
     assert_eq!(site.get(list, &[("Accept", cwt::MEDIA_TYPE)]).status, 200);
 
-    // The right time, but not the right content.
+    // The right mtime, but the wrong content.
     site.write(format!("{list}.jwt.gz"), &gzip(b"something else"), NOW + 20);
     site.write(format!("{list}.jwt"), token.as_bytes(), NOW + 20);
     let reply = site.get(list, &[("Accept-Encoding", "gzip")]);
     assert_eq!((reply.status, reply.header("content-encoding")), (200, None));
     fs::create_dir(site.lists().join(format!("{}.jwt", ListId::from_bytes([1; 16])))).unwrap();
-    assert_eq!(site.get(ListId::from_bytes([1; 16]), &[]).status, 404, "a folder is no token");
+    assert_eq!(site.get(ListId::from_bytes([1; 16]), &[]).status, 404, "a folder is not a token");
 }
 
 #[test]
-fn what_does_not_fit_into_memory_is_served_all_the_same() {
+fn files_larger_than_the_cache_are_served() {
     for cache_bytes_max in [0, 1, 1500, 4000] {
         let site = Site::with_cache("/lists", cache_bytes_max);
         let lists: [ListId; 10] = std::array::from_fn(|_| ListId::random());
@@ -444,7 +444,7 @@ fn what_does_not_fit_into_memory_is_served_all_the_same() {
     }
 }
 
-/// Readers that ask all the time must never see half a token, an older one after a newer one, or one validator for two
+/// Readers that request constantly must never see half a token, an older token after a newer one, or one validator for two
 /// contents.
 #[test]
 fn readers_see_whole_tokens_while_they_are_replaced() {
@@ -476,25 +476,21 @@ fn readers_see_whole_tokens_while_they_are_replaced() {
         let mut newest = 0;
         for reply in reader {
             let known = body_of.entry(reply.etag.clone()).or_insert_with(|| reply.body.clone());
-            assert_eq!(known, &reply.body, "one validator, two contents");
+            assert_eq!(known, &reply.body, "two contents have the same validator");
             let iat = match (reply.gzip, reply.media_type.as_str()) {
                 (true, jwt::MEDIA_TYPE) => site.verify_jwt(&gunzip(&reply.body)).iat,
                 (false, jwt::MEDIA_TYPE) => site.verify_jwt(&reply.body).iat,
                 (false, cwt::MEDIA_TYPE) => site.verify_cwt(&reply.body).iat,
                 other => panic!("{other:?}"),
             };
-            assert!(newest <= iat, "an older token after a newer one");
+            assert!(newest <= iat, "a reader saw an older token after a newer one");
             newest = iat;
             publications.insert(iat);
         }
-        assert_eq!(
-            newest,
-            NOW + PUBLICATIONS,
-            "a reader's last request was answered with the last publication"
-        );
+        assert_eq!(newest, NOW + PUBLICATIONS, "a reader's last answer is not the last publication");
     }
-    assert!(seen[1].iter().any(|reply| reply.gzip), "the compressed form was among what was read");
-    assert!(publications.len() > 20, "the readers saw {} publications only", publications.len());
+    assert!(seen[1].iter().any(|reply| reply.gzip), "no reader received the compressed form");
+    assert!(publications.len() > 20, "the readers saw only {} publications", publications.len());
 }
 
 struct Seen {

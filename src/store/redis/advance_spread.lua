@@ -1,8 +1,8 @@
--- Gives the next entries of a list the value of its spread, if the spread is still as the caller knows it.
+-- Sets the next entries of a list to the value of its spread, if the spread is still the one that the caller knows.
 -- KEYS  1 dirty  2 spreads  3 list  4 bytes
--- ARGV  1 list id  2 now (ms)  3 bits per entry  4 bytes of an array  5 the spread  6 the spread afterwards ('': it is over)
+-- ARGV  1 list id  2 now (ms)  3 bits per entry  4 bytes of an array  5 the spread  6 the spread afterwards ('': it ends)
 --       7 its value, relative to the pool's default status  8.. the entries' bit offsets
--- Reply 1, or 0 if it is another spread, was advanced by somebody else, or is over
+-- Reply 1, or 0 if it is another spread, was advanced by another caller, or has ended
 
 if redis.call('HGET', KEYS[3], 'spread') ~= ARGV[5] then
   return 0
@@ -12,7 +12,7 @@ if redis.call('STRLEN', KEYS[4]) == 0 then
   redis.call('SETRANGE', KEYS[4], ARGV[4] - 1, '\0')
 end
 local width = 'u' .. ARGV[3]
--- Lua's stack holds 8000 values; each operation has four.
+-- Lua's stack holds 8000 values; each operation takes four.
 for first = 8, #ARGV, 1000 do
   local operations = {}
   for n = first, math.min(first + 999, #ARGV) do

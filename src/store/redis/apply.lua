@@ -1,16 +1,16 @@
--- Sets statuses: each request all or nothing, in order, all of them one atomic step. Before another status than that of a
--- list's spread, all that is left of the spread is done: what is asked for last must stand.
+-- Sets statuses: each request all or nothing, in order, all of them in one atomic step. A change to another status than that of
+-- a list's spread first completes the spread: the latest request must win.
 -- KEYS  1 dirty  2 spreads  then for each list its hash and its bytes
 -- ARGV  1 now (ms)  2 bits per entry  3 final status ('': none)  4 bytes of an array  5 default status
 --       6.. for each request: its number of changes, then for each change: number of the list (from 1), bit offset, value
---       Values are relative to the pool's default status, so that missing bytes mean that.
--- Reply for each request two numbers: what became of it, and of which change (from 1):
+--       Values are relative to the pool's default status, so that missing bytes mean the default.
+-- Reply two numbers for each request: its outcome, and the change that caused it (from 1):
 --       0 applied, 1 no such list, 2 the list was retired, 3 the final status would be left
 
 local now, width, final, length = ARGV[1], 'u' .. ARGV[2], ARGV[3], tonumber(ARGV[4])
 local lists = (#KEYS - 2) / 2
 local FIRST = 6
--- Lua's stack holds 8000 values; each operation has up to four.
+-- Lua's stack holds 8000 values; each operation takes up to four.
 local OPERATIONS_MAX = 4 * 1000
 
 local function hash_of(list) return KEYS[2 * list + 1] end
@@ -31,7 +31,7 @@ end
 
 local APPLIED, NO_SUCH_LIST, RETIRED, FINAL = 0, 1, 2, 3
 
--- Which lists take no changes, and why; and the values of those that have a spread.
+-- The lists that take no changes, and why; and the values of those that have a spread.
 local closed, spreads = {}, {}
 for list = 1, lists do
   local version, retired, spread = unpack(redis.call('HMGET', hash_of(list), 'version', 'retired', 'spread'))
@@ -41,7 +41,7 @@ for list = 1, lists do
   end
 end
 
--- One byte in which every entry has this value.
+-- A byte in which every entry has this value.
 local function byte_of(value)
   local byte = 0
   for _ = 1, 8 / tonumber(ARGV[2]) do
@@ -50,7 +50,7 @@ local function byte_of(value)
   return string.char(byte)
 end
 
--- What stands in the entries that are named, where it decides.
+-- The stored values of the named entries, where they matter.
 local stored = {}
 if final ~= '' then
   local offsets = {}
@@ -69,7 +69,7 @@ if final ~= '' then
     at = at + 1
   end
   for list, named in pairs(offsets) do
-    -- A multiple of three to a call, so that none is cut in the middle.
+    -- A multiple of three in each call, so that no operation is split.
     for first = 1, #named, 1000 do
       local gets = {}
       for n = first, math.min(first + 999, #named) do

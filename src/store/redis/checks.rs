@@ -1,4 +1,4 @@
-//! Whether a server keeps what it acknowledges: it is a master, fsyncs before it answers, never evicts, and has the replicas
+//! Checks whether a server keeps what it acknowledges: it is a master, fsyncs before it answers, never evicts, and has the replicas
 //! that the settings demand.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::config::{Persistence, RedisConfig};
 
-/// What must be set how, and why.
+/// Settings, their required values, and the reasons.
 const DEMANDS: [(&str, &str, &str); 4] = [
     ("appendonly", "yes", "without its log a restart loses everything since the latest snapshot"),
     ("appendfsync", "always", "otherwise a crash loses writes that were acknowledged"),
@@ -20,21 +20,21 @@ const DEMANDS: [(&str, &str, &str); 4] = [
 ];
 const REPLICAS_TO_WRITE: &str = "min-replicas-to-write";
 
-/// Deadlines are compared with the clock of each server: further apart, writes would be refused as late.
+/// Deadlines are compared with the clock of each server: if the clocks differ more, writes would be refused as late.
 const CLOCKS_APART_MAX_MILLIS: u64 = 1000;
 
-/// What one server says of itself.
+/// The facts that one server reports.
 #[derive(Debug, Default)]
 pub(super) struct Server {
     address: String,
     settings: HashMap<String, String>,
     role: String,
     replicas: u32,
-    /// What its clock shows, in milliseconds since 1970.
+    /// The server's time, in milliseconds since 1970.
     pub(super) clock_millis: Option<u64>,
 }
 
-/// Asks one server.
+/// Queries one server.
 pub(super) async fn ask(connection: &mut impl ConnectionLike) -> RedisResult<Server> {
     let mut commands = Pipeline::new();
     for command in questions() {
@@ -44,7 +44,7 @@ pub(super) async fn ask(connection: &mut impl ConnectionLike) -> RedisResult<Ser
     Server::default().with(answers)
 }
 
-/// Asks every master of a cluster. A replica is asked when it has become one.
+/// Queries every master of a cluster. A replica is queried once it has become a master.
 pub(super) async fn ask_cluster(connection: &mut ClusterConnection) -> RedisResult<Vec<Server>> {
     let mut answers: HashMap<String, Vec<Value>> = HashMap::new();
     for command in questions() {
@@ -68,14 +68,14 @@ fn questions() -> Vec<Cmd> {
 }
 
 impl Server {
-    /// Reads the answers to the questions, in their order. Where `CONFIG` is not permitted, nothing is known of the settings.
+    /// Parses the answers to the questions, in their order. If `CONFIG` is not permitted, the settings stay unknown.
     fn with(mut self, answers: Vec<Value>) -> RedisResult<Self> {
         let mut answers = answers.into_iter();
         let info = String::from_redis_value(answers.next().unwrap_or(Value::Nil).extract_error()?)?;
         for line in info.lines() {
             match line.split_once(':') {
                 Some(("role", role)) => self.role = role.to_owned(),
-                // Second, and so over the first: those that are also in step, where the server counts them.
+                // The second line replaces the first: only replicas that are also in step, if the server counts them.
                 Some(("connected_slaves" | "min_slaves_good_slaves", replicas)) => {
                     self.replicas = replicas.parse().unwrap_or(0);
                 }
@@ -99,15 +99,15 @@ impl Server {
 /// Why Redis cannot be used.
 #[derive(Debug, Error)]
 pub(super) enum Unusable {
-    /// It does not answer, or has too few replicas: that may pass.
+    /// The server does not answer, or has too few replicas. That may pass.
     #[error("{0}")]
     NotNow(String),
-    /// Somebody must change a setting.
+    /// An operator must change a setting.
     #[error("{0}")]
     Settings(String),
 }
 
-/// Whether all servers keep what they acknowledge; if not, what to do.
+/// Checks that all servers keep what they acknowledge. The error says what to do.
 pub(super) fn judge(servers: &[Server], config: &RedisConfig) -> Result<(), Unusable> {
     if !servers.iter().any(Server::is_master) {
         let why = "the server is a replica, not the master; name the master, or its sentinels";
@@ -116,7 +116,7 @@ pub(super) fn judge(servers: &[Server], config: &RedisConfig) -> Result<(), Unus
     let clocks = || servers.iter().filter_map(|server| server.clock_millis);
     let apart = clocks().max().unwrap_or_default() - clocks().min().unwrap_or_default();
     if apart > CLOCKS_APART_MAX_MILLIS {
-        let why = format!("the clocks of its servers are {apart} ms apart; set them right (ntp)");
+        let why = format!("the clocks of its servers are {apart} ms apart; synchronize them (ntp)");
         return Err(Unusable::NotNow(why));
     }
     for server in servers {
@@ -137,7 +137,7 @@ fn wrong_setting(server: &Server, config: &RedisConfig) -> Option<String> {
     if server.is_master() && to_write.is_some_and(|to_write| to_write < config.replicas) {
         let wanted = config.replicas;
         return Some(format!(
-            "has {REPLICAS_TO_WRITE} below {wanted}: cut off from its replicas it would go on taking writes that a \
+            "has {REPLICAS_TO_WRITE} below {wanted}: cut off from its replicas it would continue to accept writes that a \
              failover loses (redis-cli CONFIG SET {REPLICAS_TO_WRITE} {wanted}, and in redis.conf)"
         ));
     }
@@ -150,7 +150,7 @@ fn wrong_setting(server: &Server, config: &RedisConfig) -> Option<String> {
             "has {name} {value}, must have {demanded}: {why} (redis-cli CONFIG SET {name} {demanded}, and in redis.conf)"
         )),
         None => Some(format!(
-            "does not say what {name} is; permit `CONFIG GET` to this user, or set persistence-strategy to disabled"
+            "does not report {name}; permit `CONFIG GET` to this user, or set persistence-strategy to disabled"
         )),
     })
 }

@@ -1,4 +1,4 @@
-//! Setting every entry of a list: a few arguments, whatever the size of the list, at once or as a spread.
+//! Sets every entry of a list with a few arguments, whatever the size of the list: at once, or as a spread.
 
 use super::reply::{damaged, spread_begins, spread_text};
 use super::scripts::{self, Call};
@@ -59,7 +59,7 @@ impl RedisStore {
                 let index = capacity.index(*idx).map_err(|error| damaged(&error))?;
                 Ok(Err(Refusal::FinalStatus { list, index, status }))
             }
-            _ => Err(damaged("the script knows an outcome that this program does not")),
+            _ => Err(damaged("the script returned an unknown outcome")),
         }
     }
 

@@ -1,11 +1,11 @@
 -- Sets every entry of a list, at once or over several beats.
 -- KEYS  1 pool  2 open  3 list  4 dirty  5 bytes  6 spreads
 -- ARGV  1 list id  2 now (ms)  3 bits per entry  4 bytes of an array  5 one byte of the new array
---       6 a status that no entry may leave ('': none, or it is the new one)  7 whether the list is sealed with it (0, 1)
---       8 the spread that the list gets ('': at once)  9 how one of the same value and beats begins
---       10 how one begins that has the status of 6 as its value
+--       6 a status that no entry may leave ('': none, or it is the new one)  7 whether this seals the list (0, 1)
+--       8 the list's new spread ('': at once)  9 the beginning of a spread with the same value and beats
+--       10 the beginning of a spread whose value is the status of 6
 --       Statuses and bytes are relative to the pool's default status.
--- Reply what became of it, and of which entry: {0} set, {1} no such list, {2} the list was retired,
+-- Reply the outcome, and the entry that caused it: {0} set, {1} no such list, {2} the list was retired,
 --       {3, index} the final status would be left
 
 local version, retired, open, leased, spread =
@@ -25,7 +25,7 @@ if ARGV[6] ~= '' then
   end
   local final, width = tonumber(ARGV[6]), 2 ^ tonumber(ARGV[3])
   local per_byte = 8 / tonumber(ARGV[3])
-  -- For each byte the number of its first entry with the final status.
+  -- The number of the first entry with the final status, for each byte.
   local first = {}
   for byte = 0, 255 do
     local rest = byte
@@ -53,7 +53,7 @@ if ARGV[8] == '' then
   redis.call('HDEL', KEYS[3], 'spread')
   redis.call('SREM', KEYS[6], ARGV[1])
 else
-  -- One that goes on is written as well: only after a write is there anything for replicas to confirm.
+  -- Written also if it continues: replicas can only confirm after a write.
   redis.call('HSET', KEYS[3], 'spread', spread_begins(ARGV[9]) and spread or ARGV[8])
   redis.call('SADD', KEYS[6], ARGV[1])
 end

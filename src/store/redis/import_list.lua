@@ -1,9 +1,9 @@
--- Puts a list from another store in, as it is.
+-- Imports a list from another store, unchanged.
 -- KEYS  1 pool  2 lists  3 open  4 due  5 dirty  6 list  7 bytes  8 spreads
 -- ARGV  1 list id  2 permutation key ('': sealed)  3 owner  4 leased  5 lease  6 open (0, 1)  7 version
 --       8 published version ('': never)  9 iat  10 resign at  11 dirty since (ms, '': not)  12 bytes, relative to the default
 --       13 leased at (ms, '': never)  14 retired (0, 1)  15 spread ('': none)
--- Reply 1, 0 if there is such a list already, or -1 if there is no such pool
+-- Reply 1, 0 if the list already exists, or -1 if there is no such pool
 
 if redis.call('EXISTS', KEYS[6]) == 1 then
   return 0

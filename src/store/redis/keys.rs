@@ -1,5 +1,5 @@
-//! The names of all keys. What belongs to a pool carries its hash tag, so that a cluster keeps it together and every script
-//! works on one node.
+//! The names of all keys. Keys of a pool carry its hash tag, so that a cluster keeps them together and every script
+//! runs on one node.
 
 use crate::model::instance::InstanceId;
 use crate::model::pool::PoolId;
@@ -27,17 +27,17 @@ impl Keys {
         format!("{}:list:{list}", self.prefix)
     }
 
-    /// Hash: the pool's shape, sums over its lists, and who publishes it.
+    /// Hash: the pool's shape, sums over its lists, and its publisher.
     pub(super) fn pool(&self, pool: &PoolId) -> String {
         format!("{}:{{{pool}}}", self.prefix)
     }
 
-    /// Sorted set: all lists in the order of their making.
+    /// Sorted set: all lists in the order of their creation.
     pub(super) fn lists(&self, pool: &PoolId) -> String {
         self.of(pool, "lists")
     }
 
-    /// Sorted set: the lists that still give references through an instance, in the order of their making.
+    /// Sorted set: the lists whose references an instance still hands out, in the order of their creation.
     pub(super) fn open(&self, pool: &PoolId, owner: &InstanceId) -> String {
         self.of(pool, &format!("open:{owner}"))
     }
@@ -47,7 +47,7 @@ impl Keys {
         self.of(pool, "dirty")
     }
 
-    /// Sorted set: all lists by the time when they are to be signed again (s).
+    /// Sorted set: all lists by the time at which they must be signed again (s).
     pub(super) fn due(&self, pool: &PoolId) -> String {
         self.of(pool, "due")
     }
@@ -57,7 +57,7 @@ impl Keys {
         self.of(pool, "spreads")
     }
 
-    /// Hash: what is known of a list.
+    /// Hash: the record of a list.
     pub(super) fn list(&self, pool: &PoolId, list: &ListId) -> String {
         self.of(pool, &format!("list:{list}"))
     }
@@ -67,13 +67,13 @@ impl Keys {
         self.of(pool, &format!("bytes:{list}"))
     }
 
-    /// String, for a day: what was answered under the Idempotency-Key of this hash.
+    /// String, for a day: the answer recorded under the Idempotency-Key of this hash.
     pub(super) fn answer(&self, pool: &PoolId, key: &Digest) -> String {
         let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         self.of(pool, &format!("answer:{hex}"))
     }
 
-    /// String: counts the reads that waited for replicas, which confirm only what was written. Nothing reads it.
+    /// String: counts the reads that waited for replicas, because `WAIT` covers only writes. Nothing reads it.
     pub(super) fn confirmations(&self, pool: &PoolId) -> String {
         self.of(pool, "confirmations")
     }

@@ -1,4 +1,4 @@
--- Takes positions of a list for its owner alone.
+-- Leases positions of a list to its owner alone.
 -- KEYS  1 pool  2 open  3 list
 -- ARGV  1 list id  2 owner  3 most positions  4 the latest lease that the owner ever had  5 now (ms)
 -- Reply {'block', from, to, lease, permutation key}, {'nothing'}, or {'behind', lease} if leases were lost

@@ -1,8 +1,8 @@
--- Takes or extends the right to publish a pool. The fence grows exactly when the holder changes. All times are those of this
--- server's clock, so that an instance whose clock is wrong holds the right for no longer than any other.
+-- Takes or extends the lease to publish a pool. The fence grows exactly when the holder changes. All times are by this
+-- server's clock, so that an instance whose clock is wrong holds the lease no longer than any other.
 -- KEYS  1 pool
 -- ARGV  1 holder  2 term (ms)  3 patience after another's end (ms)
--- Reply the fence, nil while it is another's, or -1 if there is no such pool
+-- Reply the fence, nil while another holder has the lease, or -1 if there is no such pool
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

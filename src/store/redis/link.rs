@@ -1,7 +1,7 @@
-//! The way to Redis, and whether it may be used at present.
+//! The connection to Redis, and whether it may currently be used.
 //!
-//! Invariants: a write is answered only after the demanded replicas have it; a connection that failed in any way is not used
-//! again; while the link is closed, nobody waits for a server that is known not to answer.
+//! Invariants: a write is acknowledged only after the demanded replicas have it; a connection that failed in any way is not
+//! reused; while the link is closed, nobody waits for a server that is known not to answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::scripts::Call;
 use crate::config::RedisConfig;
 use crate::store::{Deadline, StoreError};
 
-/// Why nothing is sent to Redis at present; `None`: the link is open.
+/// Why nothing is currently sent to Redis; `None` if the link is open.
 type Closed = Option<Arc<str>>;
 
 /// Connections to Redis, and whether they may be used.
@@ -24,18 +24,18 @@ pub(super) struct Link {
     pools: Pools,
     pub(super) config: RedisConfig,
     closed: watch::Sender<Closed>,
-    /// What the servers' clock showed at the latest check, in milliseconds since 1970, and when it was read.
+    /// The servers' time at the latest check, in milliseconds since 1970, and when it was read.
     time: Mutex<(u64, Instant)>,
-    /// The watcher is to look at once.
+    /// Tells the watcher to check at once.
     pub(super) doubted: Arc<Notify>,
 }
 
 impl Link {
-    /// A link that is closed until the first check.
+    /// Creates a link that is closed until the first check.
     pub(super) fn new(config: RedisConfig) -> Result<Self, StoreError> {
         let pools = Pools::new(&config)
             .map_err(|why| StoreError::Open { path: config.target.to_string(), why: why.to_string() })?;
-        let (closed, _) = watch::channel(Some(Arc::from("it was not asked yet")));
+        let (closed, _) = watch::channel(Some(Arc::from("it was not checked yet")));
         Ok(Self { pools, config, closed, time: Mutex::new((0, Instant::now())), doubted: Arc::default() })
     }
 
@@ -44,7 +44,7 @@ impl Link {
         self.closed.borrow().is_none()
     }
 
-    /// Opens the link, or closes it; logs when that changes something.
+    /// Opens or closes the link. Logs a change.
     pub(super) fn set(&self, closed: Closed) {
         self.closed.send_if_modified(|now| {
             if *now == closed {
@@ -59,7 +59,7 @@ impl Link {
         });
     }
 
-    /// One atomic step, durable as far as the settings demand when it is answered. After the deadline it changes nothing,
+    /// Runs one atomic step. Returns when it is as durable as the settings demand. After the deadline it changes nothing,
     /// however late the server reads it.
     pub(super) async fn write(&self, call: &Call, deadline: Deadline) -> Result<Value, StoreError> {
         self.refuse_if_closed()?;
@@ -69,7 +69,7 @@ impl Link {
         let mut answers = match self.send(&self.confirmed(named, &command)).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut carried = Pipeline::with_capacity(3);
-                // On the same connection, so that a cluster leads both to the same server.
+                // On the same connection, so that a cluster routes both to the same server.
                 carried.add_command(call.load());
                 self.send(&self.confirmed(carried, &command)).await.map(|mut answers| answers.split_off(1))
             }
@@ -77,7 +77,7 @@ impl Link {
         }
         .map_err(|error| match error.code() {
             Some("LATE") => {
-                // Unless this instance is slow, the server's clock was set: it is read again.
+                // Unless this instance is slow, the server's clock was changed, so read it again.
                 self.doubted.notify_one();
                 StoreError::Late
             }
@@ -87,7 +87,7 @@ impl Link {
         Ok(answers.swap_remove(0))
     }
 
-    /// A write that needs no script.
+    /// Runs a write that needs no script.
     pub(super) async fn write_plain(&self, command: Cmd) -> Result<(), StoreError> {
         self.refuse_if_closed()?;
         let commands = self.confirmed(Pipeline::with_capacity(2), &command);
@@ -95,9 +95,9 @@ impl Link {
         self.check_replicas(answers.get(1))
     }
 
-    /// Reads what a failover to the demanded replicas does not take back: a change that nobody was told of may still be lost
-    /// with its server. The wait holds only after a write on the same connection, so `write` goes first; its answer is not told.
-    /// It must not write what anything takes for a sign: the server may have come back empty.
+    /// Reads only what survives a failover to the demanded replicas: an unacknowledged change may still be lost with its server. The
+    /// wait covers only writes on the same connection, so `write` goes first; its reply is dropped. `write` must not create anything
+    /// that counts as evidence of data: the server may have come back empty.
     pub(super) async fn read_confirmed(&self, write: Cmd, reads: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
         self.refuse_if_closed()?;
         let mut commands = Pipeline::with_capacity(reads.len() + 2);
@@ -112,17 +112,17 @@ impl Link {
         Ok(answers.split_off(writes))
     }
 
-    /// Reads; the answers come in the order of the commands, which need not be one atomic step.
+    /// Runs read commands, which need not be one atomic step. Returns the replies in the order of the commands.
     pub(super) async fn read(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
         self.refuse_if_closed()?;
         self.send(commands).await.map_err(|error| self.doubt(&error))
     }
 
-    /// Looks whether the server, or every master of a cluster, keeps what it acknowledges; opens or closes the link.
+    /// Checks whether the server, or every master of a cluster, keeps what it acknowledges; opens or closes the link.
     pub(super) async fn check(&self) -> Result<(), Unusable> {
         let checked = match self.ask_servers().await {
             Ok(servers) => {
-                // The clock that is furthest behind, and read before now: so a deadline is early rather than late.
+                // The time of the clock that is furthest behind, with a moment after it was read: so a deadline is early, never late.
                 if let Some(millis) = servers.iter().filter_map(|server| server.clock_millis).min() {
                     *self.time.lock() = (millis, Instant::now());
                 }
@@ -157,7 +157,7 @@ impl Link {
         }
     }
 
-    /// `command`, and after it the wait for the replicas, which holds for what was written on the same connection.
+    /// `command`, and after it the wait for the replicas, which covers what was written on the same connection.
     fn confirmed(&self, mut commands: Pipeline, command: &Cmd) -> Pipeline {
         commands.add_command(command.clone());
         self.with_wait(commands)
@@ -189,19 +189,19 @@ impl Link {
 
     /// Sends commands on one connection, in order.
     async fn send(&self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
-        // All that a new connection may need is large; whoever waits for an answer carries it along, down to the handlers.
+        // The future that opens a connection is large; unboxed, it would enlarge the future of every caller, up to the handlers.
         let mut connection = Box::pin(self.pools.get()).await?;
         let sending = Box::pin(connection.send(commands));
         let sent = tokio::time::timeout(self.config.command_timeout, sending).await;
         let sent = sent.unwrap_or_else(|_| Err(timed_out(self.config.command_timeout)));
         if sent.as_ref().is_err_and(|error| error.kind() != ErrorKind::Server(ServerErrorKind::NoScript)) {
-            // An answer may still be due on it.
+            // A reply may still be pending on it.
             connection.discard();
         }
         sent
     }
 
-    /// After a failure nothing is sent until a check has found Redis well again.
+    /// Closes the link after a failure, until a check finds Redis usable again.
     fn doubt(&self, error: &RedisError) -> StoreError {
         if is_busy(error) {
             return StoreError::Unavailable(error.to_string());

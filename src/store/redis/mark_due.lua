@@ -1,7 +1,7 @@
 -- Makes lists due at once.
 -- KEYS  1 due  then each list
 -- ARGV  the lists' ids
--- Reply 0, or the number of the first list that there is not; then none was marked
+-- Reply 0, or the number of the first list that does not exist; then none was marked
 
 for n = 1, #ARGV do
   if redis.call('EXISTS', KEYS[n + 1]) == 0 then

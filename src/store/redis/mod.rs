@@ -1,9 +1,9 @@
 //! The backend for several instances: Redis, alone, behind sentinels, or as a cluster.
 //!
 //! Every step is one Lua script (`*.lua`) on the keys of one pool, which share a slot of a cluster; `keys.rs` names them.
-//! Statuses are packed as in the token, but relative to the pool's default status, so that missing bytes mean that.
+//! Statuses are packed as in the token, but relative to the pool's default status, so that missing bytes mean the default.
 //! Nothing is acknowledged before Redis has fsynced it (`appendfsync always`, which `checks.rs` watches) and the demanded
-//! replicas have it. A command without an answer is *unknown*: every step may be repeated.
+//! replicas have it. The outcome of a command without a reply is *unknown*: every step may be repeated.
 
 mod checks;
 mod fill;
@@ -41,11 +41,11 @@ use scripts::Call;
 
 /// How long a start waits for a Redis that does not answer yet.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a Redis that cannot be used is asked again.
+/// How often an unusable Redis is checked again.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// How often one that can be used is asked whether that is still so.
+/// How often a usable Redis is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
-/// The most lists that are asked for in one round trip.
+/// The most lists queried in one round trip.
 const PAGE: usize = 500;
 
 /// A handle; clones share its connections.
@@ -57,7 +57,7 @@ struct Shared {
     keys: Keys,
     /// The declared pools.
     shapes: RwLock<HashMap<PoolId, Arc<PoolShape>>>,
-    /// Which pool a list belongs to: that never changes.
+    /// The pool of each known list. A list never changes its pool.
     pools: RwLock<HashMap<ListId, PoolId>>,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Debug for Shared {
 }
 
 impl RedisStore {
-    /// Connects, and checks that Redis keeps what it acknowledges. Waits a moment for one that is starting as well.
+    /// Connects, and checks that Redis keeps what it acknowledges. Waits a moment for a Redis that is still starting.
     pub async fn open(config: &RedisConfig) -> Result<Self, StoreError> {
         let link = Link::new(config.clone())?;
         let begun = Instant::now();
@@ -86,7 +86,7 @@ impl RedisStore {
     }
 
     pub(super) async fn ended(&self) {
-        // Connections come back, so this backend never ends.
+        // Connections are re-established, so this backend never ends.
         std::future::pending().await
     }
 
@@ -114,7 +114,7 @@ impl RedisStore {
         shapes.get(pool).cloned().ok_or_else(undeclared)
     }
 
-    /// A step that nobody waits for longer than for its command.
+    /// Runs a step whose deadline is the timeout of its command.
     async fn write<T: FromRedisValue>(&self, call: &Call) -> Result<T, StoreError> {
         self.write_before(call, Deadline::after(self.0.link.config.command_timeout)).await
     }
@@ -134,10 +134,10 @@ impl RedisStore {
     }
 }
 
-/// Looks after the link as long as there is a handle of the store.
+/// Watches the link as long as a handle of the store exists.
 async fn watch(shared: Weak<Shared>) {
     while let Some(store) = shared.upgrade() {
-        // A failed check has closed the link, and said why.
+        // A failed check has closed the link and logged why.
         let _ = store.link.check().await;
         let pause = if store.link.is_open() { CHECK_EVERY } else { PROBE_EVERY };
         let doubted = Arc::clone(&store.link.doubted);
@@ -149,7 +149,7 @@ async fn watch(shared: Weak<Shared>) {
     }
 }
 
-/// Where an entry begins as Redis counts bits, from the most significant bit of each byte; a token counts from the least.
+/// The offset of an entry. Redis counts bits from the most significant bit of each byte; a token counts from the least.
 fn bit_offset(capacity: Capacity, index: Index) -> u64 {
     let (idx, bits) = (u64::from(index.get()), u64::from(capacity.bits().get()));
     let (byte, shift) = (idx * bits / 8, idx * bits % 8);

@@ -3,7 +3,7 @@
 -- ARGV  1 list id  2 permutation key  3 owner
 -- Reply 1, or 0 if there is no such pool
 
--- Sent again after its answer was lost.
+-- The call may be a retry whose first reply was lost.
 if redis.call('EXISTS', KEYS[5]) == 1 then
   return 1
 end

@@ -14,14 +14,14 @@ use secrecy::ExposeSecret;
 
 use crate::config::{RedisAddress, RedisConfig, RedisTarget};
 
-/// Connections that are used again.
+/// Pools of reusable connections.
 pub(super) enum Pools {
     Single(deadpool_redis::Pool),
     Sentinel(sentinel::Pool),
     Cluster(managed::Pool<ClusterManager>),
 }
 
-/// One of them, for one caller at a time.
+/// A connection, for one caller at a time.
 pub(super) enum Connection {
     Single(deadpool_redis::Connection),
     Sentinel(sentinel::Connection),
@@ -34,7 +34,7 @@ impl Pools {
             max_size: config.connections,
             timeouts: Timeouts {
                 wait: Some(config.command_timeout),
-                // Sentinels are asked one after the other.
+                // Sentinels are queried one after the other.
                 create: Some(config.connect_timeout * config.target.nodes()),
                 recycle: Some(config.command_timeout),
             },
@@ -55,7 +55,7 @@ impl Pools {
                 Self::Single(pool.runtime(Runtime::Tokio1).build()?)
             }
             RedisTarget::Sentinel { master, nodes } => {
-                // Sentinels are asked without a password, which is that of the servers behind them.
+                // Sentinels are queried without a password; it is that of the servers behind them.
                 let sentinels = nodes.iter().map(|node| ConnectionInfo {
                     addr: address_of(config, node),
                     redis: RedisConnectionInfo::default(),
@@ -99,7 +99,7 @@ impl Pools {
         }
     }
 
-    /// Closes the connections that nobody uses: they may lead to where the failed one led.
+    /// Closes the idle connections: they may lead to the same server as the failed one.
     pub(super) fn forget_idle(&self) {
         match self {
             Self::Single(pool) => drop(pool.retain(|_, _| false)),
@@ -109,7 +109,7 @@ impl Pools {
     }
 }
 
-/// A replica answers reads with what may be old, and refuses writes.
+/// Refuses a replica: its reads may be stale, and it refuses writes.
 async fn refuse_replica(connection: &mut MultiplexedConnection) -> Result<(), HookError> {
     let role: Vec<Value> = redis::cmd("ROLE").query_async(connection).await.map_err(HookError::Backend)?;
     match role.first() {
@@ -118,8 +118,8 @@ async fn refuse_replica(connection: &mut MultiplexedConnection) -> Result<(), Ho
     }
 }
 
-/// As deadpool-redis' manager, but without the client's own retries: a batch of which the answer was lost would be applied
-/// again, and answered as if its first time had not been. Whether to repeat is the caller's decision.
+/// Like deadpool-redis' manager, but without the client's own retries: a batch whose reply was lost would be applied again, and
+/// answered as if the first attempt had not happened. The caller decides whether to repeat.
 pub(super) struct ClusterManager(ClusterClient);
 
 impl managed::Manager for ClusterManager {
@@ -139,10 +139,10 @@ impl managed::Manager for ClusterManager {
     }
 }
 
-/// All connections are in use: says nothing about Redis.
+/// All connections are in use. Says nothing about Redis.
 const BUSY: &str = "all connections to Redis are in use";
 
-/// Whether a request was not even sent, because too many others were.
+/// Whether a request was not even sent, because too many others are in flight.
 pub(super) fn is_busy(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Client && error.to_string().contains(BUSY)
 }
@@ -156,19 +156,19 @@ fn pool_error(error: managed::PoolError<RedisError>) -> RedisError {
 }
 
 impl Connection {
-    /// The answers to all commands, in order.
+    /// Returns the replies to all commands, in order.
     pub(super) async fn send(&mut self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
         let count = commands.len();
         let answers = match self {
             Self::Single(connection) => connection.req_packed_commands(commands, 0, count).await,
             Self::Sentinel(connection) => connection.req_packed_commands(commands, 0, count).await,
-            // Goes to the master of the first key's slot, all of it.
+            // All of it goes to the master of the first key's slot.
             Self::Cluster(connection) => connection.req_packed_commands(commands, 0, count).await,
         }?;
         answers.into_iter().map(Value::extract_error).collect()
     }
 
-    /// Closes it.
+    /// Closes the connection.
     pub(super) fn discard(self) {
         match self {
             Self::Single(connection) => drop(deadpool_redis::Connection::take(connection)),

@@ -37,7 +37,7 @@ impl RedisStore {
     }
 
     pub(in crate::store) async fn next_due(&self, pool: &PoolId) -> Result<Option<Timestamp>, StoreError> {
-        // Zero: never published, or wanted at once.
+        // Zero: never published, or due at once.
         let first = cmd("ZRANGEBYSCORE")
             .arg(self.0.keys.due(pool))
             .arg("(0")
@@ -181,7 +181,7 @@ impl RedisStore {
         Ok(PoolUsage { lists: sum(0), leased: sum(1), free: sum(2) })
     }
 
-    /// The lists with their latest publications.
+    /// Returns these lists with their latest publications.
     async fn pending(
         &self,
         pool: &PoolId,
@@ -200,7 +200,7 @@ impl RedisStore {
         Ok(records.map(pending).collect())
     }
 
-    /// What is known of these lists, in their order; those that there are not are left out.
+    /// Returns the records of these lists, in their order, without those that do not exist.
     async fn records(&self, pool: &PoolId, lists: &[ListId]) -> Result<Vec<ListRecord>, StoreError> {
         Ok(self.marked_records(pool, lists).await?.into_iter().map(|(record, _)| record).collect())
     }

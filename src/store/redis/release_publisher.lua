@@ -1,7 +1,7 @@
--- Lets go of the right to publish a pool, so that another need not wait for its end.
+-- Releases the lease to publish a pool, so that another instance need not wait for its end.
 -- KEYS  1 pool
 -- ARGV  1 holder
--- Reply 1 if it was the holder's, else 0
+-- Reply 1 if the holder had it, else 0
 
 if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then
   return 0

@@ -1,4 +1,4 @@
-//! Answers that are remembered for retries: one key each, which Redis forgets by itself.
+//! Answers recorded for retries: one key each, which Redis expires by itself.
 
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ impl RedisStore {
             return Ok(Remembered::Now);
         }
         let before = self.remembered(pool, key, now).await?;
-        before.map(Remembered::Before).ok_or_else(|| {
-            StoreError::Unavailable("an earlier answer was forgotten at this moment; ask again".to_owned())
-        })
+        before
+            .map(Remembered::Before)
+            .ok_or_else(|| StoreError::Unavailable("an earlier answer expired just now; retry".to_owned()))
     }
 
     pub(in crate::store) async fn remembered(
@@ -43,7 +43,7 @@ impl RedisStore {
         if self.read_one::<Option<Vec<u8>>>(get.clone()).await?.is_none() {
             return Ok(None);
         }
-        // Whoever wrote it may never have heard of its replicas: it is not answered before they have it.
+        // Its writer may never have seen the replicas confirm it: it is not returned before they have it.
         let count = cmd("INCR").arg(self.0.keys.confirmations(pool)).take();
         let answers = self.0.link.read_confirmed(count, vec![get]).await?;
         let bytes: Option<Vec<u8>> = part(&answers, 0)?;

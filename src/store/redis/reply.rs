@@ -1,4 +1,4 @@
-//! From replies to values.
+//! Parses replies into values.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use crate::status_list::{ListId, Status};
 use crate::store::Spread;
 use crate::store::values::{DueMark, Lease, ListRecord, Publication, StoreError, Version};
 
-/// The fields of a list that make its record, and its [`due_mark`].
+/// The fields of a list that make up its record and its [`due_mark`].
 pub(super) const RECORD: [&str; 13] = [
     "owner",
     "lease",
@@ -29,7 +29,7 @@ pub(super) const RECORD: [&str; 13] = [
     "due-mark",
 ];
 
-/// The record of a list; `None` if there is no such list.
+/// Parses the record of a list; `None` if there is no such list.
 pub(super) fn record(
     list: ListId,
     pool: &PoolId,
@@ -62,37 +62,39 @@ pub(super) fn record(
     }))
 }
 
-/// The mark of a list that was perhaps never made due at once.
+/// Parses the due mark of a list: 0 if the list was never made due at once.
 pub(super) fn due_mark(fields: &[Value]) -> Result<DueMark, StoreError> {
     Ok(DueMark(part::<Option<u64>>(fields, 12)?.unwrap_or_default()))
 }
 
-/// How a spread is stored. Equal texts are equal spreads, so that a script need only compare.
+/// The stored form of a spread. Equal texts are equal spreads, so a script only compares them.
 pub(super) fn spread_text(spread: &Spread) -> String {
     let Spread { value, beats, key, done } = spread;
     format!("{}{:032x} {done}", spread_begins(*value, *beats), u128::from_be_bytes(*key.as_bytes()))
 }
 
-/// How the text of every spread of this value and these beats begins.
+/// The common beginning of the texts of all spreads with this value and these beats.
 pub(super) fn spread_begins(value: Status, beats: u32) -> String {
     format!("{} {beats} ", value.value())
 }
 
 fn spread(text: &str) -> Result<Spread, StoreError> {
     let words: Vec<_> = text.split(' ').collect();
-    let [value, beats, key, done] = words[..] else { return Err(damaged("a spread has other parts")) };
+    let [value, beats, key, done] = words[..] else {
+        return Err(damaged("a spread has the wrong number of parts"));
+    };
     let key = u128::from_str_radix(key, 16).map_err(|error| damaged(&error))?.to_be_bytes();
     let key = OrderKey::from_bytes(key);
     Ok(Spread { value: Status::new(parsed(value)?), beats: parsed(beats)?, key, done: parsed(done)? })
 }
 
-/// A permutation key.
+/// Parses a permutation key.
 pub(super) fn order_key(bytes: Vec<u8>) -> Result<OrderKey, StoreError> {
     let key = bytes.try_into().map_err(|_| damaged("a permutation key is not 16 bytes long"))?;
     Ok(OrderKey::from_bytes(key))
 }
 
-/// The part of an answer at `n`; missing ones count as nil.
+/// Parses part `n` of a reply; a missing part counts as nil.
 pub(super) fn part<T: FromRedisValue>(answer: &[Value], n: usize) -> Result<T, StoreError> {
     T::from_redis_value(answer.get(n).cloned().unwrap_or(Value::Nil)).map_err(unexpected)
 }
@@ -106,5 +108,5 @@ pub(super) fn unexpected(error: ParsingError) -> StoreError {
 }
 
 pub(super) fn damaged(what: &(impl fmt::Display + ?Sized)) -> StoreError {
-    StoreError::Damaged(format!("Redis holds what this program never writes: {what}"))
+    StoreError::Damaged(format!("Redis holds data that this program never writes: {what}"))
 }

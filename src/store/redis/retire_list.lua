@@ -1,4 +1,4 @@
--- Seals a list, takes no more updates of it, and makes it due, so that the publisher removes its tokens.
+-- Seals a list, refuses all later updates of it, and makes it due, so that the publisher removes its tokens.
 -- KEYS  1 pool  2 open  3 list  4 due  5 spreads
 -- ARGV  1 list id
 -- Reply 1, or 0 if there is no such list

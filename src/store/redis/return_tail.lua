@@ -1,10 +1,10 @@
--- Gives positions back, if nothing was leased or returned since.
+-- Returns positions to the list, if nothing was leased or returned since.
 -- KEYS  1 pool  2 open  3 list
--- ARGV  1 list id  2 lease  3 first position that comes back
--- Reply 1 if they came back, else 0
+-- ARGV  1 list id  2 lease  3 the first returned position
+-- Reply 1 if they were returned, else 0
 
 local lease, leased, number, key = unpack(redis.call('HMGET', KEYS[3], 'lease', 'leased', 'number', 'key'))
--- A sealed list has no key: what comes back to it stays unused.
+-- A sealed list has no key: positions returned to it stay unused.
 if lease ~= ARGV[2] or not key then
   return 0
 end

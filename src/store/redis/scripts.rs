@@ -1,10 +1,10 @@
-//! The atomic steps: one Lua file each, whose top says what it takes and answers.
+//! The atomic steps: one Lua file each. Its top documents keys, arguments and reply.
 
 use std::sync::LazyLock;
 
 use deadpool_redis::redis::{Cmd, Script as RedisScript, ToRedisArgs, cmd};
 
-/// What every script begins with.
+/// The beginning of every script.
 const DEADLINE: &str = include_str!("deadline.lua");
 
 /// One atomic step.
@@ -13,7 +13,7 @@ pub(super) struct Script {
     sha1: String,
 }
 
-/// A call of a script: it is named by its hash, and the server knows its source from an earlier call.
+/// A call of a script by its hash. The server knows its source from an earlier call.
 pub(super) struct Call {
     script: &'static Script,
     command: Cmd,
@@ -23,7 +23,7 @@ macro_rules! scripts {
     ($($name:ident = $file:literal;)*) => {
         $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));)*
 
-        /// Every one of them.
+        /// All scripts.
         #[cfg(test)]
         pub(super) static ALL: &[&LazyLock<Script>] = &[$(&$name),*];
     };
@@ -53,7 +53,7 @@ impl Script {
         Self { sha1: RedisScript::new(&source).get_hash().to_owned(), source }
     }
 
-    /// The hash by which a server knows it.
+    /// The hash by which a server knows the script.
     #[cfg(test)]
     pub(super) fn sha1(&self) -> &str {
         &self.sha1
@@ -74,14 +74,14 @@ impl Call {
         self
     }
 
-    /// What runs the script, unless `deadline` has passed by the clock of its server, in milliseconds since 1970.
+    /// The command that runs the script, unless `deadline` has passed by the server's clock, in milliseconds since 1970.
     pub(super) fn command(&self, deadline: u64) -> Cmd {
         let mut command = self.command.clone();
         command.arg(deadline);
         command
     }
 
-    /// What makes a server know the script.
+    /// The command that loads the script into a server.
     pub(super) fn load(&self) -> Cmd {
         cmd("SCRIPT").arg("LOAD").arg(&self.script.source).take()
     }

@@ -1,4 +1,4 @@
--- Ends allocation from a list and forgets its permutation key.
+-- Ends allocation from a list and deletes its permutation key.
 -- KEYS  1 pool  2 open  3 list
 -- ARGV  1 list id
 -- Reply 1, or 0 if there is no such list

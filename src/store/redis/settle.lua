@@ -1,7 +1,7 @@
--- Records a publication, and clears the dirty mark if nothing was changed since its snapshot. The list stays due if it was
--- made due at once since the publication began.
+-- Records a publication, and clears the dirty mark if nothing has changed since its snapshot. The list stays due if it was
+-- made due at once after the publication began.
 -- KEYS  1 pool  2 dirty  3 due  4 list
--- ARGV  1 list id  2 fence  3 version  4 iat  5 resign at  6 when the snapshot was asked for (ms)
+-- ARGV  1 list id  2 fence  3 version  4 iat  5 resign at  6 when the snapshot was requested (ms)
 --       7 the due mark that the publication saw
 -- Reply 'settled', 'fenced' or 'no such list'
 
@@ -18,7 +18,7 @@ redis.call('ZADD', KEYS[3], resign_at, ARGV[1])
 if tonumber(version) <= tonumber(ARGV[3]) then
   redis.call('ZREM', KEYS[2], ARGV[1])
 else
-  -- What the publication does not show was changed after its snapshot.
+  -- A change that the publication does not show was made after its snapshot.
   redis.call('ZADD', KEYS[2], 'GT', ARGV[6], ARGV[1])
 end
 return 'settled'

@@ -1,4 +1,4 @@
-//! What only this backend promises: see `store/tests/` for the rest.
+//! Promises of this backend only; the others are in `store/tests/`.
 
 use std::collections::BTreeSet;
 
@@ -135,12 +135,12 @@ async fn a_server_that_forgot_the_scripts_or_comes_back_is_used_again() {
     set(&store, list, 3).await.unwrap_err();
     assert!(
         begun.elapsed() < Duration::from_millis(100),
-        "nobody waits for a server that is known to be away"
+        "a request waited for a server that is known to be unavailable"
     );
     server.start_again();
     let returned = Instant::now();
     while set(&store, list, 3).await.is_err() {
-        assert!(returned.elapsed() < Duration::from_secs(2), "it is used again within two seconds");
+        assert!(returned.elapsed() < Duration::from_secs(2), "it must be used again within two seconds");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let snapshot = store.snapshot(list).await.unwrap();
@@ -179,7 +179,7 @@ fn entries_lie_where_a_token_has_them() {
 }
 
 #[tokio::test]
-async fn what_this_program_never_writes_is_damage_not_an_outage() {
+async fn data_that_this_program_never_writes_is_damage_not_an_outage() {
     let server = RedisServer::start();
     let (store, list) = store_with_list(&server, &shape(800, Bits::One)).await;
     let keys = server.cli(&["--scan", "--pattern", &format!("*:list:{list}")]);
@@ -190,7 +190,7 @@ async fn what_this_program_never_writes_is_damage_not_an_outage() {
     set(&store, list, 7).await.unwrap();
 }
 
-/// Everything that the server holds.
+/// Everything that the server stores.
 fn all_keys(server: &RedisServer) -> BTreeSet<String> {
     server
         .try_cli(&["--scan"])
@@ -221,14 +221,14 @@ async fn a_pool_that_was_flushed_can_be_declared_again_whatever_was_read_in_betw
     assert_eq!(store.shape_of(&shape.id).await.unwrap(), None);
     assert!(!all_keys(&server).contains(&store.0.keys.pool(&shape.id)), "{:?}", all_keys(&server));
 
-    // As the next start does, and then allocation.
+    // As the next start does, followed by allocation.
     let store = RedisStore::open(&settings).await.unwrap();
     store.declare_pool(&shape).await.unwrap();
     let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
     set(&store, list, 1).await.unwrap();
 }
 
-/// Earlier versions counted snapshots in the pool's hash, and left it behind with nothing else in it.
+/// Earlier versions counted snapshots in the pool's hash, and left that hash behind with nothing else in it.
 #[tokio::test]
 async fn a_pool_of_which_only_a_counter_is_left_is_declared_anew() {
     let server = RedisServer::start();
@@ -242,7 +242,7 @@ async fn a_pool_of_which_only_a_counter_is_left_is_declared_anew() {
     set(&store, list, 1).await.unwrap();
 }
 
-/// A call of every script with the keys of a pool and a list that there are not, and the key that it may create.
+/// Calls every script with the keys of a pool and a list that do not exist. Returns the calls, each with the key that it may create.
 fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
     let (keys, pool, list, owner) = (&store.0.keys, "p".parse().unwrap(), ListId::random(), owner());
     let (of_pool, lists, due, dirty) =
@@ -317,7 +317,7 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
             &[&of_pool, &dirty, &due, &of_list],
             &[&id, "1", "1", "1700000000", "1700000100", "1700000000000", "0"],
         ),
-        // What they create is what they are for, and a sign of nothing else.
+        // The key that a script creates is its purpose, and evidence of nothing else.
         creates(call(&scripts::REMEMBER, &[&answer], &["an answer", "60000"]), &answer),
         creates(
             call(&scripts::DECLARE_POOL, &[&of_pool], &["https://status.example", "1", "800", "0", "null"]),
@@ -327,11 +327,11 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
 }
 
 #[tokio::test]
-async fn no_script_creates_what_another_takes_for_a_pool_or_a_list() {
+async fn no_script_creates_keys_that_count_as_a_pool_or_a_list() {
     let server = RedisServer::start();
     let store = RedisStore::open(&config(&server.settings())).await.unwrap();
     for (call, creates) in calls_for_nothing(&store) {
-        // A script that fails in the middle keeps what it has written.
+        // A script that fails midway keeps what it has written.
         let answer = store.write::<Value>(&call).await;
         let created: Vec<_> = all_keys(&server).into_iter().collect();
         assert_eq!(created, Vec::from_iter(creates), "{:?} answered {answer:?}", call.command(0));
@@ -339,6 +339,10 @@ async fn no_script_creates_what_another_takes_for_a_pool_or_a_list() {
         server.cli(&["FLUSHALL"]);
     }
     for script in scripts::ALL {
-        assert_eq!(server.cli(&["SCRIPT", "EXISTS", script.sha1()]), "1", "each script is called above");
+        assert_eq!(
+            server.cli(&["SCRIPT", "EXISTS", script.sha1()]),
+            "1",
+            "every script must be called above"
+        );
     }
 }

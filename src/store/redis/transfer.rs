@@ -1,4 +1,4 @@
-//! Whole lists in and out, for the move from one store to another.
+//! Exports and imports whole lists, for a move from one store to another.
 
 use deadpool_redis::redis::{Pipeline, cmd};
 

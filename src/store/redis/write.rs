@@ -1,4 +1,4 @@
-//! The atomic steps: what goes into each script, and what its reply means.
+//! The atomic steps: the arguments of each script, and the meaning of its reply.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -22,7 +22,7 @@ use crate::store::{Applied, Deadline};
 impl RedisStore {
     pub(in crate::store) async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
         let keys = &self.0.keys;
-        // First, so that a pool that exists is always found; a name without a pool is harmless.
+        // First, so that every existing pool can be found; a name without a pool is harmless.
         let name = cmd("SADD").arg(keys.pools()).arg(shape.id.as_str()).take();
         self.0.link.write_plain(name).await?;
         let given = shape_texts(shape);
@@ -48,7 +48,7 @@ impl RedisStore {
         let list = ListId::random();
         let key = OrderKey::random();
         let keys = &self.0.keys;
-        // First, so that a list that exists is always found; a name without a list is harmless.
+        // First, so that every existing list can be found; a name without a list is harmless.
         let name = cmd("SET").arg(keys.pool_of(&list)).arg(pool.as_str()).take();
         self.0.link.write_plain(name).await?;
         let call = Call::new(
@@ -71,14 +71,14 @@ impl RedisStore {
         Err(StoreError::NoSuchPool(pool.clone()))
     }
 
-    /// Declares a pool that was declared and is gone: a Redis that came back empty, or an empty one that took over, knows none.
-    /// It has no list of it either, so new lists repeat no reference. Whoever asked hears of it once, and looks what else is gone.
+    /// Declares a pool again that has disappeared: Redis came back empty, or an empty server took over. All its lists are gone too, so
+    /// new lists repeat no reference. The current caller gets an error, once, and then checks what else is lost.
     async fn declare_again(&self, pool: &PoolId) -> Result<(), StoreError> {
         let Ok(shape) = self.shape(pool) else { return Ok(()) };
         self.declare_pool(&shape).await?;
         tracing::error!(
             %pool,
-            "THE STORE LOST DATA: it did not know this pool any more, nor any list of it; going on with new lists: \
+            "THE STORE LOST DATA: it no longer knew this pool or any list of it; continuing with new lists: \
              see docs/OPERATIONS.md, \"When the store lost data\""
         );
         Ok(())
@@ -191,7 +191,7 @@ impl RedisStore {
             .arg(arguments);
         let replies: Vec<usize> = self.write_before(&call, deadline).await?;
         if replies.len() != 2 * requests.len() {
-            return Err(damaged("the script answers another number of requests"));
+            return Err(damaged("the script returned the wrong number of outcomes"));
         }
         let answers = requests.iter().zip(replies.chunks_exact(2));
         answers.map(|(request, reply)| outcome(&shape, request, reply[0], reply[1])).collect()
@@ -285,13 +285,13 @@ impl RedisStore {
         Call::new(script, &keys).arg(list.to_string())
     }
 
-    /// The pool of a list, and the instance that gives its references; neither ever changes.
+    /// Returns the pool of a list, and the instance that hands out its references. Neither ever changes.
     pub(super) async fn owner_of(&self, list: ListId) -> Result<Option<(PoolId, InstanceId)>, StoreError> {
         Ok(self.list(list).await?.map(|record| (record.pool, record.owner)))
     }
 }
 
-/// What the script says of one request.
+/// Parses the script's outcome of one request.
 fn outcome(
     shape: &PoolShape,
     request: &[StatusChange],
@@ -303,12 +303,12 @@ fn outcome(
     }
     let change = change.checked_sub(1).and_then(|n| request.get(n));
     let StatusChange { list, index, .. } =
-        *change.ok_or_else(|| damaged("the script names a change that there is not"))?;
+        *change.ok_or_else(|| damaged("the script names a change that does not exist"))?;
     match (outcome, shape.final_status) {
         (1, _) => Ok(Err(Refusal::NoSuchList { list })),
         (2, _) => Ok(Err(Refusal::Retired { list })),
         (3, Some(status)) => Ok(Err(Refusal::FinalStatus { list, index, status })),
-        _ => Err(damaged("the script knows an outcome that this program does not")),
+        _ => Err(damaged("the script returned an unknown outcome")),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Group commit: what is asked for while one transaction is being fsynced goes into the next one, and shares its fsync.
+//! Group commit: steps that arrive while one transaction is being fsynced go into the next one and share its fsync.
 //!
-//! Each job is a savepoint of its own: a job that fails takes nothing of the others with it. No job is answered before the
-//! transaction is durable.
+//! Each job is a savepoint of its own: a failed job does not affect the others. No job is answered before the transaction is
+//! durable.
 
 use std::sync::mpsc::Receiver;
 
@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 use super::write::Writer;
 use crate::store::StoreError;
 
-/// The most jobs of one transaction. More would only make the first of them wait longer.
+/// The most jobs of one transaction. More would only delay the first of them.
 const JOBS_MAX: usize = 256;
 
-/// One atomic step: run inside a transaction, answered with the outcome of its commit.
+/// One atomic step: runs inside a transaction, and is answered with the outcome of its commit.
 pub(super) type Job = Box<dyn FnOnce(Result<&mut Writer, &StoreError>) -> Reply + Send>;
 type Reply = Box<dyn FnOnce(Result<(), &StoreError>) + Send>;
 
@@ -24,13 +24,13 @@ pub(super) fn job<T: Send + 'static>(
     Box::new(move |writer| {
         let outcome = writer.map_err(repeat).and_then(|writer| writer.in_savepoint(work));
         Box::new(move |committed| {
-            // Nobody waits any more if the caller gave up; the work is done all the same.
+            // Fails if the caller gave up; the work is done anyway.
             let _ = answer.send(outcome.and_then(|value| committed.map(|()| value).map_err(repeat)));
         })
     })
 }
 
-/// Runs jobs until nobody can send any more.
+/// Runs jobs until all senders are gone.
 pub(super) fn run(mut writer: Writer, jobs: &Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let batch = std::iter::once(first).chain(jobs.try_iter().take(JOBS_MAX - 1));
@@ -46,7 +46,7 @@ pub(super) fn run(mut writer: Writer, jobs: &Receiver<Job>) {
     }
 }
 
-/// One failed transaction is told to everybody whose step was in it.
+/// Copies the error of a failed transaction for each of its steps.
 fn repeat(error: &StoreError) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }

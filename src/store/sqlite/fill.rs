@@ -1,5 +1,5 @@
-//! Setting every entry of a list: at once, by one journal row whatever the size of the list, or as a spread, which has a row
-//! of its own until it is over.
+//! Sets every entry of a list: at once, with one journal row whatever the size of the list, or as a spread, which has a row
+//! of its own until it ends.
 
 use super::schema::EVERY;
 use super::write::Writer;

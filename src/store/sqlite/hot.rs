@@ -1,6 +1,6 @@
-//! Lists that were written lately, unpacked in memory: a final status is checked, and chunks are folded, without reading.
+//! Recently written lists, unpacked in memory: checks final statuses and folds chunks without reading the database.
 //!
-//! Only a cache. What it holds equals what is committed, or the list is dropped from it.
+//! Only a cache. Its content equals what is committed, or the list is dropped from it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::Spread;
 use crate::store::values::{StoreError, Version};
 
-/// The most bytes of arrays kept: 2,500 lists of 100,000 entries of one bit.
+/// The most bytes of arrays in memory: 2,500 lists of 100,000 entries of one bit.
 const ARRAYS_BYTES_MAX: usize = 32 << 20;
-/// Lists that are kept however large they are, or the largest would be read anew for every batch.
+/// The number of lists kept whatever their size; otherwise the largest would be read anew for every batch.
 const LISTS_MIN: usize = 4;
 
 /// One list in memory.
@@ -47,7 +47,7 @@ impl HotList {
         self.array.get(index)
     }
 
-    /// Sets a status and answers what stood there.
+    /// Sets a status and returns the old one.
     pub(super) fn set(&mut self, index: Index, status: Status) -> Status {
         self.unfolded.insert(self.array.byte_of(index) / CHUNK_BYTES);
         self.array.set(index, status)
@@ -59,7 +59,7 @@ impl HotList {
         self.unfolded = all_chunks(&self.array);
     }
 
-    /// The first entry that has this status, or will have it by the list's spread.
+    /// Returns the first entry that has this status, or will have it through the list's spread.
     pub(super) fn first_to_have(&self, status: Status) -> Option<Index> {
         match self.spread {
             Some(spread) if spread.value == status => self.array.capacity().index(0).ok(),
@@ -67,7 +67,7 @@ impl HotList {
         }
     }
 
-    /// The chunks that differ from their rows, each with its number.
+    /// Returns the chunks that differ from their rows, each with its number.
     pub(super) fn unfolded(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let bytes = self.array.as_bytes();
         self.unfolded
@@ -81,7 +81,7 @@ impl HotList {
 }
 
 impl HotLists {
-    /// The list, read from the database if it is not in memory; `None` if there is none of this id.
+    /// Returns the list, from the database if it is not in memory; `None` if no list has this id.
     pub(super) fn load(
         &mut self,
         connection: &Connection,
@@ -114,21 +114,21 @@ impl HotLists {
         Ok(Some(hot))
     }
 
-    /// A list that was loaded before and not dropped since.
+    /// Returns a list that was loaded before and not dropped since.
     pub(super) fn loaded(&mut self, list: ListId) -> &mut HotList {
         self.lists
             .get_mut(&list)
             .expect("the caller loaded it in this step, and nothing is dropped before its end")
     }
 
-    /// Forgets a list, so that it is read again.
+    /// Drops a list, so that it is read again.
     pub(super) fn forget(&mut self, list: ListId) {
         if let Some(hot) = self.lists.remove(&list) {
             self.bytes -= hot.array.as_bytes().len();
         }
     }
 
-    /// Drops the lists that were used longest ago, until the rest fits. To be called between steps.
+    /// Drops the least recently used lists until the rest fits. To be called between steps.
     pub(super) fn trim(&mut self) {
         if self.bytes <= ARRAYS_BYTES_MAX {
             return;
@@ -144,7 +144,7 @@ impl HotLists {
     }
 }
 
-/// Which chunks the journal has touched since the last folding.
+/// Returns the chunks that the journal has changed since the last folding.
 fn unfolded_chunks(
     connection: &Connection,
     id: i64,

@@ -1,5 +1,5 @@
-//! Appending to the journal: what changed in a list, its new version, and that it is dirty. One for every step that changes
-//! statuses; memory is the caller's business.
+//! Appends to the journal: a list's changes, its new version, and its dirty mark. Used by every step that changes statuses; the
+//! caller updates memory.
 
 use rusqlite::{Connection, params};
 
@@ -8,7 +8,7 @@ use crate::base::clock::Timestamp;
 use crate::status_list::Status;
 use crate::store::values::StoreError;
 
-/// Makes the list's next version of these changes, in their order.
+/// Makes these changes, in their order, the list's next version.
 pub(super) fn append(
     connection: &Connection,
     list: &mut HotList,

@@ -1,7 +1,7 @@
 //! The default backend: one SQLite file, one process, one thread that writes.
 //!
 //! Statuses are an append-only journal that is folded into chunks after each publication. Writes are fsynced (WAL,
-//! `synchronous=FULL`) before they are answered. Reads go through a connection of their own and see what is committed.
+//! `synchronous=FULL`) before they are acknowledged. Reads use a connection of their own and see what is committed.
 
 mod commit;
 mod fill;
@@ -46,12 +46,12 @@ pub struct SqliteStore {
     reader: Arc<Mutex<Connection>>,
     /// Closed when the writing thread ends.
     alive: watch::Receiver<()>,
-    /// Held as long as any handle lives; the system lets go of it when the process ends, however it ends.
+    /// Held as long as any handle exists. The system releases it when the process ends, even in a crash.
     _lock: Arc<LockFile>,
 }
 
 impl SqliteStore {
-    /// Opens or creates the database and brings its schema up to date. Refused while another process has it open.
+    /// Opens or creates the database and migrates its schema. Fails while another process has it open.
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
         let open_error = |why: &dyn ToString| StoreError::Open { path: shown.clone(), why: why.to_string() };
@@ -60,10 +60,10 @@ impl SqliteStore {
         if durable::is_open_to_others(folder) {
             tracing::warn!(
                 folder = %folder.display(),
-                "other users of this machine can look into the folder of the database; they cannot read its files, but give it a folder of its own with mode 700"
+                "other users of this machine can list the folder of the database; they cannot read its files, but give it a folder of its own with mode 700"
             );
         }
-        // One lock and one database under whatever name it is reached.
+        // One lock for the database, by whatever path it is opened.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let lock = lock(path)?;
         keep_private(path).map_err(|why| open_error(&why))?;
@@ -80,7 +80,7 @@ impl SqliteStore {
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || {
-                // Dropped however the thread ends, by a panic as well.
+                // Dropped when the thread ends, also after a panic.
                 let _alive = alive_until_end;
                 commit::run(writer, &jobs);
             })
@@ -89,7 +89,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn ended(&self) {
-        // Nothing is ever sent: this ends when the sender is gone.
+        // Nothing is ever sent: this ends when the sender is dropped.
         while self.alive.clone().changed().await.is_ok() {}
     }
 
@@ -313,8 +313,8 @@ impl SqliteStore {
         self.read(move |connection| read::usage(connection, &pool)).await
     }
 
-    /// As [`Self::write`], unless the deadline has passed when the step begins. Steps are committed in the order of their
-    /// beginning, so one that began in time changes nothing that was acknowledged after it.
+    /// As [`Self::write`], but fails if the deadline has passed when the step begins. Steps commit in the order in which they begin,
+    /// so a step that began in time overwrites nothing that was acknowledged after the deadline.
     async fn write_before<T: Send + 'static>(
         &self,
         deadline: Deadline,
@@ -324,7 +324,7 @@ impl SqliteStore {
             .await
     }
 
-    /// Runs `work` on the writing thread and answers after it is durable.
+    /// Runs `work` on the writing thread and returns after it is durable.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
@@ -334,7 +334,7 @@ impl SqliteStore {
         answered.await.map_err(|_| writer_gone())?
     }
 
-    /// Runs `work` on a thread that may block, with the reading connection.
+    /// Runs `work` with the reading connection, on a thread that may block.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
@@ -364,7 +364,7 @@ fn writer_gone() -> StoreError {
     StoreError::Unavailable("the writing thread has ended; restart the service".to_owned())
 }
 
-/// Takes the lock that keeps a second process out, on a file beside the database.
+/// Locks a file beside the database, which keeps a second process out.
 fn lock(path: &Path) -> Result<LockFile, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
@@ -374,8 +374,8 @@ fn lock(path: &Path) -> Result<LockFile, StoreError> {
     lock.ok_or(StoreError::InUse { path: shown })
 }
 
-/// Keeps the order in which references are given from other users of the machine: it follows from the lists' keys. SQLite
-/// gives its log and its index of the log the mode of the database.
+/// Hides the order of references from other users of the machine: it follows from the lists' keys. SQLite gives its log and the
+/// log's index the mode of the database.
 fn keep_private(path: &Path) -> Result<(), FileError> {
     durable::create_private(path)?;
     ["-wal", "-shm", "-journal"].into_iter().try_for_each(|ending| {
@@ -387,7 +387,7 @@ fn keep_private(path: &Path) -> Result<(), FileError> {
 
 fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // FULL fsyncs the log at every commit. NORMAL loses the last commits with the power: the control in the tests.
+    // FULL fsyncs the log at every commit. NORMAL loses the last commits in a power cut: the negative control of the tests.
     let synchronous = match synchronous {
         Synchronous::Full => "FULL",
         Synchronous::Normal => "NORMAL",
@@ -412,7 +412,7 @@ mod tests {
         assert!(matches!(error, StoreError::InUse { .. }), "{error}");
         assert!(error.to_string().contains("used by another process"));
         drop(first);
-        // The writing thread ends when its channel closes; the lock goes with the last handle.
+        // The writing thread ends when its channel closes; the lock is released with the last handle.
         SqliteStore::open(&path, Synchronous::Full).unwrap();
     }
 
@@ -460,9 +460,9 @@ mod tests {
         assert!(matches!(SqliteStore::open(&path, Synchronous::Full), Err(StoreError::Open { .. })));
     }
 
-    /// Two kinds: a value that is never written, and a file whose pages are overwritten.
+    /// Two kinds of damage: a value that is never written, and overwritten pages.
     #[tokio::test]
-    async fn a_damaged_database_is_told_from_one_that_does_not_answer() {
+    async fn a_damaged_database_is_distinguished_from_one_that_does_not_answer() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let pool = "p".parse().unwrap();

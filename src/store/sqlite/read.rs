@@ -1,4 +1,4 @@
-//! Queries on what is committed, through the reading connection.
+//! Queries of committed data, through the reading connection.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -52,7 +52,7 @@ fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
     Ok(Pending { list: parsed(row, 0)?, since, retired: row.get(5)?, published, due_mark })
 }
 
-/// A moment in milliseconds since 1970, or none.
+/// A time in milliseconds since 1970, or none.
 fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<u64>>(column)?.map(Timestamp::from_millis))
 }
@@ -86,16 +86,16 @@ pub(super) fn due(connection: &Connection, pool: &PoolId, t: Timestamp) -> Resul
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// When the next renewal of a published list is due.
+/// Returns when the next renewal of a published list is due.
 pub(super) fn next_due(connection: &Connection, pool: &PoolId) -> Result<Option<Timestamp>, StoreError> {
-    // Zero: never published, or wanted at once.
+    // Zero: never published, or due at once.
     let sql = "SELECT min(resign_at) FROM list WHERE pool = (SELECT id FROM pool WHERE name = ?1) AND resign_at > 0 AND resign_at < ?2";
     let mut query = connection.prepare_cached(sql)?;
     let first: Option<u64> = query.query_row(params![pool.as_str(), Publication::NEVER], |row| row.get(0))?;
     Ok(first.map(Timestamp::from_secs))
 }
 
-/// The statuses of a list as committed: its chunks, and over them what the journal has since they were folded.
+/// Returns the committed statuses of a list: its chunks, with the journal rows applied that were written since the last folding.
 pub(super) fn snapshot(connection: &mut Connection, list: ListId) -> Result<Option<Snapshot>, StoreError> {
     let transaction = connection.transaction()?;
     Ok(snapshot_in(&transaction, list)?.map(|stored| stored.snapshot))
@@ -103,7 +103,7 @@ pub(super) fn snapshot(connection: &mut Connection, list: ListId) -> Result<Opti
 
 /// A list as it is stored.
 pub(super) struct Stored {
-    /// Its row.
+    /// The id of its row.
     pub(super) id: i64,
     /// The seq of its latest journal row.
     pub(super) journaled: i64,
@@ -112,7 +112,7 @@ pub(super) struct Stored {
     pub(super) snapshot: Snapshot,
 }
 
-/// As [`snapshot`], inside a transaction, with more of the list.
+/// As [`snapshot`], inside a transaction, with more facts about the list.
 pub(super) fn snapshot_in(connection: &Connection, list: ListId) -> Result<Option<Stored>, StoreError> {
     let sql = "SELECT list.id, list.version, list.folded, list.journaled, pool.size, pool.bits, pool.default_status, list.retired,
                       spread.value, spread.beats, spread.key, spread.done
@@ -231,7 +231,7 @@ pub(super) fn lists(connection: &Connection, pool: &PoolId) -> Result<Vec<ListRe
 }
 
 pub(super) fn spreading(connection: &Connection, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
-    // SQLite reads what stands left of a CROSS JOIN first, so the cost follows the spreads, not the lists.
+    // SQLite reads the left side of a CROSS JOIN first, so the cost depends on the number of spreads, not of lists.
     let sql = format!(
         "SELECT {RECORD} FROM spread CROSS JOIN list ON list.id = spread.list JOIN pool ON pool.id = list.pool WHERE pool.name = ?1"
     );
@@ -243,7 +243,7 @@ pub(super) fn spreading(connection: &Connection, pool: &PoolId) -> Result<Vec<Li
 pub(super) fn publisher(connection: &Connection, pool: &PoolId) -> Result<PublisherState, StoreError> {
     let mut query = connection.prepare_cached("SELECT fence FROM pool WHERE name = ?1")?;
     let state = query.query_row([pool.as_str()], |row| {
-        // Who can read this has the database, so no other process publishes.
+        // A process that can read this has the database, so no other process publishes.
         Ok(PublisherState { fence: Fence(row.get(0)?), left: Duration::ZERO })
     });
     state.optional()?.ok_or_else(|| StoreError::NoSuchPool(pool.clone()))

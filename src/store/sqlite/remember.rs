@@ -1,6 +1,6 @@
-//! Answers that are remembered for retries: one row each, for as long as the caller says.
+//! Answers recorded for retries: one row each, for as long as the caller says.
 //!
-//! Each step that adds one removes some that are over, so the table shrinks as fast as it grew and no step takes long.
+//! Each step that adds one removes some that have expired, so the table shrinks as fast as it grew and no step takes long.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Writer {
         }
         let sql = "DELETE FROM answer WHERE rowid IN (SELECT rowid FROM answer WHERE until <= ?1 LIMIT ?2)";
         self.connection().prepare_cached(sql)?.execute(params![now.millis(), SWEPT_MAX])?;
-        // What it replaces is over, and was only not swept yet.
+        // The row that it replaces has expired, and was only not swept yet.
         let sql = "INSERT OR REPLACE INTO answer (key, answer, until) VALUES (?1, ?2, ?3)";
         let row = params![key, answer.to_bytes(), now.plus(keep).millis()];
         self.connection().prepare_cached(sql)?.execute(row)?;
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(rows(&writer), 10);
         let later = Timestamp::from_secs(1000);
         writer.remember(&[200; 32], &answer, later, keep).unwrap();
-        assert_eq!(rows(&writer), 3, "a step removes few");
+        assert_eq!(rows(&writer), 3, "a step removes only a few");
         writer.remember(&[201; 32], &answer, later, keep).unwrap();
         assert_eq!(rows(&writer), 2);
     }

@@ -1,5 +1,4 @@
-//! The schema, its migrations, and the values in it that have a meaning of their own. `PRAGMA user_version` counts the
-//! migrations that were applied.
+//! The schema, its migrations, and the special values in it. `PRAGMA user_version` counts the applied migrations.
 
 use std::path::Path;
 
@@ -9,10 +8,10 @@ use crate::store::StoreError;
 
 /// Bytes of one chunk row.
 pub(super) const CHUNK_BYTES: usize = 4096;
-/// `journal.idx` of a change of every entry.
+/// The `journal.idx` of a change of every entry.
 pub(super) const EVERY: i64 = -1;
 
-/// In order; one that was released is never changed again, only followed.
+/// In order. A released migration is never changed; a new one follows it.
 const MIGRATIONS: [&str; 5] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),

@@ -1,4 +1,4 @@
--- Lists on their way to one status, a share of their entries at each beat. A row goes with the last share.
+-- The spreads in progress: lists that change to one status, a share of their entries at each beat. The last share removes the row.
 
 CREATE TABLE spread (
     list  INTEGER PRIMARY KEY REFERENCES list (id),

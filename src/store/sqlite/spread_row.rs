@@ -1,4 +1,4 @@
-//! The row of a list's spread: there is one while the spread is under way.
+//! The row of a list's spread. It exists while the spread is in progress.
 
 use rusqlite::{Connection, params};
 
@@ -6,7 +6,7 @@ use super::hot::HotList;
 use crate::store::Spread;
 use crate::store::values::StoreError;
 
-/// Gives a list this spread, in the place of any other.
+/// Gives a list this spread. Replaces any other.
 pub(super) fn insert(connection: &Connection, list: i64, spread: &Spread) -> Result<(), StoreError> {
     let Spread { value, beats, key, done } = spread;
     let sql = "INSERT OR REPLACE INTO spread (list, value, beats, key, done) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -14,7 +14,7 @@ pub(super) fn insert(connection: &Connection, list: i64, spread: &Spread) -> Res
     Ok(())
 }
 
-/// Takes a list's spread away, if it has one.
+/// Removes a list's spread, if it has one.
 pub(super) fn remove(connection: &Connection, list: &mut HotList) -> Result<Option<Spread>, StoreError> {
     let spread = list.spread.take();
     if spread.is_some() {

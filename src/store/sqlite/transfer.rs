@@ -1,4 +1,4 @@
-//! Whole lists in and out, for the move from one store to another.
+//! Exports and imports whole lists, for a move from one store to another.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -42,8 +42,8 @@ pub(super) fn export_list(connection: &mut Connection, list: ListId) -> Result<L
 }
 
 impl Writer {
-    /// The journal of changes does not come along. Where it would have to explain an unpublished change to the gate, the list
-    /// counts as published by files that are not those of this store: it is then compared with them, but needs no explanation.
+    /// The journal of changes is not exported. Where the gate would need it to explain an unpublished change, the list counts as
+    /// published by files that are not those of this store: the gate then compares it with them, but needs no explanation.
     pub(super) fn import_list(&mut self, list: &ListTransfer) -> Result<bool, StoreError> {
         let ListTransfer { record, key, dirty_since, array } = list;
         let iat =

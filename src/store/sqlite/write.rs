@@ -1,4 +1,4 @@
-//! The atomic steps, on the one thread that writes. `commit.rs` puts each into a savepoint and several into a transaction.
+//! The atomic steps, on the single writing thread. `commit.rs` puts each into a savepoint and several into a transaction.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) struct Writer {
     /// The declared pools by row id.
     pools: HashMap<i64, Arc<PoolShape>>,
     hot: HotLists,
-    /// Who has the right to publish each pool, and until when.
+    /// Who holds the lease to publish each pool, and until when.
     leases: HashMap<PoolId, (InstanceId, Instant)>,
 }
 
@@ -38,7 +38,7 @@ impl Writer {
         &self.connection
     }
 
-    /// A list in memory, and the connection; for steps in other files.
+    /// Returns a list in memory, and the connection. For steps in other files.
     pub(super) fn load(&mut self, list: ListId) -> Result<(&Connection, Option<&mut HotList>), StoreError> {
         let Self { connection, pools, hot, .. } = self;
         let loaded = hot.load(connection, list, |id| shape_of(connection, pools, id))?;
@@ -50,16 +50,16 @@ impl Writer {
         self.hot.forget(list);
     }
 
-    /// Begins a transaction and takes the write lock at once, so that nothing read in it can be out of date when it writes.
+    /// Begins a transaction and takes the write lock at once, so that nothing read in it can be stale when it writes.
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         if !self.connection.is_autocommit() {
-            // A commit that failed can leave its transaction open; nothing of it was answered.
+            // A failed commit can leave its transaction open; nothing of it was acknowledged.
             self.connection.execute_batch("ROLLBACK")?;
         }
         Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
     }
 
-    /// Makes the transaction durable. If that fails, memory is read again before it is used.
+    /// Makes the transaction durable. If that fails, drops all lists from memory.
     pub(super) fn commit(&mut self) -> Result<(), StoreError> {
         let committed = self.connection.execute_batch("COMMIT");
         if committed.is_err() {
@@ -69,7 +69,7 @@ impl Writer {
         Ok(committed?)
     }
 
-    /// Runs one step; if it fails, nothing of it stays in the transaction.
+    /// Runs one step. If it fails, nothing of it stays in the transaction.
     pub(super) fn in_savepoint<T>(
         &mut self,
         step: impl FnOnce(&mut Self) -> Result<T, StoreError>,
@@ -80,7 +80,7 @@ impl Writer {
         self.connection.prepare_cached("SAVEPOINT step")?.execute([])?;
         let outcome = step(self);
         if outcome.is_err() {
-            // A full disk may have ended the whole transaction: then the commit fails, and says so to everybody.
+            // A full disk may have ended the whole transaction: then the commit fails, and every caller gets the error.
             let undone = self.connection.execute_batch("ROLLBACK TO step");
             if undone.is_err() && !self.connection.is_autocommit() {
                 // Half a step must not be committed with the others.
@@ -178,7 +178,7 @@ impl Writer {
         if !block.positions.contains(&from) {
             return Ok(false);
         }
-        // A sealed list has no key: what comes back to it stays unused.
+        // A sealed list has no key: positions returned to it stay unused.
         let sql = "UPDATE list SET leased = ?3, leases = leases + 1, open = 1
                    WHERE uuid = ?1 AND leases = ?2 AND permutation_key IS NOT NULL";
         let returned = self.connection.prepare_cached(sql)?.execute(params![
@@ -214,7 +214,7 @@ impl Writer {
     ) -> Result<Vec<Applied>, StoreError> {
         let applied = self.apply_all(requests, now);
         if applied.is_err() {
-            // Memory may be ahead of what is committed: read those lists again before they are used.
+            // Memory may be ahead of what is committed, so drop those lists.
             for change in requests.iter().flatten() {
                 self.hot.forget(change.list);
             }
@@ -257,7 +257,7 @@ impl Writer {
             if let Some(spread) = list.spread
                 && changes.iter().any(|(_, status)| *status != spread.value)
             {
-                // What is asked for last must stand, so nothing of the spread may come after it.
+                // The latest request must win, so nothing of the spread may follow it.
                 spread_row::remove(connection, list)?;
                 list.fill(spread.value);
                 for (index, status) in &changes {
@@ -309,7 +309,7 @@ impl Writer {
         }
         drop(upsert);
 
-        // The first change that the publication does not show, if there is one already.
+        // The first change that the publication does not show, if there is one.
         let sql = "SELECT journal.seq, journal.at FROM list JOIN journal ON journal.list = list.id AND journal.seq > list.published_seq
                    WHERE list.id = ?1 AND journal.version > ?2 ORDER BY journal.seq LIMIT 1";
         let unpublished = connection
@@ -345,7 +345,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Leases live in memory, by the monotonic clock: the database has one process, so the lease of an earlier one is over.
+    /// Leases are in memory, by the monotonic clock: the database has one process, so the lease of an earlier process is over.
     /// Only the fence must survive.
     pub(super) fn lease_publisher(
         &mut self,
@@ -358,7 +358,7 @@ impl Writer {
         if let Some((other, until)) = self.leases.get(pool).filter(|(other, _)| other != holder)
             && *until + patience > now
         {
-            tracing::debug!(%pool, holder = %other, "another holder has the right to publish");
+            tracing::debug!(%pool, holder = %other, "another holder has the lease to publish");
             return Ok(None);
         }
         // SQLite reads the old values on the right side of SET, so the fence grows exactly when the holder changes.
@@ -372,7 +372,7 @@ impl Writer {
 
     pub(super) fn release_publisher(&mut self, pool: &PoolId, holder: &InstanceId) {
         if self.leases.get(pool).is_some_and(|(held_by, _)| held_by == holder) {
-            // Others that are patient count from now on.
+            // The patience of others counts from now on.
             self.leases.insert(pool.clone(), (holder.clone(), Instant::now()));
         }
     }

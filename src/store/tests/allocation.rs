@@ -8,7 +8,7 @@ pub(super) async fn blocks_are_disjoint_and_end_with_the_list(harness: &impl Har
     assert_eq!((first.list, first.positions), (list, 0..60));
     let second = lease(&store, list, 60).await.unwrap();
     assert_eq!(second.positions, 60..96);
-    assert_eq!(first.key, second.key, "one key for the life of a list");
+    assert_eq!(first.key, second.key, "a list has one key for ever");
     assert_eq!(lease(&store, list, 1).await, None);
     assert!(store.open_lists(&"a".parse().unwrap(), &ours()).await.unwrap().is_empty());
     let other = store.open_list(&"a".parse().unwrap(), &ours(), NOW).await.unwrap();
@@ -33,7 +33,7 @@ pub(super) async fn tail_comes_back_once_and_only_from_the_end(harness: &impl Ha
     let (store, list) = store_with_list(harness, &shape("a", 96, Bits::One)).await;
     let first = lease(&store, list, 50).await.unwrap();
     let second = lease(&store, list, 46).await.unwrap();
-    assert!(!store.return_tail(&first, 10).await.unwrap(), "somebody leased beyond it");
+    assert!(!store.return_tail(&first, 10).await.unwrap(), "a later block was leased");
     assert!(store.return_tail(&second, 60).await.unwrap());
     assert!(!store.return_tail(&second, 60).await.unwrap(), "a retry is a no-op");
     assert!(!store.return_tail(&second, 96).await.unwrap(), "nothing to return");
@@ -72,12 +72,12 @@ pub(super) async fn a_store_that_lost_leases_gives_nothing(harness: &impl Harnes
     let behind = store.lease_block(list, 10, &ours(), Lease(first.lease.0 + 1), NOW).await.unwrap();
     assert_eq!(behind, Leased::Behind { lease: first.lease });
     let Leased::Block(next) = store.lease_block(list, 10, &ours(), first.lease, NOW).await.unwrap() else {
-        panic!("the mark fits, so it gives")
+        panic!("the mark fits, so the store must lease")
     };
     assert_eq!((next.positions.clone(), next.lease > first.lease), (10..20, true));
     assert!(store.return_tail(&next, 15).await.unwrap());
     let Leased::Block(after) = store.lease_block(list, 10, &ours(), next.lease, NOW).await.unwrap() else {
-        panic!("what was returned never looks like a loss")
+        panic!("returned positions must not look like a loss")
     };
     assert_eq!((after.positions, after.lease > next.lease), (15..25, true));
 }

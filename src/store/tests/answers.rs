@@ -1,4 +1,4 @@
-//! Answers remembered under an `Idempotency-Key`.
+//! Answers recorded under an `Idempotency-Key`.
 
 use super::*;
 
@@ -17,7 +17,7 @@ pub(super) async fn an_answer_is_remembered_once_and_for_a_while(harness: &impl 
     assert_eq!(store.remember(&given.id, key, first.clone(), NOW, day).await.unwrap(), Remembered::Now);
     let second = answered(2, &[(list, 8)]);
     let before = store.remember(&given.id, key, second.clone(), NOW, day).await.unwrap();
-    assert_eq!(before, Remembered::Before(first.clone()), "the first answer stands");
+    assert_eq!(before, Remembered::Before(first.clone()), "the first answer stays");
     drop(store);
     let store = harness.open().await;
     store.declare_pool(&given).await.unwrap();
@@ -54,5 +54,5 @@ pub(super) async fn concurrent_answers_under_one_key_are_one(harness: &impl Harn
         distinct.extend(answer.references);
         first += u32::from(now);
     }
-    assert_eq!((distinct.len(), first), (1, 1), "one of them is remembered, and told to all");
+    assert_eq!((distinct.len(), first), (1, 1), "one of them is recorded, and returned to all");
 }

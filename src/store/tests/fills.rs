@@ -36,11 +36,7 @@ pub(super) async fn filled_lists_have_one_status_and_later_changes(harness: &imp
         check(&store, "at once").await;
         if let Some(changes) = store.changes_since_publication(list, Version(4)).await.unwrap() {
             assert_eq!(changes.every, Some(Status::INVALID));
-            assert_eq!(
-                changes.entries,
-                [(70_000, Status::VALID)],
-                "what was before does not matter any more"
-            );
+            assert_eq!(changes.entries, [(70_000, Status::VALID)], "earlier changes no longer matter");
         }
         drop(store);
         let store = harness.open().await;
@@ -74,25 +70,31 @@ pub(super) async fn filling_is_refused_as_a_whole_and_changes_nothing(harness: &
     assert_eq!(
         store.snapshot(list).await.unwrap().array.counts(),
         [0, 800, 0, 0],
-        "those that had it keep it"
+        "entries that had the final status keep it"
     );
-    assert!(apply_one(&store, vec![change(list, 5, 0)]).await.is_err(), "and all have it for ever");
+    assert!(apply_one(&store, vec![change(list, 5, 0)]).await.is_err(), "all entries have it for ever");
     store.retire_list(list, soon()).await.unwrap();
     assert_eq!(fill(list, 1).await, Err(Refusal::Retired { list }));
 }
 
-pub(super) async fn filled_lists_give_no_more_references_unless_as_by_default(harness: &impl Harness) {
+pub(super) async fn filled_lists_hand_out_no_references_unless_filled_with_the_default(
+    harness: &impl Harness,
+) {
     let given = shape("a", 96, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
     let block = lease(&store, list, 10).await.unwrap();
     store.fill_list(list, Status::VALID, 1, soon(), NOW).await.unwrap().unwrap();
     assert!(!store.list(list).await.unwrap().unwrap().sealed);
-    assert_eq!(lease(&store, list, 10).await.unwrap().positions, 10..20, "as new lists are");
+    assert_eq!(
+        lease(&store, list, 10).await.unwrap().positions,
+        10..20,
+        "a list filled with its default status stays open"
+    );
     store.fill_list(list, Status::INVALID, 1, soon(), NOW).await.unwrap().unwrap();
     store.fill_list(list, Status::INVALID, 1, soon(), NOW).await.unwrap().unwrap();
     let record = store.list(list).await.unwrap().unwrap();
     assert_eq!((record.sealed, record.open, record.leased), (true, false, 20));
-    assert_eq!(lease(&store, list, 10).await, None, "they would be invalid from the start");
+    assert_eq!(lease(&store, list, 10).await, None, "references would be invalid from the start");
     assert!(!store.return_tail(&block, 5).await.unwrap());
     assert!(store.open_lists(&given.id, &ours()).await.unwrap().is_empty());
     assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 1, leased: 20, free: 0 });

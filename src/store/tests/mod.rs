@@ -1,5 +1,5 @@
-//! The promises of a store as a suite. A backend instantiates it with [`suite!`] and a folder-like harness that opens the
-//! same data again, as after a restart.
+//! The promises of a store as a suite. A backend instantiates it with [`suite!`] and a harness that opens the same data again,
+//! as after a restart.
 
 mod allocation;
 mod answers;
@@ -26,13 +26,13 @@ use publication::*;
 use spreads::*;
 use updates::*;
 
-/// One set of data that can be opened again and again, once at a time.
+/// Data that can be opened again and again, by one process at a time.
 pub(crate) trait Harness {
     /// Opens it, as a fresh process would.
     async fn open(&self) -> Store;
 }
 
-/// Runs every promise below on a backend. `$harness` is an expression that makes an empty one.
+/// Runs every promise below on a backend. `$harness` is an expression that creates an empty one.
 macro_rules! suite {
     ($backend:ident, $harness:expr) => {
         mod $backend {
@@ -51,10 +51,10 @@ macro_rules! suite {
                 large_batches_are_one_step, retired_lists_take_nothing_and_are_due_once,
                 an_answer_is_remembered_once_and_for_a_while, concurrent_answers_under_one_key_are_one,
                 filled_lists_have_one_status_and_later_changes, filling_is_refused_as_a_whole_and_changes_nothing,
-                filled_lists_give_no_more_references_unless_as_by_default,
+                filled_lists_hand_out_no_references_unless_filled_with_the_default,
                 a_spread_sets_each_entry_once_and_ends_with_the_last, a_step_of_a_spread_counts_once_and_only_in_order,
-                another_status_completes_a_spread_first_and_stands, a_spread_never_leaves_the_final_status,
-                what_comes_after_its_deadline_changes_nothing,
+                another_status_completes_a_spread_first_and_wins, a_spread_never_leaves_the_final_status,
+                writes_after_their_deadline_change_nothing,
                 a_spread_is_repeated_replaced_and_ended, a_spread_seals_as_filling_does_and_moves_with_its_list
             }
         }
@@ -80,7 +80,7 @@ impl Harness for SqliteHarness {
     }
 }
 
-/// The servers are shared by all tests, which have key prefixes of their own.
+/// All tests share the servers, and have key prefixes of their own.
 static SERVER: LazyLock<servers::RedisServer> = LazyLock::new(servers::RedisServer::start);
 static SENTINELS: LazyLock<servers::Sentinels> =
     LazyLock::new(|| servers::Sentinels::start(&[("min-replicas-to-write", "1")]));
@@ -104,7 +104,7 @@ impl Harness for RedisHarness {
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 const TERM: Duration = Duration::from_secs(30);
-/// When the snapshot of a publication was asked for: a second after the first changes, before the later ones.
+/// When the snapshot of a publication was requested: a second after the first changes, before the later ones.
 const TAKEN: Timestamp = Timestamp::from_secs(1_700_000_001);
 
 fn instance(id: &str) -> InstanceId {
@@ -170,14 +170,14 @@ async fn publish(store: &Store, pool: &PoolId, list: ListId, version: u64, resig
     settle(store, pool, list, version, resign_at, due_mark).await;
 }
 
-/// What a publisher settles that saw the list when it had this mark.
+/// Settles like a publisher that saw the list when it had this mark.
 async fn settle(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: u64, due_mark: DueMark) {
     let fence = store.lease_publisher(pool, &ours(), TERM, Duration::ZERO).await.unwrap().unwrap();
     let publication = Publication { version: Version(version), iat: NOW.secs(), resign_at };
     store.settle(list, publication, TAKEN, due_mark, fence).await.unwrap();
 }
 
-/// What a pass learns of the list when it begins.
+/// The due mark that a pass reads when it begins.
 async fn mark_of(store: &Store, pool: &PoolId, list: ListId) -> DueMark {
     let due = store.due(pool, Timestamp::from_secs(1 << 53)).await.unwrap();
     due.into_iter().find(|pending| pending.list == list).expect("every list is due some day").due_mark

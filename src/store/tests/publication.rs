@@ -1,4 +1,4 @@
-//! What is dirty or due, settling, and the publisher's lease.
+//! Dirty and due lists, settling, and the publisher's lease.
 
 use super::*;
 
@@ -34,7 +34,7 @@ pub(super) async fn settling_clears_only_what_was_published(harness: &impl Harne
     assert_eq!(store.list(list).await.unwrap().unwrap().published.unwrap().version, Version(2));
     assert_eq!((value(&store, list, 1).await, value(&store, list, 2).await), (1, 1));
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 0)]], soon(), later).await.unwrap();
-    assert_eq!(value(&store, list, 1).await, 0, "changes after folding stand over the chunks");
+    assert_eq!(value(&store, list, 1).await, 0, "changes after the folding override the chunks");
 }
 
 pub(super) async fn older_fence_is_refused(harness: &impl Harness) {
@@ -64,7 +64,7 @@ pub(super) async fn lease_expires_and_fences_grow(harness: &impl Harness) {
     tokio::time::sleep(TERM * 3 / 5).await;
     assert_eq!(lease("first").await, Some(first), "extended");
     tokio::time::sleep(TERM * 3 / 5).await;
-    assert_eq!(lease("second").await, None, "its first term alone would be over");
+    assert_eq!(lease("second").await, None, "the first term alone would have ended");
     tokio::time::sleep(TERM * 3 / 5).await;
     let patient = store.lease_publisher(&pool, &instance("third"), TERM, TERM * 10).await.unwrap();
     assert_eq!(patient, None, "a follower waits for longer");
@@ -72,9 +72,9 @@ pub(super) async fn lease_expires_and_fences_grow(harness: &impl Harness) {
     assert!(second > first);
     assert_eq!(lease("first").await, None);
     store.release_publisher(&pool, &instance("first")).await.unwrap();
-    assert_eq!(lease("first").await, None, "it was not its own");
+    assert_eq!(lease("first").await, None, "only the holder can release a lease");
     store.release_publisher(&pool, &instance("second")).await.unwrap();
-    assert!(lease("first").await.unwrap() > second, "let go of, it is free at once");
+    assert!(lease("first").await.unwrap() > second, "a released lease is free at once");
 }
 
 pub(super) async fn due_lists_are_those_to_be_renewed(harness: &impl Harness) {
@@ -87,7 +87,7 @@ pub(super) async fn due_lists_are_those_to_be_renewed(harness: &impl Harness) {
     assert_eq!(store.next_due(&pool).await.unwrap(), Some(Timestamp::from_secs(5000)));
     store.mark_due(vec![list]).await.unwrap();
     assert_eq!(due(0).await, 1);
-    assert_eq!(store.next_due(&pool).await.unwrap(), None, "it is published no more as it should be");
+    assert_eq!(store.next_due(&pool).await.unwrap(), None, "a list that is due at once has no next renewal");
 }
 
 pub(super) async fn changes_since_publication_explain_it(harness: &impl Harness) {
@@ -123,7 +123,7 @@ pub(super) async fn retired_lists_take_nothing_and_are_due_once(harness: &impl H
     assert!(matches!(store.retire_list(ListId::random(), soon()).await, Err(StoreError::NoSuchList(_))));
 }
 
-/// A publication that began before cannot show it, and must not end it; the one that began after does.
+/// A publication that began before cannot show it, and must not end it; one that began later does.
 async fn stays_due_until_settled(
     store: &Store,
     pool: &PoolId,
@@ -144,7 +144,7 @@ async fn stays_due_until_settled(
     assert!(store.dirty(pool).await.unwrap().is_empty(), "its change is published");
     assert_eq!(left[0].published.unwrap().version, snapshot.version);
 
-    // Again while the publication that answers to it is on its way: as often as it is wanted.
+    // Again during the publication that answers the first mark: as often as it is marked.
     raise().await;
     settle(store, pool, list, snapshot.version.0, later, left[0].due_mark).await;
     let left = due().await;

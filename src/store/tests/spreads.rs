@@ -36,7 +36,7 @@ pub(super) async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness
             );
             assert!(step.iter().all(|index| snapshot.array.get(*index) == Status::INVALID));
             let dirty = store.dirty(&given.id).await.unwrap();
-            assert_eq!(dirty[0].since, Some(NOW.plus(TERM)), "as after any change");
+            assert_eq!(dirty[0].since, Some(NOW.plus(TERM)), "dirty since the first change");
             if version == 1 {
                 drop(store);
                 store = harness.open().await;
@@ -47,7 +47,7 @@ pub(super) async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness
         assert!(store.spreading(&given.id).await.unwrap().is_empty());
         assert_eq!(store.snapshot(list).await.unwrap().array.counts()[1], 20_000);
         if let Some(changes) = store.changes_since_publication(list, Version(3)).await.unwrap() {
-            assert_eq!((changes.every, changes.entries.len()), (None, 20_000), "each is explained");
+            assert_eq!((changes.every, changes.entries.len()), (None, 20_000), "each change is explained");
         }
         publish(&store, &given.id, list, 3, 0).await;
         assert!(store.dirty(&given.id).await.unwrap().is_empty());
@@ -69,7 +69,7 @@ pub(super) async fn a_step_of_a_spread_counts_once_and_only_in_order(harness: &i
     for publisher in publishers.collect::<Vec<_>>() {
         counted += u32::from(publisher.await.unwrap());
     }
-    assert_eq!(counted, 1, "two publishers, or a repetition after an unknown outcome");
+    assert_eq!(counted, 1, "one step was counted twice, as by two publishers or a retry");
     let second = spread_of(&store, list).await.unwrap();
     assert_eq!(second, first.advanced(&step));
     let skipping = second.advanced(&indices(&given, 0..1));
@@ -83,7 +83,7 @@ pub(super) async fn a_step_of_a_spread_counts_once_and_only_in_order(harness: &i
     assert_eq!(spread_of(&store, list).await, Some(second));
 }
 
-pub(super) async fn another_status_completes_a_spread_first_and_stands(harness: &impl Harness) {
+pub(super) async fn another_status_completes_a_spread_first_and_wins(harness: &impl Harness) {
     for bits in [Bits::Two, Bits::Four] {
         let default = Status::new(bits.status_max() & 2);
         let id = format!("p{bits}");
@@ -98,13 +98,13 @@ pub(super) async fn another_status_completes_a_spread_first_and_stands(harness: 
         }
         let spread = spread_of(&store, list).await.unwrap();
         apply(vec![vec![change(list, 5, 1), change(list, 5000, 1)]]).await[0].clone().unwrap();
-        assert_eq!(spread_of(&store, list).await, Some(spread), "the same status is no other");
+        assert_eq!(spread_of(&store, list).await, Some(spread), "the same status continues the spread");
         let refused = apply(vec![vec![change(list, 6, 0), change(ListId::random(), 0, 0)]]).await;
         assert!(refused[0].is_err());
-        assert_eq!(spread_of(&store, list).await, Some(spread), "what is refused changes nothing");
+        assert_eq!(spread_of(&store, list).await, Some(spread), "a refused change ends no spread");
         assert_eq!(value(&store, list, 7000).await, default.value());
 
-        // Of an entry that has it already, of one that would get it, and twice of one.
+        // A change of an entry that already has it, of one that would get it, and twice of one.
         let changes = vec![change(list, 5, 0), change(list, 7000, 1), change(list, 7001, 0)];
         let answers =
             apply(vec![changes, vec![change(list, 7001, 2)], vec![change(ListId::random(), 0, 1)]]).await;
@@ -118,13 +118,13 @@ pub(super) async fn another_status_completes_a_spread_first_and_stands(harness: 
             );
             assert_eq!((value(store, list, 5).await, value(store, list, 7001).await), (0, 2));
             assert_eq!(spread_of(store, list).await, None);
-            assert!(spread_of(store, other).await.is_some(), "that of another list goes on");
+            assert!(spread_of(store, other).await.is_some(), "the spread of another list must continue");
             let spreading = store.spreading(&given.id).await.unwrap();
             assert_eq!(spreading.iter().map(|list| list.id).collect::<Vec<_>>(), [other]);
         };
         check(&store).await;
         let late = indices(&given, 2000..4000);
-        assert!(!store.advance_spread(list, &spread, &late, NOW).await.unwrap(), "it is over");
+        assert!(!store.advance_spread(list, &spread, &late, NOW).await.unwrap(), "the spread is over");
         if let Some(changes) = store.changes_since_publication(list, Version(3)).await.unwrap() {
             assert_eq!(changes.every, Some(Status::INVALID));
             assert_eq!(changes.entries.last(), Some(&(7001, Status::SUSPENDED)));
@@ -149,17 +149,17 @@ pub(super) async fn a_spread_never_leaves_the_final_status(harness: &impl Harnes
     assert!(store.advance_spread(list, &spread, &indices(&given, 0..200), NOW).await.unwrap());
     apply_one(&store, vec![change(list, 700, 1)]).await.unwrap();
     assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [0, 1, 799, 0], "the rest came first");
-    assert_eq!(fill(2, 4).await, refusal(700), "as a change of all at once");
+    assert_eq!(fill(2, 4).await, refusal(700), "refused like a change of all at once");
     assert_eq!(spread_of(&store, list).await, None);
 
     fill(1, 4).await.unwrap();
     let spread = spread_of(&store, list).await.unwrap();
-    // It was answered that all will have the final status, so nobody may have another again.
+    // All entries were promised the final status, so none may get another.
     assert_eq!(apply_one(&store, vec![change(list, 5, 0)]).await, refusal(5));
     assert_eq!(fill(0, 1).await, refusal(0));
     assert_eq!(fill(0, 4).await, refusal(0));
     apply_one(&store, vec![change(list, 6, 1)]).await.unwrap();
-    assert_eq!(spread_of(&store, list).await, Some(spread), "it goes on");
+    assert_eq!(spread_of(&store, list).await, Some(spread), "the spread must continue");
     assert!(store.advance_spread(list, &spread, &indices(&given, 0..800), NOW).await.unwrap());
     assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [0, 800, 0, 0]);
 }
@@ -181,7 +181,7 @@ pub(super) async fn a_spread_is_repeated_replaced_and_ended(harness: &impl Harne
         fill(value, beats).await.unwrap();
         let now = spread().await.unwrap();
         assert_eq!((now.value.value(), now.beats, now.done), (value, beats, 0));
-        assert_ne!(now.key, before.key, "in an order of its own");
+        assert_ne!(now.key, before.key, "each spread has its own order");
         assert!(!store.advance_spread(list, &before, &indices(&given, 200..400), NOW).await.unwrap());
     }
     assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [600, 200, 0, 0]);
@@ -205,11 +205,15 @@ pub(super) async fn a_spread_seals_as_filling_does_and_moves_with_its_list(harne
     let (store, list) = store_with_list(harness, &given).await;
     lease(&store, list, 10).await.unwrap();
     store.fill_list(list, Status::VALID, 4, soon(), NOW).await.unwrap().unwrap();
-    assert_eq!(lease(&store, list, 10).await.unwrap().positions, 10..20, "as new lists are");
+    assert_eq!(
+        lease(&store, list, 10).await.unwrap().positions,
+        10..20,
+        "a list filled with its default status stays open"
+    );
     store.fill_list(list, Status::INVALID, 4, soon(), NOW).await.unwrap().unwrap();
     let record = store.list(list).await.unwrap().unwrap();
     assert_eq!((record.sealed, record.open), (true, false));
-    assert_eq!(lease(&store, list, 10).await, None, "they would be invalid sooner or later");
+    assert_eq!(lease(&store, list, 10).await, None, "references would become invalid");
     assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 1, leased: 20, free: 0 });
 
     let spread = record.spread.unwrap();

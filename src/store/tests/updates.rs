@@ -45,7 +45,7 @@ pub(super) async fn requests_are_all_or_nothing(harness: &impl Harness) {
         .unwrap();
     assert!(answers[0].is_ok() && answers[1].is_err() && answers[2].is_ok());
     let found = [value(&store, list, 1).await, value(&store, list, 2).await, value(&store, list, 3).await];
-    assert_eq!(found, [1, 0, 1], "nothing of the refused request stands, and all of the others");
+    assert_eq!(found, [1, 0, 1], "nothing of the refused request is stored, and everything of the others");
     let version = store.snapshot(list).await.unwrap().version;
     assert!(apply_one(&store, vec![change(list, 9, 1), change(ListId::random(), 0, 1)]).await.is_err());
     assert_eq!(store.snapshot(list).await.unwrap().version, version, "a refused batch changes no version");
@@ -77,7 +77,10 @@ pub(super) async fn final_status_is_never_left(harness: &impl Harness) {
     drop(store);
     let store = harness.open().await;
     store.declare_pool(&given).await.unwrap();
-    assert!(apply_one(&store, vec![change(list, 5, 0)]).await.is_err(), "nor after a restart");
+    assert!(
+        apply_one(&store, vec![change(list, 5, 0)]).await.is_err(),
+        "the final status was left after a restart"
+    );
     assert_eq!(value(&store, list, 5).await, 1);
 }
 
@@ -125,15 +128,15 @@ pub(super) async fn large_batches_are_one_step(harness: &impl Harness) {
     let all = |value| (0..10_000).map(|n| change(list, n * 7, value)).collect::<Vec<_>>();
     apply_one(&store, all(2)).await.unwrap();
     apply_one(&store, vec![change(list, 69_993, 1)]).await.unwrap();
-    assert!(apply_one(&store, all(0)).await.is_err(), "the last of them would leave the final status");
+    assert!(apply_one(&store, all(0)).await.is_err(), "the last change would leave the final status");
     assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [70_000, 1, 9_999, 0]);
     assert_eq!(store.snapshot(list).await.unwrap().version, Version(2));
 }
 
-pub(super) async fn what_comes_after_its_deadline_changes_nothing(harness: &impl Harness) {
+pub(super) async fn writes_after_their_deadline_change_nothing(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool: PoolId = "a".parse().unwrap();
-    // A second is longer than a server's clock may differ from what was read of it.
+    // A second is longer than a server's clock may differ from its last reading.
     let late = Deadline::after(Duration::ZERO);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = store.list(list).await.unwrap();

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 pub(crate) const KEY: &str = "the key of this test";
 
-/// One running service; stopped in order when dropped.
+/// One running service; stopped gracefully when dropped.
 pub(crate) struct TestApp {
     pub(crate) url: String,
     pub(crate) client: Client,
@@ -22,7 +22,7 @@ pub(crate) struct TestApp {
     running: Option<(Handle, JoinHandle<()>)>,
 }
 
-/// A reference as the API gives it.
+/// A reference as the API returns it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
 pub(crate) struct Reference {
     pub(crate) uri: String,
@@ -40,7 +40,7 @@ impl TestApp {
         Self::start_with(folder, &format!("status-list-pools: {{ p: {{ api-key: {KEY}, {pool} }} }}"), clock)
     }
 
-    /// Starts with whole settings; addresses and paths are put in.
+    /// Starts with whole settings; adds addresses and paths.
     pub(crate) fn start_with(folder: TempDir, settings: &str, clock: Clock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -68,7 +68,7 @@ impl TestApp {
         Self { url, client: Client::new(), folder: Some(folder), running: Some((handle, thread)) }
     }
 
-    /// Stops in order and hands out the folder for the next start.
+    /// Stops gracefully and returns the folder for the next start.
     pub(crate) fn stop(mut self) -> TempDir {
         self.stop_running();
         self.folder.take().unwrap()
@@ -85,7 +85,7 @@ impl TestApp {
         self.folder.as_ref().unwrap().path()
     }
 
-    /// Sends a request with the right key and answers status and body.
+    /// Sends a request with the right key. Returns status and body.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self.client.request(method, format!("{}{path}", self.url)).header("X-Api-Key", KEY);
         if let Some(body) = body {

@@ -1,4 +1,4 @@
-//! An authorization server of the test's own: its key, tokens as it or a forger would make them, and its key set over HTTP.
+//! The test's own authorization server: its key, tokens made by it or by a forger, and its key set over HTTP.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub(crate) const ISSUER: &str = "https://as.example";
 pub(crate) const AUDIENCE: &str = "https://status.example";
 
-/// A key of the authorization server, with what it signs.
+/// A key of the authorization server, which signs tokens.
 pub(crate) struct Authority {
     key: SigningKey,
     kid: String,
@@ -36,7 +36,7 @@ impl Authority {
         json!({ "kty": "EC", "crv": "P-256", "kid": self.kid, "use": "sig", "alg": "ES256", "x": x, "y": y })
     }
 
-    /// The public key in PEM, as a forger finds it.
+    /// The public key in PEM, as available to a forger.
     pub(crate) fn public_pem(&self) -> String {
         use p256::pkcs8::EncodePublicKey;
         p256::PublicKey::from(self.key.verifying_key()).to_public_key_pem(Default::default()).unwrap()
@@ -73,13 +73,13 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// `header.claims`, what is signed.
+/// `header.claims`: the signed part.
 pub(crate) fn message(header: &Value, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}", part(header), part(claims))
 }
 
-/// With the signature of whoever knows `secret`.
+/// Signs with HMAC and `secret`.
 pub(crate) fn hmac_signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let message = message(header, claims);
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
@@ -87,7 +87,7 @@ pub(crate) fn hmac_signed(header: &Value, claims: &Value, secret: &[u8]) -> Stri
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
-/// What the server of a key set does.
+/// How the server of a key set answers.
 #[derive(Clone)]
 pub(crate) enum Answer {
     Keys(Vec<Value>),
@@ -131,7 +131,7 @@ impl KeySetServer {
                 };
                 let head =
                     format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close", body.len());
-                // A client that is gone is its own affair.
+                // Ignored: the client may be gone.
                 let _ = write!(stream, "{head}\r\n\r\n{body}");
             }
         });
@@ -142,7 +142,7 @@ impl KeySetServer {
         *self.shared.0.lock().unwrap() = answer;
     }
 
-    /// How often it was asked.
+    /// The number of requests.
     pub(crate) fn asked(&self) -> usize {
         self.shared.1.load(Ordering::SeqCst)
     }

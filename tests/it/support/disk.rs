@@ -1,4 +1,4 @@
-//! A disk whose power can be cut: what comes back is what was fsynced. It is a loop-mounted ext4 image.
+//! A disk that can lose power: afterwards it contains what was fsynced. It is a loop-mounted ext4 image.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,12 +23,12 @@ impl Disk {
         Self { image, mounted }
     }
 
-    /// Makes everything so far durable. Only what follows is at stake then.
+    /// Makes everything so far durable, so that a power cut can lose only what follows.
     pub(crate) fn sync(&self) {
         sh(Command::new("sync").arg("--file-system").arg(&self.mounted));
     }
 
-    /// What would be left after the power failed at this moment, mounted as it would be at the next start.
+    /// Returns what a power cut at this moment would leave, mounted as at the next start.
     pub(crate) fn after_power_cut(&self, folder: &Path, name: &str) -> Self {
         let copy = folder.join(format!("{name}.img"));
         std::fs::copy(&self.image, &copy).unwrap();
@@ -48,7 +48,7 @@ fn sh(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Whether this is root, who alone can mount. If not, the test that asks says so and passes, except in CI.
+/// Whether this is root, who alone can mount. If not, the calling test says so and passes, except in CI.
 pub(crate) fn can_mount() -> bool {
     let id = Command::new("id").arg("-u").output().unwrap();
     let root = id.stdout == b"0\n";

@@ -11,10 +11,10 @@ use super::eventually;
 use super::process::{PROGRAM, Process, command, free_port, log_path};
 use super::redis::RedisServer;
 
-/// Where all instances say that the lists are; nobody listens there.
+/// The address of the lists in the settings of all instances; nobody listens there.
 pub(crate) const PUBLIC_URL: &str = "http://status.example/lists";
 
-/// One instance, which can be killed and started again as the same one.
+/// One instance, which can be killed and started again with the same identity.
 pub(crate) struct Instance {
     folder: PathBuf,
     port: u16,
@@ -23,7 +23,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// The instance `name`, with everything that is its own in a folder of that name. `settings` say the rest.
+    /// The instance `name`, with its own files in a folder of that name. `settings` contain the rest.
     pub(crate) fn start(folder: &Path, name: &str, settings: &str) -> Self {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder).unwrap();
@@ -32,8 +32,8 @@ impl Instance {
         instance
     }
 
-    /// Starts it, unless it runs. One that ended by itself, because Redis went away while it started, is started again as well,
-    /// as whatever supervises it would.
+    /// Starts it, unless it runs. Also restarts an instance that ended by itself, because Redis went away during its start, as a
+    /// supervisor would.
     pub(crate) fn start_again(&mut self) {
         if self.process.as_mut().is_none_or(Process::has_ended) {
             let mut command = command(&self.folder, self.port, &self.settings);
@@ -70,7 +70,7 @@ impl Instance {
         id.trim().to_owned()
     }
 
-    /// Where its own files are.
+    /// The folder of its own files.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -96,12 +96,12 @@ pub(crate) struct Issuer {
 }
 
 impl Issuer {
-    /// Asks until there are references.
+    /// Retries until there are references.
     pub(crate) async fn references(&self, pool: &str, amount: usize) -> Vec<Reference> {
         eventually("references", async || self.try_references(pool, amount).await).await
     }
 
-    /// Asks once.
+    /// Sends one request.
     pub(crate) async fn try_references(&self, pool: &str, amount: usize) -> Option<Vec<Reference>> {
         let url = format!("{}/pools/{pool}/new-references?amount={amount}", self.url);
         let answer = self.client.post(url).header("X-Api-Key", "x").send().await.ok()?;
@@ -128,7 +128,7 @@ impl Issuer {
     }
 }
 
-/// The settings that lead to `redis`; further keys of `redis:` can be given as the inside of a YAML flow mapping.
+/// The settings that connect to `redis`; further keys of `redis:` can be given as the inside of a YAML flow mapping.
 pub(crate) fn on_redis(redis: &RedisServer, more: &str) -> String {
     format!("storage-type: redis\nredis: {{ {}, {more} }}\n", redis.settings())
 }
@@ -138,7 +138,7 @@ pub(crate) fn shared(folder: &Path) -> String {
     format!("storage-directory: {}\n", folder.join("public").display())
 }
 
-/// Makes a signing key and answers the `signer` of a pool that uses it.
+/// Generates a signing key. Returns the `signer` of a pool that uses it.
 pub(crate) fn signer(folder: &Path) -> String {
     let key = folder.join("signer.pem");
     let made = std::process::Command::new(PROGRAM).arg("generate-key").arg(&key).output().unwrap();
@@ -146,7 +146,7 @@ pub(crate) fn signer(folder: &Path) -> String {
     format!("signer: {{ pem: {{ key: {} }} }}", key.display())
 }
 
-/// Which instance has the right to publish `pool`, and the number of that right.
+/// Which instance holds the lease to publish `pool`, and the fence.
 pub(crate) fn publisher(redis: &RedisServer, pool: &str) -> (String, u64) {
     let key = format!("statuslist:{{{pool}}}");
     (redis.cli(&["HGET", &key, "holder"]), redis.cli(&["HGET", &key, "fence"]).parse().unwrap())

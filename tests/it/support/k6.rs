@@ -1,5 +1,5 @@
-//! Load by the real k6 (`scripts/install-test-tools` brings it), with the scripts in `tests/load`. They note every step of
-//! every client, numbered, so that a note that k6 lost would show.
+//! Load by the real k6 (`scripts/install-test-tools` installs it), with the scripts in `tests/load`. They note every step of
+//! every client, numbered, so that a note that k6 lost is detected.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,21 +8,21 @@ use std::process::{Child, Command, Output, Stdio};
 
 use super::process::PROGRAM;
 
-/// k6 at work; killed when dropped.
+/// A running k6; killed when dropped.
 pub(crate) struct K6 {
     child: Child,
     notes: PathBuf,
     log: PathBuf,
 }
 
-/// What each client noted, in its order.
+/// The notes of each client, in order.
 pub(crate) type Notes = Vec<Vec<String>>;
 
 impl K6 {
     /// Starts a script, which gets `environment` as `__ENV`. Its notes go to `folder`.
     pub(crate) fn start(script: &str, folder: &Path, environment: &[(&str, String)]) -> Self {
         let (notes, log) = (folder.join("k6-notes.txt"), folder.join("k6-log.txt"));
-        // k6 would add to those of an earlier run.
+        // k6 would append to those of an earlier run.
         File::create(&notes).unwrap();
         let mut command = Command::new(program());
         command.args(["run", "--quiet", "--no-summary", "--no-usage-report", "--address", ""]);
@@ -36,7 +36,7 @@ impl K6 {
         Self { child: command.spawn().unwrap(), notes, log }
     }
 
-    /// Interrupts it and answers what its clients noted. The last step of each may be without a result.
+    /// Interrupts it and returns the notes of its clients. The last step of each may lack a result.
     pub(crate) fn stop(mut self) -> Notes {
         let ended = self.child.try_wait().unwrap();
         assert!(ended.is_none(), "k6 gave up ({ended:?}):\n{}", self.end_of_log());
@@ -50,7 +50,7 @@ impl K6 {
             let (Some(Ok(client)), Some(Ok(number)), Some(note)) =
                 (words.next().map(str::parse), words.next().map(str::parse::<usize>), words.next())
             else {
-                panic!("k6 wrote a line that is no note: {line}");
+                panic!("k6 wrote a line that is not a note: {line}");
             };
             let noted = clients.entry(client).or_default();
             assert_eq!(noted.len(), number, "k6 lost a note of client {client}");
@@ -73,7 +73,7 @@ impl Drop for K6 {
     }
 }
 
-/// Runs a whole script of `k6/` and answers what it came to; with a failed threshold its exit code is not zero.
+/// Runs a whole script of `k6/` and returns its output; with a failed threshold its exit code is not zero.
 pub(crate) fn run(script: &Path, folder: &Path, environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(program());
     command.args(["run", "--quiet", "--no-usage-report", "--no-color", "--address", ""]);
@@ -88,5 +88,5 @@ pub(crate) fn run(script: &Path, folder: &Path, environment: &[(&str, &str)]) ->
 fn program() -> PathBuf {
     let builds = Path::new(PROGRAM).ancestors().skip(1);
     let found = builds.map(|folder| folder.join("test-tools/venv/bin/k6")).find(|program| program.is_file());
-    found.expect("k6 is not there: run scripts/install-test-tools")
+    found.expect("k6 is not installed: run scripts/install-test-tools")
 }

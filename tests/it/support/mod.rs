@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Shared by the tests.
 
 pub(crate) mod app;
 pub(crate) mod authority;
@@ -16,7 +16,7 @@ pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
 
-/// Asks again and again until `attempt` has an answer; panics with `what` after half a minute.
+/// Retries until `attempt` has a result; panics with `what` after half a minute.
 pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -28,7 +28,7 @@ pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> 
     }
 }
 
-/// What `gzip` made these bytes from.
+/// Decompresses these bytes.
 pub(crate) fn gunzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut plain = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes), &mut plain)?;

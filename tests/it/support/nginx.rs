@@ -1,5 +1,5 @@
-//! nginx with the files of `nginx/` as they are shipped, but for the settings at their top: paths, ports, and what a test is
-//! about. Each setting must be found exactly once, so that what is tested is what a deployment edits.
+//! nginx with the shipped files of `nginx/`, except for the settings at their top: paths, ports, and the subject of a
+//! test. Each setting must occur exactly once, so that the tests use what a deployment edits.
 
 use std::fs;
 use std::io::Write;
@@ -21,9 +21,9 @@ const SETTINGS: &str = "conf.d/status_lists.conf";
 pub(crate) struct Nginx {
     child: Child,
     folder: TempDir,
-    /// Where the lists are.
+    /// The address of the lists.
     pub(crate) public: SocketAddr,
-    /// Where the write API is.
+    /// The address of the write API.
     pub(crate) api: SocketAddr,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Settings<'a> {
     /// `storage-directory` of the service.
     pub(crate) storage: &'a Path,
     pub(crate) public_path: &'a str,
-    /// Where the service listens.
+    /// The address of the service.
     pub(crate) service: SocketAddr,
     pub(crate) max_age: u32,
     pub(crate) history: bool,
@@ -87,7 +87,7 @@ impl Nginx {
         let file = folder.path().join("conf").join(SETTINGS);
         let mut text = fs::read_to_string(&file).unwrap();
         let mut set = |from: &str, to: &str| {
-            assert_eq!(text.matches(from).count(), 1, "`{from}` must stand in nginx/{SETTINGS} exactly once");
+            assert_eq!(text.matches(from).count(), 1, "`{from}` must occur in nginx/{SETTINGS} exactly once");
             text = text.replace(from, to);
         };
         set("server 127.0.0.1:8090;", &format!("server {};", settings.service));
@@ -153,7 +153,7 @@ impl Nginx {
             let snippet = folder.path().join("conf/snippets/api.conf");
             let text = fs::read_to_string(&snippet).unwrap();
             let line = format!("    {}\n", settings.less);
-            assert_eq!(text.matches(&line).count(), 1, "`{}` must stand there exactly once", settings.less);
+            assert_eq!(text.matches(&line).count(), 1, "`{}` must occur there exactly once", settings.less);
             fs::File::create(&snippet).unwrap().write_all(text.replace(&line, "").as_bytes()).unwrap();
         }
 
@@ -190,13 +190,13 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Killed, the master would leave its workers behind.
+        // If the master were killed, it would leave its workers behind.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
 }
 
-/// Of the nginx that is tested: 1.22 is (1, 22).
+/// The version of the tested nginx: 1.22 is (1, 22).
 pub(crate) fn version() -> (u32, u32) {
     let said =
         Command::new(program()).arg("-v").output().expect("nginx is missing: run scripts/install-test-tools");
@@ -205,7 +205,7 @@ pub(crate) fn version() -> (u32, u32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-/// Debian puts it where the path of ordinary users does not lead.
+/// Debian installs it outside the path of ordinary users.
 fn program() -> PathBuf {
     let sbin = Path::new("/usr/sbin/nginx");
     if sbin.exists() { sbin.to_owned() } else { PathBuf::from("nginx") }

@@ -1,4 +1,4 @@
-//! The real program as a process of its own: what can be killed.
+//! The real program in a separate process, which can be killed.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(crate) fn command(folder: &Path, port: u16, settings: &str) -> Command {
     command_with(&file, folder, port)
 }
 
-/// The same with settings that are somewhere else.
+/// The same with settings in another place.
 pub(crate) fn command_with(file: &Path, folder: &Path, port: u16) -> Command {
     let mut command = Command::new(PROGRAM);
     command
@@ -37,7 +37,7 @@ pub(crate) fn command_with(file: &Path, folder: &Path, port: u16) -> Command {
     command
 }
 
-/// Where a process' log goes.
+/// The log file of a process.
 pub(crate) fn log_path(folder: &Path) -> PathBuf {
     folder.join("log.txt")
 }
@@ -72,7 +72,7 @@ impl Process {
         assert!(sent.success());
     }
 
-    /// Ends it as a power cut does.
+    /// Kills it, as a power cut would.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -86,7 +86,7 @@ impl Drop for Process {
     }
 }
 
-/// Waits on a thread that has no runtime.
+/// Waits on a thread without a runtime.
 pub(crate) fn pause(time: Duration) {
     let (_keep, never) = std::sync::mpsc::channel::<()>();
     let _ = never.recv_timeout(time);

@@ -1,6 +1,6 @@
 //! Real Redis servers on free ports of this machine: alone, replicated, behind sentinels, as a cluster.
 //!
-//! Names nothing of this crate, so that the unit tests of the store include this very file.
+//! Names nothing of this crate, so that the unit tests of the store can include this file.
 
 #![allow(dead_code, reason = "each of the including tests uses a part")]
 
@@ -24,7 +24,7 @@ pub(crate) struct RedisServer {
     _owned: Option<TempDir>,
 }
 
-/// What keeps every acknowledged write.
+/// Options that keep every acknowledged write.
 const DURABLE: [(&str, &str); 5] = [
     ("appendonly", "yes"),
     ("appendfsync", "always"),
@@ -40,7 +40,7 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// A durable server, with these options over that.
+    /// A durable server, with these options in addition.
     pub(crate) fn start_with(options: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Self::start_in(folder.path(), options);
@@ -58,7 +58,7 @@ impl RedisServer {
         server
     }
 
-    /// A replica of `master`, as far as the network goes at `port`.
+    /// A replica of `master`, which it reaches at `port`.
     pub(crate) fn replica_of(port: u16, options: &[(&str, &str)]) -> Self {
         let master = format!("127.0.0.1 {port}");
         let options: Vec<_> = options.iter().copied().chain([("replicaof", master.as_str())]).collect();
@@ -79,7 +79,7 @@ impl RedisServer {
         self.wait("a server that answers", |server| server.try_cli(&["PING"]).as_deref() == Some("PONG"));
     }
 
-    /// Starts the same server on the same data as a replica; what the master does not have is forgotten.
+    /// Starts the same server on the same data as a replica; it discards what the master does not have.
     pub(crate) fn start_again_as_replica_of(&mut self, port: u16) {
         self.options.retain(|(name, _)| name != "replicaof");
         self.options.push(("replicaof".to_owned(), format!("127.0.0.1 {port}")));
@@ -87,7 +87,7 @@ impl RedisServer {
         self.wait_in_step(port);
     }
 
-    /// Waits until the replica has what its master has, and the master knows: until then the master holds back what is written.
+    /// Waits until the replica is in step and the master knows: until then the master delays writes.
     fn wait_in_step(&self, master: u16) {
         let online = format!("port={},state=online", self.port);
         self.wait("a replica in step", |replica| {
@@ -106,7 +106,7 @@ impl RedisServer {
         }
     }
 
-    /// Stops its process for a while, as a machine that hangs.
+    /// Stops its process for a while, like a machine that hangs.
     pub(crate) fn freeze(&self, frozen: bool) {
         let signal = if frozen { "-STOP" } else { "-CONT" };
         let pid = self.running.as_ref().unwrap().id().to_string();
@@ -121,7 +121,7 @@ impl RedisServer {
         &self.folder
     }
 
-    /// What a command answers.
+    /// Returns the reply to a command.
     pub(crate) fn cli(&self, command: &[&str]) -> String {
         self.try_cli(command).unwrap_or_else(|| panic!("redis-cli {command:?} on port {}", self.port))
     }
@@ -130,13 +130,13 @@ impl RedisServer {
         cli(self.port, command)
     }
 
-    /// Whether it answers the command with this in the answer. No answer is no failure: sentinels that make a server a replica
-    /// have it close the connections of all clients at that moment.
+    /// Whether the reply to the command contains this. No reply is not a failure: sentinels that make a server a replica have it
+    /// close the connections of all clients.
     pub(crate) fn says(&self, command: &[&str], text: &str) -> bool {
         self.try_cli(command).is_some_and(|answer| answer.contains(text))
     }
 
-    /// Settings that lead to it.
+    /// Settings that connect to it.
     pub(crate) fn settings(&self) -> String {
         format!("host: 127.0.0.1, port: {}", self.port)
     }
@@ -278,8 +278,8 @@ fn cli(port: u16, command: &[&str]) -> Option<String> {
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// Starts a server that ends with this process, however that ends: the system kills it when the thread that started it is
-/// gone, and that thread waits for ever.
+/// Starts a server that ends with this process in any case: the system kills it when the thread that started it is gone, and that
+/// thread waits for ever.
 fn spawn(command: Command) -> Child {
     let (started, starting) = mpsc::channel();
     std::thread::spawn(move || {

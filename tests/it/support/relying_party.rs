@@ -1,5 +1,5 @@
-//! A Relying Party that shares no code with the service: jsonwebtoken and p256 verify, ciborium reads CBOR, flate2
-//! inflates, bits are read by hand.
+//! A Relying Party that shares no code with the service: jsonwebtoken and p256 verify, ciborium decodes CBOR, flate2
+//! decompresses, bits are read by hand.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,7 +21,7 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// The list in `token`, which must verify with a key of `jwks` and be that of `uri`.
+    /// Returns the list in `token`, which must verify with a key of `jwks` and have this `uri`.
     pub(crate) fn verify(token: &str, uri: &str, jwks: &JwkSet) -> Result<Self, String> {
         let header = decode_header(token).map_err(|error| error.to_string())?;
         if header.typ.as_deref() != Some("statuslist+jwt") {
@@ -144,7 +144,7 @@ pub(crate) fn jwks(folder: &std::path::Path) -> JwkSet {
     serde_json::from_slice(&std::fs::read(folder.join("public/lists/jwks.json")).unwrap()).unwrap()
 }
 
-/// The list of `uri` as its file has it.
+/// The list of `uri` in its published file.
 pub(crate) fn published(folder: &std::path::Path, uri: &str) -> Result<List, String> {
     let id = uri.rsplit('/').next().unwrap();
     let token = std::fs::read_to_string(folder.join(format!("public/lists/{id}.jwt")))

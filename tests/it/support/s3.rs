@@ -1,7 +1,7 @@
-//! A real S3 server of this machine, which keeps its objects as files, and a network connection that can hold writes back.
+//! A real S3 server on this machine, which stores its objects as files, and a network connection that can delay writes.
 //!
-//! The server is `s3s-fs`, which `scripts/install-test-tools` installs: signed requests, conditional writes, and what was
-//! acknowledged survives its kill.
+//! The server is `s3s-fs`, which `scripts/install-test-tools` installs: it has signed requests and conditional writes, and
+//! acknowledged writes survive when it is killed.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -43,7 +43,7 @@ impl S3Server {
         server
     }
 
-    /// One that does not run yet.
+    /// A server that does not run yet.
     pub(crate) fn stopped() -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
@@ -79,7 +79,7 @@ impl S3Server {
         }
     }
 
-    /// Stops its process for a while: connections are taken, and nothing answers.
+    /// Stops its process for a while: connections are accepted, and nothing answers.
     pub(crate) fn freeze(&self, frozen: bool) {
         let signal = if frozen { "-STOP" } else { "-CONT" };
         let pid = self.running.as_ref().unwrap().id().to_string();
@@ -94,7 +94,7 @@ impl S3Server {
         )
     }
 
-    /// What a reader gets of `lists/<name>`.
+    /// Returns what a reader gets from `lists/<name>`.
     pub(crate) async fn get(&self, name: &str) -> Option<Object> {
         let object = self.client.get(&format!("lists/{name}").into()).await.ok()?;
         let header = |name| object.attributes.get(&name).map(|value| value.to_string());
@@ -102,14 +102,14 @@ impl S3Server {
         Some(Object { bytes: object.bytes().await.ok()?.to_vec(), content_type, cache_control })
     }
 
-    /// Overwrites `lists/<name>` without any condition, as somebody else might.
+    /// Overwrites `lists/<name>` without a condition, as a third party might.
     pub(crate) async fn put(&self, name: &str, bytes: Vec<u8>) {
         let attributes = Attributes::from_iter([(Attribute::ContentType, "application/statuslist+jwt")]);
         let options = PutOptions { attributes, ..PutOptions::default() };
         self.client.put_opts(&format!("lists/{name}").into(), bytes.into(), options).await.unwrap();
     }
 
-    /// Deletes all objects behind the server's back; answers how many there were.
+    /// Deletes all objects behind the server's back. Returns their number.
     pub(crate) fn empty(&self) -> usize {
         let lists = self.bucket().join("lists");
         let files = walkdir::WalkDir::new(&lists).into_iter().filter_map(Result::ok);
@@ -137,8 +137,8 @@ fn program() -> PathBuf {
     program
 }
 
-/// Forwards connections to a server, and holds PUT requests back on demand: the network between the moment when a publisher
-/// decided to write and the moment when the server hears of it.
+/// Forwards connections to a server, and delays PUT requests on demand: models the network between a publisher's decision to
+/// write and the arrival of the write.
 pub(crate) struct PutGate {
     pub(crate) port: u16,
     shared: Arc<(Mutex<Gate>, Condvar)>,
@@ -146,7 +146,7 @@ pub(crate) struct PutGate {
 
 #[derive(Default)]
 struct Gate {
-    /// Requests whose first line has this are held back.
+    /// Requests whose first line contains this are delayed.
     closed_for: Option<String>,
     permits: usize,
     held: usize,
@@ -170,7 +170,7 @@ impl PutGate {
         Self { port, shared }
     }
 
-    /// Holds back writes to keys that begin with `lists/<name>`.
+    /// Delays writes to keys that begin with `lists/<name>`.
     pub(crate) fn close(&self, name: &str) {
         self.shared.0.lock().unwrap().closed_for = Some(format!("PUT /{BUCKET}/lists/{name}"));
     }
@@ -183,18 +183,18 @@ impl PutGate {
     pub(crate) fn let_one_through(&self) {
         let mut gate = self.shared.0.lock().unwrap();
         gate.permits += 1;
-        // Counted here, so that whoever looks next does not see the one that is on its way.
+        // Counted here, so that the next reader does not see the request that is on its way.
         gate.held -= 1;
         self.shared.1.notify_all();
     }
 
-    /// How many PUT requests wait.
+    /// The number of waiting PUT requests.
     pub(crate) fn held(&self) -> usize {
         self.shared.0.lock().unwrap().held
     }
 }
 
-/// Requests come one after the other on a connection, so each begins with what is read first.
+/// Requests come one after the other on a connection, so each begins with the first bytes of a read.
 fn forward(mut from: TcpStream, mut to: TcpStream, (gate, changed): &(Mutex<Gate>, Condvar)) {
     let mut buffer = [0; 65536];
     while let Ok(read @ 1..) = from.read(&mut buffer) {

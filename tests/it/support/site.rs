@@ -16,7 +16,7 @@ pub(crate) struct TestSite {
 }
 
 impl TestSite {
-    /// Opens `<folder>/public`; makes a key and publishes it if that is not done yet.
+    /// Opens `<folder>/public`. If it is new, makes a key and publishes it.
     pub(crate) fn open(folder: &Path, public_url: &str) -> Self {
         let storage = folder.join("public");
         let site = Site::open(&storage).unwrap();
@@ -47,7 +47,7 @@ impl TestSite {
 
     /// Signs a list whose array depends on `iat`, so that no two publications are alike.
     pub(crate) fn sign(&self, list: ListId, iat: u64, exp: u64, array_bytes: u64) -> (String, Vec<u8>) {
-        // It does not compress well, so that a torn body would be a large part of it.
+        // It compresses badly, so that a torn body would be a large part of it.
         let mut state = iat;
         let noise = (0..array_bytes).map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -1,4 +1,4 @@
-//! What the clients of `tests/load/instances.js` were told, and whether the service keeps to it: no reference came twice, and
+//! The answers to the clients of `tests/load/instances.js`, and whether the service keeps them: no reference was repeated, and
 //! every acknowledged status is in the store and in the files.
 
 use std::collections::{HashMap, HashSet};
@@ -11,13 +11,13 @@ use super::fleet::{Issuer, PUBLIC_URL};
 use super::k6::Notes;
 use super::relying_party::published;
 
-/// What they were told.
+/// The answers to the clients.
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) references: Vec<Reference>,
     /// The pool of each list.
     pub(crate) lists: HashMap<String, String>,
-    /// How many changes were acknowledged.
+    /// The number of acknowledged changes.
     pub(crate) updates: usize,
     /// The latest acknowledged value of each reference, and the references whose latest change may have been made or not.
     pub(crate) acknowledged: HashMap<Reference, u8>,
@@ -25,7 +25,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// Reads the notes. No two clients change the same reference, so the order within each is all that matters.
+    /// Reads the notes. No two clients change the same reference, so only the order of each client's notes matters.
     pub(crate) fn read(notes: &Notes) -> Self {
         let mut told = Self::default();
         for client in notes {
@@ -58,18 +58,18 @@ impl Told {
         told
     }
 
-    /// How many references came again.
+    /// The number of repeated references.
     pub(crate) fn duplicates(&self) -> usize {
         self.references.len() - self.references.iter().collect::<HashSet<_>>().len()
     }
 
-    /// What must be found everywhere.
+    /// The statuses that must be found everywhere.
     fn known(&self) -> impl Iterator<Item = (&Reference, u8)> {
         let known = self.acknowledged.iter().filter(|(reference, _)| !self.unknown.contains(reference));
         known.map(|(reference, value)| (reference, *value))
     }
 
-    /// How many acknowledged statuses are not in the files below `folder`, even after `patience`.
+    /// The number of acknowledged statuses that are missing in the files below `folder`, even after `patience`.
     pub(crate) async fn lost_from_files(&self, folder: &Path, patience: Duration) -> usize {
         let deadline = Instant::now() + patience;
         loop {
@@ -85,7 +85,7 @@ impl Told {
         }
     }
 
-    /// How many acknowledged statuses are not what the store says, each asked for through the API.
+    /// The number of acknowledged statuses that differ from the store, each queried through the API.
     pub(crate) async fn lost_from_store(&self, issuers: &[Issuer]) -> usize {
         const ASKERS: usize = 8;
         let known: Vec<_> = self.known().map(|(reference, value)| (reference.clone(), value)).collect();
@@ -111,7 +111,7 @@ impl Told {
     }
 }
 
-/// A reference as the notes have it.
+/// A reference as written in the notes.
 fn reference(text: &str) -> Reference {
     let (index, list) = text.split_once('@').unwrap();
     Reference { uri: format!("{PUBLIC_URL}/{list}"), index: index.parse().unwrap() }

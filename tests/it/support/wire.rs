@@ -1,4 +1,4 @@
-//! A network connection of the test's own: it can be cut, and it can be led elsewhere, as an address that moves with the master.
+//! The test's own network connection: it can be cut, and redirected, like an address that moves with the master.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ pub(crate) struct Wire {
 
 struct Shared {
     target: AtomicU16,
-    /// What comes is swallowed, as when packets are lost.
+    /// Swallows all data, as when packets are lost.
     cut: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -28,7 +28,7 @@ impl Wire {
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let target = of_thread.target.load(Ordering::SeqCst);
-                // A target that is not there refuses; so does the wire.
+                // A target that does not exist refuses connections; so does the wire.
                 let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { continue };
                 let mut open = of_thread.open.lock().unwrap();
                 for stream in [&near, &far] {
@@ -42,17 +42,17 @@ impl Wire {
         Self { port, shared }
     }
 
-    /// Nothing comes through any more, and nobody is told.
+    /// Swallows all data from now on, without closing a connection.
     pub(crate) fn cut(&self) {
         self.shared.cut.store(true, Ordering::SeqCst);
     }
 
-    /// New connections lead to `target`; those that there are stay where they are.
+    /// Connects new connections to `target`; existing ones stay.
     pub(crate) fn lead_new_to(&self, target: u16) {
         self.shared.target.store(target, Ordering::SeqCst);
     }
 
-    /// Closes all connections; new ones lead to `target`.
+    /// Closes all connections; new ones go to `target`.
     pub(crate) fn lead_to(&self, target: u16) {
         self.shared.target.store(target, Ordering::SeqCst);
         for stream in self.shared.open.lock().unwrap().drain(..) {
