@@ -1,4 +1,4 @@
--- Answers recorded under an Idempotency-Key, so that a retry gets the same answer. Steps that add an answer sweep expired ones.
+-- What was answered under an Idempotency-Key, so that a retry is answered the same. Swept by those who add to it.
 
 CREATE TABLE answer (
     key    BLOB    NOT NULL UNIQUE,  -- SHA-256 of the pool and the Idempotency-Key
@@ -8,4 +8,4 @@ CREATE TABLE answer (
 
 CREATE INDEX answer_until ON answer (until);
 
--- From here on, `journal.idx` is -1 in a row that set every entry of the list.
+-- `journal.idx` is -1 from here on where every entry of the list was set, by one row.

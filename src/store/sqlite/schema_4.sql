@@ -1,4 +1,4 @@
--- The spreads in progress: lists that change to one status, a share of their entries at each beat. The last share removes the row.
+-- Lists on their way to one status, a share of their entries at each beat. A row goes with the last share.
 
 CREATE TABLE spread (
     list  INTEGER PRIMARY KEY REFERENCES list (id),
