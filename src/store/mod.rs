@@ -12,6 +12,8 @@ mod remembered;
 #[cfg(test)]
 #[path = "../../tests/it/support/redis.rs"]
 mod servers;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod spread;
 mod sqlite;
 #[cfg(test)]
@@ -45,6 +47,9 @@ pub enum Store {
     Sqlite(SqliteStore),
     /// Several instances share it.
     Redis(RedisStore),
+    /// The contract's model, in the simulator only.
+    #[cfg(feature = "sim")]
+    Simulated(sim::SimulatedStore),
 }
 
 /// Passes a call on to the backend.
@@ -53,6 +58,8 @@ macro_rules! backend {
         match $self {
             Store::Sqlite($store) => $call.await,
             Store::Redis($store) => $call.await,
+            #[cfg(feature = "sim")]
+            Store::Simulated($store) => $call.await,
         }
     };
 }
