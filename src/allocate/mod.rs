@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::base::blocking::blocking;
 use crate::base::clock::Clock;
 use crate::base::signals::Signals;
 use crate::base::stopper::Stopper;
@@ -240,9 +241,11 @@ impl Allocator {
             };
             let next = async {
                 tokio::select! {
+                    // In one order, so that a simulation is the same again; the rarest first, so that none is starved.
+                    biased;
+                    _ = check.tick() => Patience::Over,
                     () = self.wanted.notified() => Patience::Wait,
                     () = tokio::time::sleep(PUBLISHED_POLL), if awaits => patience,
-                    _ = check.tick() => Patience::Over,
                     changed = published.changed() => {
                         changed.expect("the signals outlive the allocator's run");
                         Patience::Wait
@@ -415,7 +418,7 @@ impl Allocator {
         let Some(marks) = self.marks.clone().filter(|_| !blocks.is_empty()) else { return Ok(()) };
         let raised: Vec<_> = blocks.iter().map(|block| (block.list, block.lease)).collect();
         let raise = move || marks.lock().unwrap_or_else(PoisonError::into_inner).raise(&raised);
-        tokio::task::spawn_blocking(raise).await.expect("raising marks does not panic, and nobody aborts it")
+        blocking(raise).await.expect("raising marks does not panic, and nobody aborts it")
     }
 
     async fn return_tails(&self, store: &Store) {

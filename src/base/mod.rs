@@ -2,8 +2,12 @@
 //! last, hashes.
 
 pub mod awake;
+pub mod blocking;
+pub mod chance;
 pub mod clock;
 pub mod digest;
 pub mod durable;
 pub mod signals;
+#[cfg(feature = "sim")]
+pub mod simulated;
 pub mod stopper;

@@ -9,6 +9,7 @@ use walkdir::WalkDir;
 
 use super::certificates::is_outlived;
 use super::{PoolPublisher, history};
+use crate::base::blocking::blocking;
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, TEMPORARY_PREFIX};
 use crate::config::Formats;
@@ -99,9 +100,7 @@ impl PoolPublisher {
             });
             stale.map(|list| list.id).collect()
         };
-        let stale = tokio::task::spawn_blocking(check)
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let stale = blocking(check).await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let found = stale.len();
         self.store.mark_due(stale).await?;
         Ok(found)

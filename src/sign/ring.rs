@@ -5,9 +5,10 @@
 //! what is published, until the next start: so a new key replaces no token before its time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 use super::{Jwk, PublicKey, Signer};
 

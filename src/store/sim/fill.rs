@@ -40,7 +40,9 @@ impl Server {
             answers.push(answer);
         }
         for (id, entries) in touched {
-            let (Some(list), Some(wanted)) = (self.data.lists.get_mut(&id), arrays.remove(&id)) else { continue };
+            let (Some(list), Some(wanted)) = (self.data.lists.get_mut(&id), arrays.remove(&id)) else {
+                continue;
+            };
             let capacity = list.array.capacity();
             // All that is left of a spread comes before another status.
             if overruled.contains(&id)
@@ -77,13 +79,7 @@ impl Server {
         self.data.pool(&self.data.lists.get(&list)?.pool)?.shape.final_status
     }
 
-    pub(super) fn fill_list(
-        &mut self,
-        id: ListId,
-        status: Status,
-        beats: u32,
-        now: Timestamp,
-    ) -> Applied {
+    pub(super) fn fill_list(&mut self, id: ListId, status: Status, beats: u32, now: Timestamp) -> Applied {
         let (last, key) = (self.final_status(id), self.order_key());
         let Some(list) = self.data.lists.get_mut(&id) else { return Err(Refusal::NoSuchList { list: id }) };
         if list.retired {

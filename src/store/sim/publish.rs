@@ -85,11 +85,7 @@ impl Server {
         Ok(Some(Fence(pool.fence)))
     }
 
-    pub(super) fn release_publisher(
-        &mut self,
-        pool: &PoolId,
-        holder: &InstanceId,
-    ) -> Result<(), StoreError> {
+    pub(super) fn release_publisher(&mut self, pool: &PoolId, holder: &InstanceId) -> Result<(), StoreError> {
         let now = self.now();
         if let Some(pool) = self.data.pool_mut(pool)
             && pool.holder.as_ref() == Some(holder)
