@@ -67,7 +67,7 @@ pub(crate) struct Checker {
     writes: BTreeMap<String, Vec<(i64, Write)>>,
     seen: BTreeMap<(String, &'static str), Seen>,
     iat_max: BTreeMap<(String, &'static str), u64>,
-    retired: BTreeSet<String>,
+    retired: BTreeMap<String, Moment>,
     keys: Vec<jsonwebtoken::DecodingKey>,
     pub(crate) tokens: u64,
 }
@@ -91,7 +91,7 @@ impl Checker {
             writes: BTreeMap::new(),
             seen: BTreeMap::new(),
             iat_max: BTreeMap::new(),
-            retired: BTreeSet::new(),
+            retired: BTreeMap::new(),
             keys: keys.collect(),
             tokens: 0,
         }
@@ -102,7 +102,29 @@ impl Checker {
     }
 
     /// References were answered to `request`; with a key, a retry must be answered the same.
-    pub(crate) fn handed_out(&mut self, request: &str, key: Option<&str>, references: Vec<(String, u64)>) {
+    /// What is fresh must be of a list whose `uri` answers in `public`. In `calm` seconds without a fault everybody has heard of
+    /// a retirement.
+    pub(crate) fn handed_out(
+        &mut self,
+        request: &str,
+        key: Option<&str>,
+        references: Vec<(String, u64)>,
+        public: Option<&Path>,
+        (now, calm): (Moment, f64),
+    ) {
+        for (uri, _) in references.iter().filter(|_| key.is_none() && calm > 30.0 && !self.lossy) {
+            let list = &uri[uri.len() - 36..];
+            match self.retired.get(list) {
+                Some(retired) if now - retired > 30.0 => {
+                    self.violation.get_or_insert(format!("{request} was given a reference of {list}, which was retired"));
+                }
+                None if public.is_some_and(|folder| !folder.join(format!("{list}.jwt")).exists()) => {
+                    self.violation
+                        .get_or_insert(format!("{request} was given a reference of {list}, whose uri does not answer"));
+                }
+                _ => {}
+            }
+        }
         let name = key.unwrap_or(request).to_owned();
         if let Some(key) = key {
             match self.answers.get(key) {
@@ -158,8 +180,8 @@ impl Checker {
         }
     }
 
-    pub(crate) fn retired(&mut self, list: &str) {
-        self.retired.insert(list.to_owned());
+    pub(crate) fn retired(&mut self, list: &str, now: Moment) {
+        self.retired.insert(list.to_owned(), now);
     }
 
     /// The files may be those of earlier moments: the power was cut.
@@ -205,7 +227,10 @@ impl Checker {
             else {
                 continue;
             };
-            if long_calm && !self.retired.contains(list) {
+            if long_calm && !self.retired.contains_key(list) {
+                if token.iat > true_now + 2 {
+                    self.violated(format!("the {extension} of {list} has iat {} in the future, it is {true_now}", token.iat));
+                }
                 if token.exp <= true_now {
                     self.violated(format!(
                         "the {extension} of {list} expired at {}, it is {true_now}",
@@ -213,12 +238,12 @@ impl Checker {
                     ));
                 }
                 if !self.lossy {
-                    self.check_bound(list, &token, now);
+                    self.check_bound(list, &token, now, now - self.beat - 3.0);
                 }
             }
         }
         if long_calm && !self.lossy {
-            for list in self.retired.clone() {
+            for (list, _) in self.retired.clone() {
                 if lists.contains(&list) {
                     self.violated(format!("list {list} was retired, and its tokens are there"));
                 }
@@ -298,9 +323,21 @@ impl Checker {
         }
     }
 
-    /// In calm, what was acknowledged a beat ago is published.
-    fn check_bound(&mut self, list: &str, token: &Token, now: Moment) {
-        let settled = now - self.beat - 3.0;
+    /// All that was acknowledged by then is published.
+    pub(crate) fn all_is_public(&mut self, then: Moment) {
+        if self.lossy {
+            return;
+        }
+        let tokens: Vec<_> = self.seen.iter().filter_map(|((list, _), seen)| Some((list.clone(), seen.token.clone()?))).collect();
+        for (list, token) in tokens {
+            if !self.retired.contains_key(&list) {
+                self.check_bound(&list, &token, then, then);
+            }
+        }
+    }
+
+    /// What was acknowledged by `settled` is published.
+    fn check_bound(&mut self, list: &str, token: &Token, now: Moment, settled: Moment) {
         for entry in self.entries(list) {
             let value = token.value(entry);
             let all = self.all_writes_of(list, entry);

@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 
 use crate::guard::Life;
 
-pub(crate) const KEY: &str = "the key of the simulation";
+pub(crate) const KEYS: [&str; 2] = ["the key of one caller", "the key of another"];
 /// The longest that a client waits for an answer: longer than any pause.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -189,12 +189,13 @@ impl Running {
     pub(crate) async fn request(
         &self,
         sleeps: impl Fn() -> u64 + 'static,
-        (method, path): (Method, &str),
+        (client, method, path): (u64, Method, &str),
         key: Option<&str>,
         body: Option<Value>,
     ) -> Heard {
         let Some(service) = self.service.borrow().clone() else { return Heard::Nothing };
-        let mut request = test::TestRequest::with_uri(path).method(method).insert_header(("x-api-key", KEY));
+        let mut request = test::TestRequest::with_uri(path).method(method);
+        request = request.insert_header(("x-api-key", KEYS[(client % 2) as usize]));
         if let Some(key) = key {
             request = request.insert_header(("idempotency-key", key));
         }

@@ -23,7 +23,7 @@ use crate::disk::{Errors, SimDisk};
 use crate::faults::{Fault, Plan};
 use crate::guard::Instances;
 use crate::history::History;
-use crate::instance::{self, Heard, KEY, Running, Start};
+use crate::instance::{self, Heard, KEYS, Running, Start};
 use crate::link::{SimLink, Weather};
 
 /// What every right clock shows at the begin, in seconds since 1970.
@@ -105,8 +105,10 @@ impl World {
         let instances = Instances::new(plan.instances);
         let settings = format!(
             "public-url: https://status.example/lists\nlimits: {{ request-timeout: 5s }}\nstatus-list-pools:\n  \
-             a: {{ api-key: {KEY}, size: 64, bits: 4, application-statuses: [3, 12, 13, 14, 15], {common} }}\n  \
-             b: {{ api-key: {KEY}, size: 96, bits: 1, final-status: 1, {common} }}\n",
+             a: {{ api-keys: [{{ key: {first}, name: one }}, {{ key: {second}, name: two }}], size: 64, bits: 4, application-statuses: [3, 12, 13, 14, 15], {common} }}\n  \
+             b: {{ api-keys: [{{ key: {first}, name: one }}, {{ key: {second}, name: two }}], size: 96, bits: 1, final-status: 1, {common} }}\n",
+            first = KEYS[0],
+            second = KEYS[1],
             common = "formats: [jwt, cwt], open-lists: 2, precreation: { lists: 1, check-delay: 5s }, \
                       prefetch: { capacity: 12, threshold: 5 }, update-interval: 2s, list-lifetime: 60s, \
                       ttl: 10s, resign-after: 30s"
@@ -147,6 +149,10 @@ impl World {
             history,
             instances,
         })
+    }
+
+    fn public(&self) -> std::path::PathBuf {
+        self.folder.path().join("public/lists")
     }
 
     fn now(&self) -> f64 {
@@ -214,7 +220,7 @@ impl World {
         if self.disk.is_off() {
             return;
         }
-        let public = self.folder.path().join("public/lists");
+        let public = self.public();
         if !public.is_dir() {
             return;
         }
@@ -293,14 +299,14 @@ impl World {
 
     pub(crate) async fn ask(
         &self,
-        (method, path): (Method, &str),
+        (client, method, path): (u64, Method, &str),
         key: Option<&str>,
         body: Option<Value>,
     ) -> (usize, Heard) {
         let Some((who, running)) = self.anyone() else { return (0, Heard::Nothing) };
         let instances = self.instances.clone();
         let calm = self.calm.get();
-        let heard = running.request(move || instances.sleeps(who), (method, path), key, body).await;
+        let heard = running.request(move || instances.sleeps(who), (client, method, path), key, body).await;
         match &heard {
             Heard::Answer(200..=299, _) => self.acknowledged.set(self.acknowledged.get() + 1),
             _ => self.refused.set(self.refused.get() + 1),
@@ -320,19 +326,21 @@ impl World {
             sleep(Duration::from_millis(20 + self.roll(700))).await;
             count += 1;
             match self.roll(100) {
-                0..=34 => self.take_references(format!("c{client}-{count}")).await,
+                0..=34 => self.take_references(client, count).await,
                 _ => self.update(1 + self.roll(4) / 3 * self.roll(4), None).await,
             }
         }
     }
 
-    async fn take_references(&self, name: String) {
+    async fn take_references(&self, client: u64, count: u64) {
+        // Callers may choose the same Idempotency-Key.
+        let (name, chosen) = (format!("c{client}-{count}"), format!("key-{}", count / 2));
         let pool = if self.roll(3) == 0 { "b" } else { "a" };
         let (amount, keyed) = (1 + self.roll(3), self.roll(2) == 0);
         let path = format!("/pools/{pool}/new-references?amount={amount}");
         for attempt in 0..4 {
-            let key = keyed.then_some(name.as_str());
-            let (who, heard) = self.ask((Method::POST, &path), key, None).await;
+            let key = keyed.then_some(chosen.as_str());
+            let (who, heard) = self.ask((client, Method::POST, &path), key, None).await;
             let Heard::Answer(status, body) = heard else {
                 self.history.note(format!("{name} heard nothing of {who}"));
                 if !keyed {
@@ -348,7 +356,13 @@ impl World {
                 };
                 let references: Vec<_> = items.iter().map(reference).collect();
                 self.history.note(format!("{name} has of {who} {}", show(&references)));
-                self.checker.borrow_mut().handed_out(&name, key, references.clone());
+                // Of one caller, a key stands for one request; another amount under it is refused.
+                let answer = key.map(|key| format!("{key} of caller {} in {pool}", client % 2));
+                let moment = (self.now(), self.calm.get().elapsed().as_secs_f64());
+                let public = (!self.disk.is_off()).then(|| self.public());
+                let mut checker = self.checker.borrow_mut();
+                checker.handed_out(&name, answer.as_deref(), references.clone(), public.as_deref(), moment);
+                drop(checker);
                 let mut lists = self.lists.borrow_mut();
                 for (uri, index) in references {
                     match lists.iter_mut().find(|(_, list, _)| *list == uri) {
@@ -409,10 +423,10 @@ impl World {
             .collect();
         let (sent, one) = (self.now(), updates.len() == 1);
         let (who, heard) = match one {
-            true => self.ask((Method::PATCH, "/status-lists/update"), None, Some(updates[0].clone())).await,
+            true => self.ask((0, Method::PATCH, "/status-lists/update"), None, Some(updates[0].clone())).await,
             false => {
                 self.ask(
-                    (Method::PATCH, "/status-lists/batch-update"),
+                    (0, Method::PATCH, "/status-lists/batch-update"),
                     None,
                     Some(json!({ "updates": updates })),
                 )
@@ -441,6 +455,7 @@ impl World {
     }
 
     async fn strike(self: &Rc<Self>, fault: Fault) {
+        let alone = self.active.get() == 0 && self.calm.get().elapsed() > Duration::from_secs(15);
         self.active.set(self.active.get() + 1);
         self.disturbed();
         match fault {
@@ -483,13 +498,7 @@ impl World {
                 sleep(length).await;
                 self.disk.set_errors(Errors::default());
             }
-            Fault::Stop(who) => {
-                let running = self.running.borrow()[who].clone();
-                if let Some(running) = running {
-                    let _ = tokio::time::timeout(Duration::from_secs(40), running.stop()).await;
-                    self.instances.kill(who);
-                }
-            }
+            Fault::Stop(who) => self.stop(who, alone).await,
             Fault::Restore(age) => {
                 let copy = self.server.lock().unwrap().copy();
                 sleep(age).await;
@@ -502,6 +511,19 @@ impl World {
         }
         self.disturbed();
         self.active.set(self.active.get() - 1);
+    }
+
+    /// A stop in order. If nothing was wrong before, and nobody else could have published, all that was acknowledged is public.
+    async fn stop(&self, who: usize, alone: bool) {
+        let Some(running) = self.running.borrow()[who].clone() else { return };
+        let asked = self.now();
+        let stopped = tokio::time::timeout(Duration::from_secs(40), running.stop()).await;
+        self.history.note(format!("instance {who} was stopped"));
+        if alone && stopped.is_ok() && self.active.get() == 1 && self.instances.count() == 1 {
+            self.look();
+            self.checker.borrow_mut().all_is_public(asked);
+        }
+        self.instances.kill(who);
     }
 
     /// Brings the power back whenever it is gone.
@@ -531,12 +553,12 @@ impl World {
     async fn retire(&self) {
         let Some((pool, list)) = self.some_list() else { return };
         let path = format!("/pools/{pool}/lists/{}?force=true", id(&list));
-        let (who, heard) = self.ask((Method::DELETE, &path), None, None).await;
+        let (who, heard) = self.ask((0, Method::DELETE, &path), None, None).await;
         self.history.note(format!("to {who}: retire {}: {heard:?}", id(&list)));
         // Nobody updates what may be retired.
         self.lists.borrow_mut().retain(|(_, other, _)| *other != list);
         if let Heard::Answer(200..=299, _) = heard {
-            self.checker.borrow_mut().retired(&id(&list));
+            self.checker.borrow_mut().retired(&id(&list), self.now());
         }
     }
 
@@ -548,7 +570,7 @@ impl World {
         let path = format!("/pools/{pool}/lists/{}", id(&list));
         let body = json!({ "value": value, "spread-beats": beats });
         let sent = self.now();
-        let (who, heard) = self.ask((Method::PATCH, &path), None, Some(body)).await;
+        let (who, heard) = self.ask((0, Method::PATCH, &path), None, Some(body)).await;
         self.settle_write(who, &heard, &begun, sent, &format!("all of {} = {value} over {beats}", id(&list)));
     }
 
