@@ -116,11 +116,14 @@ impl Checker {
             let list = &uri[uri.len() - 36..];
             match self.retired.get(list) {
                 Some(retired) if now - retired > 30.0 => {
-                    self.violation.get_or_insert(format!("{request} was given a reference of {list}, which was retired"));
+                    self.violation.get_or_insert(format!(
+                        "{request} was given a reference of {list}, which was retired"
+                    ));
                 }
                 None if public.is_some_and(|folder| !folder.join(format!("{list}.jwt")).exists()) => {
-                    self.violation
-                        .get_or_insert(format!("{request} was given a reference of {list}, whose uri does not answer"));
+                    self.violation.get_or_insert(format!(
+                        "{request} was given a reference of {list}, whose uri does not answer"
+                    ));
                 }
                 _ => {}
             }
@@ -229,7 +232,10 @@ impl Checker {
             };
             if long_calm && !self.retired.contains_key(list) {
                 if token.iat > true_now + 2 {
-                    self.violated(format!("the {extension} of {list} has iat {} in the future, it is {true_now}", token.iat));
+                    self.violated(format!(
+                        "the {extension} of {list} has iat {} in the future, it is {true_now}",
+                        token.iat
+                    ));
                 }
                 if token.exp <= true_now {
                     self.violated(format!(
@@ -328,7 +334,11 @@ impl Checker {
         if self.lossy {
             return;
         }
-        let tokens: Vec<_> = self.seen.iter().filter_map(|((list, _), seen)| Some((list.clone(), seen.token.clone()?))).collect();
+        let tokens: Vec<_> = self
+            .seen
+            .iter()
+            .filter_map(|((list, _), seen)| Some((list.clone(), seen.token.clone()?)))
+            .collect();
         for (list, token) in tokens {
             if !self.retired.contains_key(&list) {
                 self.check_bound(&list, &token, then, then);

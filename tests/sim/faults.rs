@@ -24,7 +24,7 @@ pub(crate) enum Fault {
     Clock(usize, i64),
     Weather(usize, Weather, Duration),
     /// The store stands still: calls of all instances wait in its sockets.
-    Standstill(u64, Duration),
+    Standstill(Duration),
     /// So many of a hundred calls to the disk fail, because it is full or bad.
     Disk(u32, bool, Duration),
     /// A stop in order, and a start.
@@ -80,7 +80,7 @@ fn fault(chance: &mut StdRng, instances: usize, lossy: bool) -> Fault {
         46..=49 => Fault::Clock(who, chance.random_range(-30_000..30_000)),
         50..=57 => Fault::Weather(who, Weather::Foul, long),
         58..=62 => Fault::Weather(who, Weather::Cut, long),
-        63..=67 => Fault::Standstill(chance.random_range(500..12_000), long / 3),
+        63..=67 => Fault::Standstill(Duration::from_millis(chance.random_range(1000..9000))),
         68..=72 => Fault::Disk(chance.random_range(2..30), false, short),
         73..=75 => Fault::Disk(100, true, short),
         76..=81 => Fault::Stop(who),

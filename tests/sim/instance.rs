@@ -28,7 +28,7 @@ use statuslist::store::Store;
 use statuslist::telemetry::metrics::Metrics;
 use statuslist::update::Updater;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::guard::Life;
 
@@ -63,6 +63,8 @@ pub(crate) struct Running {
     requests: Rc<Cell<usize>>,
     writers: RefCell<Vec<JoinHandle<()>>>,
     background: RefCell<Vec<JoinHandle<()>>>,
+    /// All of both, for a kill in the middle of a stop.
+    tasks: Vec<AbortHandle>,
     stop: RefCell<Option<StopSwitch>>,
     /// Locked until it is buried.
     instance: RefCell<Option<Instance>>,
@@ -171,6 +173,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             (status, serde_json::from_slice(&body).unwrap_or_default())
         })
     });
+    let tasks = writers.iter().chain(&background).map(JoinHandle::abort_handle).collect();
     Ok(Running {
         life,
         pools,
@@ -179,6 +182,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
         requests: Rc::default(),
         writers: RefCell::new(writers),
         background: RefCell::new(background),
+        tasks,
         stop: RefCell::new(Some(stop)),
         instance: RefCell::new(Some(instance)),
     })
@@ -257,9 +261,7 @@ impl Running {
     /// Takes its tasks away: it is dead.
     pub(crate) fn bury(&self) {
         self.service.borrow_mut().take();
-        for task in self.writers.borrow().iter().chain(self.background.borrow().iter()) {
-            task.abort();
-        }
+        self.tasks.iter().for_each(AbortHandle::abort);
         self.instance.borrow_mut().take();
     }
 }

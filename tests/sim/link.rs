@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use statuslist::store::sim::{Fate, Link, Wait};
+use tokio::time::Instant;
 
 use crate::guard::Life;
 
@@ -19,8 +20,8 @@ pub(crate) enum Weather {
     Foul,
     /// Nothing gets through.
     Cut,
-    /// The server stands still: calls wait in its sockets for up to this many milliseconds.
-    Slow(u64),
+    /// The server stands still until then: calls wait in its sockets, and are made in any order when it goes on.
+    Still(Instant),
 }
 
 #[derive(Debug)]
@@ -28,11 +29,12 @@ pub(crate) struct SimLink {
     life: Life,
     weather: Arc<Mutex<Weather>>,
     chance: Mutex<StdRng>,
+    begun: Instant,
 }
 
 impl SimLink {
-    pub(crate) fn new(life: Life, weather: Arc<Mutex<Weather>>, seed: u64) -> Self {
-        Self { life, weather, chance: Mutex::new(StdRng::seed_from_u64(seed)) }
+    pub(crate) fn new(life: Life, weather: Arc<Mutex<Weather>>, begun: Instant, seed: u64) -> Self {
+        Self { life, weather, begun, chance: Mutex::new(StdRng::seed_from_u64(seed)) }
     }
 }
 
@@ -40,11 +42,21 @@ impl Link for SimLink {
     fn fate(&self, call: &'static str, writes: bool) -> Fate {
         let mut chance = self.chance.lock().unwrap();
         let mut within = |millis: u64| Some(Duration::from_millis(chance.random_range(0..=millis)));
+        if std::env::var_os("STATUSLIST_SIM_CALLS").is_some() {
+            println!(
+                "{:>9.3}  {} calls {call}",
+                Instant::now().duration_since(self.begun).as_secs_f64(),
+                self.life.who
+            );
+        }
         let fair = Fate { there: within(3), back: within(3), again: None };
         match *self.weather.lock().unwrap() {
             Weather::Fair => fair,
             Weather::Cut => Fate::default(),
-            Weather::Slow(millis) => Fate { there: within(millis), ..fair },
+            Weather::Still(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                Fate { there: within(30).map(|more| left + more), ..fair }
+            }
             Weather::Foul => match within(100).map_or(0, |roll| roll.as_millis()) {
                 0..=7 => Fate { there: None, ..fair },
                 8..=17 => Fate { back: None, ..fair },

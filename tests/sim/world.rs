@@ -198,6 +198,9 @@ impl World {
             }
             self.look();
         }
+        if self.checker.borrow().violation.is_some() {
+            self.server.lock().unwrap().describe().iter().for_each(|line| self.history.note(line));
+        }
         self.stopping.set(true);
         self.instances.kill_all();
         for running in self.running.borrow().iter().flatten() {
@@ -260,6 +263,7 @@ impl World {
             let link = SimLink::new(
                 life.clone(),
                 Arc::clone(&self.weather[who]),
+                self.begun,
                 self.seed ^ (self.roll(1 << 40) + 4),
             );
             let store = Store::Simulated(SimulatedStore::new(Arc::clone(&self.server), Arc::new(link)));
@@ -399,10 +403,10 @@ impl World {
             let pool = again.map_or(&lists[first].0, |(pool, _, _)| pool).clone();
             for _ in 0..amount {
                 let of_pool: Vec<_> = lists.iter().filter(|(of, _, _)| *of == pool).collect();
-                let late = if self.roll(4) == 0 { of_pool.len() } else { of_pool.len().min(2) };
+                let late = if self.roll(2) == 0 { of_pool.len() } else { of_pool.len().min(3) };
                 let (_, list, entries) = of_pool[of_pool.len() - 1 - self.roll(late as u64) as usize];
-                // A few entries again and again.
-                let entry = entries[self.roll(entries.len().min(4) as u64) as usize];
+                // Most are set once or twice: what goes wrong with one stays to be seen.
+                let entry = entries[self.roll(entries.len() as u64) as usize];
                 let (list, entry) = again.map_or((list, entry), |(_, list, entry)| (list, entry));
                 let mut given = self.given.borrow_mut();
                 let number = given.entry((list.clone(), entry)).or_default();
@@ -423,7 +427,9 @@ impl World {
             .collect();
         let (sent, one) = (self.now(), updates.len() == 1);
         let (who, heard) = match one {
-            true => self.ask((0, Method::PATCH, "/status-lists/update"), None, Some(updates[0].clone())).await,
+            true => {
+                self.ask((0, Method::PATCH, "/status-lists/update"), None, Some(updates[0].clone())).await
+            }
             false => {
                 self.ask(
                     (0, Method::PATCH, "/status-lists/batch-update"),
@@ -484,9 +490,9 @@ impl World {
                 sleep(length).await;
                 *self.weather[who].lock().unwrap() = Weather::Fair;
             }
-            Fault::Standstill(millis, length) => {
+            Fault::Standstill(length) => {
                 for weather in &self.weather {
-                    *weather.lock().unwrap() = Weather::Slow(millis);
+                    *weather.lock().unwrap() = Weather::Still(Instant::now() + length);
                 }
                 sleep(length).await;
                 for weather in &self.weather {
@@ -523,7 +529,9 @@ impl World {
             self.look();
             self.checker.borrow_mut().all_is_public(asked);
         }
-        self.instances.kill(who);
+        if !running.life.is_over() {
+            self.instances.kill(who);
+        }
     }
 
     /// Brings the power back whenever it is gone.

@@ -102,13 +102,14 @@ impl SimulatedStore {
         self.write_before(name, Deadline::after(COMMAND_TIMEOUT), step).await
     }
 
-    /// A step that changes nothing after its deadline.
+    /// A step that changes nothing after its deadline, nor after it was given up.
     async fn write_before<T: Send + 'static>(
         &self,
         name: &'static str,
         deadline: Deadline,
         step: impl Fn(&mut Server) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let deadline = deadline.min(Deadline::after(COMMAND_TIMEOUT));
         let step = move |server: &mut Server| match deadline.has_passed() {
             true => Err(StoreError::Late),
             false => step(server),

@@ -44,6 +44,37 @@ impl Server {
         Copy(self.data.clone())
     }
 
+    /// A line for each list, for whoever reads a failed simulation.
+    pub fn describe(&self) -> Vec<String> {
+        let line = |list: &List| {
+            let List {
+                id,
+                pool,
+                owner,
+                leased,
+                version,
+                dirty_since,
+                published,
+                resign_at,
+                due_mark,
+                retired,
+                ..
+            } = list;
+            format!(
+                "{id} of {pool}, {owner}: leased {leased}, {version:?}, dirty {dirty_since:?}, published {published:?}, \
+                 again {resign_at}, {due_mark:?}, retired {retired}"
+            )
+        };
+        let mut lines: Vec<_> = self.data.lists.values().map(line).collect();
+        lines.extend(self.data.pools.iter().map(|pool| {
+            format!(
+                "pool {}: {:?}, fence {}, until {}",
+                pool.shape.id, pool.holder, pool.fence, pool.held_until
+            )
+        }));
+        lines
+    }
+
     /// Goes on with what it had before: a restored backup, or a failover to a replica that is behind.
     pub fn restore(&mut self, copy: Copy) {
         self.data = copy.0;
