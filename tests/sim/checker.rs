@@ -64,7 +64,7 @@ pub(crate) struct Checker {
     /// Per key: what was answered.
     answers: HashMap<String, Vec<(String, u64)>>,
     /// By list and entry; the entry -1 is every entry.
-    writes: BTreeMap<String, Vec<(i64, Write)>>,
+    writes: BTreeMap<String, BTreeMap<i64, Vec<Write>>>,
     seen: BTreeMap<(String, &'static str), Seen>,
     iat_max: BTreeMap<(String, &'static str), u64>,
     retired: BTreeMap<String, Moment>,
@@ -74,7 +74,7 @@ pub(crate) struct Checker {
 
 /// A write that was begun, to be ended.
 #[derive(Clone, Debug)]
-pub(crate) struct Begun(Vec<(String, usize)>);
+pub(crate) struct Begun(Vec<(String, i64, usize)>);
 
 impl Checker {
     pub(crate) fn new(keys: Vec<Value>, beat: f64) -> Self {
@@ -159,19 +159,20 @@ impl Checker {
         deferred: bool,
     ) -> Begun {
         let begun = changes.iter().map(|(list, entry, value)| {
-            let writes = self.writes.entry(list.clone()).or_default();
             let entry = entry.map_or(-1, |entry| entry as i64);
             let (ended, outcome) = (f64::INFINITY, Outcome::Pending);
-            writes.push((entry, Write { value: *value, begun: now, ended, outcome, deferred }));
-            (list.clone(), writes.len() - 1)
+            let writes = self.writes.entry(list.clone()).or_default().entry(entry).or_default();
+            writes.push(Write { value: *value, begun: now, ended, outcome, deferred });
+            (list.clone(), entry, writes.len() - 1)
         });
         Begun(begun.collect())
     }
 
     /// What became of them; a refused change must never show, so it is forgotten.
     pub(crate) fn end(&mut self, begun: &Begun, outcome: Option<Outcome>, ended: Moment) {
-        for (list, number) in &begun.0 {
-            let (_, write) = &mut self.writes.get_mut(list).unwrap()[*number];
+        for (list, entry, number) in &begun.0 {
+            let of_list = self.writes.get_mut(list).unwrap();
+            let write = &mut of_list.get_mut(entry).unwrap()[*number];
             match outcome {
                 Some(outcome) => (write.outcome, write.ended) = (outcome, ended),
                 // Ended before it began: no read can be explained by it.
@@ -206,6 +207,8 @@ impl Checker {
             std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
         let long_calm = now - calm > 45.0;
+        // Once a second is enough for what changes once in a beat.
+        let thorough = long_calm && (now * 4.0) as u64 % 4 == 0;
         let mut lists = BTreeSet::new();
         for path in names {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -230,7 +233,7 @@ impl Checker {
             else {
                 continue;
             };
-            if long_calm && !self.retired.contains_key(list) {
+            if thorough && !self.retired.contains_key(list) {
                 if token.iat > true_now + 2 {
                     self.violated(format!(
                         "the {extension} of {list} has iat {} in the future, it is {true_now}",
@@ -358,7 +361,8 @@ impl Checker {
                     stands && later.begun > write.ended && later.ended < settled
                 })
             };
-            let right = self.writes_of(list, entry, value);
+            let mut right = self.writes_of(list, entry, value);
+            right.retain(|write| write.begun <= now);
             if !right.iter().any(|write| overruled(write).is_none()) {
                 let by = right.last().and_then(overruled).map(|write| write.value);
                 self.violated(format!(
@@ -369,18 +373,16 @@ impl Checker {
     }
 
     fn entries(&self, list: &str) -> Vec<usize> {
-        let writes = self.writes.get(list).into_iter().flatten();
-        let entries: BTreeSet<_> = writes.filter_map(|(entry, _)| usize::try_from(*entry).ok()).collect();
-        entries.into_iter().collect()
+        let entries = self.writes.get(list).into_iter().flat_map(|of_list| of_list.keys());
+        entries.filter_map(|entry| usize::try_from(*entry).ok()).collect()
     }
 
-    /// The writes of an entry, the first of which made the list.
+    /// The writes of an entry, the first of which made the list, and those of the whole list.
     fn all_writes_of(&self, list: &str, entry: usize) -> Vec<Write> {
         let first = Write { value: 0, begun: -1.0, ended: -1.0, outcome: Outcome::Done, deferred: false };
-        let writes = self.writes.get(list).into_iter().flatten();
-        let of_entry =
-            writes.filter(|(of, _)| *of == -1 || *of == entry as i64).map(|(_, write)| write.clone());
-        std::iter::once(first).chain(of_entry).collect()
+        let of_list = |entry: i64| self.writes.get(list).and_then(move |of_list| of_list.get(&entry));
+        let writes = [of_list(-1), of_list(entry as i64)].into_iter().flatten().flatten();
+        std::iter::once(first).chain(writes.cloned()).collect()
     }
 
     fn writes_of(&self, list: &str, entry: usize, value: u8) -> Vec<Write> {

@@ -38,6 +38,9 @@ pub(crate) enum Fault {
     Reload(usize, u64, u32),
 }
 
+/// The most faults of one simulation.
+pub(crate) const FAULTS_MAX: usize = 24;
+
 /// The course of one simulation.
 pub(crate) struct Plan {
     pub(crate) instances: usize,
@@ -55,7 +58,7 @@ impl Plan {
         let skews = (0..instances).map(skew).collect();
         let length = Duration::from_secs(chance.random_range(60..240));
         let lossy = chance.random_range(0..6) == 0;
-        let count = chance.random_range(0..24);
+        let count = chance.random_range(0..FAULTS_MAX);
         let last = (length - Duration::from_secs(20)).as_millis() as u64;
         let faults = (0..count).map(|_| {
             let at = Duration::from_millis(chance.random_range(3000..last));

@@ -58,7 +58,6 @@ pub(crate) struct Pool {
 pub(crate) struct Running {
     pub(crate) life: Life,
     pub(crate) pools: Vec<Pool>,
-    pub(crate) key_set: Arc<KeySet>,
     service: RefCell<Option<Service>>,
     requests: Rc<Cell<usize>>,
     writers: RefCell<Vec<JoinHandle<()>>>,
@@ -177,7 +176,6 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
     Ok(Running {
         life,
         pools,
-        key_set,
         service: RefCell::new(Some(service)),
         requests: Rc::default(),
         writers: RefCell::new(writers),

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use statuslist::base::clock::{Clock, Timestamp};
+use statuslist::base::durable::{self, Mode};
 use statuslist::base::simulated;
 use statuslist::config::Config;
 use statuslist::sign::{Algorithm, KeyHints, Signer, SigningKey, generate};
@@ -120,7 +121,8 @@ impl World {
         for who in 0..plan.instances {
             let directory = folder.path().join(format!("instance-{who}"));
             std::fs::create_dir(&directory).unwrap();
-            std::fs::write(directory.join("id"), format!("instance-{who}\n")).unwrap();
+            let id = format!("instance-{who}\n");
+            durable::replace(&directory.join("id"), id.as_bytes(), Mode::Private).unwrap();
         }
         let clocks = plan.skews.iter().map(|skew| {
             Clock::simulated(Timestamp::from_millis((BEGIN * 1000).saturating_add_signed(*skew)))
