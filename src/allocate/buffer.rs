@@ -1,9 +1,10 @@
 //! References in memory, ready to be handed out, and which of them can be given back at a stop.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use rand::seq::SliceRandom;
 
+use crate::base::chance;
 use crate::model::order::Permutation;
 use crate::status_list::ListId;
 use crate::store::{Block, Given};
@@ -35,7 +36,7 @@ pub(super) fn mix(blocks: &[Block], size: u32) -> Vec<Allocated> {
     let turns =
         blocks.iter().enumerate().flat_map(|(n, block)| std::iter::repeat_n(n, block.positions.len()));
     let mut turns: Vec<usize> = turns.collect();
-    turns.shuffle(&mut rand::rng());
+    turns.shuffle(&mut chance::rng());
     let orders = blocks.iter().map(|block| (Permutation::new(block.key, size), block.positions.clone()));
     let mut orders: Vec<_> = orders.collect();
     let mixed = turns.into_iter().map(|n| {
@@ -51,7 +52,7 @@ pub(super) fn mix(blocks: &[Block], size: u32) -> Vec<Allocated> {
 pub(super) struct Buffer {
     ready: VecDeque<Allocated>,
     /// The latest gapless run of leased positions of each list. Its end can be given back.
-    latest: HashMap<ListId, Block>,
+    latest: BTreeMap<ListId, Block>,
     /// Lists that were forgotten while the next blocks were being leased.
     forgotten: HashSet<ListId>,
 }

@@ -5,7 +5,7 @@
 //! One line of 64 bytes for each list, overwritten in place. A line never crosses a sector, so it is the old one or the new
 //! one, and writing it does not change the file's size.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -21,7 +21,7 @@ const LINE_BYTES: usize = 64;
 pub struct Marks {
     file: InPlace,
     /// Each list's line number and mark.
-    lines: HashMap<ListId, (u64, Lease)>,
+    lines: BTreeMap<ListId, (u64, Lease)>,
 }
 
 /// Why the marks cannot be read or written. Nothing may be handed out without them.
@@ -50,7 +50,7 @@ impl Marks {
         let mut bytes = file.read_from(0)?;
         // A power cut can leave room for a new line without its content.
         bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
-        let mut lines = HashMap::new();
+        let mut lines = BTreeMap::new();
         // An incomplete last line was never relied on: the next new list overwrites it.
         for (number, line) in (0..).zip(bytes.chunks_exact(LINE_BYTES)) {
             let (list, mark) =

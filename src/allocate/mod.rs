@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::base::blocking::blocking;
 use crate::base::clock::Clock;
 use crate::base::signals::Signals;
 use crate::base::stopper::Stopper;
@@ -159,7 +160,7 @@ impl Allocator {
     /// Returns `amount` references. Waits for them if the pool is set to; a dropped future loses none.
     pub async fn allocate(&self, amount: usize) -> Result<Vec<Allocated>, Underflow> {
         let mut taken = Taken { allocator: self, references: Vec::new() };
-        let mut underflow = false;
+        let mut underflow = None;
         loop {
             // Created before the check, so that it notices a refill in between.
             let refilled = self.refilled.notified();
@@ -183,9 +184,7 @@ impl Allocator {
                 return Ok(std::mem::take(&mut taken.references));
             }
             // A request counts once, however often it wakes up.
-            if !std::mem::replace(&mut underflow, true) {
-                self.metrics.buffer_underflows.inc();
-            }
+            underflow.get_or_insert_with(|| self.metrics.buffer_underflows.inc());
             if settings.on_underflow == OnUnderflow::Fail {
                 return Err(Underflow);
             }
@@ -247,9 +246,11 @@ impl Allocator {
             };
             let next = async {
                 tokio::select! {
+                    // In one order, so that a simulation is the same again; the rarest first, so that none is starved.
+                    biased;
+                    _ = check.tick() => Patience::Over,
                     () = self.wanted.notified() => Patience::Wait,
                     () = tokio::time::sleep(PUBLISHED_POLL), if awaits => patience,
-                    _ = check.tick() => Patience::Over,
                     changed = published.changed() => {
                         changed.expect("the signals outlive the allocator's run");
                         Patience::Wait
@@ -422,7 +423,7 @@ impl Allocator {
         let Some(marks) = self.marks.clone().filter(|_| !blocks.is_empty()) else { return Ok(()) };
         let raised: Vec<_> = blocks.iter().map(|block| (block.list, block.lease)).collect();
         let raise = move || marks.lock().raise(&raised);
-        tokio::task::spawn_blocking(raise).await.expect("raising marks does not panic, and nobody aborts it")
+        blocking(raise).await.expect("raising marks does not panic, and nobody aborts it")
     }
 
     async fn return_tails(&self, store: &Store) {

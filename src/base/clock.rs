@@ -47,6 +47,18 @@ pub enum Clock {
     System,
     /// A test's, in milliseconds since 1970.
     Set(Arc<AtomicU64>),
+    /// An instance's in the simulator, which goes on with the simulated time.
+    #[cfg(feature = "sim")]
+    Simulated(Arc<Simulated>),
+}
+
+/// A clock that is ahead of the simulated time, or behind.
+#[cfg(feature = "sim")]
+#[derive(Debug)]
+pub struct Simulated {
+    begun: tokio::time::Instant,
+    /// What it shows at `begun`, in milliseconds since 1970; grows when the clock is set forward.
+    at_begin: AtomicU64,
 }
 
 impl Clock {
@@ -64,6 +76,26 @@ impl Clock {
                 Timestamp(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
             }
             Self::Set(millis) => Timestamp(millis.load(Ordering::SeqCst)),
+            #[cfg(feature = "sim")]
+            Self::Simulated(clock) => {
+                Timestamp(clock.at_begin.load(Ordering::SeqCst)).plus(clock.begun.elapsed())
+            }
+        }
+    }
+
+    /// A clock that shows `now` and goes on with the simulated time.
+    #[cfg(feature = "sim")]
+    pub fn simulated(now: Timestamp) -> Self {
+        let begun = tokio::time::Instant::now();
+        Self::Simulated(Arc::new(Simulated { begun, at_begin: AtomicU64::new(now.0) }))
+    }
+
+    /// Sets a simulated clock.
+    #[cfg(feature = "sim")]
+    pub fn set(&self, now: Timestamp) {
+        if let Self::Simulated(clock) = self {
+            let elapsed = u64::try_from(clock.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            clock.at_begin.store(now.0.saturating_sub(elapsed), Ordering::SeqCst);
         }
     }
 

@@ -37,6 +37,18 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::clock::Timestamp;
+use super::disk_call::Call;
+
+/// Makes a system call; every one that changes a disk goes through here.
+fn system<T>(call: Call<'_>, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    #[cfg(feature = "sim")]
+    return super::simulated::system(&call, make);
+    #[cfg(not(feature = "sim"))]
+    {
+        let _ = call;
+        make()
+    }
+}
 
 /// Temporary files, and no others, have names that begin with this.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
@@ -124,15 +136,17 @@ impl Temporary {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(mode.of_file());
         let path = temporary.0.as_path();
-        let mut file = open_in_folder(path, &options, mode).map_err(failed("write", path))?;
+        let open = || open_in_folder(path, &options, mode);
+        let mut file = system(Call::Create(path), open).map_err(failed("write", path))?;
         let mut write = || {
             set_mode_of_new(&file, mode)?;
-            file.write_all(bytes)?;
+            system(Call::Write { path, bytes, offset: 0 }, || file.write_all(bytes))?;
             if let Some(modified) = modified {
-                let modified = UNIX_EPOCH + Duration::from_millis(modified.millis());
-                file.set_times(FileTimes::new().set_modified(modified))?;
+                let times = UNIX_EPOCH + Duration::from_millis(modified.millis());
+                let times = FileTimes::new().set_modified(times);
+                system(Call::SetModified(path, modified), || file.set_times(times))?;
             }
-            file.sync_all()
+            system(Call::Fsync(path), || file.sync_all())
         };
         write().map_err(failed("write", path))?;
         Ok(temporary)
@@ -140,19 +154,21 @@ impl Temporary {
 
     /// Gives the file its final name and replaces any file of that name. Durable after [`sync_folder`].
     pub fn rename_to(self, path: &Path) -> Result<(), FileError> {
-        fs::rename(&self.0, path).map_err(failed("rename a file to", path))
+        let call = Call::Rename { from: &self.0, to: path };
+        system(call, || fs::rename(&self.0, path)).map_err(failed("rename a file to", path))
     }
 
     /// Gives the file a second name, which must be free. Durable after [`sync_folder`].
     pub fn link_to(&self, path: &Path) -> Result<(), FileError> {
-        fs::hard_link(&self.0, path).map_err(failed("link a file to", path))
+        let call = Call::Link { from: &self.0, to: path };
+        system(call, || fs::hard_link(&self.0, path)).map_err(failed("link a file to", path))
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
         // After the rename, no file has this name.
-        let _ = fs::remove_file(&self.0);
+        let _ = system(Call::Remove(&self.0), || fs::remove_file(&self.0));
     }
 }
 
@@ -168,7 +184,7 @@ impl InPlace {
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(Mode::Private.of_file());
-        let file = options.open(path).map_err(failed("open", path))?;
+        let file = system(Call::Create(path), || options.open(path)).map_err(failed("open", path))?;
         keep_private(path)?;
         sync_folder(folder_of(path))?;
         Ok(Self { path: path.to_owned(), file })
@@ -176,17 +192,19 @@ impl InPlace {
 
     /// Writes at this offset. Durable after [`Self::sync`].
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
-        self.file.write_all_at(bytes, offset).map_err(failed("write", &self.path))
+        let call = Call::Write { path: &self.path, bytes, offset };
+        system(call, || self.file.write_all_at(bytes, offset)).map_err(failed("write", &self.path))
     }
 
     /// Makes everything written durable. If it fails, everything since the last success must be written again.
     pub fn sync(&self) -> Result<(), FileError> {
-        self.file.sync_data().map_err(failed("fsync", &self.path))
+        system(Call::Fsync(&self.path), || self.file.sync_data()).map_err(failed("fsync", &self.path))
     }
 
     /// Cuts the file to this many bytes.
     pub fn truncate(&self, length: u64) -> Result<(), FileError> {
-        self.file.set_len(length).map_err(failed("shorten", &self.path))
+        let call = Call::Truncate(&self.path, length);
+        system(call, || self.file.set_len(length)).map_err(failed("shorten", &self.path))
     }
 
     /// The bytes from `offset` to the end.
@@ -347,7 +365,7 @@ pub fn create_folders(path: &Path, mode: Mode) -> Result<(), FileError> {
     if let Some(above) = path.parent() {
         create_folders(above, mode)?;
     }
-    match DirBuilder::new().mode(mode.of_folder()).create(path) {
+    match system(Call::MakeFolder(path), || DirBuilder::new().mode(mode.of_folder()).create(path)) {
         Ok(()) => {
             let permissions = Permissions::from_mode(mode.of_folder());
             fs::set_permissions(path, permissions).map_err(failed("set the mode of", path))?;
@@ -361,22 +379,24 @@ pub fn create_folders(path: &Path, mode: Mode) -> Result<(), FileError> {
 
 /// Makes all names in a folder durable: of files made, renamed or linked there so far.
 pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("fsync", folder))
+    let sync = || File::open(folder).and_then(|folder| folder.sync_all());
+    system(Call::SyncFolder(folder), sync).map_err(failed("fsync", folder))
 }
 
 /// Renames a file and replaces any file of that name. Durable after [`sync_folder`].
 pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
-    fs::rename(from, to).map_err(failed("rename", from))
+    system(Call::Rename { from, to }, || fs::rename(from, to)).map_err(failed("rename", from))
 }
 
 /// Removes a file, if it exists.
 pub fn remove(path: &Path) -> Result<(), FileError> {
-    fine_if_missing(fs::remove_file(path)).map_err(failed("remove", path))
+    fine_if_missing(system(Call::Remove(path), || fs::remove_file(path))).map_err(failed("remove", path))
 }
 
 /// Removes a folder and everything in it, if it exists.
 pub fn remove_folder(path: &Path) -> Result<(), FileError> {
-    fine_if_missing(fs::remove_dir_all(path)).map_err(failed("remove", path))
+    let removed = system(Call::RemoveFolder(path), || fs::remove_dir_all(path));
+    fine_if_missing(removed).map_err(failed("remove", path))
 }
 
 /// The folder that contains this file.

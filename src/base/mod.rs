@@ -2,9 +2,14 @@
 //! files, hashes.
 
 pub mod awake;
+pub mod blocking;
+pub mod chance;
 pub mod clock;
 pub mod digest;
+pub mod disk_call;
 pub mod durable;
 pub mod loopback;
 pub mod signals;
+#[cfg(feature = "sim")]
+pub mod simulated;
 pub mod stopper;

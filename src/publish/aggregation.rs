@@ -1,6 +1,7 @@
 //! The Status List Aggregation of a pool: the URIs of its lists.
 
 use super::{PoolPublisher, PublishError};
+use crate::base::blocking::blocking;
 use crate::publish::sinks::Name;
 use crate::status_list::Aggregation;
 
@@ -24,7 +25,7 @@ impl PoolPublisher {
                 let _until_written = lock;
                 site.write_aggregation(&pool, &document)
             };
-            let written = tokio::task::spawn_blocking(write).await;
+            let written = blocking(write).await;
             written.map_err(|error| PublishError::Interrupted(error.to_string()))?.map_err(PublishError::from)
         };
         match write.await {

@@ -12,6 +12,7 @@ use walkdir::WalkDir;
 use super::certificates::is_outlived;
 use super::ours::{self, Token};
 use super::{PoolPublisher, history};
+use crate::base::blocking::blocking;
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, TEMPORARY_PREFIX};
 use crate::sign::KeyRing;
@@ -117,7 +118,7 @@ impl PoolPublisher {
             });
             stale.map(|list| list.id).collect()
         };
-        tokio::task::spawn_blocking(check).await.map_err(|error| StoreError::Unavailable(error.to_string()))
+        blocking(check).await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 }
 

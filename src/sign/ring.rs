@@ -5,9 +5,10 @@
 //! published until the next start, so a new key replaces no token early.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 use super::{Jwk, PublicKey, Signer};
 

@@ -4,7 +4,9 @@
 //! has a deadline, which the store checks inside its atomic step: a write that arrives later changes nothing. Redis compares the
 //! deadline with its own clock, so no instance's clock matters. SQLite has one process, whose monotonic clock counts.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant as SystemInstant};
+
+use tokio::time::Instant;
 
 /// The moment after which a write must take no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,9 +24,10 @@ impl Deadline {
     }
 
     /// Converts the deadline to another clock, which showed `millis` at `read_at`. In milliseconds.
-    pub(super) fn by_clock(self, millis: u64, read_at: Instant) -> u64 {
-        let ahead = self.0.checked_duration_since(read_at);
-        let behind = read_at.saturating_duration_since(self.0);
+    pub(super) fn by_clock(self, millis: u64, read_at: SystemInstant) -> u64 {
+        let deadline = self.0.into_std();
+        let ahead = deadline.checked_duration_since(read_at);
+        let behind = read_at.saturating_duration_since(deadline);
         let whole = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         match ahead {
             Some(ahead) => millis.saturating_add(whole(ahead)),
@@ -41,8 +44,9 @@ mod tests {
     fn a_deadline_is_the_same_moment_by_any_clock() {
         let read_at = Instant::now();
         let deadline = Deadline(read_at + Duration::from_millis(1500));
-        assert_eq!(deadline.by_clock(5_000_000, read_at), 5_001_500);
-        assert_eq!(deadline.by_clock(5_000_000, read_at + Duration::from_secs(2)), 4_999_500);
+        let (now, later) = (read_at.into_std(), (read_at + Duration::from_secs(2)).into_std());
+        assert_eq!(deadline.by_clock(5_000_000, now), 5_001_500);
+        assert_eq!(deadline.by_clock(5_000_000, later), 4_999_500);
         assert!(!deadline.has_passed() && Deadline(read_at).has_passed());
     }
 }

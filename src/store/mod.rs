@@ -10,6 +10,8 @@ mod remembered;
 #[cfg(test)]
 #[path = "../../tests/it/support/redis.rs"]
 mod servers;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod spread;
 mod sqlite;
 #[cfg(test)]
@@ -44,6 +46,9 @@ pub enum Store {
     Sqlite(SqliteStore),
     /// Shared by several instances.
     Redis(RedisStore),
+    /// The contract's model, in the simulator only.
+    #[cfg(feature = "sim")]
+    Simulated(sim::SimulatedStore),
 }
 
 /// Forwards a call to the backend.
@@ -52,6 +57,8 @@ macro_rules! backend {
         match $self {
             Store::Sqlite($store) => $call.await,
             Store::Redis($store) => $call.await,
+            #[cfg(feature = "sim")]
+            Store::Simulated($store) => $call.await,
         }
     };
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::gate::{self, Refused};
 use super::render::Template;
 use super::{PublishError, schedule};
+use crate::base::blocking::blocking;
 use crate::base::clock::Timestamp;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::publish::ours;
@@ -108,9 +109,7 @@ impl Job {
         let wanted = Wanted { seen, snapshot, changes };
         let (store, pool, now) = (self.store.clone(), self.shape.id.clone(), self.now);
         let work = move || self.write(wanted);
-        let written = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| PublishError::Interrupted(error.to_string()))?;
+        let written = blocking(work).await.map_err(|error| PublishError::Interrupted(error.to_string()))?;
         if let Err(PublishError::Refused(Refused::FinalStatus { lost, status, .. })) = &written {
             restore(&store, &pool, list, lost, *status, now).await?;
         }

@@ -3,6 +3,7 @@
 
 use super::job::Ready;
 use super::{Pass, PublishError, Put};
+use crate::base::blocking::blocking;
 use crate::publish::PoolPublisher;
 use crate::site::folder::{SiteError, SiteLock};
 use crate::store::{Fence, Pending, StoreError};
@@ -26,7 +27,7 @@ impl PoolPublisher {
             drop(lock);
             synced.map(|()| put)
         };
-        let put = tokio::task::spawn_blocking(put).await;
+        let put = blocking(put).await;
         put.map_err(|error| PublishError::Interrupted(error.to_string()))?.map_err(PublishError::from)
     }
 

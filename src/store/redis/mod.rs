@@ -119,11 +119,14 @@ impl RedisStore {
         self.write_before(call, Deadline::after(self.0.link.config.command_timeout)).await
     }
 
+    /// A step that changes nothing after its deadline, nor after its command was given up: whoever hears of that may have the
+    /// opposite acknowledged at once.
     async fn write_before<T: FromRedisValue>(
         &self,
         call: &Call,
         deadline: Deadline,
     ) -> Result<T, StoreError> {
+        let deadline = deadline.min(Deadline::after(self.0.link.config.command_timeout));
         T::from_redis_value(self.0.link.write(call, deadline).await?).map_err(unexpected)
     }
 

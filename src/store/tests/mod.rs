@@ -67,6 +67,8 @@ macro_rules! suite {
 suite!(redis, super::RedisHarness::new(super::SERVER.settings()));
 suite!(sentinel, super::RedisHarness::new(format!("replicas: 1, {}", super::SENTINELS.settings())));
 suite!(cluster, super::RedisHarness::new(format!("replicas: 1, {}", super::CLUSTER.settings())));
+#[cfg(feature = "sim")]
+suite!(simulated, super::SimulatedHarness::new());
 suite!(sqlite, super::SqliteHarness(tempfile::tempdir().expect("a temporary folder")));
 
 struct SqliteHarness(tempfile::TempDir);
@@ -77,6 +79,24 @@ impl Harness for SqliteHarness {
             SqliteStore::open(&self.0.path().join("contract.db"), Synchronous::Full)
                 .expect("the database opens"),
         )
+    }
+}
+
+/// The simulator's model must keep the same promises, or what the simulator finds says nothing of the others.
+#[cfg(feature = "sim")]
+struct SimulatedHarness(std::sync::Arc<std::sync::Mutex<sim::Server>>);
+
+#[cfg(feature = "sim")]
+impl SimulatedHarness {
+    fn new() -> Self {
+        Self(std::sync::Arc::new(std::sync::Mutex::new(sim::Server::new(1))))
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Harness for SimulatedHarness {
+    async fn open(&self) -> Store {
+        Store::Simulated(sim::SimulatedStore::new(self.0.clone(), std::sync::Arc::new(sim::Direct)))
     }
 }
 

@@ -1,0 +1,613 @@
+//! One simulation: instances, clients and faults that follow from a seed, in simulated time.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_web::http::Method;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use statuslist::base::clock::{Clock, Timestamp};
+use statuslist::base::durable::{self, Mode};
+use statuslist::base::simulated;
+use statuslist::config::Config;
+use statuslist::sign::{Algorithm, KeyHints, Signer, SigningKey, generate};
+use statuslist::store::Store;
+use statuslist::store::sim::{Server, SimulatedStore};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::checker::{Checker, Outcome, Shape};
+use crate::disk::{Errors, SimDisk};
+use crate::faults::{Fault, Plan};
+use crate::guard::Instances;
+use crate::history::History;
+use crate::instance::{self, Heard, KEYS, Running, Start};
+use crate::link::{SimLink, Weather};
+
+/// What every right clock shows at the begin, in seconds since 1970.
+const BEGIN: u64 = 1_700_000_000;
+const BEAT: f64 = 2.0;
+/// How long nothing goes wrong at the end.
+const CALM: Duration = Duration::from_secs(75);
+/// Statuses that the pool `a` takes; `b` knows 0 and 1.
+const VALUES: [u8; 8] = [1, 2, 3, 12, 13, 14, 15, 0];
+
+/// What came of one seed.
+pub(crate) struct Report {
+    pub(crate) violation: Option<String>,
+    pub(crate) history: Vec<String>,
+    pub(crate) minutes: f64,
+    pub(crate) references: usize,
+    pub(crate) tokens: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
+}
+
+pub(crate) struct World {
+    seed: u64,
+    begun: Instant,
+    pub(crate) history: History,
+    pub(crate) instances: Instances,
+    pub(crate) disk: Rc<SimDisk>,
+    pub(crate) server: Arc<Mutex<Server>>,
+    weather: Vec<Arc<Mutex<Weather>>>,
+    clocks: Vec<Clock>,
+    running: RefCell<Vec<Option<Rc<Running>>>>,
+    pub(crate) checker: RefCell<Checker>,
+    chance: RefCell<StdRng>,
+    folder: TempDir,
+    config: Config,
+    signers: RefCell<Vec<Signer>>,
+    /// Since when nothing goes wrong, and how many things do now.
+    calm: Cell<Instant>,
+    active: Cell<usize>,
+    /// Lists that clients know, each with the pool and the entries that they were given.
+    lists: RefCell<Vec<(String, String, Vec<u64>)>>,
+    given: RefCell<std::collections::HashMap<(String, u64), u64>>,
+    stopping: Cell<bool>,
+    acknowledged: Cell<u64>,
+    refused: Cell<u64>,
+}
+
+/// Runs one seed in simulated time, without the faults whose numbers are in `without`.
+pub(crate) fn run(seed: u64, without: &[usize]) -> Report {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    let report = local.block_on(&runtime, async {
+        let plan = Plan::of(seed);
+        let world = World::new(seed, &plan);
+        simulated::begin(world.disk.clone(), seed);
+        let report = Rc::clone(&world).drive(plan, without).await;
+        simulated::end();
+        report
+    });
+    drop(local);
+    report
+}
+
+/// A file system in memory, if there is one: only its speed matters.
+fn folder() -> TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+fn signer() -> Signer {
+    let key = SigningKey::from_pem(&generate(Algorithm::EdDsa).unwrap(), None, None).unwrap();
+    Signer::new(key, KeyHints { kid: true, x5c: false, jwk: false })
+}
+
+impl World {
+    fn new(seed: u64, plan: &Plan) -> Rc<Self> {
+        let history = History::begin();
+        let instances = Instances::new(plan.instances);
+        let settings = format!(
+            "public-url: https://status.example/lists\nlimits: {{ request-timeout: 5s }}\nstatus-list-pools:\n  \
+             a: {{ api-keys: [{{ key: {first}, name: one }}, {{ key: {second}, name: two }}], size: 64, bits: 4, application-statuses: [3, 12, 13, 14, 15], {common} }}\n  \
+             b: {{ api-keys: [{{ key: {first}, name: one }}, {{ key: {second}, name: two }}], size: 96, bits: 1, final-status: 1, {common} }}\n",
+            first = KEYS[0],
+            second = KEYS[1],
+            common = "formats: [jwt, cwt], open-lists: 2, precreation: { lists: 1, check-delay: 5s }, \
+                      prefetch: { capacity: 12, threshold: 5 }, update-interval: 2s, list-lifetime: 60s, \
+                      ttl: 10s, resign-after: 30s"
+        );
+        let config = Config::load(Some(&settings), std::iter::empty()).unwrap();
+        let signers: Vec<_> = config.pools.iter().map(|_| signer()).collect();
+        let keys = signers.iter().map(|signer| serde_json::to_value(signer.jwk()).unwrap());
+        let folder = folder();
+        for who in 0..plan.instances {
+            let directory = folder.path().join(format!("instance-{who}"));
+            std::fs::create_dir(&directory).unwrap();
+            let id = format!("instance-{who}\n");
+            durable::replace(&directory.join("id"), id.as_bytes(), Mode::Private).unwrap();
+        }
+        let clocks = plan.skews.iter().map(|skew| {
+            Clock::simulated(Timestamp::from_millis((BEGIN * 1000).saturating_add_signed(*skew)))
+        });
+        let checker = Checker::new(keys.collect(), BEAT);
+        Rc::new(Self {
+            seed,
+            begun: Instant::now(),
+            disk: SimDisk::new(seed ^ 1, instances.clone(), history.clone()),
+            server: Arc::new(Mutex::new(Server::new(seed ^ 2))),
+            weather: (0..plan.instances).map(|_| Arc::default()).collect(),
+            clocks: clocks.collect(),
+            running: RefCell::new((0..plan.instances).map(|_| None).collect()),
+            checker: RefCell::new(checker),
+            chance: RefCell::new(StdRng::seed_from_u64(seed ^ 3)),
+            folder,
+            signers: RefCell::new(signers),
+            config,
+            calm: Cell::new(Instant::now()),
+            active: Cell::new(0),
+            lists: RefCell::default(),
+            given: RefCell::default(),
+            stopping: Cell::new(false),
+            acknowledged: Cell::new(0),
+            refused: Cell::new(0),
+            history,
+            instances,
+        })
+    }
+
+    fn public(&self) -> std::path::PathBuf {
+        self.folder.path().join("public/lists")
+    }
+
+    fn now(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
+    }
+
+    fn roll(&self, below: u64) -> u64 {
+        self.chance.borrow_mut().random_range(0..below)
+    }
+
+    fn disturbed(&self) {
+        self.calm.set(Instant::now());
+    }
+
+    async fn drive(self: Rc<Self>, plan: Plan, without: &[usize]) -> Report {
+        self.history.note(format!(
+            "seed {}: {} instances, clocks off by {:?} ms",
+            self.seed, plan.instances, plan.skews
+        ));
+        for who in 0..plan.instances {
+            tokio::task::spawn_local(Rc::clone(&self).supervise(who));
+        }
+        tokio::task::spawn_local(Rc::clone(&self).power());
+        for client in 0..3 {
+            tokio::task::spawn_local(Rc::clone(&self).client(client));
+        }
+        let end = self.begun + plan.length + CALM;
+        for (number, (at, fault)) in plan.faults.into_iter().enumerate() {
+            if without.contains(&number) {
+                continue;
+            }
+            let world = Rc::clone(&self);
+            tokio::task::spawn_local(async move {
+                sleep_until(world.begun + at).await;
+                world.history.note(format!("fault {number}: {fault:?}"));
+                world.strike(fault).await;
+            });
+        }
+        while Instant::now() < end && self.checker.borrow().violation.is_none() {
+            sleep(Duration::from_millis(250)).await;
+            if self.active.get() > 0 {
+                self.disturbed();
+            }
+            self.look();
+        }
+        if self.checker.borrow().violation.is_some() {
+            self.server.lock().unwrap().describe().iter().for_each(|line| self.history.note(line));
+        }
+        self.stopping.set(true);
+        self.instances.kill_all();
+        for running in self.running.borrow().iter().flatten() {
+            running.bury();
+        }
+        let checker = self.checker.borrow();
+        Report {
+            violation: checker.violation.clone(),
+            history: self.history.lines(),
+            minutes: self.now() / 60.0,
+            references: checker.references(),
+            tokens: checker.tokens,
+            acknowledged: self.acknowledged.get(),
+            refused: self.refused.get(),
+        }
+    }
+
+    /// What a Relying Party would see at this moment.
+    pub(crate) fn look(&self) {
+        if self.disk.is_off() {
+            return;
+        }
+        let public = self.public();
+        if !public.is_dir() {
+            return;
+        }
+        let now = self.now();
+        let calm = now - self.calm.get().elapsed().as_secs_f64();
+        let lists = self.lists.borrow();
+        let shapes = |id: &str| {
+            let (pool, _, _) = lists.iter().find(|(_, list, _)| list.ends_with(id))?;
+            Some(if pool == "a" { Shape { size: 64, bits: 4 } } else { Shape { size: 96, bits: 1 } })
+        };
+        self.checker.borrow_mut().look(&public, &shapes, now, calm, BEGIN + now as u64);
+    }
+
+    /// Starts an instance whenever it is dead.
+    async fn supervise(self: Rc<Self>, who: usize) {
+        loop {
+            let dead = self.instances.is_dead(who);
+            if dead && let Some(buried) = self.running.borrow_mut()[who].take() {
+                buried.bury();
+                self.disturbed();
+            }
+            if self.stopping.get() {
+                return;
+            }
+            if !dead || self.disk.is_off() {
+                sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            let pause = 100 + self.roll(4000);
+            if self.now() > 0.1 {
+                sleep(Duration::from_millis(pause)).await;
+            }
+            if self.disk.is_off() || self.stopping.get() {
+                continue;
+            }
+            let life = self.instances.begin(who);
+            let link = SimLink::new(
+                life.clone(),
+                Arc::clone(&self.weather[who]),
+                self.begun,
+                self.seed ^ (self.roll(1 << 40) + 4),
+            );
+            let store = Store::Simulated(SimulatedStore::new(Arc::clone(&self.server), Arc::new(link)));
+            let signers = self.signers.borrow().clone();
+            let start = Start {
+                config: &self.config,
+                folder: self.folder.path(),
+                who,
+                life: life.clone(),
+                store,
+                clock: self.clocks[who].clone(),
+                signers: &signers,
+            };
+            let started =
+                tokio::time::timeout(Duration::from_secs(40), life.guard(instance::start(start))).await;
+            self.disturbed();
+            match started {
+                Ok(Ok(running)) if !self.instances.is_dead(who) => {
+                    self.history.note(format!("instance {who} runs"));
+                    self.running.borrow_mut()[who] = Some(Rc::new(running));
+                }
+                Ok(Ok(running)) => running.bury(),
+                Ok(Err(error)) => {
+                    self.history.note(format!("instance {who} cannot start: {error:#}"));
+                    self.instances.kill(who);
+                }
+                Err(_) => self.instances.kill(who),
+            }
+        }
+    }
+
+    /// Where a client sends its next request.
+    fn anyone(&self) -> Option<(usize, Rc<Running>)> {
+        let who = self.roll(self.instances.count() as u64) as usize;
+        Some((who, self.running.borrow()[who].clone()?))
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        (client, method, path): (u64, Method, &str),
+        key: Option<&str>,
+        body: Option<Value>,
+    ) -> (usize, Heard) {
+        let Some((who, running)) = self.anyone() else { return (0, Heard::Nothing) };
+        let instances = self.instances.clone();
+        let calm = self.calm.get();
+        let heard = running.request(move || instances.sleeps(who), (client, method, path), key, body).await;
+        match &heard {
+            Heard::Answer(200..=299, _) => self.acknowledged.set(self.acknowledged.get() + 1),
+            _ => self.refused.set(self.refused.get() + 1),
+        }
+        let well =
+            self.calm.get() == calm && calm.elapsed() > Duration::from_secs(50) && self.active.get() == 0;
+        if well && matches!(heard, Heard::Nothing | Heard::Answer(500.., _)) && !self.stopping.get() {
+            let what = format!("instance {who} answers {heard:?} to {path} although all is well");
+            self.checker.borrow_mut().violation.get_or_insert(what);
+        }
+        (who, heard)
+    }
+
+    async fn client(self: Rc<Self>, client: u64) {
+        let mut count = 0;
+        while !self.stopping.get() {
+            sleep(Duration::from_millis(20 + self.roll(700))).await;
+            count += 1;
+            match self.roll(100) {
+                0..=34 => self.take_references(client, count).await,
+                _ => self.update(1 + self.roll(4) / 3 * self.roll(4), None).await,
+            }
+        }
+    }
+
+    async fn take_references(&self, client: u64, count: u64) {
+        // Callers may choose the same Idempotency-Key.
+        let (name, chosen) = (format!("c{client}-{count}"), format!("key-{}", count / 2));
+        let pool = if self.roll(3) == 0 { "b" } else { "a" };
+        let (amount, keyed) = (1 + self.roll(3), self.roll(2) == 0);
+        let path = format!("/pools/{pool}/new-references?amount={amount}");
+        for attempt in 0..4 {
+            let key = keyed.then_some(chosen.as_str());
+            let (who, heard) = self.ask((client, Method::POST, &path), key, None).await;
+            let Heard::Answer(status, body) = heard else {
+                self.history.note(format!("{name} heard nothing of {who}"));
+                if !keyed {
+                    return;
+                }
+                sleep(Duration::from_millis(100 * (attempt + 1))).await;
+                continue;
+            };
+            if status == 200 {
+                let items = body["references"].as_array().unwrap();
+                let reference = |item: &Value| {
+                    (item["uri"].as_str().unwrap().to_owned(), item["index"].as_u64().unwrap())
+                };
+                let references: Vec<_> = items.iter().map(reference).collect();
+                self.history.note(format!("{name} has of {who} {}", show(&references)));
+                // Of one caller, a key stands for one request; another amount under it is refused.
+                let answer = key.map(|key| format!("{key} of caller {} in {pool}", client % 2));
+                let moment = (self.now(), self.calm.get().elapsed().as_secs_f64());
+                let public = (!self.disk.is_off()).then(|| self.public());
+                let mut checker = self.checker.borrow_mut();
+                checker.handed_out(&name, answer.as_deref(), references.clone(), public.as_deref(), moment);
+                drop(checker);
+                let mut lists = self.lists.borrow_mut();
+                for (uri, index) in references {
+                    match lists.iter_mut().find(|(_, list, _)| *list == uri) {
+                        Some((_, _, entries)) => entries.push(index),
+                        None => lists.push((pool.to_owned(), uri, vec![index])),
+                    }
+                }
+                // Now and then somebody asks again although all went well.
+                if !(keyed && self.roll(4) == 0) {
+                    return;
+                }
+            } else if !keyed {
+                self.history.note(format!("{name} is refused by {who}: {status}"));
+                return;
+            }
+            sleep(Duration::from_millis(100 * (attempt + 1))).await;
+        }
+    }
+
+    /// Sets statuses. Whoever does not know what became of that sets another one at once, elsewhere.
+    async fn update(&self, amount: u64, again: Option<(String, u64)>) {
+        let mut changes = Vec::new();
+        {
+            let lists = self.lists.borrow();
+            if lists.is_empty() {
+                return;
+            }
+            // Those of late are busiest.
+            let first = lists.len() - 1 - self.roll(lists.len().min(4) as u64) as usize;
+            let again = again.as_ref().and_then(|(uri, entry)| {
+                let (pool, list, _) = lists.iter().find(|(_, list, _)| list == uri)?;
+                Some((pool, list, *entry))
+            });
+            let pool = again.map_or(&lists[first].0, |(pool, _, _)| pool).clone();
+            for _ in 0..amount {
+                let of_pool: Vec<_> = lists.iter().filter(|(of, _, _)| *of == pool).collect();
+                let late = if self.roll(2) == 0 { of_pool.len() } else { of_pool.len().min(3) };
+                let (_, list, entries) = of_pool[of_pool.len() - 1 - self.roll(late as u64) as usize];
+                // Most are set once or twice: what goes wrong with one stays to be seen.
+                let entry = entries[self.roll(entries.len() as u64) as usize];
+                let (list, entry) = again.map_or((list, entry), |(_, list, entry)| (list, entry));
+                let mut given = self.given.borrow_mut();
+                let number = given.entry((list.clone(), entry)).or_default();
+                let value = if pool == "a" { VALUES[(*number % 8) as usize] } else { 1 };
+                *number += 1;
+                if changes.iter().any(|(uri, other, _)| uri == list && *other == entry) {
+                    continue;
+                }
+                changes.push((list.clone(), entry, value));
+            }
+        }
+        let writes: Vec<_> =
+            changes.iter().map(|(list, entry, value)| (id(list), Some(*entry), *value)).collect();
+        let begun = self.checker.borrow_mut().begin(&writes, self.now(), false);
+        let updates: Vec<_> = changes
+            .iter()
+            .map(|(uri, index, value)| json!({ "uri": uri, "index": index, "value": value }))
+            .collect();
+        let (sent, one) = (self.now(), updates.len() == 1);
+        let (who, heard) = match one {
+            true => {
+                self.ask((0, Method::PATCH, "/status-lists/update"), None, Some(updates[0].clone())).await
+            }
+            false => {
+                self.ask(
+                    (0, Method::PATCH, "/status-lists/batch-update"),
+                    None,
+                    Some(json!({ "updates": updates })),
+                )
+                .await
+            }
+        };
+        self.settle_write(who, &heard, &begun, sent, &show_writes(&writes));
+        let unknown = matches!(heard, Heard::Answer(500.., _));
+        if unknown && self.roll(4) > 0 {
+            let (list, entry, _) = changes.swap_remove(0);
+            Box::pin(self.update(1, Some((list, entry)))).await;
+        }
+    }
+
+    fn settle_write(&self, who: usize, heard: &Heard, begun: &crate::checker::Begun, sent: f64, what: &str) {
+        let now = self.now();
+        let (outcome, ended, shown) = match heard {
+            Heard::Answer(200..=299, _) => (Some(Outcome::Done), now, "done".to_owned()),
+            Heard::Answer(400..=499, _) => (None, now, "refused".to_owned()),
+            Heard::Answer(status, _) => (Some(Outcome::Unknown), now, format!("{status}")),
+            // The process is gone, its call may be on its way until its deadline.
+            Heard::Nothing => (Some(Outcome::Unknown), now.max(sent + 6.0), "no answer".to_owned()),
+        };
+        self.history.note(format!("to {who}: {what}, sent at {sent:.3}: {shown}"));
+        self.checker.borrow_mut().end(begun, outcome, ended);
+    }
+
+    async fn strike(self: &Rc<Self>, fault: Fault) {
+        let alone = self.active.get() == 0 && self.calm.get().elapsed() > Duration::from_secs(15);
+        self.active.set(self.active.get() + 1);
+        self.disturbed();
+        match fault {
+            Fault::Kill(who) => self.instances.kill(who),
+            Fault::KillAfterCalls(calls) => self.disk.stop_after(calls, false),
+            Fault::Power => {
+                self.disk.switch_off();
+                self.instances.kill_all();
+            }
+            Fault::PowerAfterCalls(calls) => self.disk.stop_after(calls, true),
+            Fault::Pause(who, length) => {
+                self.instances.pause(who);
+                sleep(length).await;
+                self.instances.resume(who);
+            }
+            Fault::Clock(who, millis) => {
+                let clock = &self.clocks[who];
+                let right = BEGIN * 1000 + self.begun.elapsed().as_millis() as u64;
+                clock.set(Timestamp::from_millis(right.saturating_add_signed(millis)));
+                sleep(Duration::from_secs(20)).await;
+                let right = BEGIN * 1000 + self.begun.elapsed().as_millis() as u64;
+                clock.set(Timestamp::from_millis(right));
+            }
+            Fault::Weather(who, weather, length) => {
+                *self.weather[who].lock().unwrap() = weather;
+                sleep(length).await;
+                *self.weather[who].lock().unwrap() = Weather::Fair;
+            }
+            Fault::Standstill(length) => {
+                for weather in &self.weather {
+                    *weather.lock().unwrap() = Weather::Still(Instant::now() + length);
+                }
+                sleep(length).await;
+                for weather in &self.weather {
+                    *weather.lock().unwrap() = Weather::Fair;
+                }
+            }
+            Fault::Disk(percent, full, length) => {
+                self.disk.set_errors(Errors { percent, full });
+                sleep(length).await;
+                self.disk.set_errors(Errors::default());
+            }
+            Fault::Stop(who) => self.stop(who, alone).await,
+            Fault::Restore(age) => {
+                let copy = self.server.lock().unwrap().copy();
+                sleep(age).await;
+                self.checker.borrow_mut().lossy = true;
+                self.server.lock().unwrap().restore(copy);
+            }
+            Fault::Retire => self.retire().await,
+            Fault::Fill(beats) => self.fill(beats).await,
+            Fault::Reload(who, millis, capacity) => self.reload(who, millis, capacity),
+        }
+        self.disturbed();
+        self.active.set(self.active.get() - 1);
+    }
+
+    /// A stop in order. If nothing was wrong before, and nobody else could have published, all that was acknowledged is public.
+    async fn stop(&self, who: usize, alone: bool) {
+        let Some(running) = self.running.borrow()[who].clone() else { return };
+        let asked = self.now();
+        let stopped = tokio::time::timeout(Duration::from_secs(40), running.stop()).await;
+        self.history.note(format!("instance {who} was stopped"));
+        if alone && stopped.is_ok() && self.active.get() == 1 && self.instances.count() == 1 {
+            self.look();
+            self.checker.borrow_mut().all_is_public(asked);
+        }
+        if !running.life.is_over() {
+            self.instances.kill(who);
+        }
+    }
+
+    /// Brings the power back whenever it is gone.
+    async fn power(self: Rc<Self>) {
+        while !self.stopping.get() {
+            if self.disk.is_off() {
+                self.active.set(self.active.get() + 1);
+                sleep(Duration::from_millis(50 + self.roll(3000))).await;
+                self.checker.borrow_mut().forget_order();
+                self.disk.switch_on();
+                self.history.note("the power is back");
+                self.look();
+                self.disturbed();
+                self.active.set(self.active.get() - 1);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A list that has given references, but is not the newest.
+    fn some_list(&self) -> Option<(String, String)> {
+        let lists = self.lists.borrow();
+        let (pool, list, _) = lists.get(self.roll(lists.len().max(1) as u64) as usize)?;
+        Some((pool.clone(), list.clone()))
+    }
+
+    async fn retire(&self) {
+        let Some((pool, list)) = self.some_list() else { return };
+        let path = format!("/pools/{pool}/lists/{}?force=true", id(&list));
+        let (who, heard) = self.ask((0, Method::DELETE, &path), None, None).await;
+        self.history.note(format!("to {who}: retire {}: {heard:?}", id(&list)));
+        // Nobody updates what may be retired.
+        self.lists.borrow_mut().retain(|(_, other, _)| *other != list);
+        if let Heard::Answer(200..=299, _) = heard {
+            self.checker.borrow_mut().retired(&id(&list), self.now());
+        }
+    }
+
+    async fn fill(&self, beats: u64) {
+        let Some((pool, list)) = self.some_list() else { return };
+        let value = if pool == "a" { VALUES[self.roll(7) as usize] } else { 1 };
+        let writes = [(id(&list), None, value)];
+        let begun = self.checker.borrow_mut().begin(&writes, self.now(), beats > 1);
+        let path = format!("/pools/{pool}/lists/{}", id(&list));
+        let body = json!({ "value": value, "spread-beats": beats });
+        let sent = self.now();
+        let (who, heard) = self.ask((0, Method::PATCH, &path), None, Some(body)).await;
+        self.settle_write(who, &heard, &begun, sent, &format!("all of {} = {value} over {beats}", id(&list)));
+    }
+
+    fn reload(&self, who: usize, millis: u64, capacity: u32) {
+        let Some(running) = self.running.borrow()[who].clone() else { return };
+        for (parts, pool) in running.pools.iter().zip(self.config.pools.values()) {
+            let mut live = pool.live.clone();
+            live.update_interval = Duration::from_millis(millis);
+            live.prefetch.capacity = capacity;
+            parts.allocator.set(&live);
+            parts.publisher.set(live);
+        }
+    }
+}
+
+fn id(uri: &str) -> String {
+    uri[uri.len() - 36..].to_owned()
+}
+
+fn show(references: &[(String, u64)]) -> String {
+    let each = references.iter().map(|(uri, index)| format!("{}/{index}", &id(uri)[..8]));
+    each.collect::<Vec<_>>().join(" ")
+}
+
+fn show_writes(writes: &[(String, Option<u64>, u8)]) -> String {
+    let each = writes
+        .iter()
+        .map(|(list, entry, value)| format!("{}/{} = {value}", &list[..8], entry.unwrap_or_default()));
+    each.collect::<Vec<_>>().join(", ")
+}
