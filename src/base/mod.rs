@@ -3,6 +3,7 @@
 
 pub mod awake;
 pub mod blocking;
+pub mod calls;
 pub mod chance;
 pub mod clock;
 pub mod digest;

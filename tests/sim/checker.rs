@@ -208,7 +208,7 @@ impl Checker {
         names.sort();
         let long_calm = now - calm > 45.0;
         // Once a second is enough for what changes once in a beat.
-        let thorough = long_calm && (now * 4.0) as u64 % 4 == 0;
+        let thorough = long_calm && ((now * 4.0) as u64).is_multiple_of(4);
         let mut lists = BTreeSet::new();
         for path in names {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();

@@ -14,7 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use statuslist::base::durable::Call;
+use statuslist::base::calls::Call;
 use statuslist::base::simulated::{self, Verdict};
 
 use crate::guard::{self, Instances};
