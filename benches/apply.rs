@@ -35,7 +35,12 @@ fn apply(criterion: &mut Criterion) {
                 let requests = (at..at + batch).map(|n| {
                     let list = lists[(n % LISTS) as usize];
                     let index = bench.pool.shape.capacity.index(n * STRIDE % SIZE).unwrap();
-                    vec![StatusChange { list, index, status: Status::new((n / SIZE % 2) as u8) }]
+                    vec![StatusChange {
+                        list,
+                        index,
+                        status: Status::new((n / SIZE % 2) as u8),
+                        expected: None,
+                    }]
                 });
                 let requests = requests.collect();
                 at += batch;

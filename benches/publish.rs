@@ -75,7 +75,7 @@ impl Lists {
             let set = (0..size).filter(|entry| array[entry / 8] >> (entry % 8) & 1 == 1);
             let change = |entry: usize| {
                 let index = bench.pool.shape.capacity.index(entry as u64).unwrap();
-                StatusChange { list, index, status: Status::INVALID }
+                StatusChange { list, index, status: Status::INVALID, expected: None }
             };
             let changes = set.map(change).collect();
             bench
@@ -102,7 +102,8 @@ impl Lists {
         let idx = self.passes * 7919 % self.size as u64;
         let index = self.bench.pool.shape.capacity.index(idx).unwrap();
         let status = Status::new((self.passes % 2) as u8);
-        let changes = self.changing.iter().map(|&list| vec![StatusChange { list, index, status }]);
+        let changes =
+            self.changing.iter().map(|&list| vec![StatusChange { list, index, status, expected: None }]);
         let (store, pool) = (&self.bench.store, &self.bench.pool.shape.id);
         self.bench
             .runtime

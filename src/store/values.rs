@@ -35,6 +35,9 @@ pub struct StatusChange {
     pub index: Index,
     /// The new status.
     pub status: Status,
+    /// The status that the caller believes is stored. If another one is, nothing of the request is applied. It is compared
+    /// with what stands before the request, and after the requests before it in the same call.
+    pub expected: Option<Status>,
 }
 
 /// Why a request's changes were not applied. None of them was.
@@ -61,6 +64,18 @@ pub enum Refusal {
         index: Index,
         /// The final status.
         status: Status,
+    },
+    /// The entry has another status than the caller expected.
+    #[error("index {idx} of list {list} has the status {stored}, not {expected} as expected", idx = .index.get())]
+    NotAsExpected {
+        /// The list.
+        list: ListId,
+        /// The index.
+        index: Index,
+        /// The status that the caller expected.
+        expected: Status,
+        /// The status that stands.
+        stored: Status,
     },
 }
 

@@ -187,6 +187,90 @@ async fn final_status_is_forbidden_to_leave() {
 }
 
 #[tokio::test]
+async fn a_status_is_only_set_if_the_expected_one_is_stored() {
+    let app = two_pools().await;
+    let references = app.references(3).await;
+    let (uri, index) = (&references[0].uri, references[0].index);
+    let send = async |path: &str, body: Value| app.send(Method::PATCH, path, Some(body)).await;
+    let set = async |expected: Value, value: Value| {
+        let body = json!({ "uri": uri, "index": index, "value": value, "expected": expected });
+        send("/status-lists/update", body).await
+    };
+    let stored = async |n: usize| app.stored(&references[n]).await["value"].as_u64().unwrap();
+    assert_eq!(set(json!("valid"), json!(2)).await.0, StatusCode::NO_CONTENT);
+    let (status, problem) = set(json!(0), json!("invalid")).await;
+    assert_eq!(status, StatusCode::PRECONDITION_FAILED, "{problem}");
+    let message =
+        format!("The status is not the expected one (uri={uri}, index={index}, expected=0, stored=2)");
+    assert_eq!(problem, json!({ "code": "PRECONDITION_FAILED", "message": message }));
+    assert_eq!(stored(0).await, 2, "nothing was changed");
+    for (expected, code, part) in [
+        (json!(null), "BAD_REQUEST", "a status (`value`, `expected`) must be a number"),
+        (json!("revoked"), "BAD_REQUEST", "a status (`value`, `expected`) must be a number"),
+        (json!(4), "VALUE_OUT_OF_RANGE", "value=4"),
+        (json!(256), "VALUE_OUT_OF_RANGE", "value=256"),
+    ] {
+        let (status, problem) = set(expected, json!(0)).await;
+        assert_eq!((status.as_u16(), problem["code"].as_str()), (400, Some(code)), "{problem}");
+        assert!(problem["message"].as_str().unwrap().contains(part), "{problem}");
+    }
+    assert_eq!(set(json!(3), json!(0)).await.0, StatusCode::PRECONDITION_FAILED, "undeclared, but it fits");
+
+    // A batch is all or nothing, in both forms.
+    let target = |n: usize| json!({ "uri": references[n].uri, "index": references[n].index });
+    let update = |n: usize, value: u8, expected: Option<u8>| {
+        let mut update = target(n);
+        update["value"] = json!(value);
+        if let Some(expected) = expected {
+            update["expected"] = json!(expected);
+        }
+        update
+    };
+    let batch = async |body: Value| send("/status-lists/batch-update", body).await;
+    let (status, problem) =
+        batch(json!({ "updates": [update(1, 2, None), update(2, 2, Some(0)), update(0, 0, Some(1))] })).await;
+    assert_eq!(status, StatusCode::PRECONDITION_FAILED, "{problem}");
+    assert_eq!(problem["message"].as_str().unwrap(), message.replace("expected=0", "expected=1"));
+    assert_eq!([stored(0).await, stored(1).await, stored(2).await], [2, 0, 0]);
+    let of_all = |expected: &str| json!({ "statusListReferences": [target(1), target(0)], "value": 0, "expected": expected });
+    assert_eq!(batch(of_all("valid")).await.0, StatusCode::PRECONDITION_FAILED);
+    assert_eq!([stored(0).await, stored(1).await], [2, 0]);
+    let (status, problem) = batch(json!({ "updates": [update(1, 2, None)], "expected": 0 })).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("BAD_REQUEST")), "{problem}");
+    assert_eq!(
+        batch(json!({ "updates": [update(1, 2, Some(0)), update(2, 0, None)] })).await.0,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(batch(of_all("suspended")).await.0, StatusCode::NO_CONTENT);
+    assert_eq!([stored(0).await, stored(1).await, stored(2).await], [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn of_many_changes_that_expect_the_same_status_one_is_made() {
+    let app = TestApp::start("bits: 2");
+    let reference = app.references(1).await.remove(0);
+    let requests: Vec<_> = (0..40)
+        .map(|n| {
+            let value = 1 + n % 2;
+            let body =
+                json!({ "uri": reference.uri, "index": reference.index, "value": value, "expected": 0 });
+            let request = app.client.patch(format!("{}/status-lists/update", app.url));
+            let request = request.header(RIGHT.0, RIGHT.1).header(JSON.0, JSON.1).body(body.to_string());
+            tokio::spawn(async move { (value, request.send().await.unwrap().status()) })
+        })
+        .collect();
+    let mut made = Vec::new();
+    for request in requests {
+        match request.await.unwrap() {
+            (value, StatusCode::NO_CONTENT) => made.push(value),
+            (_, status) => assert_eq!(status, StatusCode::PRECONDITION_FAILED),
+        }
+    }
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert_eq!(app.stored(&reference).await["value"], made[0]);
+}
+
+#[tokio::test]
 async fn names_and_numbers_mean_the_same_and_older_path_works() {
     let app = TestApp::start("bits: 2");
     let reference = app.references(1).await.remove(0);

@@ -60,6 +60,9 @@ async fn the_trail_records_who_did_what_but_never_who_got_which_reference() {
     let given = app.references(150).await;
     assert_eq!(app.update(&given[0], json!(1)).await.0, StatusCode::NO_CONTENT);
     assert_eq!(app.update(&given[0], json!(0)).await.0, StatusCode::FORBIDDEN);
+    let conditional = json!({ "uri": given[0].uri, "index": given[0].index, "value": 1, "expected": 0 });
+    let (status, _) = app.send(Method::PATCH, "/status-lists/update", Some(conditional)).await;
+    assert_eq!(status, StatusCode::PRECONDITION_FAILED);
     let batch = |of: &[Reference]| {
         let targets: Vec<_> =
             of.iter().map(|reference| json!({ "uri": reference.uri, "index": reference.index })).collect();
@@ -85,12 +88,14 @@ async fn the_trail_records_who_did_what_but_never_who_got_which_reference() {
     assert_eq!((&allocated["pool"], &allocated["amount"]), (&json!("p"), &json!(150)));
     let caller = allocated["caller"].as_str().unwrap();
     assert!(caller.starts_with("key:") && caller.len() == 12, "{caller}");
-    let [made, refused] = of("update")[..] else { panic!("{lines:#?}") };
+    let [made, refused, unexpected] = of("update")[..] else { panic!("{lines:#?}") };
     assert_eq!(
         (&made["list"], &made["index"], &made["value"]),
         (&json!(list), &json!(given[0].index), &json!(1))
     );
     assert_eq!((outcome(made), outcome(refused)), (json!("done"), json!("refused")));
+    let end = of("outcome").into_iter().find(|end| end["of"] == unexpected["seq"]).unwrap();
+    assert_eq!((&end["outcome"], &end["code"]), (&json!("refused"), &json!("PRECONDITION_FAILED")));
     let [named, hashed] = of("batch-update")[..] else { panic!("{lines:#?}") };
     assert_eq!((&named["count"], named["targets"].as_array().unwrap().len()), (&json!(2), 2));
     assert_eq!((&hashed["count"], hashed.get("targets")), (&json!(137), None));

@@ -58,6 +58,10 @@ async fn allocate_set_and_info_work_together() {
         let facts: Value = serde_json::from_str(&out).unwrap();
         assert_eq!((&facts["value"], facts["version"].is_u64()), (&number.into(), true), "{facts}");
     }
+    let set = |expected| run(&mut client(&app.url, &["set", uri, &idx, "valid", "--expected", expected]));
+    let (code, _, error) = set("revoked");
+    assert!(code == 1 && error.contains("expected=1, stored=2"), "{code} {error}");
+    assert_eq!((set("suspended").0, set("suspended").0), (0, 1), "the second finds what the first set");
     let (code, out, _) = run(&mut client(&app.url, &["info", "--pool", "p", "--format", "table"]));
     assert!(code == 0 && out.contains("bits                 2") && out.contains("references.used"), "{out}");
     let (code, out, _) = run(&mut client(&app.url, &["allocate", "--pool", "p", "--format", "table"]));

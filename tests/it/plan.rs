@@ -60,7 +60,7 @@ impl Filling {
             let capacity = config.pools[&pool].shape.capacity;
             let change = |idx| {
                 let index = capacity.index(idx).unwrap();
-                StatusChange { list, index, status: Status::INVALID }
+                StatusChange { list, index, status: Status::INVALID, expected: None }
             };
             let changes = (0..self.updates).map(idx).map(change);
             store.apply(&pool, vec![changes.collect()], deadline(), now).await.unwrap()[0].as_ref().unwrap();
@@ -190,7 +190,7 @@ async fn measured(filling: Filling) -> (f64, f64) {
         let store = Store::open(&config.store).await.unwrap();
         store.declare_pool(&config.pools[&pool()].shape).await.unwrap();
         let index = config.pools[&pool()].shape.capacity.index(idx).unwrap();
-        let change = |&list| vec![StatusChange { list, index, status: Status::INVALID }];
+        let change = |&list| vec![StatusChange { list, index, status: Status::INVALID, expected: None }];
         let changes = lists.iter().map(change).collect();
         assert!(store.apply(&pool(), changes, deadline(), now).await.unwrap().iter().all(Result::is_ok));
     };

@@ -28,6 +28,9 @@ pub(in crate::cli) struct Set {
     idx: Option<u64>,
     /// valid, revoked (or invalid), suspended, or a number
     value: Option<StatusValue>,
+    /// Set it only if this status is stored; otherwise nothing is changed
+    #[arg(long, value_name = "STATUS", conflicts_with = "batch")]
+    expected: Option<StatusValue>,
     /// Read lines `URI IDX VALUE` from this file, or from standard input
     ///
     /// Fields are separated by blanks or commas; a line may also be a JSON object with uri, index and value. Empty lines
@@ -62,7 +65,11 @@ impl Set {
         StatusValue(value): StatusValue,
     ) -> Result<(), Failure> {
         let update = json!({ "uri": uri, "index": idx, "value": value });
-        let body = update.to_string();
+        let mut body = update.clone();
+        if let Some(StatusValue(expected)) = self.expected {
+            body["expected"] = json!(expected);
+        }
+        let body = body.to_string();
         let with_body = |request: reqwest::RequestBuilder| {
             request.header(CONTENT_TYPE, "application/json").body(body.clone())
         };

@@ -48,6 +48,7 @@ codes! {
     RequestTimeout = REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The body did not arrive in time. Nothing was changed.";
     ListInUse = CONFLICT, "LIST_IN_USE", "Credentials with references of the list may still be valid.";
     ListRetired = GONE, "LIST_RETIRED", "The list was retired and takes no more updates.";
+    PreconditionFailed = PRECONDITION_FAILED, "PRECONDITION_FAILED", "An entry has another status than `expected`. Nothing was changed.";
     PayloadTooLarge = PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "The body is larger than the settings allow.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "The body is not `application/json`.";
     KeyReused = UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", "The `Idempotency-Key` was used for another request.";

@@ -246,6 +246,14 @@ impl Problem {
                     format!("The status is final (uri={uri}, index={idx}, status={})", status.value());
                 Self::new(Code::Forbidden, message)
             }
+            Refusal::NotAsExpected { list, index, expected, stored } => {
+                let (uri, idx) = (base.join(&list), index.get());
+                let (expected, stored) = (expected.value(), stored.value());
+                let message = format!(
+                    "The status is not the expected one (uri={uri}, index={idx}, expected={expected}, stored={stored})"
+                );
+                Self::new(Code::PreconditionFailed, message)
+            }
         }
     }
 

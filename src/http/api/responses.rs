@@ -65,6 +65,7 @@ responses!(
     RequestTimeout,
     ListInUse,
     ListRetired,
+    PreconditionFailed,
     PayloadTooLarge,
     UnsupportedMediaType,
     KeyReused,

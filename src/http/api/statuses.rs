@@ -10,10 +10,10 @@ use super::auth::Caller;
 use super::body;
 use super::problem::Problem;
 use super::responses::{
-    BadRequest, Forbidden, ListRetired, PayloadTooLarge, RateLimitReached, RequestTimeout, Unauthorized,
-    Unavailable, UnsupportedMediaType,
+    BadRequest, Forbidden, ListRetired, PayloadTooLarge, PreconditionFailed, RateLimitReached,
+    RequestTimeout, Unauthorized, Unavailable, UnsupportedMediaType,
 };
-use super::value::{NewStatus, Requested, Value};
+use super::value::{NewStatus, Requested, Value, expected};
 use super::{Api, PoolApi, trail};
 use crate::model::api_key::Scope;
 use crate::status_list::ListId;
@@ -31,6 +31,10 @@ struct Update {
     index: u64,
     #[schema(value_type = NewStatus)]
     value: Value,
+    /// The status that the caller believes is stored. If another one is, nothing is changed and the answer is 412.
+    #[schema(value_type = NewStatus, required = false)]
+    #[serde(default, deserialize_with = "expected")]
+    expected: Option<Value>,
 }
 
 /// Several references of one pool and their new statuses.
@@ -43,7 +47,12 @@ struct BatchUpdate {
     status_list_references: Option<Vec<Target>>,
     #[schema(value_type = Option<NewStatus>)]
     value: Option<Value>,
-    /// In place of both: references with a value each.
+    /// Beside `value`: the status that the caller believes is stored for each reference. If one has another, nothing is changed
+    /// and the answer is 412.
+    #[schema(value_type = NewStatus, required = false)]
+    #[serde(default, deserialize_with = "expected")]
+    expected: Option<Value>,
+    /// In place of these: references with a value each.
     #[schema(min_items = 1)]
     #[serde(default, deserialize_with = "body::objects")]
     updates: Option<Vec<Update>>,
@@ -66,9 +75,13 @@ impl BatchUpdate {
     fn changes(self) -> Result<(&'static str, Vec<Update>), Problem> {
         match (self.status_list_references, self.value, self.updates) {
             (Some(targets), Some(value), None) => {
-                let update = |Target { uri, index }| Update { uri, index, value };
+                let expected = self.expected;
+                let update = |Target { uri, index }| Update { uri, index, value, expected };
                 Ok(("statusListReferences", targets.into_iter().map(update).collect()))
             }
+            (None, None, Some(_)) if self.expected.is_some() => Err(Problem::bad_request(
+                "`expected` beside `updates` has no meaning; give each of the updates its own",
+            )),
             (None, None, Some(updates)) => Ok(("updates", updates)),
             _ => Err(Problem::bad_request(
                 "The body must have either `statusListReferences` and one `value` for all, or `updates` with a value each",
@@ -94,6 +107,7 @@ impl BatchUpdate {
         (status = 403, response = Forbidden),
         (status = 408, response = RequestTimeout),
         (status = 410, response = ListRetired),
+        (status = 412, response = PreconditionFailed),
         (status = 413, response = PayloadTooLarge),
         (status = 415, response = UnsupportedMediaType),
         (status = 503, response = Unavailable),
@@ -107,7 +121,8 @@ pub(super) async fn update(
     let caller = Caller::of(&request, &api).await?;
     let update: Update = body::read(&request, payload, &api).await?;
     let (list, pool) = api.find(&update.uri).await?;
-    let change = Requested { list, index: update.index, value: update.value.number() };
+    let expected = update.expected.map(|expected| expected.number());
+    let change = Requested { list, index: update.index, value: update.value.number(), expected };
     apply(&request, &api, caller.may_use(pool, Scope::Update)?, vec![change]).await
 }
 
@@ -127,6 +142,7 @@ pub(super) async fn update(
         (status = 403, response = Forbidden),
         (status = 408, response = RequestTimeout),
         (status = 410, response = ListRetired),
+        (status = 412, response = PreconditionFailed),
         (status = 413, response = PayloadTooLarge),
         (status = 415, response = UnsupportedMediaType),
         (status = 503, response = Unavailable),
@@ -170,7 +186,8 @@ pub(super) async fn batch_update(
         if values.insert((list, target.index), value).is_some_and(|other| other != value) {
             return Err(Problem::contradiction(&target.uri, target.index));
         }
-        changes.push(Requested { list, index: target.index, value });
+        let expected = target.expected.map(|expected| expected.number());
+        changes.push(Requested { list, index: target.index, value, expected });
     }
     let pool = only_pool.expect("a batch has at least one entry, whose pool was found");
     apply(&request, &api, pool, changes).await
@@ -192,6 +209,7 @@ pub(super) async fn batch_update(
         (status = 403, response = Forbidden),
         (status = 408, response = RequestTimeout),
         (status = 410, response = ListRetired),
+        (status = 412, response = PreconditionFailed),
         (status = 413, response = PayloadTooLarge),
         (status = 415, response = UnsupportedMediaType),
         (status = 429, response = RateLimitReached),

@@ -1,17 +1,20 @@
 //! A status in a request body, and the requested change.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::{Api, PoolApi};
-use crate::status_list::{ListId, Status};
+use crate::status_list::{ListId, Status, StatusRefused};
 use crate::store::StatusChange;
 
 /// A status as clients write it: its number, or its registered name.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[schema(as = Status, example = "invalid")]
-#[serde(untagged, expecting = "`value` must be a number from 0, or \"valid\", \"invalid\" or \"suspended\"")]
+#[serde(
+    untagged,
+    expecting = "a status (`value`, `expected`) must be a number from 0, or \"valid\", \"invalid\" or \"suspended\""
+)]
 pub(super) enum Value {
     Number(u64),
     Name(Name),
@@ -29,11 +32,19 @@ pub(super) enum Name {
 /// Another name for `Value`, which utoipa would take for serde_json's.
 pub(super) type NewStatus = Value;
 
-/// One change, as the client wrote it. Index and value are unchecked.
+/// Reads the status that the caller expects. It may be left out but not be null, so that a client that lost what it expected
+/// never changes a status unconditionally.
+pub(super) fn expected<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// One change, as the client wrote it. Index and statuses are unchecked.
 pub(super) struct Requested {
     pub(super) list: ListId,
     pub(super) index: u64,
     pub(super) value: u64,
+    /// The status that the client believes is stored.
+    pub(super) expected: Option<u64>,
 }
 
 impl Value {
@@ -50,13 +61,24 @@ impl Value {
 }
 
 impl Requested {
-    /// Returns the change if the pool's lists have the index and may hold the value.
+    /// Returns the change if the pool's lists have the index and may hold the value. Any status that fits an entry may be
+    /// expected: it may be stored although the settings no longer declare it.
     pub(super) fn checked(&self, api: &Api, pool: &PoolApi) -> Result<StatusChange, Problem> {
-        let &Self { list, index, value } = self;
+        let &Self { list, index, value, expected } = self;
         let uri = || api.base.join(&list);
         let index = pool.capacity.index(index).map_err(|_| Problem::index_out_of_bounds(&uri(), index))?;
         let status =
             pool.statuses.check(value).map_err(|why| Problem::value_out_of_range(&uri(), value, &why))?;
-        Ok(StatusChange { list, index, status })
+        let bits = pool.capacity.bits();
+        let fits = |value: u64| u8::try_from(value).ok().filter(|value| *value <= bits.status_max());
+        let expected = expected
+            .map(|value| match fits(value) {
+                Some(status) => Ok(Status::new(status)),
+                None => {
+                    Err(Problem::value_out_of_range(&uri(), value, &StatusRefused::TooWide { value, bits }))
+                }
+            })
+            .transpose()?;
+        Ok(StatusChange { list, index, status, expected })
     }
 }

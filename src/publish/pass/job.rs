@@ -59,7 +59,7 @@ async fn restore(
     status: Status,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let changes = lost.iter().map(|&index| StatusChange { list, index, status }).collect();
+    let changes = lost.iter().map(|&index| StatusChange { list, index, status, expected: None }).collect();
     match store.apply(pool, vec![changes], Deadline::after(RESTORE_PATIENCE), now).await?.pop() {
         Some(Ok(())) => {
             let restored = lost.len();

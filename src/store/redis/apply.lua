@@ -1,15 +1,20 @@
 -- Sets statuses: each request all or nothing, in order, all of them in one atomic step. A change to another status than that of
--- a list's spread first completes the spread: the latest request must win.
+-- a list's spread first completes the spread: the latest request must win. An expected status is compared with what is stored
+-- before its request.
 -- KEYS  1 dirty  2 spreads  then for each list its hash and its bytes
 -- ARGV  1 now (ms)  2 bits per entry  3 final status ('': none)  4 bytes of an array  5 default status
---       6.. for each request: its number of changes, then for each change: number of the list (from 1), bit offset, value
+--       6 whether any change has an expected status (0, 1)
+--       7.. for each request: its number of changes, then for each change: number of the list (from 1), bit offset, value;
+--       with an expected status, 256 times (that status + 1) is added to the value
 --       Values are relative to the pool's default status, so that missing bytes mean the default.
 -- Reply two numbers for each request: its outcome, and the change that caused it (from 1):
---       0 applied, 1 no such list, 2 the list was retired, 3 the final status would be left
+--       0 applied, 1 no such list, 2 the list was retired, 3 the final status would be left,
+--       4 + status: this status is stored, another was expected
 
 local now, width, final, length = ARGV[1], 'u' .. ARGV[2], ARGV[3], tonumber(ARGV[4])
 local lists = (#KEYS - 2) / 2
-local FIRST = 6
+local expecting = ARGV[6] == '1'
+local FIRST = 7
 -- Lua's stack holds 8000 values; each operation takes up to four.
 local OPERATIONS_MAX = 4 * 1000
 
@@ -29,7 +34,7 @@ local function bitfield(list, operations)
   return replies
 end
 
-local APPLIED, NO_SUCH_LIST, RETIRED, FINAL = 0, 1, 2, 3
+local APPLIED, NO_SUCH_LIST, RETIRED, FINAL, NOT_EXPECTED = 0, 1, 2, 3, 4
 
 -- The lists that take no changes, and why; and the values of those that have a spread.
 local closed, spreads = {}, {}
@@ -52,7 +57,8 @@ end
 
 -- The stored values of the named entries, where they matter.
 local stored = {}
-if final ~= '' then
+local knows = final ~= '' or expecting
+if knows then
   local offsets = {}
   local at = FIRST
   while at <= #ARGV do
@@ -86,19 +92,49 @@ if final ~= '' then
 end
 
 local replies, sets, overruled = {}, {}, {}
-local at = FIRST
-while at <= #ARGV do
-  local changes, outcome, which, undo = tonumber(ARGV[at]), APPLIED, 0, {}
+-- Which entries an earlier request set: a completed spread leaves them.
+local written = {}
+
+-- Compares the request at this place with what stands. Returns its outcome, of which change, and the values without what was
+-- expected.
+local function compare(at, changes)
+  local values = {}
   for change = 1, changes do
     local base = at + 3 * change - 2
-    local list, offset, value = tonumber(ARGV[base]), ARGV[base + 1], tonumber(ARGV[base + 2])
+    local list, offset, packed = tonumber(ARGV[base]), ARGV[base + 1], tonumber(ARGV[base + 2])
+    values[change] = packed % 256
+    if packed >= 256 then
+      if closed[list] then
+        return closed[list], change, values
+      end
+      local standing = stored[list][offset]
+      if overruled[list] and not (written[list] and written[list][offset]) then
+        standing = spreads[list]
+      end
+      if standing ~= math.floor(packed / 256) - 1 then
+        return NOT_EXPECTED + standing, change, values
+      end
+    end
+  end
+  return APPLIED, 0, values
+end
+
+local at = FIRST
+while at <= #ARGV do
+  local changes, outcome, which, undo, values = tonumber(ARGV[at]), APPLIED, 0, {}, nil
+  if expecting then
+    outcome, which, values = compare(at, changes)
+  end
+  for change = 1, outcome == APPLIED and changes or 0 do
+    local base = at + 3 * change - 2
+    local list, offset, value = tonumber(ARGV[base]), ARGV[base + 1], values and values[change] or tonumber(ARGV[base + 2])
     if closed[list] then
       outcome, which = closed[list], change
       break
     end
-    if final ~= '' then
+    if knows then
       local old = stored[list][offset]
-      if value ~= final and (old == final or spreads[list] == final) then
+      if final and value ~= final and (old == final or spreads[list] == final) then
         outcome, which = FINAL, change
         break
       end
@@ -109,14 +145,18 @@ while at <= #ARGV do
   if outcome == APPLIED then
     for change = 1, changes do
       local base = at + 3 * change - 2
-      local list = tonumber(ARGV[base])
+      local list, value = tonumber(ARGV[base]), values and values[change] or ARGV[base + 2]
       local operations = sets[list] or {}
       sets[list] = operations
       operations[#operations + 1] = 'SET'
       operations[#operations + 1] = width
       operations[#operations + 1] = ARGV[base + 1]
-      operations[#operations + 1] = ARGV[base + 2]
-      overruled[list] = overruled[list] or (spreads[list] and spreads[list] ~= tonumber(ARGV[base + 2]))
+      operations[#operations + 1] = value
+      overruled[list] = overruled[list] or (spreads[list] and spreads[list] ~= tonumber(value))
+      if expecting then
+        written[list] = written[list] or {}
+        written[list][ARGV[base + 1]] = true
+      end
     end
   else
     for n = #undo, 1, -1 do

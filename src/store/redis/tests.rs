@@ -55,7 +55,8 @@ fn index(idx: u64) -> Index {
 }
 
 async fn set(store: &RedisStore, list: ListId, idx: u64) -> Result<(), StoreError> {
-    let changes = vec![vec![StatusChange { list, index: index(idx), status: Status::INVALID }]];
+    let changes =
+        vec![vec![StatusChange { list, index: index(idx), status: Status::INVALID, expected: None }]];
     store
         .apply(&"p".parse().unwrap(), changes, soon(), NOW)
         .await
@@ -283,8 +284,8 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
         let arguments = [&id, "1700000000000", "1", "100", "\u{1}", final_status, "1", spread, "1 2 ", "0 "];
         call(&scripts::FILL_LIST, &[&of_pool, &open, &of_list, &dirty, &bytes, &spreads], &arguments)
     };
-    let apply = |final_status: &str| {
-        let arguments = ["1700000000000", "1", final_status, "100", "0", "1", "1", "7", "1"];
+    let apply = |final_status: &str, expecting: &str, value: &str| {
+        let arguments = ["1700000000000", "1", final_status, "100", "0", expecting, "1", "1", "7", value];
         call(&scripts::APPLY, &[&dirty, &spreads, &of_list, &bytes], &arguments)
     };
     vec![
@@ -293,8 +294,9 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
             &[&dirty, &spreads, &of_list, &bytes],
             &[&id, "1700000000000", "1", "100", "1 2 0 0", "", "1", "7"],
         ),
-        apply(""),
-        apply("1"),
+        apply("", "0", "1"),
+        apply("1", "0", "1"),
+        apply("", "1", "257"),
         fill("", ""),
         fill("1", ""),
         fill("", "1 2 0 0"),

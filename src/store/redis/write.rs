@@ -13,7 +13,7 @@ use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
-use crate::status_list::ListId;
+use crate::status_list::{ListId, Status};
 use crate::store::values::{
     Block, DueMark, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError,
 };
@@ -163,6 +163,7 @@ impl RedisStore {
         let mut numbers: HashMap<ListId, usize> = HashMap::new();
         let mut lists = Vec::new();
         let mut arguments = Vec::with_capacity(4 * requests.len());
+        let mut expecting = false;
         for request in &requests {
             arguments.push(request.len() as u64);
             for change in request {
@@ -170,7 +171,11 @@ impl RedisStore {
                     lists.push(change.list);
                     lists.len()
                 });
-                let value = u64::from(change.status.value() ^ default);
+                let mut value = u64::from(change.status.value() ^ default);
+                if let Some(expected) = change.expected {
+                    expecting = true;
+                    value += 256 * (u64::from(expected.value() ^ default) + 1);
+                }
                 arguments.extend([number as u64, bit_offset(capacity, change.index), value]);
             }
         }
@@ -188,6 +193,7 @@ impl RedisStore {
             .arg(last.unwrap_or_default())
             .arg(capacity.bytes())
             .arg(default)
+            .arg(u8::from(expecting))
             .arg(arguments);
         let replies: Vec<usize> = self.write_before(&call, deadline).await?;
         if replies.len() != 2 * requests.len() {
@@ -302,12 +308,18 @@ fn outcome(
         return Ok(Ok(()));
     }
     let change = change.checked_sub(1).and_then(|n| request.get(n));
-    let StatusChange { list, index, .. } =
+    let StatusChange { list, index, expected, .. } =
         *change.ok_or_else(|| damaged("the script names a change that does not exist"))?;
-    match (outcome, shape.final_status) {
-        (1, _) => Ok(Err(Refusal::NoSuchList { list })),
-        (2, _) => Ok(Err(Refusal::Retired { list })),
-        (3, Some(status)) => Ok(Err(Refusal::FinalStatus { list, index, status })),
+    // The stored status, if another was expected.
+    let stored = outcome.checked_sub(4).and_then(|relative| u8::try_from(relative).ok());
+    let stored = stored.map(|relative| Status::new(relative ^ shape.default_status.value()));
+    match (outcome, shape.final_status, expected, stored) {
+        (1, ..) => Ok(Err(Refusal::NoSuchList { list })),
+        (2, ..) => Ok(Err(Refusal::Retired { list })),
+        (3, Some(status), ..) => Ok(Err(Refusal::FinalStatus { list, index, status })),
+        (_, _, Some(expected), Some(stored)) => {
+            Ok(Err(Refusal::NotAsExpected { list, index, expected, stored }))
+        }
         _ => Err(damaged("the script returned an unknown outcome")),
     }
 }

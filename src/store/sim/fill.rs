@@ -1,7 +1,8 @@
 //! Setting statuses: some entries, every entry, a share of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::data::List;
 use super::server::Server;
 use crate::base::clock::Timestamp;
 use crate::status_list::{Index, ListId, Status, StatusArray};
@@ -11,68 +12,66 @@ use crate::store::values::{Refusal, StatusChange, StoreError};
 
 impl Server {
     pub(super) fn apply(&mut self, requests: &[Vec<StatusChange>], now: Timestamp) -> Vec<Applied> {
-        // What each touched list will hold, were it not for its spread; which entries that is about; whether a spread ends.
-        let mut arrays: BTreeMap<ListId, StatusArray> = BTreeMap::new();
-        let mut touched: BTreeMap<ListId, BTreeSet<u32>> = BTreeMap::new();
-        let mut overruled = BTreeSet::new();
+        // What was accepted so far. It lies over a spread that a later request completes.
+        let mut accepted: BTreeMap<ListId, Vec<(Index, Status)>> = BTreeMap::new();
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
-            let before = arrays.clone();
-            let mut answer = Ok(());
-            for change in request {
-                answer = self.set(&mut arrays, change);
-                if answer.is_err() {
-                    break;
+            let answer = self.check(request);
+            answers.push(answer);
+            if answers.last().is_some_and(Result::is_err) {
+                continue;
+            }
+            for &StatusChange { list, index, status, .. } in request {
+                accepted.entry(list).or_default().push((index, status));
+                let Some(found) = self.data.lists.get_mut(&list) else { continue };
+                found.array.set(index, status);
+                // All that is left of a spread comes before another status.
+                if let Some(spread) = found.spread.take_if(|spread| spread.value != status) {
+                    found.array = StatusArray::filled(found.array.capacity(), spread.value);
                 }
             }
-            match &answer {
-                Err(_) => arrays = before,
-                Ok(()) => {
-                    for &StatusChange { list, index, status } in request {
-                        touched.entry(list).or_default().insert(index.get());
-                        let spread = self.data.lists.get(&list).and_then(|list| list.spread);
-                        if spread.is_some_and(|spread| spread.value != status) {
-                            overruled.insert(list);
-                        }
+            for &StatusChange { list, .. } in request {
+                if let (Some(found), Some(changes)) = (self.data.lists.get_mut(&list), accepted.get(&list)) {
+                    for (index, status) in changes {
+                        found.array.set(*index, *status);
                     }
                 }
             }
-            answers.push(answer);
         }
-        for (id, entries) in touched {
-            let (Some(list), Some(wanted)) = (self.data.lists.get_mut(&id), arrays.remove(&id)) else {
-                continue;
-            };
-            let capacity = list.array.capacity();
-            // All that is left of a spread comes before another status.
-            if overruled.contains(&id)
-                && let Some(spread) = list.spread.take()
-            {
-                list.array = StatusArray::filled(capacity, spread.value);
+        for list in accepted.keys() {
+            if let Some(found) = self.data.lists.get_mut(list) {
+                found.changed(now);
             }
-            for index in entries.into_iter().filter_map(|entry| capacity.index(entry.into()).ok()) {
-                list.array.set(index, wanted.get(index));
-            }
-            list.changed(now);
         }
         answers
     }
 
-    /// Makes one change in `arrays`, if it is allowed after those that were made there.
-    fn set(&self, arrays: &mut BTreeMap<ListId, StatusArray>, change: &StatusChange) -> Applied {
-        let &StatusChange { list, index, status } = change;
-        let Some(found) = self.data.lists.get(&list) else { return Err(Refusal::NoSuchList { list }) };
-        if found.retired {
-            return Err(Refusal::Retired { list });
+    /// Whether every change of a request may be made, each after those before it.
+    fn check(&self, request: &[StatusChange]) -> Applied {
+        for &StatusChange { list, index, expected, .. } in request {
+            let Some(expected) = expected else { continue };
+            let stored = self.updatable(list)?.array.get(index);
+            if stored != expected {
+                return Err(Refusal::NotAsExpected { list, index, expected, stored });
+            }
         }
-        let array = arrays.entry(list).or_insert_with(|| found.array.clone());
-        if let Some(last) = self.final_status(list).filter(|last| *last != status)
-            && (array.get(index) == last || found.spread.is_some_and(|spread| spread.value == last))
-        {
-            return Err(Refusal::FinalStatus { list, index, status: last });
+        let mut set: BTreeMap<(ListId, Index), Status> = BTreeMap::new();
+        for &StatusChange { list, index, status, .. } in request {
+            let found = self.updatable(list)?;
+            let current = set.get(&(list, index)).copied().unwrap_or_else(|| found.array.get(index));
+            if let Some(last) = self.final_status(list).filter(|last| *last != status)
+                && (current == last || found.spread.is_some_and(|spread| spread.value == last))
+            {
+                return Err(Refusal::FinalStatus { list, index, status: last });
+            }
+            set.insert((list, index), status);
         }
-        array.set(index, status);
         Ok(())
+    }
+
+    fn updatable(&self, list: ListId) -> Result<&List, Refusal> {
+        let found = self.data.lists.get(&list).ok_or(Refusal::NoSuchList { list })?;
+        if found.retired { Err(Refusal::Retired { list }) } else { Ok(found) }
     }
 
     fn final_status(&self, list: ListId) -> Option<Status> {

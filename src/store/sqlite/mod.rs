@@ -3,6 +3,7 @@
 //! Statuses are an append-only journal that is folded into chunks after each publication. Writes are fsynced (WAL,
 //! `synchronous=FULL`) before they are acknowledged. Reads use a connection of their own and see what is committed.
 
+mod apply;
 mod commit;
 mod fill;
 mod hot;

@@ -1,29 +1,24 @@
 //! The atomic steps, on the single writing thread. `commit.rs` puts each into a savepoint and several into a transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::hot::{HotList, HotLists};
-use super::schema::EVERY;
-use super::{journal, spread_row};
 use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
-use crate::status_list::{Index, ListId, Status};
-use crate::store::Applied;
-use crate::store::values::{
-    Block, DueMark, Fence, Lease, Leased, Publication, Refusal, StatusChange, StoreError,
-};
+use crate::status_list::{ListId, Status};
+use crate::store::values::{Block, DueMark, Fence, Lease, Leased, Publication, StoreError};
 
 pub(super) struct Writer {
-    connection: Connection,
+    pub(super) connection: Connection,
     /// The declared pools by row id.
-    pools: HashMap<i64, Arc<PoolShape>>,
-    hot: HotLists,
+    pub(super) pools: HashMap<i64, Arc<PoolShape>>,
+    pub(super) hot: HotLists,
     /// Who holds the lease to publish each pool, and until when.
     leases: HashMap<PoolId, (InstanceId, Instant)>,
 }
@@ -207,70 +202,6 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn apply(
-        &mut self,
-        requests: &[Vec<StatusChange>],
-        now: Timestamp,
-    ) -> Result<Vec<Applied>, StoreError> {
-        let applied = self.apply_all(requests, now);
-        if applied.is_err() {
-            // Memory may be ahead of what is committed, so drop those lists.
-            for change in requests.iter().flatten() {
-                self.hot.forget(change.list);
-            }
-        }
-        applied
-    }
-
-    fn apply_all(
-        &mut self,
-        requests: &[Vec<StatusChange>],
-        now: Timestamp,
-    ) -> Result<Vec<Applied>, StoreError> {
-        let Self { connection, pools, hot, .. } = self;
-        let mut accepted: BTreeMap<ListId, Vec<(Index, Status)>> = BTreeMap::new();
-        let mut answers = Vec::with_capacity(requests.len());
-        for request in requests {
-            let mut done: Vec<(ListId, Index, Status, Status)> = Vec::with_capacity(request.len());
-            let mut answer = Ok(());
-            for change in request {
-                match set(connection, pools, hot, change)? {
-                    Ok(old) => done.push((change.list, change.index, change.status, old)),
-                    Err(refusal) => {
-                        for &(list, index, _, old) in done.iter().rev() {
-                            hot.loaded(list).set(index, old);
-                        }
-                        done.clear();
-                        answer = Err(refusal);
-                        break;
-                    }
-                }
-            }
-            for (list, index, new, _) in done {
-                accepted.entry(list).or_default().push((index, new));
-            }
-            answers.push(answer);
-        }
-        for (list, changes) in accepted {
-            let list = hot.loaded(list);
-            let mut first = None;
-            if let Some(spread) = list.spread
-                && changes.iter().any(|(_, status)| *status != spread.value)
-            {
-                // The latest request must win, so nothing of the spread may follow it.
-                spread_row::remove(connection, list)?;
-                list.fill(spread.value);
-                for (index, status) in &changes {
-                    list.set(*index, *status);
-                }
-                first = Some((EVERY, spread.value));
-            }
-            let changes = changes.into_iter().map(|(index, status)| (index.get().into(), status));
-            journal::append(connection, list, first.into_iter().chain(changes), now)?;
-        }
-        Ok(answers)
-    }
-
     pub(super) fn settle(
         &mut self,
         list: ListId,
@@ -378,31 +309,7 @@ impl Writer {
     }
 }
 
-/// Checks one change and makes it in memory. Returns the entry's old status.
-fn set(
-    connection: &Connection,
-    pools: &HashMap<i64, Arc<PoolShape>>,
-    hot: &mut HotLists,
-    change: &StatusChange,
-) -> Result<Result<Status, Refusal>, StoreError> {
-    let &StatusChange { list, index, status: new } = change;
-    let Some(loaded) = hot.load(connection, list, |id| shape_of(connection, pools, id))? else {
-        return Ok(Err(Refusal::NoSuchList { list }));
-    };
-    if loaded.retired {
-        return Ok(Err(Refusal::Retired { list }));
-    }
-    let shape = &loaded.shape;
-    let old = loaded.get(index);
-    let stands = [Some(old), loaded.spread.map(|spread| spread.value)];
-    if let Some(status) = shape.final_status.filter(|last| *last != new && stands.contains(&Some(*last))) {
-        return Ok(Err(Refusal::FinalStatus { list, index, status }));
-    }
-    loaded.set(index, new);
-    Ok(Ok(old))
-}
-
-fn shape_of(
+pub(super) fn shape_of(
     connection: &Connection,
     pools: &HashMap<i64, Arc<PoolShape>>,
     list: i64,

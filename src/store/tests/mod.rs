@@ -40,6 +40,8 @@ macro_rules! suite {
                 shape_is_kept_and_a_mismatch_refused, blocks_are_disjoint_and_end_with_the_list,
                 concurrent_leases_are_disjoint, tail_comes_back_once_and_only_from_the_end,
                 sealed_list_gives_nothing_more, changes_are_stored_and_counted, requests_are_all_or_nothing,
+                an_unexpected_status_refuses_the_whole_request, what_is_expected_stands_after_the_requests_before,
+                a_spread_counts_for_what_is_expected_once_it_is_done,
                 every_refusal_names_its_reason, final_status_is_never_left, final_status_holds_inside_a_batch,
                 default_status_fills_new_lists, touched_lists_are_dirty_since_their_first_change,
                 settling_clears_only_what_was_published, older_fence_is_refused, lease_expires_and_fences_grow,
@@ -173,7 +175,12 @@ fn index(idx: u64) -> Index {
 }
 
 fn change(list: ListId, idx: u64, value: u8) -> StatusChange {
-    StatusChange { list, index: index(idx), status: Status::new(value) }
+    StatusChange { list, index: index(idx), status: Status::new(value), expected: None }
+}
+
+/// A change of an entry that is believed to have this status.
+fn change_of(list: ListId, idx: u64, expected: u8, value: u8) -> StatusChange {
+    StatusChange { expected: Some(Status::new(expected)), ..change(list, idx, value) }
 }
 
 async fn apply_one(store: &Store, changes: Vec<StatusChange>) -> Applied {

@@ -151,3 +151,117 @@ pub(super) async fn writes_after_their_deadline_change_nothing(harness: &impl Ha
     apply_one(&store, vec![change(list, 1, 1)]).await.unwrap();
     assert_eq!(value(&store, list, 1).await, 1, "the control: in time it is applied");
 }
+
+fn not_as_expected(list: ListId, idx: u64, expected: u8, stored: u8) -> Refusal {
+    let (expected, stored) = (Status::new(expected), Status::new(stored));
+    Refusal::NotAsExpected { list, index: index(idx), expected, stored }
+}
+
+pub(super) async fn an_unexpected_status_refuses_the_whole_request(harness: &impl Harness) {
+    for (bits, default, final_status) in
+        [(Bits::Two, 0, None), (Bits::Two, 2, Some(Status::INVALID)), (Bits::Eight, 255, None)]
+    {
+        let id = format!("p{bits}-{default}");
+        let given =
+            PoolShape { default_status: Status::new(default), final_status, ..shape(&id, 8000, bits) };
+        let (store, list) = store_with_list(harness, &given).await;
+        let apply =
+            async |changes| store.apply(&given.id, vec![changes], soon(), NOW).await.unwrap().remove(0);
+        let other = 3;
+        let refused = apply(vec![change(list, 1, other), change_of(list, 2, other, 1)]).await;
+        assert_eq!(refused, Err(not_as_expected(list, 2, other, default)));
+        assert_eq!((value(&store, list, 1).await, value(&store, list, 2).await), (default, default));
+        assert_eq!(store.snapshot(list).await.unwrap().version, Version(0));
+        assert!(store.dirty(&given.id).await.unwrap().is_empty(), "nothing is to be published");
+
+        // An entry that is named twice is compared both times with what stood before the request.
+        let both = vec![change_of(list, 2, default, other), change_of(list, 2, default, other)];
+        assert_eq!(apply(both).await, Ok(()));
+        assert_eq!(value(&store, list, 2).await, other);
+        let again = apply(vec![change_of(list, 2, default, other)]).await;
+        assert_eq!(again, Err(not_as_expected(list, 2, default, other)), "it was made already");
+        assert_eq!(apply(vec![change(list, 2, default), change_of(list, 3, default, 1)]).await, Ok(()));
+        assert_eq!((value(&store, list, 2).await, value(&store, list, 3).await), (default, 1));
+        assert_eq!(store.snapshot(list).await.unwrap().version, Version(2));
+
+        let nowhere = ListId::random();
+        let refused = apply(vec![change_of(nowhere, 0, default, 1)]).await;
+        assert_eq!(refused, Err(Refusal::NoSuchList { list: nowhere }));
+        store.retire_list(list, soon()).await.unwrap();
+        assert_eq!(apply(vec![change_of(list, 0, 1, 1)]).await, Err(Refusal::Retired { list }));
+    }
+}
+
+pub(super) async fn what_is_expected_stands_after_the_requests_before(harness: &impl Harness) {
+    for final_status in [None, Some(Status::INVALID)] {
+        let id = if final_status.is_some() { "b" } else { "a" };
+        let given = PoolShape { final_status, ..shape(id, 80_000, Bits::Two) };
+        let (store, list) = store_with_list(harness, &given).await;
+        let requests = vec![
+            vec![change_of(list, 5, 0, 2)],
+            vec![change_of(list, 5, 0, 3)],
+            vec![change(list, 6, 3), change_of(list, 5, 0, 3)],
+            vec![change_of(list, 5, 2, 3), change_of(list, 6, 0, 2)],
+            vec![change_of(list, 5, 3, 1)],
+            vec![change_of(list, 5, 3, 0)],
+            vec![change_of(list, 5, 1, 1)],
+        ];
+        let answers = store.apply(&given.id, requests, soon(), NOW).await.unwrap();
+        let expected = [
+            Ok(()),
+            Err(not_as_expected(list, 5, 0, 2)),
+            Err(not_as_expected(list, 5, 0, 2)),
+            Ok(()),
+            Ok(()),
+            Err(not_as_expected(list, 5, 3, 1)),
+            Ok(()),
+        ];
+        assert_eq!(answers, expected, "final status {final_status:?}");
+        assert_eq!((value(&store, list, 5).await, value(&store, list, 6).await), (1, 2));
+        if let Some(status) = final_status {
+            let refused = store.apply(&given.id, vec![vec![change_of(list, 5, 1, 0)]], soon(), NOW).await;
+            let refusal = Refusal::FinalStatus { list, index: index(5), status };
+            assert_eq!(refused.unwrap(), [Err(refusal)], "as expected, and final");
+        }
+        // More than a script's stack holds.
+        let all =
+            |expected, value| (0..10_000).map(|n| change_of(list, 7 + n * 7, expected, value)).collect();
+        let requests = vec![all(0, 2), all(0, 3), all(2, 3)];
+        let answers = store.apply(&given.id, requests, soon(), NOW).await.unwrap();
+        assert_eq!(answers, [Ok(()), Err(not_as_expected(list, 7, 0, 2)), Ok(())]);
+        assert_eq!(store.snapshot(list).await.unwrap().array.counts()[3], 10_000);
+    }
+}
+
+pub(super) async fn a_spread_counts_for_what_is_expected_once_it_is_done(harness: &impl Harness) {
+    let given = shape("a", 8000, Bits::Two);
+    let (store, list) = store_with_list(harness, &given).await;
+    store.fill_list(list, Status::INVALID, 4, soon(), NOW).await.unwrap().unwrap();
+    let spread = store.list(list).await.unwrap().unwrap().spread.unwrap();
+    let done = (0..2000).map(|idx| index(idx)).collect::<Vec<_>>();
+    assert!(store.advance_spread(list, &spread, &done, NOW).await.unwrap());
+    let stored = async |idx| store.status(list, index(idx)).await.unwrap().0.value();
+    assert_eq!((stored(1).await, stored(5000).await), (1, 0), "what clients are told");
+
+    // What is not done yet has its earlier status, until a request completes the spread.
+    let refused = apply_one(&store, vec![change_of(list, 5000, 1, 2)]).await;
+    assert_eq!(refused, Err(not_as_expected(list, 5000, 1, 0)));
+    let requests = vec![
+        vec![change_of(list, 1, 1, 1), change_of(list, 5000, 0, 1)],
+        vec![change_of(list, 6000, 0, 2), change_of(list, 6001, 0, 0)],
+        vec![change_of(list, 7000, 0, 2)],
+        vec![change_of(list, 7000, 1, 2), change_of(list, 6000, 2, 3), change_of(list, 6001, 0, 0)],
+        vec![change_of(list, 7000, 2, 0)],
+    ];
+    let answers = store.apply(&given.id, requests, soon(), NOW).await.unwrap();
+    let refused = Err(not_as_expected(list, 7000, 0, 1));
+    assert_eq!(answers, [Ok(()), Ok(()), refused, Ok(()), Ok(())]);
+    assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [2, 7997, 0, 1]);
+    let values = [stored(5000).await, stored(6000).await, stored(6001).await, stored(7000).await];
+    assert_eq!(values, [1, 3, 0, 0]);
+    assert_eq!(store.list(list).await.unwrap().unwrap().spread, None);
+    drop(store);
+    let store = harness.open().await;
+    store.declare_pool(&given).await.unwrap();
+    assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [2, 7997, 0, 1], "after a restart");
+}
