@@ -238,7 +238,7 @@ pub(super) async fn a_spread_counts_for_what_is_expected_once_it_is_done(harness
     let (store, list) = store_with_list(harness, &given).await;
     store.fill_list(list, Status::INVALID, 4, soon(), NOW).await.unwrap().unwrap();
     let spread = store.list(list).await.unwrap().unwrap().spread.unwrap();
-    let done = (0..2000).map(|idx| index(idx)).collect::<Vec<_>>();
+    let done = (0..2000).map(index).collect::<Vec<_>>();
     assert!(store.advance_spread(list, &spread, &done, NOW).await.unwrap());
     let stored = async |idx| store.status(list, index(idx)).await.unwrap().0.value();
     assert_eq!((stored(1).await, stored(5000).await), (1, 0), "what clients are told");
