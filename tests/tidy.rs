@@ -174,6 +174,19 @@ fn files_hold_one_idea() {
     }
 }
 
+#[test]
+fn every_mutation_of_the_simulator_still_applies() {
+    let patches: Vec<_> =
+        std::fs::read_dir("tests/sim/mutations").unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(patches.len() > 20, "{} mutations", patches.len());
+    for patch in patches {
+        let applies =
+            std::process::Command::new("git").args(["apply", "--check"]).arg(&patch).output().unwrap();
+        let why = String::from_utf8_lossy(&applies.stderr).into_owned();
+        assert!(applies.status.success(), "make {} anew: {why}", patch.display());
+    }
+}
+
 /// Calls that open files for writing, create folders, or change names or modes.
 const WRITES: [&str; 16] = [
     "OpenOptions",
