@@ -205,8 +205,8 @@ async fn a_status_is_only_set_if_the_expected_one_is_stored() {
     assert_eq!(problem, json!({ "code": "PRECONDITION_FAILED", "message": message }));
     assert_eq!(stored(0).await, 2, "nothing was changed");
     for (expected, code, part) in [
-        (json!(null), "BAD_REQUEST", "a status (`value`, `expected`) must be a number"),
-        (json!("revoked"), "BAD_REQUEST", "a status (`value`, `expected`) must be a number"),
+        (json!(null), "BAD_REQUEST", "`expected` must be a number"),
+        (json!("revoked"), "BAD_REQUEST", "`expected` must be a number"),
         (json!(4), "VALUE_OUT_OF_RANGE", "value=4"),
         (json!(256), "VALUE_OUT_OF_RANGE", "value=256"),
     ] {

@@ -1,5 +1,6 @@
 //! A status in a request body, and the requested change.
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
@@ -11,10 +12,7 @@ use crate::store::StatusChange;
 /// A status as clients write it: its number, or its registered name.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[schema(as = Status, example = "invalid")]
-#[serde(
-    untagged,
-    expecting = "a status (`value`, `expected`) must be a number from 0, or \"valid\", \"invalid\" or \"suspended\""
-)]
+#[serde(untagged, expecting = "`value` must be a number from 0, or \"valid\", \"invalid\" or \"suspended\"")]
 pub(super) enum Value {
     Number(u64),
     Name(Name),
@@ -35,7 +33,8 @@ pub(super) type NewStatus = Value;
 /// Reads the status that the caller expects. It may be left out but not be null, so that a client that lost what it expected
 /// never changes a status unconditionally.
 pub(super) fn expected<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+    let must = "`expected` must be a number from 0, or \"valid\", \"invalid\" or \"suspended\"";
+    Value::deserialize(deserializer).map(Some).map_err(|_| D::Error::custom(must))
 }
 
 /// One change, as the client wrote it. Index and statuses are unchecked.
