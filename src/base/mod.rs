@@ -3,6 +3,7 @@
 
 pub mod awake;
 pub mod clock;
+pub mod clock_watch;
 pub mod digest;
 pub mod durable;
 pub mod loopback;

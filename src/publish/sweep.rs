@@ -10,6 +10,7 @@ use walkdir::WalkDir;
 
 use super::certificates::is_outlived;
 use super::ours::{self, Token};
+use super::pass::schedule;
 use super::{PoolPublisher, history};
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, TEMPORARY_PREFIX};
@@ -49,6 +50,10 @@ impl PoolPublisher {
 
     /// Makes lists due whose files are not as they should be, and writes the aggregation; if it is ours to publish.
     pub async fn look(&self) {
+        // The pass at the next beat logs it, and looks when the clock is right again.
+        if self.believed_now().is_err() {
+            return;
+        }
         match self.lease.take(self.clock.now()).await {
             Ok(Some(fence)) => self.look_as_publisher(fence).await,
             Ok(None) => {}
@@ -80,9 +85,31 @@ impl PoolPublisher {
         }
     }
 
+    /// Tells of lists whose published `iat` lies in the future.
+    pub(super) fn note_ahead(&self, lists: usize) {
+        if lists > 0 {
+            tracing::error!(
+                pool = %self.shape.id, lists,
+                "published tokens have an `iat` in the future, because the clock was ahead or is behind now; verifiers may refuse them. \
+                 Check the clock (ntp); if it is right, stop the service and run `statuslist publish --once --replace-future`"
+            );
+        }
+    }
+
     /// Marks every list of the pool due whose files are not those of its latest publication; answers how many.
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         let lists = self.store.lists(&self.shape.id).await?;
+        let is_ahead = |list: &ListRecord| {
+            !list.retired && list.published.is_some_and(|published| schedule::is_ahead(published.iat, now))
+        };
+        let ahead: Vec<_> = lists.iter().filter(|list| is_ahead(list)).map(|list| list.id).collect();
+        self.metrics.lists_ahead.set(i64::try_from(ahead.len()).unwrap_or(i64::MAX));
+        if self.replaces_future() {
+            tracing::warn!(pool = %self.shape.id, lists = ahead.len(), "replacing tokens whose `iat` lies in the future");
+            self.store.mark_due(ahead).await?;
+        } else {
+            self.note_ahead(ahead.len());
+        }
         let (site, base, keys, formats) =
             (self.site.clone(), self.base.clone(), Arc::clone(&self.keys), self.start.formats);
         let history = self.start.history;

@@ -73,6 +73,15 @@ impl Store {
         backend!(self, store => store.ended());
     }
 
+    /// The time of day by the store's own clock; `None` if it has none. Redis is asked every 30 s, and the time since then is
+    /// added.
+    pub fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Redis(store) => store.time(),
+        }
+    }
+
     /// Creates the pool, or verifies that it has this shape. Must come before every other operation on it.
     pub async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
         backend!(self, store => store.declare_pool(shape))

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::PoolPublisher;
 use crate::base::clock::Timestamp;
+use crate::base::clock_watch::Implausible;
 use crate::base::signals::Signals;
 use crate::config::Lifetimes;
 use crate::sign::SignError;
@@ -77,6 +78,9 @@ pub enum PublishError {
     /// Not at this moment.
     #[error(transparent)]
     NotNow(#[from] NotNow),
+    /// The clock cannot be believed.
+    #[error(transparent)]
+    Clock(#[from] Implausible),
     /// A thread ended early; only at a stop.
     #[error("interrupted: {0}")]
     Interrupted(String),
@@ -85,7 +89,10 @@ pub enum PublishError {
 impl PoolPublisher {
     /// One pass: everything that changed, is new, or is to be renewed before the next beat. `progress` hears how many of how many are done.
     pub async fn publish_pending(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
-        let now = self.clock.now();
+        let now = match self.believed_now() {
+            Ok(now) => now,
+            Err(error) => return self.wait_for_clock(error).await,
+        };
         let pool = &self.shape.id;
         let pending = async {
             let Some(fence) = self.lease.take(now).await? else { return Ok(None) };
@@ -115,6 +122,9 @@ impl PoolPublisher {
 
     /// Only lists that were never published, whose `uri` must answer before it is handed out.
     pub async fn publish_new(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
+        if let Err(error) = self.believed_now() {
+            return self.wait_for_clock(error).await;
+        }
         let due = self.store.due(&self.shape.id, Timestamp::from_secs(0)).await;
         let new = due.map(|due| Some(due.into_iter().filter(|list| list.published.is_none()).collect()));
         self.publish(new, signals, progress).await
@@ -190,7 +200,11 @@ impl PoolPublisher {
             while renders.len() < threads
                 && let Some(pending) = left.next()
             {
-                renders.spawn(self.job(*pending).run());
+                // Each time, because the clock may jump within a pass.
+                match self.believed_now() {
+                    Ok(now) => drop(renders.spawn(self.job(*pending, now).run())),
+                    Err(error) => self.note_failure(pass, pending.list, error.into()),
+                }
             }
             let next = match ready.is_empty() {
                 true => renders.join_next().await,
@@ -243,7 +257,24 @@ impl PoolPublisher {
         pass.failed.push((list, error));
     }
 
-    fn job(&self, pending: Pending) -> Job {
+    /// The time of day, unless it cannot be believed: nothing may be signed with it then.
+    pub(super) fn believed_now(&self) -> Result<Timestamp, Implausible> {
+        let now = self.clock_watch.now(self.store.time());
+        self.metrics.clock_implausible.set(now.is_err().into());
+        now
+    }
+
+    /// A pass that does nothing because the clock cannot be believed. Another instance, whose clock is right, may take over at once.
+    async fn wait_for_clock(&self, error: Implausible) -> Pass {
+        if self.lease.may_publish() {
+            tracing::error!(pool = %self.shape.id, %error, "THE CLOCK IS WRONG: publishing nothing");
+            self.metrics.publish_failed.inc();
+            self.release().await;
+        }
+        Pass { ended_by: Some(error.into()), ..Pass::default() }
+    }
+
+    fn job(&self, pending: Pending, now: Timestamp) -> Job {
         let live = self.live.load();
         Job {
             pending,
@@ -256,7 +287,8 @@ impl PoolPublisher {
             shape: self.shape.clone(),
             formats: self.start.formats,
             history: self.start.history.is_some(),
-            now: self.clock.now(),
+            now,
+            replace_future: self.replaces_future(),
         }
     }
 }
