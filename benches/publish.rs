@@ -11,6 +11,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use statuslist::base::clock::Clock;
+use statuslist::base::clock_watch::ClockWatch;
 use statuslist::base::signals::Signals;
 use statuslist::config::PublishRole;
 use statuslist::publish::{Parts, PoolPublisher};
@@ -60,6 +61,7 @@ impl Lists {
             site: site.clone(),
             base: "https://status.example.com/lists".parse().unwrap(),
             clock: clock.clone(),
+            clock_watch: std::sync::Arc::new(ClockWatch::new(clock.clone())),
             holder: holder(),
             role: PublishRole::Leader,
             buckets: Vec::new(),

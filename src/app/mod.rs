@@ -19,8 +19,9 @@ use crate::access::Access;
 use crate::allocate::{Allocated, Allocator, HandedOut, Marks};
 use crate::app::instance::Instance;
 use crate::app::reload::{Reload, Source};
-use crate::audit::Audit;
+use crate::audit::{Action, Audit, Caller, Line, PoolName};
 use crate::base::clock::Clock;
+use crate::base::clock_watch::ClockWatch;
 use crate::base::durable;
 use crate::base::signals::Signals;
 use crate::base::stopper::{StopSwitch, Stopper, stopper};
@@ -48,6 +49,7 @@ const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
 pub struct App {
     config: Config,
     clock: Clock,
+    clock_watch: Arc<ClockWatch>,
     /// Held as long as the service lives, so that no other process runs as this instance.
     _instance: Instance,
     store: Store,
@@ -98,6 +100,7 @@ impl App {
     /// Like [`Self::build`], on addresses that are already bound.
     pub async fn build_on(listeners: impl Into<Listeners>, mut config: Config, clock: Clock) -> Result<Self> {
         let listeners = listeners.into();
+        let clock_watch = Arc::new(ClockWatch::new(clock.clone()));
         for warning in &config.warnings {
             tracing::warn!("settings: {warning}");
         }
@@ -141,6 +144,7 @@ impl App {
                 site: site.clone(),
                 base: config.public_url.clone(),
                 clock: clock.clone(),
+                clock_watch: Arc::clone(&clock_watch),
                 holder: instance.id().clone(),
                 role: config.publish.role,
                 buckets: buckets.clone(),
@@ -173,6 +177,7 @@ impl App {
         Ok(Self {
             config,
             clock,
+            clock_watch,
             _instance: instance,
             store,
             metrics,
@@ -200,6 +205,18 @@ impl App {
     pub fn api_key_path(&self, pool: &PoolId) -> Option<PathBuf> {
         let pool = self.config.pools.get(pool)?;
         Some(made::demo_api_key_path(pool, &self.config.publish.key_directory))
+    }
+
+    /// From now on tokens whose `iat` lies more than a minute in the future are replaced, although `iat` goes back by that.
+    /// Fails if the audit trail cannot be written.
+    pub async fn replace_future(&self) -> Result<()> {
+        if self.audit.is_on() {
+            let pools = self.pools.iter().map(|pool| PoolName::from(&pool.config.shape.id)).collect();
+            let line = Line::new(Caller::default(), Action::ReplaceFuture { pools });
+            self.audit.record(line).await.map_err(|error| anyhow!("{error}"))?;
+        }
+        self.pools.iter().for_each(|pool| pool.publisher.replace_future());
+        Ok(())
     }
 
     /// Publishes everything pending once, without serving. Returns how many lists were published and how many failed.
@@ -287,7 +304,9 @@ impl App {
             Arc::clone(&self.metrics),
             self.clock.clone(),
         );
-        let api = web::Data::new(api.audited(self.audit.clone()));
+        // An instance that never publishes signs nothing, so its clock does not matter.
+        let watch = (self.config.publish.role != PublishRole::Off).then(|| Arc::clone(&self.clock_watch));
+        let api = web::Data::new(api.audited(self.audit.clone()).watching(watch));
         let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
         let (key_set, stopper) = (Arc::clone(&self.key_set), background_stopper.clone());
         background.spawn(async move { key_set.run(&stopper).await });

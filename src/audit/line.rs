@@ -110,6 +110,11 @@ pub enum Action {
         /// By pool: the id of the signing key, or of the one that signs as soon as it may.
         signing_keys: BTreeMap<String, String>,
     },
+    /// An operator has tokens replaced whose `iat` lies in the future: `statuslist publish --once --replace-future`.
+    ReplaceFuture {
+        /// The pools.
+        pools: Vec<PoolName>,
+    },
     /// The outcome of an earlier line.
     Outcome {
         /// The earlier line's number.

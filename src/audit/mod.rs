@@ -20,7 +20,7 @@ mod tests;
 mod writer;
 
 pub use chain::{Broken, Span, verify};
-pub use line::{Action, Caller, Change, Line, Outcome, Refusal};
+pub use line::{Action, Caller, Change, Line, Outcome, PoolName, Refusal};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// A moment, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(u64);
@@ -45,11 +47,18 @@ impl Timestamp {
 pub enum Clock {
     /// The system's.
     System,
-    /// A test's, in milliseconds since 1970.
-    Set(Arc<AtomicU64>),
+    /// A test's.
+    Set(Arc<SetClock>),
     /// An instance's in the simulator, which goes on with the simulated time.
     #[cfg(feature = "sim")]
     Simulated(Arc<Simulated>),
+}
+
+/// A clock that stands still until it is moved. Both values are in milliseconds.
+#[derive(Debug)]
+pub struct SetClock {
+    time_of_day: AtomicU64,
+    uptime: AtomicU64,
 }
 
 /// A clock that is ahead of the simulated time, or behind.
@@ -64,7 +73,7 @@ pub struct Simulated {
 impl Clock {
     /// A clock that stands still until it is [advanced](Self::advance).
     pub fn set_to(now: Timestamp) -> Self {
-        Self::Set(Arc::new(AtomicU64::new(now.0)))
+        Self::Set(Arc::new(SetClock { time_of_day: AtomicU64::new(now.0), uptime: AtomicU64::new(0) }))
     }
 
     /// The time of day.
@@ -75,7 +84,7 @@ impl Clock {
                 let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
             }
-            Self::Set(millis) => Timestamp(millis.load(Ordering::SeqCst)),
+            Self::Set(clock) => Timestamp(clock.time_of_day.load(Ordering::SeqCst)),
             #[cfg(feature = "sim")]
             Self::Simulated(clock) => {
                 Timestamp(clock.at_begin.load(Ordering::SeqCst)).plus(clock.begun.elapsed())
@@ -99,10 +108,36 @@ impl Clock {
         }
     }
 
-    /// Moves a test's clock forward. Does nothing to the system's.
+    /// The time since the machine started, its suspensions included. Nobody can set it.
+    pub fn uptime(&self) -> Duration {
+        match self {
+            Self::System => {
+                let now = clock_gettime(ClockId::Boottime);
+                Duration::try_from(now).unwrap_or_default()
+            }
+            Self::Set(clock) => Duration::from_millis(clock.uptime.load(Ordering::SeqCst)),
+            #[cfg(feature = "sim")]
+            Self::Simulated(clock) => clock.begun.elapsed(),
+        }
+    }
+
+    /// Lets time pass on a test's clock. Does nothing to the system's.
     pub fn advance(&self, by: Duration) {
-        if let Self::Set(millis) = self {
-            millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        if let Self::Set(clock) = self {
+            let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+            clock.uptime.fetch_add(by, Ordering::SeqCst);
+            clock.time_of_day.fetch_add(by, Ordering::SeqCst);
+        }
+    }
+
+    /// Sets a test's time of day this many seconds ahead or back, without time passing. Does nothing to the system's.
+    pub fn jump(&self, secs: i64) {
+        if let Self::Set(clock) = self {
+            let millis = secs.unsigned_abs().saturating_mul(1000);
+            match secs < 0 {
+                true => clock.time_of_day.fetch_sub(millis, Ordering::SeqCst),
+                false => clock.time_of_day.fetch_add(millis, Ordering::SeqCst),
+            };
         }
     }
 }

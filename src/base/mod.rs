@@ -5,6 +5,7 @@ pub mod awake;
 pub mod blocking;
 pub mod chance;
 pub mod clock;
+pub mod clock_watch;
 pub mod digest;
 pub mod disk_call;
 pub mod durable;

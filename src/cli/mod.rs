@@ -88,6 +88,10 @@ struct Publish {
     /// Publish once and exit
     #[arg(long, required = true)]
     once: bool,
+    /// Replace tokens whose `iat` lies more than a minute in the future, because the clock was ahead when they were signed. Their
+    /// `iat` goes back; check first that the clock is right now
+    #[arg(long)]
+    replace_future: bool,
 }
 
 #[derive(Debug, Args)]
@@ -122,7 +126,7 @@ impl Cli {
         let settings = || Settings::read(self.config.as_deref());
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve(&settings()?),
-            Command::Publish(Publish { once: _ }) => publish_once(&settings()?),
+            Command::Publish(publish) => publish_once(&settings()?, publish.replace_future),
             Command::CheckConfig => check_config(&settings()?),
             Command::Migrate(migrate) => migrate.run(&settings()?),
             Command::Retire(retire) => retire.run(),
@@ -236,7 +240,7 @@ async fn wait_for_signal() {
     }
 }
 
-fn publish_once(settings: &Settings) -> Result<ExitCode> {
+fn publish_once(settings: &Settings, replace_future: bool) -> Result<ExitCode> {
     let config = settings.load()?;
     let _exporting = telemetry::start(&config.telemetry);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lists, {per_sec}, {eta} left")
@@ -250,6 +254,9 @@ fn publish_once(settings: &Settings) -> Result<ExitCode> {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
         };
+        if replace_future {
+            app.replace_future().await.context("cannot write the audit trail")?;
+        }
         app.publish_once(&progress).await
     })?;
     bar.finish_and_clear();

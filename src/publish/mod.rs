@@ -24,6 +24,7 @@ pub use rehearse::rehearse;
 pub use sinks::Bucket;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -32,6 +33,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::base::clock::Clock;
+use crate::base::clock_watch::ClockWatch;
 use crate::base::signals::Signals;
 use crate::base::stopper::{Stopper, stopper};
 use crate::config::{PoolConfig, PoolLive, PoolStart, PublishRole};
@@ -80,6 +82,9 @@ pub struct PoolPublisher {
     base: BaseUri,
     keys: Arc<KeyRing>,
     clock: Clock,
+    clock_watch: Arc<ClockWatch>,
+    /// Whether an operator demands that tokens with an `iat` in the future are replaced.
+    replace_future: Arc<AtomicBool>,
     metrics: Arc<PoolMetrics>,
     lease: Arc<PublisherLease>,
     /// The lease under which the latest comparison of all files began; `None` to compare them anew.
@@ -100,6 +105,8 @@ pub struct Parts {
     pub base: BaseUri,
     /// The clock.
     pub clock: Clock,
+    /// Whether it can be believed.
+    pub clock_watch: Arc<ClockWatch>,
     /// The id of this instance.
     pub holder: InstanceId,
     /// The role of this instance.
@@ -111,7 +118,8 @@ pub struct Parts {
 impl PoolPublisher {
     /// The publisher of `pool`.
     pub fn new(pool: &PoolConfig, keys: Arc<KeyRing>, metrics: Arc<PoolMetrics>, parts: Parts) -> Self {
-        let Parts { store, site, base, clock, holder, role, buckets } = parts;
+        let Parts { store, site, base, clock, clock_watch, holder, role, buckets } = parts;
+        let replace_future = Arc::new(AtomicBool::new(false));
         let PoolConfig { shape, start, live, .. } = pool.clone();
         let id = shape.id.clone();
         let lease = Arc::new(PublisherLease::new(store.clone(), id, holder, role, live.update_interval));
@@ -126,6 +134,7 @@ impl PoolPublisher {
             keys: Arc::clone(&keys),
             lease: Arc::clone(&lease),
             clock: clock.clone(),
+            replace_future: Arc::clone(&replace_future),
             metrics: Arc::clone(&metrics),
         };
         let sinks = Sinks::new(&buckets, &files);
@@ -142,6 +151,8 @@ impl PoolPublisher {
             base,
             keys,
             clock,
+            clock_watch,
+            replace_future,
             metrics,
             lease,
             swept,
@@ -235,6 +246,16 @@ impl PoolPublisher {
             }
             tokio::time::sleep(NEXT_SECOND).await;
         }
+    }
+
+    /// From now on tokens whose `iat` lies more than a minute in the future are replaced by tokens of this second, in the folder and
+    /// in buckets, although `iat` goes back by that. Only for an operator who has checked the clock.
+    pub fn replace_future(&self) {
+        self.replace_future.store(true, Ordering::Relaxed);
+    }
+
+    fn replaces_future(&self) -> bool {
+        self.replace_future.load(Ordering::Relaxed)
     }
 
     /// Uploads everything that is owed. Returns how many new lists could then be settled, and how many uploads are left.

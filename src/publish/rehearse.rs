@@ -32,6 +32,7 @@ pub fn rehearse(
         key: signer.public_key(),
         chain: signer.chain_in_header(),
         now: claims.iat,
+        latest_iat: claims.iat,
         previous_iat: previous.as_ref().map(|previous| previous.iat),
         previous: previous.as_ref(),
         previous_is_latest: true,

@@ -12,6 +12,9 @@ impl PoolPublisher {
     /// Advances every spread of the pool by one beat, if this instance publishes it. A beat that comes early, because the settings were
     /// reloaded, advances nothing. Stops after half a beat, even in the middle of a list, because urgent changes wait.
     pub async fn advance_spreads(&self) {
+        if self.believed_now().is_err() {
+            return;
+        }
         let (now, half) = (Instant::now(), self.live.load().update_interval / 2);
         {
             let mut latest = self.advanced_at.lock();

@@ -11,6 +11,7 @@ use walkdir::WalkDir;
 
 use super::certificates::is_outlived;
 use super::ours::{self, Token};
+use super::pass::schedule;
 use super::{PoolPublisher, history};
 use crate::base::blocking::blocking;
 use crate::base::clock::Timestamp;
@@ -51,6 +52,10 @@ impl PoolPublisher {
 
     /// Marks lists as due whose files are not current, and writes the aggregation, if this instance publishes the pool.
     pub async fn look(&self) {
+        // The pass at the next beat logs it, and looks when the clock is right again.
+        if self.believed_now().is_err() {
+            return;
+        }
         match self.lease.take(self.clock.now()).await {
             Ok(Some(fence)) => self.look_as_publisher(fence).await,
             Ok(None) => {}
@@ -85,9 +90,21 @@ impl PoolPublisher {
         }
     }
 
+    /// Logs that lists have a published `iat` in the future.
+    pub(super) fn note_ahead(&self, lists: usize) {
+        if lists > 0 {
+            tracing::error!(
+                pool = %self.shape.id, lists,
+                "published tokens have an `iat` in the future, because the clock was ahead or is behind now; verifiers may refuse them. \
+                 Check the clock (ntp); if it is right, stop the service and run `statuslist publish --once --replace-future`"
+            );
+        }
+    }
+
     /// Marks every list of the pool due whose files are not those of its latest publication. Returns how many.
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         let lists = self.store.lists(&self.shape.id).await?;
+        self.find_ahead(&lists, now).await?;
         let stale: HashSet<_> = self.stale(lists, now).await?.into_iter().collect();
         if stale.is_empty() {
             return Ok(0);
@@ -99,6 +116,21 @@ impl PoolPublisher {
         let found = stale.len();
         self.store.mark_due(stale).await?;
         Ok(found)
+    }
+
+    /// Counts the lists whose published `iat` lies in the future, and marks them due if an operator wants them replaced.
+    async fn find_ahead(&self, lists: &[ListRecord], now: Timestamp) -> Result<(), StoreError> {
+        let is_ahead = |list: &&ListRecord| {
+            !list.retired && list.published.is_some_and(|published| schedule::is_ahead(published.iat, now))
+        };
+        let ahead: Vec<_> = lists.iter().filter(is_ahead).map(|list| list.id).collect();
+        self.metrics.lists_ahead.set(i64::try_from(ahead.len()).unwrap_or(i64::MAX));
+        if !self.replaces_future() {
+            self.note_ahead(ahead.len());
+            return Ok(());
+        }
+        tracing::warn!(pool = %self.shape.id, lists = ahead.len(), "replacing tokens whose `iat` lies in the future");
+        self.store.mark_due(ahead).await
     }
 
     /// The lists whose files are not those of their latest publication. Removes what the history need not keep.

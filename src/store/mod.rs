@@ -79,6 +79,17 @@ impl Store {
         backend!(self, store => store.ended());
     }
 
+    /// The time of day by the store's own clock; `None` if it has none. Redis is asked every 30 s, and the time since then is
+    /// added.
+    pub fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Redis(store) => store.time(),
+            #[cfg(feature = "sim")]
+            Self::Simulated(_) => None,
+        }
+    }
+
     /// Creates the pool, or verifies that it has this shape. Must precede every other operation on the pool.
     pub async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
         backend!(self, store => store.declare_pool(shape))

@@ -37,6 +37,8 @@ pub struct Metrics {
     tokens_valid_until: Family<Labels, Gauge>,
     certificate_not_after: Family<Labels, Gauge>,
     certificate_out_of_date: Family<Labels, Gauge>,
+    clock_implausible: Family<Labels, Gauge>,
+    lists_ahead: Family<Labels, Gauge>,
     api_key_not_after: Family<Labels, Gauge>,
     http: HttpMetrics,
     /// The metrics of reloading.
@@ -108,6 +110,10 @@ pub struct PoolMetrics {
     pub tokens_valid_until: Gauge,
     /// 1 if a certificate of the signing key is not valid at the moment, at the latest beat; otherwise 0.
     pub certificate_out_of_date: Gauge,
+    /// 1 if the clock could not be believed when it was last read for publishing; otherwise 0.
+    pub clock_implausible: Gauge,
+    /// Lists whose published `iat` lies more than a minute in the future, at the latest look over all files.
+    pub lists_ahead: Gauge,
     pool: PoolId,
     refused: Family<Labels, Counter>,
     sinks: Sinks,
@@ -242,6 +248,12 @@ impl Default for Metrics {
         let certificate_out_of_date = Family::<Labels, Gauge>::default();
         let help = "Whether a certificate of the signing key's chain is not valid now, so that verifiers refuse its tokens";
         registry.register("certificate_out_of_date", help, certificate_out_of_date.clone());
+        let clock_implausible = Family::<Labels, Gauge>::default();
+        let help = "Whether the clock cannot be believed, so that nothing is published: alarm on 1";
+        registry.register("clock_implausible", help, clock_implausible.clone());
+        let lists_ahead = Family::<Labels, Gauge>::default();
+        let help = "Lists whose published iat lies more than a minute in the future, at the latest look over all files";
+        registry.register("lists_ahead", help, lists_ahead.clone());
         let api_key_not_after = Family::<Labels, Gauge>::default();
         let help = "When the next of the API keys ends, in seconds since 1970";
         registry.register_with_unit("api_key_not_after", help, Unit::Seconds, api_key_not_after.clone());
@@ -268,6 +280,8 @@ impl Default for Metrics {
             http,
             certificate_not_after,
             certificate_out_of_date,
+            clock_implausible,
+            lists_ahead,
             api_key_not_after,
             reloads,
         }
@@ -294,6 +308,8 @@ impl Metrics {
             references_free: self.references_free.get_or_create_owned(&labels),
             tokens_valid_until: self.tokens_valid_until.get_or_create_owned(&labels),
             certificate_out_of_date: self.certificate_out_of_date.get_or_create_owned(&labels),
+            clock_implausible: self.clock_implausible.get_or_create_owned(&labels),
+            lists_ahead: self.lists_ahead.get_or_create_owned(&labels),
             pool: pool.clone(),
             refused: self.publish_refused.clone(),
             sinks: self.sinks.clone(),

@@ -11,6 +11,7 @@ mod certificates;
 mod cli;
 mod client;
 mod client_certificates;
+mod clocks;
 mod crash;
 mod disk_full;
 mod docs;

@@ -17,6 +17,7 @@ use statuslist::access::Access;
 use statuslist::allocate::{Allocator, Marks};
 use statuslist::app::instance::Instance;
 use statuslist::base::clock::Clock;
+use statuslist::base::clock_watch::ClockWatch;
 use statuslist::base::signals::Signals;
 use statuslist::base::stopper::{StopSwitch, stopper};
 use statuslist::config::{Config, PublishRole};
@@ -97,6 +98,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             site: site.clone(),
             base: config.public_url.clone(),
             clock: clock.clone(),
+            clock_watch: Arc::new(ClockWatch::new(clock.clone())),
             holder: instance.id().clone(),
             role: PublishRole::Leader,
             buckets: Vec::new(),

@@ -34,7 +34,7 @@ pub(super) async fn live() -> impl Responder {
 ///
 /// `GET /health/ready`: whether to send requests to this instance. It stays ready while the store is down: reads go on, writes
 /// get 503, and another instance would do no better. It is not ready while a certificate of a signing key is out of date,
-/// because verifiers refuse what this instance publishes.
+/// because verifiers refuse what this instance publishes, and while its clock cannot be believed, because it publishes nothing.
 #[utoipa::path(
     get,
     path = "/health/ready",
@@ -46,7 +46,8 @@ pub(super) async fn live() -> impl Responder {
 )]
 pub(super) async fn ready(api: web::Data<Api>) -> impl Responder {
     let now = api.clock.now();
-    match api.pools.values().all(|pool| (pool.facts.load().certificates_hold_at)(now)) {
+    let clock = api.clock_watch.as_ref().is_none_or(|watch| watch.now(api.store.time()).is_ok());
+    match clock && api.pools.values().all(|pool| (pool.facts.load().certificates_hold_at)(now)) {
         true => HttpResponse::Ok().json(UP),
         false => HttpResponse::ServiceUnavailable().json(DOWN),
     }

@@ -33,6 +33,7 @@ use crate::access::Access;
 use crate::allocate::{Allocator, HandedOut};
 use crate::audit::Audit;
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::clock_watch::ClockWatch;
 use crate::config::Limits;
 use crate::model::pool::PoolId;
 use crate::status_list::{BaseUri, Capacity, ListId, StatusSet};
@@ -60,6 +61,8 @@ pub struct Api {
     pub clock: Clock,
     /// The audit trail.
     pub audit: Audit,
+    /// Whether the time of day can be believed, if this instance publishes.
+    clock_watch: Option<Arc<ClockWatch>>,
     refusals: trail::Refusals,
     /// The pool of each known list. A list never changes its pool.
     known: RwLock<HashMap<ListId, PoolId>>,
@@ -119,13 +122,18 @@ impl Api {
         clock: Clock,
     ) -> Self {
         let access = ArcSwap::from_pointee(access);
-        let (audit, refusals, known) = Default::default();
-        Self { base, pools, access, store, limits, metrics, clock, audit, refusals, known }
+        let (audit, clock_watch, refusals, known) = Default::default();
+        Self { base, pools, access, store, limits, metrics, clock, audit, clock_watch, refusals, known }
     }
 
     /// The same API with an audit trail.
     pub fn audited(self, audit: Audit) -> Self {
         Self { audit, ..self }
+    }
+
+    /// The same API, ready only while `clock_watch` believes the time of day.
+    pub fn watching(self, clock_watch: Option<Arc<ClockWatch>>) -> Self {
+        Self { clock_watch, ..self }
     }
 
     /// The current permissions.

@@ -24,6 +24,8 @@ pub(in crate::publish) struct Expected<'a> {
     pub(in crate::publish) chain: &'a [Vec<u8>],
     /// The current second.
     pub(in crate::publish) now: u64,
+    /// The latest `iat` it may have: the current second, unless the published `iat` lies in the future.
+    pub(in crate::publish) latest_iat: u64,
     /// The largest `iat` published so far, according to the files and the store.
     pub(in crate::publish) previous_iat: Option<u64>,
     /// The claims of the token that would be replaced, if there is one.
@@ -144,7 +146,7 @@ pub(in crate::publish) fn check(files: &TokenFiles, expected: &Expected<'_>) -> 
     if let Some(published) = expected.previous_iat.filter(|published| claims.iat <= *published) {
         return Err(Refused::IssuedAt { found: claims.iat, published });
     }
-    if claims.iat > expected.now || claims.exp.is_some_and(|exp| exp <= expected.now) {
+    if claims.iat > expected.latest_iat || claims.exp.is_some_and(|exp| exp <= expected.now) {
         return Err(Refused::Times { now: expected.now, iat: claims.iat, exp: claims.exp });
     }
     let array = array_of(&claims, expected.capacity)?;
@@ -320,6 +322,7 @@ mod tests {
             key: signer.public_key(),
             chain: &[],
             now: 2000,
+            latest_iat: 2000,
             previous_iat: Some(old.iat),
             previous: Some(old),
             previous_is_latest: true,
@@ -424,6 +427,7 @@ mod tests {
             key: signer.public_key(),
             chain: &[],
             now: 2000,
+            latest_iat: 2000,
             previous_iat: None,
             previous: None,
             previous_is_latest: false,
@@ -455,6 +459,7 @@ mod tests {
                 key: configured.public_key(),
                 chain: configured.chain_in_header(),
                 now: 2000,
+                latest_iat: 2000,
                 previous_iat: None,
                 previous: None,
                 previous_is_latest: false,
@@ -497,6 +502,7 @@ mod tests {
                 key: other.public_key(),
                 chain: one.chain_in_header(),
                 now: 2000,
+                latest_iat: 2000,
                 previous_iat: None,
                 previous: None,
                 previous_is_latest: false,

@@ -35,6 +35,8 @@ pub(super) struct Job {
     pub(super) history: bool,
     pub(super) template: Template,
     pub(super) now: Timestamp,
+    /// Whether an operator demands that tokens from the future are replaced, although `iat` goes back by that.
+    pub(super) replace_future: bool,
 }
 
 /// A list whose new files are written, but not in place yet.
@@ -136,7 +138,8 @@ impl Job {
             // Another instance's clock may be ahead; the publisher did not write what is even further ahead.
             self.site.latest_mtime(&list, self.now.plus(schedule::CLOCK_BEHIND_MAX).secs()),
         ];
-        let previous_iat = previous_iat.into_iter().max().flatten();
+        let replaced = |iat: &u64| self.replace_future && schedule::is_ahead(*iat, self.now);
+        let previous_iat = previous_iat.into_iter().flatten().filter(|iat| !replaced(iat)).max();
         let iat = schedule::issued_at(self.now, previous_iat)?;
         // The journal explains every difference only from a file of the store's latest publication.
         let previous_is_latest = previous.as_ref().map(|claims| claims.iat)
@@ -160,6 +163,7 @@ impl Job {
                 key: signer.public_key(),
                 chain: signer.chain_in_header(),
                 now: self.now.secs(),
+                latest_iat: schedule::latest_issued_at(self.now, previous_iat),
                 previous_iat,
                 previous: previous.as_ref(),
                 previous_is_latest,

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::PoolPublisher;
 use crate::base::clock::Timestamp;
+use crate::base::clock_watch::Implausible;
 use crate::base::signals::Signals;
 use crate::config::Lifetimes;
 use crate::sign::SignError;
@@ -77,6 +78,9 @@ pub enum PublishError {
     /// The time does not allow it; see [`NotNow`].
     #[error(transparent)]
     NotNow(#[from] NotNow),
+    /// The clock cannot be believed.
+    #[error(transparent)]
+    Clock(#[from] Implausible),
     /// A thread ended early; only at a stop.
     #[error("interrupted: {0}")]
     Interrupted(String),
@@ -86,7 +90,10 @@ impl PoolPublisher {
     /// Runs one pass: publishes everything that changed, is new, or must be renewed before the next beat. `progress` gets the number
     /// of lists that are done, and of all lists.
     pub async fn publish_pending(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
-        let now = self.clock.now();
+        let now = match self.believed_now() {
+            Ok(now) => now,
+            Err(error) => return self.wait_for_clock(error).await,
+        };
         let pool = &self.shape.id;
         let pending = async {
             let Some(fence) = self.lease.take(now).await? else { return Ok(None) };
@@ -116,6 +123,9 @@ impl PoolPublisher {
 
     /// Publishes only lists that were never published: their `uri` must be published before it is handed out.
     pub async fn publish_new(&self, signals: &Signals, progress: &(dyn Fn(usize, usize) + Sync)) -> Pass {
+        if let Err(error) = self.believed_now() {
+            return self.wait_for_clock(error).await;
+        }
         let due = self.store.due(&self.shape.id, Timestamp::from_secs(0)).await;
         let new = due.map(|due| Some(due.into_iter().filter(|list| list.published.is_none()).collect()));
         self.publish(new, signals, progress).await
@@ -191,7 +201,11 @@ impl PoolPublisher {
             while renders.len() < threads
                 && let Some(pending) = left.next()
             {
-                renders.spawn(self.job(*pending).run());
+                // Each time, because the clock may jump within a pass.
+                match self.believed_now() {
+                    Ok(now) => drop(renders.spawn(self.job(*pending, now).run())),
+                    Err(error) => self.note_failure(pass, pending.list, error.into()),
+                }
             }
             let next = match ready.is_empty() {
                 true => renders.join_next().await,
@@ -244,7 +258,24 @@ impl PoolPublisher {
         pass.failed.push((list, error));
     }
 
-    fn job(&self, pending: Pending) -> Job {
+    /// The time of day, unless it cannot be believed: nothing may be signed with it then.
+    pub(super) fn believed_now(&self) -> Result<Timestamp, Implausible> {
+        let now = self.clock_watch.now(self.store.time());
+        self.metrics.clock_implausible.set(now.is_err().into());
+        now
+    }
+
+    /// A pass that does nothing because the clock cannot be believed. Another instance, whose clock is right, may take over at once.
+    async fn wait_for_clock(&self, error: Implausible) -> Pass {
+        if self.lease.may_publish() {
+            tracing::error!(pool = %self.shape.id, %error, "THE CLOCK IS WRONG: publishing nothing");
+            self.metrics.publish_failed.inc();
+            self.release().await;
+        }
+        Pass { ended_by: Some(error.into()), ..Pass::default() }
+    }
+
+    fn job(&self, pending: Pending, now: Timestamp) -> Job {
         let live = self.live.load();
         Job {
             pending,
@@ -257,7 +288,8 @@ impl PoolPublisher {
             shape: self.shape.clone(),
             formats: self.start.formats,
             history: self.start.history.is_some(),
-            now: self.clock.now(),
+            now,
+            replace_future: self.replaces_future(),
         }
     }
 }

@@ -8,8 +8,12 @@ use crate::base::clock::Timestamp;
 use crate::config::Lifetimes;
 use crate::status_list::ListId;
 
-/// How far the clock may be behind the previous `iat` before publishing stops: beyond that it is wrong, not just inaccurate.
+/// How far the clock may lie behind the previous `iat` for a list to wait until the clock is past it.
 pub const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
+
+/// How far it may lie behind for the list to be signed with the next `iat` after the previous one. Larger: more of a wrong clock's
+/// mistakes mend themselves; smaller: a damaged store makes tokens valid for less long.
+pub const LEAD_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a list cannot be signed now.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -19,7 +23,8 @@ pub enum NotNow {
     SameSecond,
     /// The clock was set back.
     #[error(
-        "the clock is {behind:?} behind the list's previous `iat`; set it right (ntp), or publishing stays stopped"
+        "the clock is {behind:?} behind the list's previous `iat`, more than a day; set it right (ntp), or if it is right, stop the \
+         service and run `statuslist publish --once --replace-future`"
     )]
     ClockBehind {
         /// How far it is behind.
@@ -27,15 +32,29 @@ pub enum NotNow {
     },
 }
 
-/// Returns the `iat` of a token signed now: whole seconds, never in the future, and later than that of any earlier token of the
-/// list.
+/// Returns the `iat` of a token signed now: whole seconds, and later than that of any earlier token of the list. It lies in the future
+/// only if the earlier one lies there by more than a minute: see ARCHITECTURE.md, "Times".
 pub fn issued_at(now: Timestamp, previous: Option<u64>) -> Result<u64, NotNow> {
     let Some(previous) = previous else { return Ok(now.secs()) };
     if previous < now.secs() {
         return Ok(now.secs());
     }
     let behind = Duration::from_secs(previous - now.secs());
-    Err(if behind > CLOCK_BEHIND_MAX { NotNow::ClockBehind { behind } } else { NotNow::SameSecond })
+    match behind {
+        _ if behind > LEAD_MAX => Err(NotNow::ClockBehind { behind }),
+        _ if behind > CLOCK_BEHIND_MAX => Ok(previous + 1),
+        _ => Err(NotNow::SameSecond),
+    }
+}
+
+/// The latest `iat` that a token signed now may have: see [`issued_at`].
+pub fn latest_issued_at(now: Timestamp, previous: Option<u64>) -> u64 {
+    issued_at(now, previous).unwrap_or_default().max(now.secs())
+}
+
+/// Whether this `iat` lies so far in the future that a clock was wrong: the one that made it, or this one.
+pub fn is_ahead(iat: u64, now: Timestamp) -> bool {
+    iat > now.plus(CLOCK_BEHIND_MAX).secs()
 }
 
 /// Returns when a list signed at `iat` must be signed again, in seconds since 1970. Up to a tenth earlier than `resign-after`,
@@ -64,8 +83,24 @@ mod tests {
         assert_eq!(issued_at(NOW, Some(1_699_999_999)), Ok(1_700_000_000));
         assert_eq!(issued_at(NOW, Some(1_700_000_000)), Err(NotNow::SameSecond));
         assert_eq!(issued_at(NOW, Some(1_700_000_060)), Err(NotNow::SameSecond));
-        let behind = Duration::from_secs(61);
-        assert_eq!(issued_at(NOW, Some(1_700_000_061)), Err(NotNow::ClockBehind { behind }));
+    }
+
+    #[test]
+    fn iat_follows_a_previous_one_in_the_future_for_a_day_at_most() {
+        assert_eq!(issued_at(NOW, Some(1_700_000_061)), Ok(1_700_000_062));
+        assert_eq!(issued_at(NOW, Some(1_700_086_400)), Ok(1_700_086_401));
+        let behind = Duration::from_secs(86_401);
+        assert_eq!(issued_at(NOW, Some(1_700_086_401)), Err(NotNow::ClockBehind { behind }));
+        let behind = Duration::from_secs(u64::MAX - 1_700_000_000);
+        assert_eq!(issued_at(NOW, Some(u64::MAX)), Err(NotNow::ClockBehind { behind }));
+        for (previous, latest) in [
+            (None, 1_700_000_000),
+            (Some(1_700_000_060), 1_700_000_000),
+            (Some(1_700_000_061), 1_700_000_062),
+            (Some(1_700_086_401), 1_700_000_000),
+        ] {
+            assert_eq!(latest_issued_at(NOW, previous), latest, "{previous:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! between leaves a list pending.
 
 use super::job::Ready;
-use super::{Pass, PublishError, Put};
+use super::{Pass, PublishError, Put, schedule};
 use crate::base::blocking::blocking;
 use crate::publish::PoolPublisher;
 use crate::site::folder::{SiteError, SiteLock};
@@ -38,6 +38,12 @@ impl PoolPublisher {
     /// Records in the store what is now in place.
     pub(super) async fn settle(&self, put: Vec<Put>, fence: Fence, pass: &mut Pass) {
         let mut settles = Vec::with_capacity(put.len());
+        let of_publication =
+            put.iter().filter_map(|(pending, put)| Some((pending.retired, put.as_ref().ok()?)));
+        let ahead = of_publication.filter(|(retired, (publication, taken))| {
+            !retired && schedule::is_ahead(publication.iat, *taken)
+        });
+        self.note_ahead(ahead.count());
         for (pending, put) in put {
             match put {
                 Ok((publication, taken)) => {

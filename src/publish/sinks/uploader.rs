@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -18,6 +19,7 @@ use crate::config::PoolLive;
 use crate::model::pool::PoolId;
 use crate::publish::lease::PublisherLease;
 use crate::publish::ours;
+use crate::publish::pass::schedule;
 use crate::sign::KeyRing;
 use crate::site::folder::Site;
 use crate::site::layout::{File, aggregation_path};
@@ -50,6 +52,7 @@ pub(in crate::publish) struct Files {
     pub(in crate::publish) keys: Arc<KeyRing>,
     pub(in crate::publish) lease: Arc<PublisherLease>,
     pub(in crate::publish) clock: Clock,
+    pub(in crate::publish) replace_future: Arc<AtomicBool>,
     pub(in crate::publish) metrics: Arc<PoolMetrics>,
 }
 
@@ -197,7 +200,10 @@ impl Uploader {
         };
         let issued_at = |bytes: &[u8]| {
             let token = |format| ours::token(format, bytes, &self.files.keys, uri.as_deref()?);
-            Format::SIGNED.into_iter().find_map(token).map(|token| token.claims.iat)
+            let iat = Format::SIGNED.into_iter().find_map(token).map(|token| token.claims.iat);
+            // One that is to be replaced whatever its `iat` is like one that is not ours.
+            let replace = self.files.replace_future.load(Ordering::Relaxed);
+            iat.filter(|iat| !replace || !schedule::is_ahead(*iat, self.files.clock.now()))
         };
         let mut outcome = Outcome::Unchanged;
         for (name, wanted) in &objects {

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use super::checks::{self, Unusable};
 use super::pools::{Connection, Pools, is_busy};
 use super::scripts::Call;
+use crate::base::clock::Timestamp;
 use crate::config::RedisConfig;
 use crate::store::{Deadline, StoreError};
 
@@ -116,6 +117,12 @@ impl Link {
     pub(super) async fn read(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
         self.refuse_if_closed()?;
         self.send(commands).await.map_err(|error| self.doubt(&error))
+    }
+
+    /// What the servers' clock shows now, going by the latest check; `None` before the first.
+    pub(super) fn time(&self) -> Option<Timestamp> {
+        let (millis, read_at) = *self.time.lock();
+        (millis > 0).then(|| Timestamp::from_millis(millis).plus(read_at.elapsed()))
     }
 
     /// Checks whether the server, or every master of a cluster, keeps what it acknowledges; opens or closes the link.

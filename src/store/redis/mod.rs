@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use super::deadline::Deadline;
 use super::values::StoreError;
+use crate::base::clock::Timestamp;
 use crate::config::RedisConfig;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Capacity, Index, ListId};
@@ -88,6 +89,11 @@ impl RedisStore {
     pub(super) async fn ended(&self) {
         // Connections are re-established, so this backend never ends.
         std::future::pending().await
+    }
+
+    /// The time of day by the servers' clock, as far as it was asked.
+    pub(super) fn time(&self) -> Option<Timestamp> {
+        self.0.link.time()
     }
 
     async fn pool_of(&self, list: ListId) -> Result<PoolId, StoreError> {
