@@ -141,7 +141,7 @@ fn a_side_that_is_unknown_or_too_late_ends_with_an_error() {
     let deployment = Deployment::start("append-fsync-always.delay.yaml");
     for (setting, value, complaint) in [
         ("SIDE", "updates", "SIDE is one of both, fetch, update, not updates"),
-        ("START", "1", "not in step with the other side"),
+        ("START", "1", "not synchronous with the other side"),
     ] {
         let output = deployment.run(
             "fetch-vs-update.js",
