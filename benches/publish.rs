@@ -70,7 +70,7 @@ impl Lists {
         let publisher =
             PoolPublisher::new(&bench.pool, std::sync::Arc::new(KeyRing::new(signer, None)), metrics, parts);
         let mut lists = bench.open_lists(total);
-        // The first pass publishes the others, and no later pass needs to check them again.
+        // The first pass publishes the others too.
         lists.truncate(changing);
         for (seed, &list) in lists.iter().enumerate() {
             let array = random::random_array(size, 0.01, seed as u64);
@@ -94,6 +94,8 @@ impl Lists {
         }
         let mut new =
             Self { bench, publisher, site, clock, key, changing: lists, size, passes: 0, _folder: folder };
+        // None has files yet: that makes all of them due.
+        new.bench.runtime.block_on(new.publisher.look());
         new.pass(total);
         new
     }
