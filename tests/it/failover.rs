@@ -164,6 +164,12 @@ async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) 
         (told.acknowledged.lock().unwrap().len() > before + 20).then_some(())
     })
     .await;
+    // A busy machine takes longer for as much.
+    eventually("as much to be written as the promises are measured by", async || {
+        let references = told.references.lock().unwrap().len();
+        (references > 200 && told.acknowledged.lock().unwrap().len() > 50).then_some(())
+    })
+    .await;
     eventually("revocations to be published after the last disturbance", async || {
         (revoked.load(Ordering::SeqCst) > revoked_before).then_some(())
     })
@@ -226,10 +232,7 @@ async fn fail_over(rounds: usize, replicas: u8, marks: bool) -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failovers_to_a_lagging_replica_lose_and_repeat_nothing() {
     let outcome = fail_over(failovers(), 1, true).await;
-    // On a busy machine less is written between two failovers, but something is.
-    let enough =
-        outcome.references > 10 * failovers() && outcome.updates > failovers() && outcome.revoked > 0;
-    assert!(enough, "{outcome:?}");
+    assert!(outcome.references > 200 && outcome.updates > 50 && outcome.revoked > 0, "{outcome:?}");
     assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
     println!("{} failovers with replicas: 1: {outcome:?}", failovers());
 }
