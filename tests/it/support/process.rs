@@ -1,9 +1,10 @@
 //! The real program in a separate process, which can be killed.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+pub(crate) use super::redis::port::free_port;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_statuslist");
 
@@ -11,11 +12,6 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_statuslist");
 pub(crate) struct Process {
     child: Child,
     pub(crate) url: String,
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The program with its data in `folder` and the given settings, ready to be started.
@@ -47,11 +43,12 @@ impl Process {
     pub(crate) fn start(mut command: Command, folder: &Path, port: u16) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log_path(folder)).unwrap();
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let process = Self { child, url: format!("http://127.0.0.1:{port}") };
+        let mut process = Self { child, url: format!("http://127.0.0.1:{port}") };
         let deadline = Instant::now() + Duration::from_secs(20);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let log = || std::fs::read_to_string(log_path(folder)).unwrap_or_default();
-            assert!(Instant::now() < deadline, "the service does not listen:\n{}", log());
+            let ended = process.child.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "the service does not listen:\n{}", log());
             pause(Duration::from_millis(5));
         }
         process

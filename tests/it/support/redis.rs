@@ -5,13 +5,16 @@
 #![allow(dead_code, reason = "each of the including tests uses a part")]
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use port::free_port;
 use tempfile::TempDir;
+
+#[path = "port.rs"]
+pub(crate) mod port;
 
 /// One server; killed when dropped.
 #[derive(Debug)]
@@ -293,10 +296,6 @@ fn spawn(command: Command) -> Child {
         }
     });
     starting.recv().unwrap()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[allow(clippy::disallowed_methods, reason = "polling another process from a test thread")]
