@@ -87,6 +87,8 @@ async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
             );
         }
     }
+    // Until the copy is complete, no command and no service can open it.
+    to.begin_import().await?;
     let total = pools.iter().map(|(_, lists)| lists).sum();
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lists, {per_sec}, {eta} left")?;
     let bar = ProgressBar::new(total).with_style(style);
@@ -98,7 +100,8 @@ async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
         to.declare_pool(&shape).await?;
         for record in from.lists(pool).await? {
             let sent = from.export_list(record.id).await?;
-            to.import_list(&sent).await?;
+            let new = to.import_list(&sent).await?;
+            ensure!(new, "--to already has list {}: another program writes to it; stop it", record.id);
             let arrived = to.export_list(record.id).await?;
             ensure!(
                 same(&sent, &arrived),
@@ -111,6 +114,9 @@ async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
     }
     bar.finish_and_clear();
     check_unwritten(from, to, &pools).await?;
+    to.finish_import()
+        .await
+        .context("the copy is complete, but its mark as unfinished could not be removed")?;
     Ok((pools.len(), done))
 }
 
@@ -122,7 +128,8 @@ async fn check_unwritten(from: &Store, to: &Store, pools: &[(PoolId, u64)]) -> R
         let (sent, left) = (to.lists(pool).await?, from.lists(pool).await?);
         ensure!(
             sent.into_iter().map(content).eq(left.into_iter().map(content)),
-            "--from changed during the copy; stop all instances that use it, empty --to, and try again"
+            "--from changed during the copy, or --to was written to by another program; stop all instances that use them, and \
+             try again with an empty --to"
         );
     }
     Ok(())

@@ -64,7 +64,7 @@ macro_rules! backend {
 }
 
 impl Store {
-    /// Opens the backend of the settings.
+    /// Opens the backend of the settings. Fails with [`StoreError::Unfinished`] if a copy into it was begun and not finished.
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         match config {
             StoreConfig::Sqlite { path, synchronous } => {
@@ -86,7 +86,7 @@ impl Store {
             Self::Sqlite(_) => None,
             Self::Redis(store) => store.time(),
             #[cfg(feature = "sim")]
-            Self::Simulated(_) => None,
+            Self::Simulated(store) => Some(store.time()),
         }
     }
 
@@ -318,7 +318,18 @@ impl Store {
         backend!(self, store => store.export_list(list))
     }
 
-    /// Imports a list of another store. Returns whether it was new. The journal of its changes is not exported, so a dirty list
+    /// Marks the store durably as an unfinished copy: until [`finish_import`](Self::finish_import) nobody can open it, so a copy that
+    /// was interrupted cannot be taken for a whole store. Open handles are not affected.
+    pub async fn begin_import(&self) -> Result<(), StoreError> {
+        backend!(self, store => store.begin_import())
+    }
+
+    /// Removes the mark of [`begin_import`](Self::begin_import) durably.
+    pub async fn finish_import(&self) -> Result<(), StoreError> {
+        backend!(self, store => store.finish_import())
+    }
+
+    /// Imports a list of another store into its pool, which must be declared. Returns whether it was new. The journal of its changes is not exported, so a dirty list
     /// may count as published by files that are not the current ones.
     pub async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {
         backend!(self, store => store.import_list(list))

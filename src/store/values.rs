@@ -291,6 +291,17 @@ pub enum StoreError {
         /// The newest schema known here.
         known: usize,
     },
+    /// The store holds the beginning of a copy that was not finished.
+    #[error(
+        "{place} holds a copy that `statuslist migrate` did not finish, so updates and lists may be missing in it; run `statuslist \
+         migrate` again into an empty store, and remove this one: {remove}"
+    )]
+    Unfinished {
+        /// The store.
+        place: String,
+        /// The commands that remove what it holds.
+        remove: String,
+    },
     /// The pool exists with another shape.
     #[error(
         "pool {pool} was created with {setting} {stored}, the settings say {given}; {setting} can never change: set it back, or give the pool a new name"

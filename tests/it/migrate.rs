@@ -2,11 +2,16 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use reqwest::{Method, StatusCode};
+use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 use statuslist::base::clock::Clock;
+use statuslist::config::Config;
+use statuslist::model::instance::InstanceId;
+use statuslist::model::pool::PoolId;
+use statuslist::store::Store;
 
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
@@ -137,4 +142,93 @@ async fn a_store_in_use_and_one_that_is_not_there_are_refused() {
     assert!(!moved && text.contains("none.db does not exist"), "{text}");
     let (moved, text) = migrate(app.folder(), "somewhere", "sqlite:other.db");
     assert!(!moved && text.contains("sqlite:PATH"), "{text}");
+}
+
+/// Lists enough that a copy takes a while.
+const MANY: usize = 2000;
+
+/// Makes many lists in the store of these settings.
+async fn fill(settings: &str) {
+    let config = Config::load(Some(settings), std::iter::empty()).unwrap();
+    let (pool, owner): (PoolId, _) = ("p".parse().unwrap(), InstanceId::random());
+    let store = Store::open(&config.store).await.unwrap();
+    store.declare_pool(&config.pools[&pool].shape).await.unwrap();
+    // At the same time, so that they share commits.
+    let mut opening = tokio::task::JoinSet::new();
+    for _ in 0..MANY {
+        let (store, pool, owner) = (store.clone(), pool.clone(), owner.clone());
+        opening.spawn(async move { store.open_list(&pool, &owner, Clock::System.now()).await.unwrap() });
+    }
+    assert_eq!(opening.join_all().await.len(), MANY);
+}
+
+/// Runs a command to its end, which must be a failure. Returns what it says.
+fn refused(folder: &Path, settings: &str, arguments: &[&str]) -> String {
+    let file = folder.join("settings.yaml");
+    std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), settings.as_bytes()).unwrap();
+    let mut command = Command::new("timeout");
+    command.current_dir(folder).args(["30", PROGRAM, "--config"]).arg(&file).args(arguments);
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+    text
+}
+
+/// Kills a copy when some lists have arrived. Returns how many had.
+async fn kill_half_way(folder: &Path, from: &str, to: &str, arrived: impl Fn() -> usize) -> usize {
+    let mut command = Command::new(PROGRAM);
+    command.current_dir(folder).args(["migrate", "--from", from, "--to", to]);
+    let mut copying = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("half of the lists", async || (arrived() >= MANY / 20).then_some(())).await;
+    copying.kill().unwrap();
+    copying.wait().unwrap();
+    let arrived = arrived();
+    assert!(arrived < MANY, "the copy was faster than this test");
+    arrived
+}
+
+fn lists_in(database: &Path) -> usize {
+    let open = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let count = |open: Connection| open.query_row("SELECT count(*) FROM list", [], |row| row.get(0));
+    open.and_then(count).unwrap_or(0)
+}
+
+/// As if it were whole, a service would start on it: with lists missing whose references were handed out.
+#[tokio::test]
+async fn a_copy_that_was_killed_half_way_is_refused_by_every_command_until_it_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let redis = RedisServer::start();
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let on_redis = settings(&format!("storage-type: redis, redis: {{ url: \"{url}\" }}"));
+    let on_sqlite = |name: &str| settings(&format!("sqlite: {{ path: {} }}", folder.join(name).display()));
+    let commands: [&[&str]; 3] = [&["serve"], &["publish", "--once"], &["seal", "p"]];
+    let check = |settings: &str, to: &str| {
+        for command in commands {
+            let text = refused(folder, settings, command);
+            assert!(text.contains("`statuslist migrate` did not finish"), "{command:?}: {text}");
+        }
+        let (moved, text) = migrate(folder, "sqlite:from.db", to);
+        assert!(!moved && text.contains("--to") && text.contains("did not finish"), "{text}");
+        let (moved, text) = migrate(folder, to, "sqlite:elsewhere.db");
+        assert!(!moved && text.contains("--from") && text.contains("did not finish"), "{text}");
+    };
+
+    fill(&on_sqlite("from.db")).await;
+    let lists =
+        || redis.try_cli(&["ZCARD", "statuslist:{p}:lists"]).map_or(0, |count| count.parse().unwrap());
+    kill_half_way(folder, "sqlite:from.db", &url, lists).await;
+    check(&on_redis, &url);
+    redis.cli(&["FLUSHALL"]);
+    let (moved, text) = migrate(folder, "sqlite:from.db", &url);
+    assert!(moved, "{text}");
+
+    kill_half_way(folder, &url, "sqlite:to.db", || lists_in(&folder.join("to.db"))).await;
+    check(&on_sqlite("to.db"), "sqlite:to.db");
+    for name in ["to.db", "to.db-wal", "to.db-shm"] {
+        let _ = std::fs::remove_file(folder.join(name));
+    }
+    let (moved, text) = migrate(folder, &url, "sqlite:to.db");
+    assert!(moved, "{text}");
+    Store::open(&Config::load(Some(&on_sqlite("to.db")), std::iter::empty()).unwrap().store).await.unwrap();
 }

@@ -22,6 +22,17 @@ impl Keys {
         format!("{}:pools", self.prefix)
     }
 
+    /// String: there while a copy into these keys is not finished; then nobody uses them. The only key that begins with this letter,
+    /// so that a pattern can name all others.
+    pub(super) fn unfinished(&self) -> String {
+        format!("{}:unfinished", self.prefix)
+    }
+
+    /// A pattern of all keys but [`Self::unfinished`].
+    pub(super) fn all_others(&self) -> String {
+        format!("{}:[^u]*", self.prefix)
+    }
+
     /// String: the name of the list's pool, for ever.
     pub(super) fn pool_of(&self, list: &ListId) -> String {
         format!("{}:list:{list}", self.prefix)

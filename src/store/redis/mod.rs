@@ -82,6 +82,7 @@ impl RedisStore {
         let keys = Keys::new(&config.key_prefix);
         let shared = Shared { link, keys, shapes: RwLock::default(), pools: RwLock::default() };
         let store = Self(Arc::new(shared));
+        store.refuse_unfinished().await?;
         tokio::spawn(watch(Arc::downgrade(&store.0)));
         Ok(store)
     }

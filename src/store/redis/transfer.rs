@@ -44,12 +44,36 @@ impl RedisStore {
         Ok(ListTransfer { record, key, dirty_since, array: snapshot.array })
     }
 
+    pub(in crate::store) async fn begin_import(&self) -> Result<(), StoreError> {
+        self.0.link.write_plain(cmd("SET").arg(self.0.keys.unfinished()).arg("1").take()).await
+    }
+
+    pub(in crate::store) async fn finish_import(&self) -> Result<(), StoreError> {
+        self.0.link.write_plain(cmd("DEL").arg(self.0.keys.unfinished()).take()).await
+    }
+
+    /// Fails if a copy was begun and not finished.
+    pub(super) async fn refuse_unfinished(&self) -> Result<(), StoreError> {
+        let keys = &self.0.keys;
+        if self.read_one::<Option<String>>(cmd("GET").arg(keys.unfinished()).take()).await?.is_none() {
+            return Ok(());
+        }
+        // The mark last: without it the rest would count as a whole store.
+        let remove = format!(
+            "redis-cli --scan --pattern '{}' | xargs -n 1 redis-cli DEL, then redis-cli DEL {}",
+            keys.all_others(),
+            keys.unfinished()
+        );
+        Err(StoreError::Unfinished { place: self.0.link.config.target.to_string(), remove })
+    }
+
     pub(in crate::store) async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {
         let ListTransfer { record, key, dirty_since, array } = list;
         let (keys, pool) = (&self.0.keys, &record.pool);
+        let shape = self.shape(pool).map_err(|_| StoreError::NoSuchPool(pool.clone()))?;
         let name = cmd("SET").arg(keys.pool_of(&record.id)).arg(pool.as_str()).take();
         self.0.link.write_plain(name).await?;
-        let default = self.shape(pool)?.default_status;
+        let default = shape.default_status;
         let filled = crate::status_list::StatusArray::filled(array.capacity(), default);
         let relative: Vec<u8> =
             array.as_bytes().iter().zip(filled.as_bytes()).map(|(byte, filled)| byte ^ filled).collect();
@@ -83,7 +107,8 @@ impl RedisStore {
         .arg(if untouched { &[][..] } else { &relative[..] })
         .arg(or_empty(record.leased_at.map(Timestamp::millis)))
         .arg(u8::from(record.retired))
-        .arg(record.spread.as_ref().map(spread_text).unwrap_or_default());
+        .arg(record.spread.as_ref().map(spread_text).unwrap_or_default())
+        .arg(u8::from(shape.final_status.is_some_and(|last| array.find(last).is_none())));
         match self.write::<i64>(&call).await? {
             1 => Ok(true),
             0 => Ok(false),

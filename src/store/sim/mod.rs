@@ -84,6 +84,12 @@ impl SimulatedStore {
         Self { server, link }
     }
 
+    /// The time of day by the server's clock. As of Redis, it need not be asked for that.
+    pub(super) fn time(&self) -> Timestamp {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        Timestamp::from_millis(server.now())
+    }
+
     /// Asks without a change. What is asked may be repeated.
     async fn read<T: Send + 'static>(
         &self,
@@ -371,6 +377,15 @@ impl SimulatedStore {
 
     pub(super) async fn export_list(&self, list: ListId) -> Result<ListTransfer, StoreError> {
         self.read("export_list", move |server| server.export_list(list)).await
+    }
+
+    pub(super) async fn begin_import(&self) -> Result<(), StoreError> {
+        // Nobody copies into the simulated store, so it has no mark.
+        Ok(())
+    }
+
+    pub(super) async fn finish_import(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     pub(super) async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {

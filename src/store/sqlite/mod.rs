@@ -65,12 +65,16 @@ impl SqliteStore {
             );
         }
         // One lock for the database, by whatever path it is opened.
-        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let path = &durable::real_path(path).map_err(|why| open_error(&why))?;
         let lock = lock(path)?;
         keep_private(path).map_err(|why| open_error(&why))?;
         let mut connection = Connection::open(path).map_err(|why| open_error(&why))?;
         configure(&connection, synchronous).map_err(|why| open_error(&why))?;
         schema::migrate(&mut connection, path)?;
+        if schema::is_unfinished(&connection).map_err(|why| open_error(&why))? {
+            let remove = format!("rm {shown} {shown}-wal {shown}-shm");
+            return Err(StoreError::Unfinished { place: shown, remove });
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(path, flags).map_err(|why| open_error(&why))?;
         reader.busy_timeout(Duration::from_secs(5)).map_err(|why| open_error(&why))?;
@@ -248,6 +252,14 @@ impl SqliteStore {
         self.read(move |connection| transfer::export_list(connection, list)).await
     }
 
+    pub(super) async fn begin_import(&self) -> Result<(), StoreError> {
+        self.write(|writer| writer.mark_unfinished(true)).await
+    }
+
+    pub(super) async fn finish_import(&self) -> Result<(), StoreError> {
+        self.write(|writer| writer.mark_unfinished(false)).await
+    }
+
     pub(super) async fn import_list(&self, list: &ListTransfer) -> Result<bool, StoreError> {
         let list = list.clone();
         self.write(move |writer| writer.import_list(&list)).await
@@ -414,6 +426,41 @@ mod tests {
         assert!(error.to_string().contains("used by another process"));
         drop(first);
         // The writing thread ends when its channel closes; the lock is released with the last handle.
+        SqliteStore::open(&path, Synchronous::Full).unwrap();
+    }
+
+    #[test]
+    fn a_link_to_a_database_that_is_not_there_yet_has_the_lock_of_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("a.db"), folder.path().join("link.db"));
+        std::os::unix::fs::symlink("other.db", &link).unwrap();
+        std::os::unix::fs::symlink("a.db", folder.path().join("other.db")).unwrap();
+        let first = SqliteStore::open(&link, Synchronous::Full).unwrap();
+        for again in [&path, &link] {
+            let error = SqliteStore::open(again, Synchronous::Full).unwrap_err();
+            assert!(matches!(error, StoreError::InUse { .. }), "{}: {error}", again.display());
+        }
+        drop(first);
+        SqliteStore::open(&path, Synchronous::Full).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_with_an_unfinished_copy_is_refused_until_it_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let store = SqliteStore::open(&path, Synchronous::Full).unwrap();
+        store.begin_import().await.unwrap();
+        drop(store);
+        let refused = SqliteStore::open(&path, Synchronous::Full).unwrap_err();
+        assert!(matches!(refused, StoreError::Unfinished { .. }), "{refused}");
+        assert!(refused.to_string().contains("a.db-wal"), "{refused}");
+        for file in ["a.db", "a.db-wal", "a.db-shm"] {
+            let _ = std::fs::remove_file(folder.path().join(file));
+        }
+        let store = SqliteStore::open(&path, Synchronous::Full).unwrap();
+        store.begin_import().await.unwrap();
+        store.finish_import().await.unwrap();
+        drop(store);
         SqliteStore::open(&path, Synchronous::Full).unwrap();
     }
 

@@ -1,4 +1,5 @@
-//! The schema, its migrations, and the special values in it. `PRAGMA user_version` counts the applied migrations.
+//! The schema, its migrations, and the special values in it. `PRAGMA user_version` counts the applied migrations, and
+//! `PRAGMA application_id` tells a database into which a copy was begun and not finished.
 
 use std::path::Path;
 
@@ -10,6 +11,9 @@ use crate::store::StoreError;
 pub(super) const CHUNK_BYTES: usize = 4096;
 /// The `journal.idx` of a change of every entry.
 pub(super) const EVERY: i64 = -1;
+
+/// The `application_id` of an unfinished copy, "unfi"; any other database has 0.
+const UNFINISHED: i32 = 0x756e_6669;
 
 /// In order. A released migration is never changed; a new one follows it.
 const MIGRATIONS: [&str; 5] = [
@@ -35,6 +39,17 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         transaction.commit().map_err(failed)?;
     }
     Ok(())
+}
+
+/// Whether a copy into this database was begun and not finished.
+pub(super) fn is_unfinished(connection: &Connection) -> rusqlite::Result<bool> {
+    let found: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    Ok(found == UNFINISHED)
+}
+
+/// Sets or removes the mark of an unfinished copy, as a part of the current transaction.
+pub(super) fn mark_unfinished(connection: &Connection, unfinished: bool) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", if unfinished { UNFINISHED } else { 0 })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::schema::CHUNK_BYTES;
+use super::schema::{self, CHUNK_BYTES};
 use super::write::Writer;
 use super::{read, spread_row};
 use crate::base::clock::Timestamp;
@@ -42,10 +42,16 @@ pub(super) fn export_list(connection: &mut Connection, list: ListId) -> Result<L
 }
 
 impl Writer {
+    pub(super) fn mark_unfinished(&mut self, unfinished: bool) -> Result<(), StoreError> {
+        Ok(schema::mark_unfinished(self.connection(), unfinished)?)
+    }
+
     /// The journal of changes is not exported. Where the gate would need it to explain an unpublished change, the list counts as
     /// published by files that are not those of this store: the gate then compares it with them, but needs no explanation.
     pub(super) fn import_list(&mut self, list: &ListTransfer) -> Result<bool, StoreError> {
         let ListTransfer { record, key, dirty_since, array } = list;
+        let shape = shape_of(self.connection(), &record.pool)?;
+        let default = shape.ok_or_else(|| StoreError::NoSuchPool(record.pool.clone()))?.default_status;
         let iat =
             record.published.map_or(0, |published| if dirty_since.is_some() { 0 } else { published.iat });
         let sql = "INSERT INTO list (uuid, pool, permutation_key, leased, leases, owner, open, version, dirty_since,
@@ -72,8 +78,6 @@ impl Writer {
             return Ok(false);
         }
         let id = self.connection().last_insert_rowid();
-        let default =
-            shape_of(self.connection(), &record.pool)?.map_or(Status::VALID, |shape| shape.default_status);
         let filled = StatusArray::filled(array.capacity(), default);
         let chunks = array.as_bytes().chunks(CHUNK_BYTES).zip(filled.as_bytes().chunks(CHUNK_BYTES));
         let mut insert =

@@ -72,6 +72,13 @@ pub(super) async fn unknown_lists_and_pools_are_errors(harness: &impl Harness) {
     assert_eq!(lease(&store, list, 1).await, None);
     assert_eq!(store.list(list).await.unwrap(), None);
     assert!(store.lists(&pool).await.unwrap().is_empty());
+    store.declare_pool(&shape("a", 96, Bits::One)).await.unwrap();
+    let known = store.open_list(&"a".parse().unwrap(), &ours(), NOW).await.unwrap();
+    let sent = store.export_list(known).await.unwrap();
+    assert!(!store.import_list(&sent).await.unwrap(), "it is there already");
+    let record = ListRecord { id: list, pool, ..sent.record.clone() };
+    let imported = store.import_list(&ListTransfer { record, ..sent }).await;
+    assert!(matches!(imported, Err(StoreError::NoSuchPool(_))), "{imported:?}");
 }
 
 pub(super) async fn usage_adds_up(harness: &impl Harness) {
