@@ -36,10 +36,13 @@ end
 
 local APPLIED, NO_SUCH_LIST, RETIRED, FINAL, NOT_EXPECTED = 0, 1, 2, 3, 4
 
--- The lists that take no changes, and why; and the values of those that have a spread.
-local closed, spreads = {}, {}
+-- The lists that take no changes, and why; the values of those that have a spread; and those of which no entry has the final
+-- status. `no-final` is the version of which that is known: later changes by other programs, which do not raise it, void it.
+local closed, spreads, without_final = {}, {}, {}
 for list = 1, lists do
-  local version, retired, spread = unpack(redis.call('HMGET', hash_of(list), 'version', 'retired', 'spread'))
+  local version, retired, spread, no_final =
+    unpack(redis.call('HMGET', hash_of(list), 'version', 'retired', 'spread', 'no-final'))
+  without_final[list] = no_final and no_final == version
   closed[list] = (not version and NO_SUCH_LIST) or (retired == '1' and RETIRED) or nil
   if spread then
     spreads[list] = bit.bxor(tonumber(string.match(spread, '^%d+')), tonumber(ARGV[5]))
@@ -152,6 +155,7 @@ while at <= #ARGV do
       operations[#operations + 1] = width
       operations[#operations + 1] = ARGV[base + 1]
       operations[#operations + 1] = value
+      without_final[list] = without_final[list] and tonumber(value) ~= final
       overruled[list] = overruled[list] or (spreads[list] and spreads[list] ~= tonumber(value))
       if expecting then
         written[list] = written[list] or {}
@@ -171,7 +175,12 @@ end
 
 for list, operations in pairs(sets) do
   if overruled[list] then
-    redis.call('SET', bytes_of(list), string.rep(byte_of(spreads[list]), length))
+    -- Doubled again and again: `string.rep` adds byte after byte.
+    local bytes = byte_of(spreads[list])
+    while #bytes < length do
+      bytes = bytes .. bytes
+    end
+    redis.call('SET', bytes_of(list), string.sub(bytes, 1, length))
     redis.call('HDEL', hash_of(list), 'spread')
     redis.call('SREM', KEYS[2], id_of(list))
   elseif redis.call('STRLEN', bytes_of(list)) == 0 then
@@ -179,7 +188,10 @@ for list, operations in pairs(sets) do
     redis.call('SETRANGE', bytes_of(list), length - 1, '\0')
   end
   bitfield(list, operations)
-  redis.call('HINCRBY', hash_of(list), 'version', 1)
+  local version = redis.call('HINCRBY', hash_of(list), 'version', 1)
+  if without_final[list] then
+    redis.call('HSET', hash_of(list), 'no-final', version)
+  end
   redis.call('ZADD', KEYS[1], 'NX', now, id_of(list))
 end
 return replies

@@ -6,10 +6,15 @@ use super::{RedisStore, bit_offset};
 use crate::base::clock::Timestamp;
 use crate::model::order::OrderKey;
 use crate::status_list::{Index, ListId, Status, StatusArray};
-use crate::store::values::{Refusal, StoreError};
+use crate::store::values::{Refusal, Snapshot, StoreError, Version};
 use crate::store::{Applied, Deadline, Spread};
 
+/// How often the entries of a list are read before giving up, because the list changes meanwhile.
+const LOOKS_MAX: usize = 10;
+
 impl RedisStore {
+    /// Reads the entries only if the list may have the final status: of lists that have it, and of those whose `no-final` does not
+    /// keep up with their version, because they were spread, or changed by an earlier version of this program.
     pub(in crate::store) async fn fill_list(
         &self,
         list: ListId,
@@ -39,28 +44,42 @@ impl RedisStore {
             true => spread_text(&Spread { value: status, beats, key: OrderKey::random(), done: 0 }),
             false => String::new(),
         };
-        let call = Call::new(&scripts::FILL_LIST, &keys)
-            .arg(list.to_string())
-            .arg(now.millis())
-            .arg(capacity.bits().get())
-            .arg(capacity.bytes())
-            .arg(&filled.as_bytes()[..1])
-            .arg(last.map(|last| relative(last).value().to_string()).unwrap_or_default())
-            .arg(u8::from(status != default))
-            .arg(spread)
-            .arg(spread_begins(status, beats))
-            .arg(last.map(|last| format!("{} ", last.value())).unwrap_or_default());
-        let reply: Vec<u64> = self.write_before(&call, deadline).await?;
-        match (&reply[..], shape.final_status) {
-            ([0], _) => Ok(Ok(())),
-            ([1], _) => Ok(Err(Refusal::NoSuchList { list })),
-            ([2], _) => Ok(Err(Refusal::Retired { list })),
-            ([3, idx], Some(status)) => {
-                let index = capacity.index(*idx).map_err(|error| damaged(&error))?;
-                Ok(Err(Refusal::FinalStatus { list, index, status }))
+        let call = |seen: Option<Version>| {
+            Call::new(&scripts::FILL_LIST, &keys)
+                .arg(list.to_string())
+                .arg(now.millis())
+                .arg(seen.map(|version| version.0.to_string()).unwrap_or_default())
+                .arg(capacity.bytes())
+                .arg(&filled.as_bytes()[..1])
+                .arg(u8::from(last.is_some()))
+                .arg(u8::from(status != default))
+                .arg(spread.as_str())
+                .arg(spread_begins(status, beats))
+                .arg(last.map(|last| format!("{} ", last.value())).unwrap_or_default())
+        };
+        let refused = |index, status| Ok(Err(Refusal::FinalStatus { list, index, status }));
+        let mut seen = None;
+        for _ in 0..=LOOKS_MAX {
+            let reply: u64 = self.write_before(&call(seen), deadline).await?;
+            match (reply, last) {
+                (0, _) => return Ok(Ok(())),
+                (1, _) => return Ok(Err(Refusal::NoSuchList { list })),
+                (2, _) => return Ok(Err(Refusal::Retired { list })),
+                (3, Some(last)) => return refused(capacity.index(0).map_err(|error| damaged(&error))?, last),
+                (4, Some(last)) => {
+                    let Snapshot { version, array } = self.snapshot(list).await?;
+                    // It keeps that status whatever happens meanwhile.
+                    if let Some(index) = array.find(last) {
+                        return refused(index, last);
+                    }
+                    seen = Some(version);
+                }
+                _ => return Err(damaged("the script returned an unknown outcome")),
             }
-            _ => Err(damaged("the script returned an unknown outcome")),
         }
+        Err(StoreError::Unavailable(format!(
+            "list {list} changed each of {LOOKS_MAX} times that its entries were read"
+        )))
     }
 
     pub(in crate::store) async fn advance_spread(

@@ -3,6 +3,7 @@
 -- ARGV  1 list id  2 permutation key ('': sealed)  3 owner  4 leased  5 lease  6 open (0, 1)  7 version
 --       8 published version ('': never)  9 iat  10 resign at  11 dirty since (ms, '': not)  12 bytes, relative to the default
 --       13 leased at (ms, '': never)  14 retired (0, 1)  15 spread ('': none)
+--       16 whether no entry has the final status (0, 1)
 -- Reply 1, 0 if the list already exists, or -1 if there is no such pool
 
 if redis.call('EXISTS', KEYS[6]) == 1 then
@@ -36,6 +37,9 @@ if ARGV[11] ~= '' then
 end
 if ARGV[12] ~= '' then
   redis.call('SET', KEYS[7], ARGV[12])
+end
+if ARGV[16] == '1' then
+  redis.call('HSET', KEYS[6], 'no-final', ARGV[7])
 end
 if ARGV[15] ~= '' then
   redis.call('HSET', KEYS[6], 'spread', ARGV[15])

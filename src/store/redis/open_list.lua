@@ -1,6 +1,6 @@
 -- Opens a list. It is due at once, because it was never published.
 -- KEYS  1 pool  2 lists  3 open  4 due  5 list
--- ARGV  1 list id  2 permutation key  3 owner
+-- ARGV  1 list id  2 permutation key  3 owner  4 whether the pool has a final status that is not the default (0, 1)
 -- Reply 1, or 0 if there is no such pool
 
 -- The call may be a retry whose first reply was lost.
@@ -18,4 +18,7 @@ redis.call('ZADD', KEYS[3], number, ARGV[1])
 redis.call('ZADD', KEYS[4], 0, ARGV[1])
 redis.call('HSET', KEYS[5], 'number', number, 'key', ARGV[2], 'owner', ARGV[3],
   'leased', 0, 'lease', 0, 'open', 1, 'version', 0, 'resign-at', 0)
+if ARGV[4] == '1' then
+  redis.call('HSET', KEYS[5], 'no-final', 0)
+end
 return 1

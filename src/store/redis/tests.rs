@@ -11,7 +11,7 @@ use crate::model::instance::InstanceId;
 use crate::status_list::{Bits, Status, StatusSet};
 use crate::store::remembered::Answered;
 use crate::store::servers::RedisServer;
-use crate::store::values::{StatusChange, Version};
+use crate::store::values::{Refusal, StatusChange, Version};
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -243,6 +243,128 @@ async fn a_pool_of_which_only_a_counter_is_left_is_declared_anew() {
     set(&store, list, 1).await.unwrap();
 }
 
+#[tokio::test]
+async fn keys_with_an_unfinished_copy_are_refused_until_they_are_removed_as_the_message_says() {
+    let server = RedisServer::start();
+    let open = async || RedisStore::open(&config(&server.settings())).await;
+    let (store, _) = store_with_list(&server, &shape(800, Bits::One)).await;
+    store.begin_import().await.unwrap();
+    let refused = open().await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unfinished { .. }), "{refused}");
+    let message = refused.to_string();
+    let pattern = message.split('\'').nth(1).unwrap();
+    let others: BTreeSet<_> =
+        server.cli(&["--scan", "--pattern", pattern]).lines().map(str::to_owned).collect();
+    let marked = all_keys(&server);
+    let mark: Vec<_> = marked.difference(&others).collect();
+    assert_eq!(mark, ["statuslist:unfinished"], "the mark is removed last");
+    assert!(message.ends_with(&format!("then redis-cli DEL {}", mark[0])), "{message}");
+    store.finish_import().await.unwrap();
+    open().await.unwrap();
+}
+
+fn with_final_status(size: u64, bits: Bits) -> PoolShape {
+    PoolShape { final_status: Some(Status::INVALID), ..shape(size, bits) }
+}
+
+/// Sets an entry as an earlier version of this program did, which knew nothing of `no-final`.
+fn set_as_before(server: &RedisServer, store: &RedisStore, list: ListId, idx: u64, value: &str) {
+    let pool = "p".parse().unwrap();
+    let offset = bit_offset(Capacity::new(800, Bits::Two).unwrap(), index(idx)).to_string();
+    server.cli(&["BITFIELD", &store.0.keys.bytes(&pool, &list), "SET", "u2", &offset, value]);
+    server.cli(&["HINCRBY", &store.0.keys.list(&pool, &list), "version", "1"]);
+}
+
+#[tokio::test]
+async fn filling_never_leaves_a_final_status_that_an_earlier_version_set() {
+    let server = RedisServer::start();
+    let shape = with_final_status(800, Bits::Two);
+    for (made_before, value) in [(false, "1"), (true, "1"), (false, "2"), (true, "2")] {
+        for beats in [1, 2] {
+            let (store, list) = store_with_list(&server, &shape).await;
+            if made_before {
+                server.cli(&["HDEL", &store.0.keys.list(&shape.id, &list), "no-final"]);
+            }
+            set_as_before(&server, &store, list, 5, value);
+            let filled = store.fill_list(list, Status::new(2), beats, soon(), NOW).await.unwrap();
+            let refusal = Refusal::FinalStatus { list, index: index(5), status: Status::INVALID };
+            let expected = if value == "1" { Err(refusal) } else { Ok(()) };
+            assert_eq!(filled, expected, "made before: {made_before}, {value}, {beats} beats");
+        }
+    }
+}
+
+/// Otherwise filling has to read the entries.
+#[tokio::test]
+async fn a_list_is_known_to_have_no_final_status_until_it_has_one() {
+    let server = RedisServer::start();
+    let shape = with_final_status(800, Bits::Two);
+    let (store, list) = store_with_list(&server, &shape).await;
+    let key = store.0.keys.list(&shape.id, &list);
+    let known = || server.cli(&["HGET", &key, "no-final"]) == server.cli(&["HGET", &key, "version"]);
+    assert!(known());
+    let set_to = async |value| {
+        let change = StatusChange { list, index: index(6), status: Status::new(value), expected: None };
+        store.apply(&shape.id, vec![vec![change]], soon(), NOW).await.unwrap().remove(0)
+    };
+    for value in [2, 0] {
+        assert_eq!(set_to(value).await, Ok(()));
+        assert!(known(), "{value}");
+        store.fill_list(list, Status::new(value), 1, soon(), NOW).await.unwrap().unwrap();
+        assert!(known(), "{value}");
+    }
+    assert_eq!(set_to(1).await, Ok(()));
+    assert!(!known());
+}
+
+/// Whichever comes first: an entry that was set to its final status has it.
+#[tokio::test]
+async fn a_final_status_that_is_set_while_the_entries_are_read_is_not_left() {
+    let server = RedisServer::start();
+    let shape = with_final_status(800, Bits::Two);
+    let (mut refused, mut filled) = (0, 0);
+    for round in 0..200 {
+        let (store, list) = store_with_list(&server, &shape).await;
+        server.cli(&["HDEL", &store.0.keys.list(&shape.id, &list), "no-final"]);
+        let fill = async {
+            tokio::time::sleep(Duration::from_micros(round * 7)).await;
+            store.fill_list(list, Status::new(2), 1, soon(), NOW).await.unwrap()
+        };
+        let finally = async {
+            tokio::time::sleep(Duration::from_micros((200 - round) * 7)).await;
+            set(&store, list, 5).await.unwrap();
+        };
+        match tokio::join!(fill, finally).0 {
+            Ok(()) => filled += 1,
+            Err(_) => refused += 1,
+        }
+        let status = store.status(list, index(5)).await.unwrap().0;
+        assert_eq!(status, Status::INVALID, "round {round}");
+    }
+    assert!(refused > 0 && filled > 0, "{refused} refused, {filled} filled");
+}
+
+/// All other clients wait for a script.
+#[tokio::test]
+async fn filling_a_large_list_with_a_final_status_does_not_stop_the_server() {
+    let server = RedisServer::start();
+    let (store, list) = store_with_list(&server, &with_final_status(128_000_000, Bits::One)).await;
+    let change = StatusChange { list, index: index(7), status: Status::VALID, expected: None };
+    let applied = store.apply(&"p".parse().unwrap(), vec![vec![change]], soon(), NOW).await.unwrap();
+    assert_eq!(applied, [Ok(())]);
+    for known in [true, false] {
+        if !known {
+            server.cli(&["HDEL", &store.0.keys.list(&"p".parse().unwrap(), &list), "no-final"]);
+        }
+        server.cli(&["SLOWLOG", "RESET"]);
+        store.fill_list(list, Status::VALID, 1, soon(), NOW).await.unwrap().unwrap();
+        // Each entry begins with three numbers: its own, the time, and how long it took in microseconds.
+        let slow = server.try_cli(&["SLOWLOG", "GET", "1"]).unwrap_or_default();
+        let micros: u64 = slow.lines().nth(2).map_or(0, |micros| micros.parse().unwrap());
+        assert!(micros < 500_000, "the server stood still for {micros} microseconds, known: {known}");
+    }
+}
+
 /// Calls every script with the keys of a pool and a list that do not exist. Returns the calls, each with the key that it may create.
 fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
     let (keys, pool, list, owner) = (&store.0.keys, "p".parse().unwrap(), ListId::random(), owner());
@@ -273,6 +395,7 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
             "1700000000000",
             "0",
             "1 2 0 0",
+            "1",
         ];
         call(
             &scripts::IMPORT_LIST,
@@ -281,7 +404,7 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
         )
     };
     let fill = |final_status: &str, spread: &str| {
-        let arguments = [&id, "1700000000000", "1", "100", "\u{1}", final_status, "1", spread, "1 2 ", "0 "];
+        let arguments = [&id, "1700000000000", "", "100", "\u{1}", final_status, "1", spread, "1 2 ", "0 "];
         call(&scripts::FILL_LIST, &[&of_pool, &open, &of_list, &dirty, &bytes, &spreads], &arguments)
     };
     let apply = |final_status: &str, expecting: &str, value: &str| {
@@ -297,9 +420,9 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
         apply("", "0", "1"),
         apply("1", "0", "1"),
         apply("", "1", "257"),
-        fill("", ""),
+        fill("0", ""),
         fill("1", ""),
-        fill("", "1 2 0 0"),
+        fill("0", "1 2 0 0"),
         import("0"),
         import("1"),
         call(&scripts::LEASE_BLOCK, &[&of_pool, &open, &of_list], &[&id, "ours", "10", "0", "1700000000000"]),
@@ -308,7 +431,7 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
         call(
             &scripts::OPEN_LIST,
             &[&of_pool, &lists, &open, &due, &of_list],
-            &[&id, "0123456789abcdef", "ours"],
+            &[&id, "0123456789abcdef", "ours", "1"],
         ),
         call(&scripts::RELEASE_PUBLISHER, &[&of_pool], &["ours"]),
         call(&scripts::RETIRE_LIST, &[&of_pool, &open, &of_list, &due, &spreads], &[&id]),

@@ -63,7 +63,11 @@ impl RedisStore {
         )
         .arg(list.to_string())
         .arg(&key.as_bytes()[..])
-        .arg(owner.as_str());
+        .arg(owner.as_str())
+        .arg(u8::from(
+            self.shape(pool)
+                .is_ok_and(|shape| shape.final_status.is_some_and(|last| last != shape.default_status)),
+        ));
         if self.write(&call).await? {
             return Ok(list);
         }
