@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::base::durable::{FileError, InPlace};
+use crate::model::instance::InstanceId;
+use crate::model::pool::PoolId;
 use crate::status_list::ListId;
-use crate::store::Lease;
+use crate::store::{Lease, Store, StoreError};
+use crate::telemetry::metrics::PoolMetrics;
 
 const LINE_BYTES: usize = 64;
 
@@ -30,9 +33,12 @@ pub enum MarksError {
     /// The system reports an error.
     #[error(transparent)]
     Unusable(#[from] FileError),
+    /// The file is gone, and the lists that it guarded could not be sealed.
+    #[error(transparent)]
+    NotSealed(#[from] StoreError),
     /// A line that this program never writes.
     #[error(
-        "{path} is damaged in line {line}; seal the pool's lists (`statuslist seal POOL`) before you remove it, because what it guarded is unknown",
+        "{path} is damaged in line {line}, so what was handed out is unknown; remove the file, and the start seals this instance's open lists of the pool",
         path = path.display()
     )]
     Damaged {
@@ -44,6 +50,31 @@ pub enum MarksError {
 }
 
 impl Marks {
+    /// Opens the marks of an instance at its start, in a pool that is declared. If their file is gone although the store has open
+    /// lists of the instance, first seals those lists, as if the store had lost leases: it may have, and only the marks would
+    /// tell. An instance has the file before its first list, so a new instance and a new pool seal nothing.
+    pub async fn open_at_start(
+        path: &Path,
+        store: &Store,
+        pool: &PoolId,
+        owner: &InstanceId,
+        metrics: &PoolMetrics,
+    ) -> Result<Self, MarksError> {
+        let exists = path.try_exists().map_err(|source| FileError::new("find", path, source))?;
+        let lists = if exists { Vec::new() } else { store.open_lists(pool, owner).await? };
+        for list in lists {
+            metrics.lists_behind.inc();
+            tracing::error!(
+                %pool, list.id = %list.id, missing = %path.display(),
+                "THE MARKS ARE LOST: nobody knows which references of this list were handed out; sealing it. It stays published and \
+                 can be updated: see docs/OPERATIONS.md, \"When the store lost data\""
+            );
+            store.seal_list(list.id).await?;
+        }
+        // Only now: an empty file is that of an instance which has handed out nothing.
+        Self::open(path)
+    }
+
     /// Opens the marks in this file. Makes the file if it is missing.
     pub fn open(path: &Path) -> Result<Self, MarksError> {
         let file = InPlace::open(path)?;

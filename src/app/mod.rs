@@ -149,9 +149,14 @@ impl App {
                 role: config.publish.role,
                 buckets: buckets.clone(),
             };
-            let marks = instance.directory().join(format!("{id}.marks"));
-            let marks = config.instance.marks.then(|| Marks::open(&marks)).transpose();
-            let marks = marks.context("cannot read this instance's high-water marks")?;
+            let marks = match config.instance.marks {
+                true => {
+                    let path = instance.directory().join(format!("{id}.marks"));
+                    let opened = Marks::open_at_start(&path, &store, id, instance.id(), &pool_metrics).await;
+                    Some(opened.context("cannot read this instance's high-water marks")?)
+                }
+                false => None,
+            };
             pools.push(PoolParts {
                 signals: Arc::new(Signals::default()),
                 allocator: Arc::new(Allocator::new(

@@ -109,8 +109,18 @@ impl PoolPublisher {
         if stale.is_empty() {
             return Ok(0);
         }
+        let marked: HashSet<_> =
+            stale.iter().copied().filter(|list| self.site.has_mark_of_retirement(list)).collect();
         // A list that was published in between has files that are newer than what the store said of it.
         let lists = self.store.lists(&self.shape.id).await?;
+        // The store is asked after the mark was seen, and knows of each retirement before its mark is made.
+        for list in lists.iter().filter(|list| !list.retired && marked.contains(&list.id)) {
+            tracing::error!(
+                pool = %self.shape.id, list.id = %list.id,
+                "THE STORE LOST DATA: it does not know that this list was retired; publishing the list again. Retire it again: see \
+                 docs/OPERATIONS.md, \"When the store lost data\""
+            );
+        }
         let stale =
             self.stale(lists.into_iter().filter(|list| stale.contains(&list.id)).collect(), now).await?;
         let found = stale.len();
@@ -146,7 +156,10 @@ impl PoolPublisher {
             }
             let stale = lists.into_iter().filter(|list| match list.retired {
                 true => !site.is_retired(&list.id),
-                false => !is_current(&site, list, &base, &keys, formats, now),
+                false => {
+                    site.has_mark_of_retirement(&list.id)
+                        || !is_current(&site, list, &base, &keys, formats, now)
+                }
             });
             stale.map(|list| list.id).collect()
         };

@@ -141,6 +141,8 @@ impl Site {
                 None => prepared.obsolete.push(path),
             }
         }
+        // Left by a retirement that a restored store does not know.
+        prepared.obsolete.push(self.path(list, ListFile::Gone));
         Ok(prepared)
     }
 
@@ -155,7 +157,12 @@ impl Site {
     /// Whether a list's tokens were removed and only the mark is left.
     pub fn is_retired(&self, list: &ListId) -> bool {
         let there = |file| self.path(list, file).exists();
-        there(ListFile::Gone) && !ListFile::OF_PUBLICATION.into_iter().any(there)
+        self.has_mark_of_retirement(list) && !ListFile::OF_PUBLICATION.into_iter().any(there)
+    }
+
+    /// Whether a list has the mark of a retired one.
+    pub fn has_mark_of_retirement(&self, list: &ListId) -> bool {
+        self.path(list, ListFile::Gone).exists()
     }
 
     /// Prepares the files of one publication and puts them in place. The new names are durable after [`Self::sync`].
@@ -180,7 +187,8 @@ impl Site {
             }
             if begun.elapsed() > LOCK_PATIENCE {
                 let why = format!(
-                    "another instance has held it for {LOCK_PATIENCE:?}; if that instance hangs, stop it"
+                    "another instance has held it for {LOCK_PATIENCE:?}; `lslocks` shows its process. If that hangs, kill it: see \
+                     docs/OPERATIONS.md, \"A publisher that hangs\""
                 );
                 let source = io::Error::new(io::ErrorKind::WouldBlock, why);
                 return Err(FileError::new("lock", &self.layout.lock(name), source));

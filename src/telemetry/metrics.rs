@@ -192,7 +192,7 @@ impl Default for Metrics {
         let published = counter("published", "Lists signed and written");
         let publish_failed = counter("publish_failed", "Publications that failed and are retried");
         let publish_refused = counter("publish_refused", "Publications that the gate refused, by check");
-        let help = "Lists whose leases the store lost: alarm on any increase";
+        let help = "Lists whose leases the store lost, or whose marks were lost: alarm on any increase";
         let lists_behind = counter("lists_behind", help);
         let sinks = Sinks {
             uploaded: counter("sink_uploaded", "Lists and documents uploaded to a bucket"),

@@ -173,6 +173,24 @@ async fn a_list_is_retired_when_no_reference_of_it_can_be_valid_and_then_gone() 
     .await;
 }
 
+/// As `config/default.yaml` says: references wait in memory after their lease, so operators must add that time.
+#[tokio::test]
+async fn reference_lifetime_counts_from_the_lease_not_from_the_handing_out() {
+    let clock = Clock::set_to(now());
+    let pool = "size: 96, update-interval: 1s, list-lifetime: 2d, ttl: 1h, open-lists: 1, prefetch: { capacity: 96 }, \
+                precreation: { lists: 1, check-delay: 100ms }, reference-lifetime: 1h";
+    let app = start(tempfile::tempdir().unwrap(), pool, &clock);
+    let first = app.references(95).await.remove(0);
+    let list = first.uri.rsplit('/').next().unwrap().to_owned();
+    // All of the list was leased by then; one of its references waits in memory for half an hour.
+    clock.advance(Duration::from_secs(1800));
+    let last = app.references(1).await.remove(0);
+    assert_eq!(last.uri, first.uri);
+    assert_eq!(retire(&app, &list, "").await, (409, json!("LIST_IN_USE")));
+    clock.advance(Duration::from_secs(1801));
+    assert_eq!(retire(&app, &list, "").await.0, 204, "half an hour after the last reference was handed out");
+}
+
 #[tokio::test]
 async fn the_command_retires_a_list_by_force() {
     let app = start(tempfile::tempdir().unwrap(), "size: 800, update-interval: 1s", &Clock::System);

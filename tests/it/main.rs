@@ -19,6 +19,7 @@ mod everysec;
 mod explorer;
 mod failover;
 mod golden;
+mod held_lock;
 mod idempotency;
 mod instances;
 mod interop;

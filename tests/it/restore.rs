@@ -96,6 +96,83 @@ async fn a_restored_copy_of_sqlite_repeats_nothing_in_a_million_but_would_withou
     assert!(repeated_on_sqlite(false, 20_000).await > 0, "the control");
 }
 
+/// The database is restored, and the folder with the marks loses them: only the id of the instance is left.
+#[tokio::test]
+async fn lost_marks_are_noticed_and_nothing_is_repeated() {
+    let copy = tempfile::tempdir().unwrap();
+    let repeated = repeated(
+        &settings("storage-type: sqlite", true),
+        20_000,
+        |folder| copy_database(folder, copy.path()),
+        |folder| {
+            copy_database(copy.path(), folder);
+            fs::remove_file(folder.join("instance/p.marks")).unwrap();
+            assert!(folder.join("instance/id").exists());
+        },
+    )
+    .await;
+    assert_eq!(repeated, 0);
+}
+
+#[tokio::test]
+async fn lists_whose_marks_are_lost_are_sealed_and_counted_once() {
+    let settings = settings("storage-type: sqlite", true);
+    let start = |folder| TestApp::start_at(folder, PUBLIC, &settings, Clock::System);
+    let app = start(tempfile::tempdir().unwrap());
+    let before = app.references(10).await;
+    let folder = app.stop();
+    fs::remove_file(folder.path().join("instance/p.marks")).unwrap();
+    let app = start(folder);
+    let behind = async |app: &TestApp| {
+        let metrics =
+            app.client.get(format!("{}/metrics", app.url)).send().await.unwrap().text().await.unwrap();
+        let line = metrics.lines().find(|line| line.starts_with("statuslist_lists_behind_total")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    // Two lists that are mixed, and a spare one.
+    assert_eq!(behind(&app).await, 3);
+    let after = app.references(1000).await;
+    assert!(after.iter().all(|after| before.iter().all(|before| before.uri != after.uri)));
+    assert_eq!(app.update(&before[0], json!(1)).await.0, StatusCode::NO_CONTENT);
+    let app = start(app.stop());
+    assert_eq!(behind(&app).await, 0, "the marks are there again");
+    app.references(10).await;
+}
+
+/// What the public folder says does not retire a list: whoever writes to it could end any list.
+#[tokio::test]
+async fn a_list_whose_retirement_the_store_lost_is_published_again_until_it_is_retired_again() {
+    let settings = settings("storage-type: sqlite", true);
+    let start = |folder| TestApp::start_at(folder, PUBLIC, &settings, Clock::System);
+    let app = start(tempfile::tempdir().unwrap());
+    let reference = app.references(1).await.remove(0);
+    let list = reference.uri.rsplit('/').next().unwrap().to_owned();
+    let (folder, copy) = (app.stop(), tempfile::tempdir().unwrap());
+    copy_database(folder.path(), copy.path());
+    let app = start(folder);
+    let file = |folder: &Path, ending: &str| folder.join(format!("public/lists/{list}.{ending}"));
+    let retire = async |app: &TestApp| {
+        let path = format!("/pools/p/lists/{list}?force=true");
+        assert_eq!(app.send(Method::DELETE, &path, None).await.0, StatusCode::NO_CONTENT);
+        let is_gone = async || {
+            let is_gone = file(app.folder(), "gone").exists() && !file(app.folder(), "jwt").exists();
+            is_gone.then_some(())
+        };
+        eventually("the list to be gone", is_gone).await;
+    };
+    retire(&app).await;
+    let folder = app.stop();
+    copy_database(copy.path(), folder.path());
+    let app = start(folder);
+    eventually("the list to be published again", async || {
+        let is_back = published(app.folder(), &reference.uri).is_ok();
+        (is_back && !file(app.folder(), "gone").exists()).then_some(())
+    })
+    .await;
+    assert_eq!(app.update(&reference, json!(1)).await.0, StatusCode::NO_CONTENT);
+    retire(&app).await;
+}
+
 async fn repeated_on_redis(marks: bool, amount: usize) -> usize {
     let (data, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let server = std::cell::RefCell::new(RedisServer::start_in(data.path(), &[]));

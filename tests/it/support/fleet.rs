@@ -49,6 +49,12 @@ impl Instance {
         }
     }
 
+    /// Sends its process this signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = std::process::Command::new("kill").args([signal, &self.pid().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
