@@ -69,7 +69,21 @@ pub(crate) struct Checker {
     iat_max: BTreeMap<(String, &'static str), u64>,
     retired: BTreeMap<String, Moment>,
     keys: Vec<jsonwebtoken::DecodingKey>,
+    /// What any clock ever showed that may be believed, in seconds since 1970.
+    fastest: u64,
     pub(crate) tokens: u64,
+}
+
+/// When the checker looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) now: Moment,
+    /// Since when nothing went wrong.
+    pub(crate) calm: Moment,
+    /// The right time, in seconds since 1970.
+    pub(crate) right: u64,
+    /// What the fastest clock shows that may be believed, likewise.
+    pub(crate) fastest: u64,
 }
 
 /// A write that was begun, to be ended.
@@ -93,6 +107,7 @@ impl Checker {
             iat_max: BTreeMap::new(),
             retired: BTreeMap::new(),
             keys: keys.collect(),
+            fastest: 0,
             tokens: 0,
         }
     }
@@ -115,7 +130,7 @@ impl Checker {
         for (uri, _) in references.iter().filter(|_| key.is_none() && calm > 30.0 && !self.lossy) {
             let list = &uri[uri.len() - 36..];
             match self.retired.get(list) {
-                Some(retired) if now - retired > 30.0 => {
+                Some(retired) if now - retired > 8.0 => {
                     self.violation.get_or_insert(format!(
                         "{request} was given a reference of {list}, which was retired"
                     ));
@@ -194,15 +209,21 @@ impl Checker {
         self.iat_max.clear();
     }
 
-    /// Looks at every file. `calm` says since when nothing went wrong; `true_now` is the right time, in seconds since 1970.
+    /// The same of one list, whose files were removed.
+    pub(crate) fn forget_order_of(&mut self, list: &str) {
+        self.seen.retain(|(of, _), _| of != list);
+        self.iat_max.retain(|(of, _), _| of != list);
+    }
+
+    /// Looks at every file. `known` are the lists of which references were given, except those that were to be retired.
     pub(crate) fn look(
         &mut self,
         folder: &Path,
+        known: &[String],
         shapes: &dyn Fn(&str) -> Option<Shape>,
-        now: Moment,
-        calm: Moment,
-        true_now: u64,
+        Times { now, calm, right: true_now, fastest }: Times,
     ) {
+        self.fastest = self.fastest.max(fastest);
         let mut names: Vec<_> =
             std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
@@ -252,8 +273,14 @@ impl Checker {
             }
         }
         if long_calm && !self.lossy {
-            for (list, _) in self.retired.clone() {
-                if lists.contains(&list) {
+            for list in known.iter().filter(|list| !self.retired.contains_key(*list)) {
+                if ["jwt", "cwt"].iter().any(|ending| !folder.join(format!("{list}.{ending}")).exists()) {
+                    self.violation
+                        .get_or_insert(format!("list {list} gave references, and its files are missing"));
+                }
+            }
+            for (list, retired) in self.retired.clone() {
+                if lists.contains(&list) && now - retired > self.beat + 3.0 {
                     self.violated(format!("list {list} was retired, and its tokens are there"));
                 }
             }
@@ -301,6 +328,13 @@ impl Checker {
             && token.iat <= *latest
         {
             self.violated(format!("the {extension} of {list} has iat {}, published was {latest}", token.iat));
+        }
+        if token.iat > self.fastest {
+            let fastest = self.fastest;
+            self.violated(format!(
+                "the {extension} of {list} has iat {}, ahead of every clock: {fastest}",
+                token.iat
+            ));
         }
         self.iat_max.insert(place.clone(), token.iat);
         if !self.lossy {
@@ -369,6 +403,24 @@ impl Checker {
                     "{list} entry {entry} still shows {value} at {now:.3}, acknowledged was {by:?}: {all:?}"
                 ));
             }
+        }
+    }
+
+    /// An update was acknowledged that demanded this status of an entry: some write of it may have been the latest.
+    pub(crate) fn stood(&mut self, list: &str, entry: usize, expected: u8, (sent, now): (Moment, Moment)) {
+        let all = self.all_writes_of(list, entry);
+        let overruled = |write: &Write| {
+            all.iter().any(|later| {
+                let stands = later.outcome == Outcome::Done && (!later.deferred || now - later.ended > 40.0);
+                stands && later.begun > write.ended && later.ended < sent
+            })
+        };
+        let mut earlier = self.writes_of(list, entry, expected);
+        earlier.retain(|write| write.begun <= now && (write.deferred || !overruled(write)));
+        if earlier.is_empty() && !self.lossy {
+            self.violated(format!(
+                "{list} entry {entry} was changed as {expected}, which it was not: {all:?}"
+            ));
         }
     }
 

@@ -112,12 +112,13 @@ impl SimDisk {
     }
 
     fn node(&self, path: &Path) -> Option<Node> {
-        self.names.borrow().iter().find(|(known, _)| known == path)?.1.last()?.clone()
+        let names = self.names.borrow();
+        names.iter().find(|(known, _)| known.as_os_str() == path.as_os_str())?.1.last()?.clone()
     }
 
     fn lead(&self, path: &Path, node: Option<Node>) {
         let mut names = self.names.borrow_mut();
-        match names.iter_mut().find(|(known, _)| known == path) {
+        match names.iter_mut().find(|(known, _)| known.as_os_str() == path.as_os_str()) {
             Some((_, name)) => name.push(node),
             None => names.push((path.to_owned(), vec![None, node])),
         }

@@ -20,7 +20,7 @@ pub(crate) enum Fault {
     PowerAfterCalls(u32),
     /// SIGSTOP and SIGCONT.
     Pause(usize, Duration),
-    /// The clock of an instance is wrong by so many milliseconds for a while.
+    /// The clock of an instance is wrong by so many milliseconds for a while. By more than a minute, it must not be believed.
     Clock(usize, i64),
     Weather(usize, Weather, Duration),
     /// The store stands still: calls of all instances wait in its sockets.
@@ -31,6 +31,12 @@ pub(crate) enum Fault {
     Stop(usize),
     /// The store is as it was so long ago.
     Restore(Duration),
+    /// The same, while the power is cut: the machine of the store was this one.
+    Disaster(Duration),
+    /// The same, and the marks of an instance are gone.
+    LostMarks(usize, Duration),
+    /// Somebody removes the files of a list. All instances are started again, because a start looks over all files.
+    Vandal,
     Retire,
     /// One status for a whole list, over so many beats.
     Fill(u64),
@@ -38,8 +44,19 @@ pub(crate) enum Fault {
     Reload(usize, u64, u32),
 }
 
+impl Fault {
+    /// Whether it is an act of operators after which all must be as well as before.
+    pub(crate) fn is_harmless(self) -> bool {
+        matches!(self, Self::Retire | Self::Fill(_))
+    }
+}
+
+/// The most faults of one simulation, besides the [`ACTS`].
+const DISTURBING_MAX: usize = 24;
+/// How many harmless acts come at the end, when nothing else goes wrong.
+const ACTS: usize = 3;
 /// The most faults of one simulation.
-pub(crate) const FAULTS_MAX: usize = 24;
+pub(crate) const FAULTS_MAX: usize = DISTURBING_MAX + ACTS;
 
 /// The course of one simulation.
 pub(crate) struct Plan {
@@ -57,41 +74,72 @@ impl Plan {
         let skew = |_| if chance.random_range(0..3) == 0 { 0 } else { chance.random_range(-1500..1500) };
         let skews = (0..instances).map(skew).collect();
         let length = Duration::from_secs(chance.random_range(60..240));
-        let lossy = chance.random_range(0..6) == 0;
-        let count = chance.random_range(0..FAULTS_MAX);
+        let lossy = chance.random_range(0..5) == 0;
+        let weights = weights(&mut chance, lossy);
+        let count = chance.random_range(0..DISTURBING_MAX);
         let last = (length - Duration::from_secs(20)).as_millis() as u64;
         let faults = (0..count).map(|_| {
             let at = Duration::from_millis(chance.random_range(3000..last));
-            (at, fault(&mut chance, instances, lossy))
+            (at, fault(&mut chance, instances, &weights))
         });
         let mut faults: Vec<_> = faults.collect();
         faults.sort_by_key(|(at, _)| *at);
+        for _ in 0..ACTS {
+            let at = length + Duration::from_millis(chance.random_range(30_000..66_000));
+            let act = if chance.random_range(0..3) == 0 { Fault::Fill(1) } else { Fault::Retire };
+            faults.push((at, act));
+        }
         Self { instances, skews, length, faults }
     }
 }
 
-fn fault(chance: &mut StdRng, instances: usize, lossy: bool) -> Fault {
+/// How often each kind of fault comes, in the order of [`fault`]; the last ones only where the store may lose data.
+const WEIGHTS: [u32; 21] = [8, 7, 3, 10, 11, 3, 4, 7, 8, 4, 4, 6, 3, 7, 4, 2, 3, 3, 3, 3, 4];
+const LOSSY: usize = 3;
+
+/// The weights of one simulation: some kinds never come, some often, so that those that only do harm together meet.
+fn weights(chance: &mut StdRng, lossy: bool) -> Vec<u32> {
+    let kinds = if lossy { WEIGHTS.len() } else { WEIGHTS.len() - LOSSY };
+    WEIGHTS[..kinds].iter().map(|weight| weight * [0, 1, 1, 4][chance.random_range(0..4)]).collect()
+}
+
+fn fault(chance: &mut StdRng, instances: usize, weights: &[u32]) -> Fault {
     let who = chance.random_range(0..instances);
     let mut millis = |range: std::ops::Range<u64>| Duration::from_millis(chance.random_range(range));
     let (short, long) = (millis(50..3000), millis(1000..45_000));
-    match chance.random_range(0..100) {
-        0..=9 => Fault::Kill(who),
-        10..=17 => Fault::KillAfterCalls(chance.random_range(0..60)),
-        18..=21 => Fault::Power,
-        22..=33 => Fault::PowerAfterCalls(chance.random_range(0..80)),
-        34..=45 => Fault::Pause(who, long),
-        46..=49 => Fault::Clock(who, chance.random_range(-30_000..30_000)),
-        50..=57 => Fault::Weather(who, Weather::Foul, long),
-        58..=62 => Fault::Weather(who, Weather::Cut, long),
-        63..=67 => Fault::Standstill(Duration::from_millis(chance.random_range(1000..9000))),
-        68..=72 => Fault::Disk(chance.random_range(2..30), false, short),
-        73..=75 => Fault::Disk(100, true, short),
-        76..=81 => Fault::Stop(who),
-        82..=86 => Fault::Retire,
-        87..=88 => Fault::Fill(1),
-        89..=92 => Fault::Fill(chance.random_range(2..12)),
-        93..=95 => Fault::Reload(who, chance.random_range(1000..2001), chance.random_range(6..20)),
-        _ if lossy => Fault::Restore(long / 3),
-        _ => Fault::Kill(who),
+    let mut left = chance.random_range(0..weights.iter().sum::<u32>().max(1));
+    let kind = weights.iter().position(|weight| {
+        let found = left < *weight;
+        left = left.saturating_sub(*weight);
+        found
+    });
+    match kind.unwrap_or_default() {
+        0 => Fault::Kill(who),
+        1 => Fault::KillAfterCalls(chance.random_range(0..60)),
+        2 => Fault::Power,
+        3 => Fault::PowerAfterCalls(chance.random_range(0..80)),
+        4 => Fault::Pause(who, long),
+        5 => Fault::Clock(who, chance.random_range(-30_000..30_000)),
+        6 => {
+            let away = chance.random_range(70_000..7_000_000);
+            Fault::Clock(who, if chance.random() { away } else { -away })
+        }
+        7 => Fault::Weather(who, Weather::Foul, long),
+        8 => Fault::Weather(who, Weather::Slow, long),
+        9 => Fault::Weather(who, Weather::Cut, long),
+        10 => Fault::Standstill(Duration::from_millis(chance.random_range(1000..9000))),
+        11 => Fault::Disk(chance.random_range(2..30), false, short),
+        12 => Fault::Disk(100, true, short),
+        13 => Fault::Stop(who),
+        14 => Fault::Retire,
+        15 => Fault::Fill(1),
+        16 => Fault::Fill(chance.random_range(2..12)),
+        17 if chance.random() => {
+            Fault::Reload(who, chance.random_range(1000..2001), chance.random_range(6..20))
+        }
+        17 => Fault::Vandal,
+        18 => Fault::Disaster(long / 3),
+        19 => Fault::LostMarks(who, long / 3),
+        _ => Fault::Restore(long / 3),
     }
 }

@@ -6,8 +6,19 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+/// The most steps of all tasks of all instances in a quarter of a simulated second. Usual are some hundred; with more, the time
+/// does not go on, because tasks wake each other for ever.
+const STEPS_MAX: u64 = 200_000;
+
 thread_local! {
     static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
+    static STEPS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Begins to count the steps of all tasks anew. Returns whether there were too many: then none was made any more, so that the time
+/// goes on.
+pub(crate) fn count_steps_anew() -> bool {
+    STEPS.replace(0) > STEPS_MAX
 }
 
 /// The instance whose task is being polled.
@@ -133,6 +144,10 @@ impl<F: Future> Future for Guarded<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         if !self.life.runs(context) {
+            return Poll::Pending;
+        }
+        STEPS.set(STEPS.get() + 1);
+        if STEPS.get() > STEPS_MAX {
             return Poll::Pending;
         }
         let before = CURRENT.replace(Some(self.life.who));

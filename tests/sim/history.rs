@@ -1,34 +1,44 @@
 //! What happened, in the order in which it did, for whoever reads a failing seed.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
 /// The most lines kept; the end is what matters.
 const LINES_MAX: usize = 20_000;
 
+/// The lines of the latest simulation, for whoever waits for its end in vain.
+static LATEST: Mutex<Option<Arc<Mutex<Vec<String>>>>> = Mutex::new(None);
+
 /// Clones share the lines.
 #[derive(Clone)]
 pub(crate) struct History {
     begun: Instant,
-    lines: Rc<RefCell<Vec<String>>>,
+    lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl History {
     pub(crate) fn begin() -> Self {
-        Self { begun: Instant::now(), lines: Rc::default() }
+        let lines = Arc::default();
+        *LATEST.lock().unwrap() = Some(Arc::clone(&lines));
+        Self { begun: Instant::now(), lines }
     }
 
     /// Adds a line with the simulated time.
     pub(crate) fn note(&self, line: impl AsRef<str>) {
-        let mut lines = self.lines.borrow_mut();
+        let mut lines = self.lines.lock().unwrap();
         if lines.len() < LINES_MAX {
             lines.push(format!("{:>9.3}  {}", self.begun.elapsed().as_secs_f64(), line.as_ref()));
         }
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.borrow().clone()
+        self.lines.lock().unwrap().clone()
     }
+}
+
+/// What happened so far in the simulation that was begun last.
+pub(crate) fn latest() -> Vec<String> {
+    let latest = LATEST.lock().unwrap();
+    latest.as_ref().map(|lines| lines.lock().unwrap().clone()).unwrap_or_default()
 }

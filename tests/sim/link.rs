@@ -18,6 +18,8 @@ pub(crate) enum Weather {
     Fair,
     /// Some calls are late, lost, answered in vain, or made twice.
     Foul,
+    /// Every call takes up to some seconds to the store, longer than callers wait.
+    Slow,
     /// Nothing gets through.
     Cut,
     /// The server stands still until then: calls wait in its sockets, and are made in any order when it goes on.
@@ -52,6 +54,7 @@ impl Link for SimLink {
         let fair = Fate { there: within(3), back: within(3), again: None };
         match *self.weather.lock().unwrap() {
             Weather::Fair => fair,
+            Weather::Slow => Fate { there: within(4000), ..fair },
             Weather::Cut => Fate::default(),
             Weather::Still(until) => {
                 let left = until.saturating_duration_since(Instant::now());

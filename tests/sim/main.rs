@@ -24,6 +24,7 @@ mod instance;
 mod link;
 mod world;
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use world::Report;
@@ -35,11 +36,42 @@ fn number(name: &str) -> Option<u64> {
     std::env::var_os(name).map(|text| text.to_str().unwrap().parse().unwrap())
 }
 
+/// How long a seed may take in real time. What takes longer does not end: a loop between two steps of a task.
+const SEED_PATIENCE: Duration = Duration::from_secs(180);
+
+/// Ends the program with a history if it is not dropped in time.
+struct Watchdog(#[expect(dead_code, reason = "dropped, not used")] mpsc::Sender<()>);
+
+impl Watchdog {
+    fn of(seed: u64) -> Self {
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            if end.recv_timeout(SEED_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                give_up(seed);
+            }
+        });
+        Self(ended)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the thread of the simulation never returns")]
+fn give_up(seed: u64) {
+    history::latest().iter().for_each(|line| println!("{line}"));
+    println!("seed {seed}: does not end within {SEED_PATIENCE:?}\nagain: STATUSLIST_SIM_SEED={seed}");
+    std::process::exit(101);
+}
+
+/// Runs a seed without some faults.
+fn run(seed: u64, without: &[usize]) -> Report {
+    let _watchdog = Watchdog::of(seed);
+    world::run(seed, without)
+}
+
 /// Runs a seed; answers the simulated minutes. Panics with a history if a promise was broken: that of the fewest faults, where
 /// `shrinking`.
 fn check(seed: u64, shrinking: bool) -> f64 {
     let mut without = without();
-    let mut report = world::run(seed, &without);
+    let mut report = run(seed, &without);
     if report.violation.is_some() && shrinking {
         (without, report) = shrink(seed, without, report);
     }
@@ -73,7 +105,7 @@ fn shrink(seed: u64, mut without: Vec<usize>, mut report: Report) -> (Vec<usize>
             continue;
         }
         let fewer = [&without[..], &[fault]].concat();
-        let shorter = world::run(seed, &fewer);
+        let shorter = run(seed, &fewer);
         if shorter.violation.is_some() {
             (without, report) = (fewer, shorter);
         }

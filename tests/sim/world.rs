@@ -1,6 +1,7 @@
 //! One simulation: instances, clients and faults that follow from a seed, in simulated time.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,10 +20,10 @@ use statuslist::store::sim::{Server, SimulatedStore};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::checker::{Checker, Outcome, Shape};
+use crate::checker::{Checker, Outcome, Shape, Times};
 use crate::disk::{Errors, SimDisk};
 use crate::faults::{Fault, Plan};
-use crate::guard::Instances;
+use crate::guard::{self, Instances};
 use crate::history::History;
 use crate::instance::{self, Heard, KEYS, Running, Start};
 use crate::link::{SimLink, Weather};
@@ -30,6 +31,8 @@ use crate::link::{SimLink, Weather};
 /// What every right clock shows at the begin, in seconds since 1970.
 const BEGIN: u64 = 1_700_000_000;
 const BEAT: f64 = 2.0;
+/// Enough that several wait for one instance and others work elsewhere.
+const CLIENTS: u64 = 6;
 /// How long nothing goes wrong at the end.
 const CALM: Duration = Duration::from_secs(75);
 /// Statuses that the pool `a` takes; `b` knows 0 and 1.
@@ -66,7 +69,11 @@ pub(crate) struct World {
     active: Cell<usize>,
     /// Lists that clients know, each with the pool and the entries that they were given.
     lists: RefCell<Vec<(String, String, Vec<u64>)>>,
-    given: RefCell<std::collections::HashMap<(String, u64), u64>>,
+    given: RefCell<HashMap<(String, u64), u64>>,
+    /// The pool of each list that clients ever knew, by its id.
+    pools: RefCell<HashMap<String, String>>,
+    /// The lists that somebody wanted to retire, whatever came of it, by their ids.
+    retiring: RefCell<HashSet<String>>,
     stopping: Cell<bool>,
     acknowledged: Cell<u64>,
     refused: Cell<u64>,
@@ -105,14 +112,15 @@ impl World {
         let history = History::begin();
         let instances = Instances::new(plan.instances);
         let settings = format!(
-            "public-url: https://status.example/lists\nlimits: {{ request-timeout: 5s }}\nstatus-list-pools:\n  \
-             a: {{ api-keys: [{{ key: {first}, name: one }}, {{ key: {second}, name: two }}], size: 64, bits: 4, application-statuses: [3, 12, 13, 14, 15], {common} }}\n  \
-             b: {{ api-keys: [{{ key: {first}, name: one }}, {{ key: {second}, name: two }}], size: 96, bits: 1, final-status: 1, {common} }}\n",
+            "public-url: https://status.example/lists\nlimits: {{ request-timeout: 3s }}\nstatus-list-pools:\n  \
+             a: {{ api-keys: [{{ key: {first}, name: one }}, {{ key: {second}, name: two }}], size: 64, bits: 4, application-statuses: [3, 12, 13, 14, 15], \
+             list-lifetime: 60s, resign-after: 30s, {common} }}\n  \
+             b: {{ api-keys: [{{ key: {first}, name: one }}, {{ key: {second}, name: two }}], size: 96, bits: 1, final-status: 1, \
+             list-lifetime: 300s, resign-after: 150s, {common} }}\n",
             first = KEYS[0],
             second = KEYS[1],
             common = "formats: [jwt, cwt], open-lists: 2, precreation: { lists: 1, check-delay: 5s }, \
-                      prefetch: { capacity: 12, threshold: 5 }, update-interval: 2s, list-lifetime: 60s, \
-                      ttl: 10s, resign-after: 30s"
+                      prefetch: { capacity: 12, threshold: 5 }, update-interval: 2s, ttl: 10s"
         );
         let config = Config::load(Some(&settings), std::iter::empty()).unwrap();
         let signers: Vec<_> = config.pools.iter().map(|_| signer()).collect();
@@ -145,6 +153,8 @@ impl World {
             active: Cell::new(0),
             lists: RefCell::default(),
             given: RefCell::default(),
+            pools: RefCell::default(),
+            retiring: RefCell::default(),
             stopping: Cell::new(false),
             acknowledged: Cell::new(0),
             refused: Cell::new(0),
@@ -178,7 +188,7 @@ impl World {
             tokio::task::spawn_local(Rc::clone(&self).supervise(who));
         }
         tokio::task::spawn_local(Rc::clone(&self).power());
-        for client in 0..3 {
+        for client in 0..CLIENTS {
             tokio::task::spawn_local(Rc::clone(&self).client(client));
         }
         let end = self.begun + plan.length + CALM;
@@ -197,6 +207,10 @@ impl World {
             sleep(Duration::from_millis(250)).await;
             if self.active.get() > 0 {
                 self.disturbed();
+            }
+            if guard::count_steps_anew() {
+                let what = "tasks wake each other without end: the time does not go on".to_owned();
+                self.checker.borrow_mut().violation.get_or_insert(what);
             }
             self.look();
         }
@@ -231,12 +245,21 @@ impl World {
         }
         let now = self.now();
         let calm = now - self.calm.get().elapsed().as_secs_f64();
+        // Of the clocks that may be believed.
+        let right = (BEGIN * 1000).saturating_add_signed((now * 1000.0) as i64);
+        let shown = self.clocks.iter().map(|clock| clock.now().millis());
+        let fastest = shown.filter(|shown| shown.abs_diff(right) <= 60_000).max().unwrap_or(right) / 1000;
         let lists = self.lists.borrow();
+        let retiring = self.retiring.borrow();
+        let known = lists.iter().map(|(_, list, _)| id(list)).filter(|list| !retiring.contains(list));
+        let known: Vec<_> = known.collect();
+        let pools = self.pools.borrow();
         let shapes = |id: &str| {
-            let (pool, _, _) = lists.iter().find(|(_, list, _)| list.ends_with(id))?;
+            let pool = pools.get(id)?;
             Some(if pool == "a" { Shape { size: 64, bits: 4 } } else { Shape { size: 96, bits: 1 } })
         };
-        self.checker.borrow_mut().look(&public, &shapes, now, calm, BEGIN + now as u64);
+        let times = Times { now, calm, right: BEGIN + now as u64, fastest };
+        self.checker.borrow_mut().look(&public, &known, &shapes, times);
     }
 
     /// Starts an instance whenever it is dead.
@@ -298,18 +321,34 @@ impl World {
     }
 
     /// Where a client sends its next request.
-    fn anyone(&self) -> Option<(usize, Rc<Running>)> {
-        let who = self.roll(self.instances.count() as u64) as usize;
-        Some((who, self.running.borrow()[who].clone()?))
+    fn anyone(&self) -> usize {
+        self.roll(self.instances.count() as u64) as usize
+    }
+
+    /// Another instance than this one, if there is one.
+    fn anyone_but(&self, who: usize) -> usize {
+        let count = self.instances.count();
+        if count == 1 { who } else { (who + 1 + self.roll(count as u64 - 1) as usize) % count }
     }
 
     pub(crate) async fn ask(
         &self,
-        (client, method, path): (u64, Method, &str),
+        request: (u64, Method, &str),
         key: Option<&str>,
         body: Option<Value>,
     ) -> (usize, Heard) {
-        let Some((who, running)) = self.anyone() else { return (0, Heard::Nothing) };
+        let who = self.anyone();
+        (who, self.ask_at(who, request, key, body).await)
+    }
+
+    async fn ask_at(
+        &self,
+        who: usize,
+        (client, method, path): (u64, Method, &str),
+        key: Option<&str>,
+        body: Option<Value>,
+    ) -> Heard {
+        let Some(running) = self.running.borrow()[who].clone() else { return Heard::Nothing };
         let instances = self.instances.clone();
         let calm = self.calm.get();
         let heard = running.request(move || instances.sleeps(who), (client, method, path), key, body).await;
@@ -323,13 +362,13 @@ impl World {
             let what = format!("instance {who} answers {heard:?} to {path} although all is well");
             self.checker.borrow_mut().violation.get_or_insert(what);
         }
-        (who, heard)
+        heard
     }
 
     async fn client(self: Rc<Self>, client: u64) {
         let mut count = 0;
         while !self.stopping.get() {
-            sleep(Duration::from_millis(20 + self.roll(700))).await;
+            sleep(Duration::from_millis(20 + self.roll(1500))).await;
             count += 1;
             match self.roll(100) {
                 0..=34 => self.take_references(client, count).await,
@@ -373,7 +412,10 @@ impl World {
                 for (uri, index) in references {
                     match lists.iter_mut().find(|(_, list, _)| *list == uri) {
                         Some((_, _, entries)) => entries.push(index),
-                        None => lists.push((pool.to_owned(), uri, vec![index])),
+                        None => {
+                            self.pools.borrow_mut().insert(id(&uri), pool.to_owned());
+                            lists.push((pool.to_owned(), uri, vec![index]));
+                        }
                     }
                 }
                 // Now and then somebody asks again although all went well.
@@ -389,7 +431,7 @@ impl World {
     }
 
     /// Sets statuses. Whoever does not know what became of that sets another one at once, elsewhere.
-    async fn update(&self, amount: u64, again: Option<(String, u64)>) {
+    async fn update(&self, amount: u64, again: Option<(usize, String, u64)>) {
         let mut changes = Vec::new();
         {
             let lists = self.lists.borrow();
@@ -398,7 +440,7 @@ impl World {
             }
             // Those of late are busiest.
             let first = lists.len() - 1 - self.roll(lists.len().min(4) as u64) as usize;
-            let again = again.as_ref().and_then(|(uri, entry)| {
+            let again = again.as_ref().and_then(|(_, uri, entry)| {
                 let (pool, list, _) = lists.iter().find(|(_, list, _)| list == uri)?;
                 Some((pool, list, *entry))
             });
@@ -420,6 +462,8 @@ impl World {
                 changes.push((list.clone(), entry, value));
             }
         }
+        let expected =
+            (amount == 1 && again.is_none() && self.roll(4) == 0).then(|| self.expect(&changes[0]));
         let writes: Vec<_> =
             changes.iter().map(|(list, entry, value)| (id(list), Some(*entry), *value)).collect();
         let begun = self.checker.borrow_mut().begin(&writes, self.now(), false);
@@ -428,12 +472,18 @@ impl World {
             .map(|(uri, index, value)| json!({ "uri": uri, "index": index, "value": value }))
             .collect();
         let (sent, one) = (self.now(), updates.len() == 1);
-        let (who, heard) = match one {
+        let who = again.as_ref().map_or_else(|| self.anyone(), |(before, ..)| self.anyone_but(*before));
+        let heard = match one {
             true => {
-                self.ask((0, Method::PATCH, "/status-lists/update"), None, Some(updates[0].clone())).await
+                let mut update = updates[0].clone();
+                if let Some(expected) = expected {
+                    update["expected"] = expected.into();
+                }
+                self.ask_at(who, (0, Method::PATCH, "/status-lists/update"), None, Some(update)).await
             }
             false => {
-                self.ask(
+                self.ask_at(
+                    who,
                     (0, Method::PATCH, "/status-lists/batch-update"),
                     None,
                     Some(json!({ "updates": updates })),
@@ -441,11 +491,28 @@ impl World {
                 .await
             }
         };
-        self.settle_write(who, &heard, &begun, sent, &show_writes(&writes));
+        let shown = expected.map(|expected| format!(" if it is {expected}")).unwrap_or_default();
+        self.settle_write(who, &heard, &begun, sent, &format!("{}{shown}", show_writes(&writes)));
+        if let (Some(expected), Heard::Answer(200..=299, _)) = (expected, &heard) {
+            let entry = usize::try_from(changes[0].1).unwrap();
+            self.checker.borrow_mut().stood(&id(&changes[0].0), entry, expected, (sent, self.now()));
+        }
         let unknown = matches!(heard, Heard::Answer(500.., _));
         if unknown && self.roll(4) > 0 {
             let (list, entry, _) = changes.swap_remove(0);
-            Box::pin(self.update(1, Some((list, entry)))).await;
+            Box::pin(self.update(1, Some((who, list, entry)))).await;
+        }
+    }
+
+    /// What a caller believes of an entry: mostly what it asked for before.
+    fn expect(&self, (list, entry, value): &(String, u64, u8)) -> u8 {
+        let number = self.given.borrow()[&(list.clone(), *entry)];
+        let of_pool_a = self.lists.borrow().iter().any(|(pool, other, _)| pool == "a" && other == list);
+        match (of_pool_a, self.roll(3)) {
+            (true, 0) => VALUES[((number + 3) % 8) as usize],
+            (true, _) if number > 1 => VALUES[((number - 2) % 8) as usize],
+            (false, 0) => *value,
+            _ => u8::from(!of_pool_a && number > 1),
         }
     }
 
@@ -463,6 +530,13 @@ impl World {
     }
 
     async fn strike(self: &Rc<Self>, fault: Fault) {
+        if fault.is_harmless() {
+            match fault {
+                Fault::Fill(beats) => self.fill(beats).await,
+                _ => self.retire().await,
+            }
+            return;
+        }
         let alone = self.active.get() == 0 && self.calm.get().elapsed() > Duration::from_secs(15);
         self.active.set(self.active.get() + 1);
         self.disturbed();
@@ -513,8 +587,27 @@ impl World {
                 self.checker.borrow_mut().lossy = true;
                 self.server.lock().unwrap().restore(copy);
             }
-            Fault::Retire => self.retire().await,
-            Fault::Fill(beats) => self.fill(beats).await,
+            Fault::Disaster(age) => {
+                let copy = self.server.lock().unwrap().copy();
+                sleep(age).await;
+                self.checker.borrow_mut().lossy = true;
+                self.disk.switch_off();
+                self.instances.kill_all();
+                self.server.lock().unwrap().restore(copy);
+            }
+            Fault::LostMarks(who, age) => {
+                let copy = self.server.lock().unwrap().copy();
+                sleep(age).await;
+                self.checker.borrow_mut().lossy = true;
+                self.instances.kill(who);
+                for pool in self.config.pools.keys() {
+                    let marks = self.folder.path().join(format!("instance-{who}/{pool}.marks"));
+                    let _ = durable::remove(&marks);
+                }
+                self.server.lock().unwrap().restore(copy);
+            }
+            Fault::Vandal => self.vandal(),
+            Fault::Retire | Fault::Fill(_) => {}
             Fault::Reload(who, millis, capacity) => self.reload(who, millis, capacity),
         }
         self.disturbed();
@@ -553,6 +646,21 @@ impl World {
         }
     }
 
+    /// Removes the files of a list, and kills all instances.
+    fn vandal(&self) {
+        if let Some((_, list)) = self.some_list()
+            && !self.disk.is_off()
+        {
+            self.history.note(format!("the files of {} are removed", id(&list)));
+            for ending in ["jwt", "jwt.gz", "cwt"] {
+                let _ = durable::remove(&self.public().join(format!("{}.{ending}", id(&list))));
+            }
+            // Nobody can know what was in them.
+            self.checker.borrow_mut().forget_order_of(&id(&list));
+            self.instances.kill_all();
+        }
+    }
+
     /// A list that has given references, but is not the newest.
     fn some_list(&self) -> Option<(String, String)> {
         let lists = self.lists.borrow();
@@ -562,11 +670,12 @@ impl World {
 
     async fn retire(&self) {
         let Some((pool, list)) = self.some_list() else { return };
+        // Nobody updates what may be retired.
+        self.lists.borrow_mut().retain(|(_, other, _)| *other != list);
+        self.retiring.borrow_mut().insert(id(&list));
         let path = format!("/pools/{pool}/lists/{}?force=true", id(&list));
         let (who, heard) = self.ask((0, Method::DELETE, &path), None, None).await;
         self.history.note(format!("to {who}: retire {}: {heard:?}", id(&list)));
-        // Nobody updates what may be retired.
-        self.lists.borrow_mut().retain(|(_, other, _)| *other != list);
         if let Heard::Answer(200..=299, _) = heard {
             self.checker.borrow_mut().retired(&id(&list), self.now());
         }
