@@ -66,7 +66,7 @@ async fn a_publisher_stopped_with_the_lock_holds_up_its_pool_until_it_is_killed(
         (holder_of(&path) == Some(first.pid())).then_some(())
     })
     .await;
-    first.signal("-STOP");
+    first.freeze(true);
     redis.freeze(false);
 
     // Its lease ends, but nobody can know that it will not go on with renaming. Other pools go on.

@@ -8,6 +8,8 @@ mod audit;
 mod auth;
 mod bulk;
 mod certificates;
+mod chains;
+mod chaos;
 mod cli;
 mod client;
 mod client_certificates;

@@ -52,8 +52,9 @@ impl Writer {
         let ListTransfer { record, key, dirty_since, array } = list;
         let shape = shape_of(self.connection(), &record.pool)?;
         let default = shape.ok_or_else(|| StoreError::NoSuchPool(record.pool.clone()))?.default_status;
-        let iat =
-            record.published.map_or(0, |published| if dirty_since.is_some() { 0 } else { published.iat });
+        let iat = record
+            .published
+            .map_or(0, |published| if dirty_since.is_some() { 0 } else { published.iat.secs() });
         let sql = "INSERT INTO list (uuid, pool, permutation_key, leased, leases, owner, open, version, dirty_since,
                                      published_version, published_iat, resign_at, leased_at, retired)
                    SELECT ?1, id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM pool WHERE name = ?14
@@ -69,7 +70,7 @@ impl Writer {
             dirty_since.map(Timestamp::millis),
             record.published.map(|published| published.version.0),
             iat,
-            record.published.map_or(0, |published| published.resign_at),
+            record.published.map_or(0, |published| published.resign_at.secs()),
             record.leased_at.map(Timestamp::millis),
             record.retired,
             record.pool.as_str(),
