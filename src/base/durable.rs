@@ -399,25 +399,6 @@ pub fn remove_folder(path: &Path) -> Result<(), FileError> {
     fine_if_missing(removed).map_err(failed("remove", path))
 }
 
-/// The path without links of a file that need not exist yet: where it will be made, also if links lead there.
-pub fn real_path(path: &Path) -> Result<PathBuf, FileError> {
-    /// As many as Linux follows.
-    const LINKS_MAX: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..LINKS_MAX {
-        match path.canonicalize() {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            found => return found.map_err(failed("find", &path)),
-        }
-        let folder = folder_of(&path).canonicalize().map_err(failed("find", &path))?;
-        match fs::read_link(&path) {
-            Ok(target) => path = folder.join(target),
-            Err(_) => return Ok(folder.join(path.file_name().unwrap_or_default())),
-        }
-    }
-    Err(failed("find", &path)(io::Error::other("too many links lead to it")))
-}
-
 /// The folder that contains this file.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
