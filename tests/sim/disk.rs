@@ -42,6 +42,17 @@ pub(crate) struct Errors {
     pub(crate) full: bool,
 }
 
+/// What happens before a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doom {
+    /// The instance that makes it is dead.
+    Kill,
+    /// It makes the call, and is paused after it.
+    Pause,
+    /// The whole machine has no power.
+    Power,
+}
+
 pub(crate) struct SimDisk {
     /// In the order of their making, so that chance falls the same way whatever temporary names are.
     names: RefCell<Vec<(PathBuf, Name)>>,
@@ -49,8 +60,10 @@ pub(crate) struct SimDisk {
     chance: RefCell<StdRng>,
     /// The machine has no power: nothing is done any more.
     off: Cell<bool>,
-    /// The instance that runs stops dead after so many calls; or the machine.
-    fatal: Cell<Option<(u32, bool)>>,
+    /// What happens after so many calls.
+    fatal: Cell<Option<(u32, Doom)>>,
+    /// The instance that was paused so.
+    paused: Cell<Option<usize>>,
     instances: Instances,
     history: History,
 }
@@ -63,6 +76,7 @@ impl SimDisk {
             chance: RefCell::new(StdRng::seed_from_u64(seed)),
             off: Cell::new(false),
             fatal: Cell::new(None),
+            paused: Cell::new(None),
             instances,
             history,
         })
@@ -72,9 +86,14 @@ impl SimDisk {
         self.errors.set(errors);
     }
 
-    /// After `calls` more calls the instance that makes the next one is dead, or the whole machine.
-    pub(crate) fn stop_after(&self, calls: u32, machine: bool) {
-        self.fatal.set(Some((calls, machine)));
+    /// What happens before the call that comes after `calls` more.
+    pub(crate) fn doom_after(&self, calls: u32, doom: Doom) {
+        self.fatal.set(Some((calls, doom)));
+    }
+
+    /// The instance that was paused by that, once.
+    pub(crate) fn take_paused(&self) -> Option<usize> {
+        self.paused.take()
     }
 
     pub(crate) fn is_off(&self) -> bool {
@@ -157,12 +176,18 @@ impl simulated::Disk for SimDisk {
         if self.off.get() || dead {
             return Verdict::Fail(ErrorKind::Other);
         }
-        if let Some((left, machine)) = self.fatal.get() {
+        if let Some((left, doom)) = self.fatal.get() {
             if left > 0 {
-                self.fatal.set(Some((left - 1, machine)));
+                self.fatal.set(Some((left - 1, doom)));
             } else {
                 self.fatal.set(None);
-                match guard::current().filter(|_| !machine) {
+                match guard::current().filter(|_| doom != Doom::Power) {
+                    Some(who) if doom == Doom::Pause => {
+                        self.history.note(format!("instance {who} is paused after {}", kind_of(call)));
+                        self.instances.pause(who);
+                        self.paused.set(Some(who));
+                        return Verdict::Go;
+                    }
                     Some(who) => {
                         self.history.note(format!("instance {who} is killed before {}", kind_of(call)));
                         self.instances.kill(who);

@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     PowerAfterCalls(u32),
     /// SIGSTOP and SIGCONT.
     Pause(usize, Duration),
+    /// The same to whichever instance makes a call to the disk after so many others: in the middle of a publication.
+    PauseAfterCalls(u32, Duration),
     /// The clock of an instance is wrong by so many milliseconds for a while. By more than a minute, it must not be believed.
     Clock(usize, i64),
     Weather(usize, Weather, Duration),
@@ -56,7 +58,7 @@ const DISTURBING_MAX: usize = 24;
 /// How many harmless acts come at the end, when nothing else goes wrong.
 const ACTS: usize = 3;
 /// The most faults of one simulation.
-pub(crate) const FAULTS_MAX: usize = DISTURBING_MAX + ACTS;
+pub(crate) const FAULTS_MAX: usize = DISTURBING_MAX + ACTS + 1;
 
 /// The course of one simulation.
 pub(crate) struct Plan {
@@ -64,6 +66,8 @@ pub(crate) struct Plan {
     /// How far each clock is from the right time, in milliseconds.
     pub(crate) skews: Vec<i64>,
     pub(crate) length: Duration,
+    /// How long a call to the store takes each way when nothing is wrong, at most.
+    pub(crate) latency: Duration,
     pub(crate) faults: Vec<(Duration, Fault)>,
 }
 
@@ -76,6 +80,7 @@ impl Plan {
         let length = Duration::from_secs(chance.random_range(60..240));
         let lossy = chance.random_range(0..5) == 0;
         let weights = weights(&mut chance, lossy);
+        let latency = Duration::from_millis([3, 3, 60][chance.random_range(0..3)]);
         let count = chance.random_range(0..DISTURBING_MAX);
         let last = (length - Duration::from_secs(20)).as_millis() as u64;
         let faults = (0..count).map(|_| {
@@ -89,12 +94,17 @@ impl Plan {
             let act = if chance.random_range(0..3) == 0 { Fault::Fill(1) } else { Fault::Retire };
             faults.push((at, act));
         }
-        Self { instances, skews, length, faults }
+        // Nothing is wrong, so all that was acknowledged must be public when the only instance ends.
+        if instances == 1 {
+            faults
+                .push((length + Duration::from_millis(chance.random_range(67_000..69_000)), Fault::Stop(0)));
+        }
+        Self { instances, skews, length, latency, faults }
     }
 }
 
 /// How often each kind of fault comes, in the order of [`fault`]; the last ones only where the store may lose data.
-const WEIGHTS: [u32; 21] = [8, 7, 3, 10, 11, 3, 4, 7, 8, 4, 4, 6, 3, 7, 4, 2, 3, 3, 3, 3, 4];
+const WEIGHTS: [u32; 23] = [8, 7, 3, 10, 6, 3, 4, 7, 8, 4, 4, 6, 3, 7, 4, 2, 3, 2, 4, 9, 4, 3, 4];
 const LOSSY: usize = 3;
 
 /// The weights of one simulation: some kinds never come, some often, so that those that only do harm together meet.
@@ -134,12 +144,11 @@ fn fault(chance: &mut StdRng, instances: usize, weights: &[u32]) -> Fault {
         14 => Fault::Retire,
         15 => Fault::Fill(1),
         16 => Fault::Fill(chance.random_range(2..12)),
-        17 if chance.random() => {
-            Fault::Reload(who, chance.random_range(1000..2001), chance.random_range(6..20))
-        }
-        17 => Fault::Vandal,
-        18 => Fault::Disaster(long / 3),
-        19 => Fault::LostMarks(who, long / 3),
+        17 => Fault::Reload(who, chance.random_range(1000..2001), chance.random_range(6..20)),
+        18 => Fault::Vandal,
+        19 => Fault::PauseAfterCalls(chance.random_range(0..60), long),
+        20 => Fault::Disaster(long / 3),
+        21 => Fault::LostMarks(who, long / 3),
         _ => Fault::Restore(long / 3),
     }
 }

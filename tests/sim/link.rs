@@ -13,7 +13,7 @@ use crate::guard::Life;
 /// What the way is like at present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Weather {
-    /// Milliseconds each way.
+    /// Some milliseconds each way.
     #[default]
     Fair,
     /// Some calls are late, lost, answered in vain, or made twice.
@@ -32,11 +32,19 @@ pub(crate) struct SimLink {
     weather: Arc<Mutex<Weather>>,
     chance: Mutex<StdRng>,
     begun: Instant,
+    /// How long a call takes each way in fair weather, at most.
+    latency: Duration,
 }
 
 impl SimLink {
-    pub(crate) fn new(life: Life, weather: Arc<Mutex<Weather>>, begun: Instant, seed: u64) -> Self {
-        Self { life, weather, begun, chance: Mutex::new(StdRng::seed_from_u64(seed)) }
+    pub(crate) fn new(
+        life: Life,
+        weather: Arc<Mutex<Weather>>,
+        begun: Instant,
+        latency: Duration,
+        seed: u64,
+    ) -> Self {
+        Self { life, weather, begun, latency, chance: Mutex::new(StdRng::seed_from_u64(seed)) }
     }
 }
 
@@ -51,7 +59,8 @@ impl Link for SimLink {
                 self.life.who
             );
         }
-        let fair = Fate { there: within(3), back: within(3), again: None };
+        let latency = u64::try_from(self.latency.as_millis()).unwrap();
+        let fair = Fate { there: within(latency), back: within(latency), again: None };
         match *self.weather.lock().unwrap() {
             Weather::Fair => fair,
             Weather::Slow => Fate { there: within(4000), ..fair },

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::checker::{Checker, Outcome, Shape, Times};
-use crate::disk::{Errors, SimDisk};
+use crate::disk::{Doom, Errors, SimDisk};
 use crate::faults::{Fault, Plan};
 use crate::guard::{self, Instances};
 use crate::history::History;
@@ -57,6 +57,7 @@ pub(crate) struct World {
     pub(crate) disk: Rc<SimDisk>,
     pub(crate) server: Arc<Mutex<Server>>,
     weather: Vec<Arc<Mutex<Weather>>>,
+    latency: Duration,
     clocks: Vec<Clock>,
     running: RefCell<Vec<Option<Rc<Running>>>>,
     pub(crate) checker: RefCell<Checker>,
@@ -142,6 +143,7 @@ impl World {
             disk: SimDisk::new(seed ^ 1, instances.clone(), history.clone()),
             server: Arc::new(Mutex::new(Server::new(seed ^ 2))),
             weather: (0..plan.instances).map(|_| Arc::default()).collect(),
+            latency: plan.latency,
             clocks: clocks.collect(),
             running: RefCell::new((0..plan.instances).map(|_| None).collect()),
             checker: RefCell::new(checker),
@@ -289,6 +291,7 @@ impl World {
                 life.clone(),
                 Arc::clone(&self.weather[who]),
                 self.begun,
+                self.latency,
                 self.seed ^ (self.roll(1 << 40) + 4),
             );
             let store = Store::Simulated(SimulatedStore::new(Arc::clone(&self.server), Arc::new(link)));
@@ -542,16 +545,27 @@ impl World {
         self.disturbed();
         match fault {
             Fault::Kill(who) => self.instances.kill(who),
-            Fault::KillAfterCalls(calls) => self.disk.stop_after(calls, false),
+            Fault::KillAfterCalls(calls) => self.disk.doom_after(calls, Doom::Kill),
             Fault::Power => {
                 self.disk.switch_off();
                 self.instances.kill_all();
             }
-            Fault::PowerAfterCalls(calls) => self.disk.stop_after(calls, true),
+            Fault::PowerAfterCalls(calls) => self.disk.doom_after(calls, Doom::Power),
             Fault::Pause(who, length) => {
                 self.instances.pause(who);
                 sleep(length).await;
                 self.instances.resume(who);
+            }
+            Fault::PauseAfterCalls(calls, length) => {
+                self.disk.doom_after(calls, Doom::Pause);
+                for _ in 0..100 {
+                    sleep(Duration::from_millis(100)).await;
+                    if let Some(who) = self.disk.take_paused() {
+                        sleep(length).await;
+                        self.instances.resume(who);
+                        break;
+                    }
+                }
             }
             Fault::Clock(who, millis) => {
                 let clock = &self.clocks[who];
