@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::base::durable::{FileError, InPlace};
+use crate::base::durable::{self, FileError, InPlace, Mode};
 use crate::model::instance::InstanceId;
 use crate::model::pool::PoolId;
 use crate::status_list::ListId;
 use crate::store::{Lease, Store, StoreError};
-use crate::telemetry::metrics::PoolMetrics;
 
 const LINE_BYTES: usize = 64;
 
@@ -33,9 +32,9 @@ pub enum MarksError {
     /// The system reports an error.
     #[error(transparent)]
     Unusable(#[from] FileError),
-    /// The file is gone, and the lists that it guarded could not be sealed.
+    /// The file is gone, and the store does not say which lists it guarded.
     #[error(transparent)]
-    NotSealed(#[from] StoreError),
+    Store(#[from] StoreError),
     /// A line that this program never writes.
     #[error(
         "{path} is damaged in line {line}, so what was handed out is unknown; remove the file, and the start seals this instance's open lists of the pool",
@@ -51,27 +50,29 @@ pub enum MarksError {
 
 impl Marks {
     /// Opens the marks of an instance at its start, in a pool that is declared. If their file is gone although the store has open
-    /// lists of the instance, first seals those lists, as if the store had lost leases: it may have, and only the marks would
-    /// tell. An instance has the file before its first list, so a new instance and a new pool seal nothing.
+    /// lists of the instance, nobody knows what was handed out of these: they get the highest mark, which every store is behind, so
+    /// they are sealed like lists whose leases the store lost, also if it goes back once more. An instance has the file before its
+    /// first list, so a new instance and a new pool lose nothing.
     pub async fn open_at_start(
         path: &Path,
         store: &Store,
         pool: &PoolId,
         owner: &InstanceId,
-        metrics: &PoolMetrics,
     ) -> Result<Self, MarksError> {
-        let exists = path.try_exists().map_err(|source| FileError::new("find", path, source))?;
-        let lists = if exists { Vec::new() } else { store.open_lists(pool, owner).await? };
-        for list in lists {
-            metrics.lists_behind.inc();
-            tracing::error!(
-                %pool, list.id = %list.id, missing = %path.display(),
-                "THE MARKS ARE LOST: nobody knows which references of this list were handed out; sealing it. It stays published and \
-                 can be updated: see docs/OPERATIONS.md, \"When the store lost data\""
-            );
-            store.seal_list(list.id).await?;
+        if path.try_exists().map_err(|source| FileError::new("find", path, source))? {
+            return Self::open(path);
         }
-        // Only now: an empty file is that of an instance which has handed out nothing.
+        let lists = store.open_lists(pool, owner).await?;
+        if !lists.is_empty() {
+            tracing::error!(
+                %pool, lists = lists.len(), missing = %path.display(),
+                "THE MARKS ARE LOST: nobody knows which references of the open lists were handed out; sealing these lists. They stay \
+                 published and can be updated: see docs/OPERATIONS.md, \"When the store lost data\""
+            );
+        }
+        // Whole: an empty file is that of an instance which has handed out nothing.
+        let lines: String = lists.iter().map(|list| line(&list.id, Lease(u64::MAX))).collect();
+        durable::replace(path, lines.as_bytes(), Mode::Private)?;
         Self::open(path)
     }
 
@@ -108,9 +109,7 @@ impl Marks {
         for (list, mark) in marks {
             let known = raised.get(list).or_else(|| self.lines.get(list));
             let number = known.map_or(next, |(number, _)| *number);
-            let text = format!("{list} {:020}", mark.0);
-            let line = format!("{text:<width$}\n", width = LINE_BYTES - 1);
-            self.file.write_at(line.as_bytes(), number * LINE_BYTES as u64)?;
+            self.file.write_at(line(list, *mark).as_bytes(), number * LINE_BYTES as u64)?;
             if number == next {
                 next += 1;
             }
@@ -120,6 +119,11 @@ impl Marks {
         self.lines.extend(raised);
         Ok(())
     }
+}
+
+fn line(list: &ListId, mark: Lease) -> String {
+    let text = format!("{list} {:020}", mark.0);
+    format!("{text:<width$}\n", width = LINE_BYTES - 1)
 }
 
 fn parse(line: &[u8]) -> Option<(ListId, Lease)> {

@@ -152,7 +152,7 @@ impl App {
             let marks = match config.instance.marks {
                 true => {
                     let path = instance.directory().join(format!("{id}.marks"));
-                    let opened = Marks::open_at_start(&path, &store, id, instance.id(), &pool_metrics).await;
+                    let opened = Marks::open_at_start(&path, &store, id, instance.id()).await;
                     Some(opened.context("cannot read this instance's high-water marks")?)
                 }
                 false => None,

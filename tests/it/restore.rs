@@ -130,7 +130,7 @@ async fn lists_whose_marks_are_lost_are_sealed_and_counted_once() {
         line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
     };
     // Two lists that are mixed, and a spare one.
-    assert_eq!(behind(&app).await, 3);
+    eventually("all open lists to be sealed", async || (behind(&app).await == 3).then_some(())).await;
     let after = app.references(1000).await;
     assert!(after.iter().all(|after| before.iter().all(|before| before.uri != after.uri)));
     assert_eq!(app.update(&before[0], json!(1)).await.0, StatusCode::NO_CONTENT);

@@ -104,7 +104,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             buckets: Vec::new(),
         };
         let path = directory.join(format!("{id}.marks"));
-        let marks = Marks::open_at_start(&path, &store, id, instance.id(), &metrics.pool(id)).await?;
+        let marks = Marks::open_at_start(&path, &store, id, instance.id()).await?;
         let allocator = Arc::new(Allocator::new(pool, instance.id().clone(), Some(marks), metrics.pool(id)));
         let publisher = Arc::new(PoolPublisher::new(pool, Arc::clone(&ring), metrics.pool(id), parts));
         keys.push(PoolKeys { id: id.clone(), ring: Arc::clone(&ring), publisher: Arc::clone(&publisher) });

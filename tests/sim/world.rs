@@ -75,6 +75,8 @@ pub(crate) struct World {
     pools: RefCell<HashMap<String, String>>,
     /// The lists that somebody wanted to retire, whatever came of it, by their ids.
     retiring: RefCell<HashSet<String>>,
+    /// How many copies of the store wait to be restored.
+    copies: Cell<usize>,
     stopping: Cell<bool>,
     acknowledged: Cell<u64>,
     refused: Cell<u64>,
@@ -157,6 +159,7 @@ impl World {
             given: RefCell::default(),
             pools: RefCell::default(),
             retiring: RefCell::default(),
+            copies: Cell::new(0),
             stopping: Cell::new(false),
             acknowledged: Cell::new(0),
             refused: Cell::new(0),
@@ -596,25 +599,23 @@ impl World {
             }
             Fault::Stop(who) => self.stop(who, alone).await,
             Fault::Restore(age) => {
-                let copy = self.server.lock().unwrap().copy();
-                sleep(age).await;
+                let copy = self.copy(age).await;
                 self.checker.borrow_mut().lossy = true;
                 self.server.lock().unwrap().restore(copy);
             }
             Fault::Disaster(age) => {
-                let copy = self.server.lock().unwrap().copy();
-                sleep(age).await;
+                let copy = self.copy(age).await;
                 self.checker.borrow_mut().lossy = true;
                 self.disk.switch_off();
                 self.instances.kill_all();
                 self.server.lock().unwrap().restore(copy);
             }
             Fault::LostMarks(who, age) => {
-                let copy = self.server.lock().unwrap().copy();
-                sleep(age).await;
+                let copy = self.copy(age).await;
                 self.checker.borrow_mut().lossy = true;
                 self.instances.kill(who);
-                for pool in self.config.pools.keys() {
+                // While another copy is on its way, the store could go back to lists that it does not know when the loss is noticed.
+                for pool in self.config.pools.keys().filter(|_| self.copies.get() == 0) {
                     let marks = self.folder.path().join(format!("instance-{who}/{pool}.marks"));
                     let _ = durable::remove(&marks);
                 }
@@ -658,6 +659,15 @@ impl World {
             }
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// What the store has now, after a while.
+    async fn copy(&self, age: Duration) -> statuslist::store::sim::Copy {
+        self.copies.set(self.copies.get() + 1);
+        let copy = self.server.lock().unwrap().copy();
+        sleep(age).await;
+        self.copies.set(self.copies.get() - 1);
+        copy
     }
 
     /// Removes the files of a list, and kills all instances.
