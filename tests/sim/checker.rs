@@ -273,6 +273,8 @@ impl Checker {
                 }
             }
         }
+        // What was in files that are gone is not published.
+        self.seen.retain(|(list, _), _| lists.contains(list));
         if long_calm && !self.lossy {
             for list in known.iter().filter(|list| !self.retired.contains_key(*list)) {
                 if ["jwt", "cwt"].iter().any(|ending| !folder.join(format!("{list}.{ending}")).exists()) {
