@@ -11,10 +11,10 @@ use aws_lc_rs::signature::{
 };
 use pem::{EncodeConfig, LineEnding, Pem};
 
+#[cfg(feature = "pkcs11")]
 use super::hsm::{Hsm, HsmKey};
 use super::invalid_key::InvalidKey;
 use super::{Algorithm, Certificate, ChainFault, PublicKey, Validity, chain, pkcs12};
-#[cfg(feature = "pkcs11")]
 use crate::base::clock::NumericDate;
 
 /// The private key printed in the specification: every reader can sign with it.
