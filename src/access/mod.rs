@@ -161,6 +161,12 @@ impl Access {
         address::client(peer, forwarded_for, &self.settings.trusted_proxies)
     }
 
+    /// The address under which the connections of this peer are counted; `None` for a trusted proxy, which has many clients.
+    pub fn counted(&self, peer: IpAddr) -> Option<IpAddr> {
+        let trusted = address::is_trusted(peer, &self.settings.trusted_proxies);
+        (!trusted).then(|| address::counted_as(peer.to_canonical()))
+    }
+
     /// Whether bearer tokens are accepted.
     pub fn accepts_tokens(&self) -> bool {
         self.tokens.is_some()

@@ -2,6 +2,7 @@
 
 pub mod instance;
 pub mod reload;
+mod room;
 mod running;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::base::signals::Signals;
 use crate::base::stopper::{StopSwitch, Stopper, stopper};
 use crate::config::{Config, OnUnderflow, PoolConfig, PublishRole};
 use crate::http::api::{Api, PoolApi, PoolFacts};
+use crate::http::places::Room;
 use crate::http::{self, Listeners};
 use crate::keys::made;
 use crate::keys::signers::PoolSigners;
@@ -58,6 +60,7 @@ pub struct App {
     site: Site,
     pools: Vec<PoolParts>,
     listeners: Listeners,
+    room: Room,
     key_set: Arc<KeySet>,
     new_api_keys: BTreeMap<PoolId, String>,
     /// The source of changed settings. If `None`, changes need a restart.
@@ -101,6 +104,8 @@ impl App {
     pub async fn build_on(listeners: impl Into<Listeners>, mut config: Config, clock: Clock) -> Result<Self> {
         let listeners = listeners.into();
         let clock_watch = Arc::new(ClockWatch::new(clock.clone()));
+        // Before anything is opened that a full table of open files could break.
+        let room = room::make(&config)?;
         for warning in &config.warnings {
             tracing::warn!("settings: {warning}");
         }
@@ -186,6 +191,7 @@ impl App {
             pools,
             key_set,
             listeners,
+            room,
             new_api_keys,
             source: None,
         })
@@ -321,7 +327,7 @@ impl App {
         let stopper = background_stopper.clone();
         background.spawn(async move { running.watch_certificates(&stopper).await });
         let (servers, server_handles) =
-            http::servers(&self.listeners, &self.config.server, &api, site.as_ref())?;
+            http::servers(&self.listeners, &self.config.server, self.room, &api, site.as_ref())?;
         let access = Arc::clone(&api.access());
         tokio::spawn(async move { access.prepare().await });
         drop(api);

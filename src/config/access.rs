@@ -222,6 +222,7 @@ mod tests {
             ("limits: { requests-per-key: 100 }", "limits.requests-per-key"),
             ("limits: { failures-per-address: 0/s }", "`20/m`"),
             ("server: { max-connections: 0 }", "server.max-connections"),
+            ("server: { connections-per-address: 0 }", "server.connections-per-address"),
         ] {
             let error = load(file).unwrap_err();
             assert!(error.contains(expected), "{file}: {error}");

@@ -71,6 +71,7 @@ impl Config {
                 workers: "workers",
                 shutdown_grace: "shutdown-grace",
                 max_connections: "max-connections",
+                connections_per_address: "connections-per-address",
                 serve_status_lists: live,
             }
         );

@@ -100,6 +100,7 @@ pub(super) struct RawServer {
     pub(super) workers: Option<usize>,
     pub(super) shutdown_grace: Setting,
     pub(super) max_connections: usize,
+    pub(super) connections_per_address: Option<usize>,
     pub(super) trusted_proxies: Vec<Network>,
     pub(super) client_certificate: Option<RawClientCertificate>,
 }

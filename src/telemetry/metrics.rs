@@ -43,6 +43,31 @@ pub struct Metrics {
     http: HttpMetrics,
     /// The metrics of reloading.
     pub reloads: ReloadMetrics,
+    /// The metrics of connections.
+    pub connections: ConnectionMetrics,
+}
+
+/// The metrics of connections.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionMetrics {
+    /// Those that are open.
+    pub open: Gauge,
+    /// The most that may be open.
+    pub max: Gauge,
+    /// Those closed at once, because their address had its share.
+    pub refused: Counter,
+}
+
+impl ConnectionMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let connections = Self::default();
+        registry.register("connections", "Open connections", connections.open.clone());
+        let help = "The most connections that may be open: by the settings, or as many as the limit of open files leaves";
+        registry.register("connections_max", help, connections.max.clone());
+        let help = "Connections closed at once, because their address had its share already";
+        registry.register("connections_refused", help, connections.refused.clone());
+        connections
+    }
 }
 
 /// The metrics of the audit trail.
@@ -258,6 +283,7 @@ impl Default for Metrics {
         let help = "When the next of the API keys ends, in seconds since 1970";
         registry.register_with_unit("api_key_not_after", help, Unit::Seconds, api_key_not_after.clone());
         let reloads = ReloadMetrics::register(&mut registry);
+        let connections = ConnectionMetrics::register(&mut registry);
         Self {
             registry,
             audit,
@@ -284,6 +310,7 @@ impl Default for Metrics {
             lists_ahead,
             api_key_not_after,
             reloads,
+            connections,
         }
     }
 }

@@ -30,6 +30,7 @@ mod migrate;
 mod modes;
 mod nginx;
 mod nginx_hammer;
+mod open_files;
 mod operations;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;

@@ -10,7 +10,6 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor}
 
 use super::Api;
 use super::problem::Problem;
-use crate::http::connection::Connection;
 
 /// Reads the body as `T`. A body whose announced length exceeds the limit is not read at all.
 pub(super) async fn read<T: DeserializeOwned>(
@@ -25,12 +24,9 @@ pub(super) async fn read<T: DeserializeOwned>(
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(Problem::unsupported_media_type());
     }
-    let slow = || {
-        request.conn_data::<Connection>().inspect(|connection| connection.end());
-        Problem::slow_body()
-    };
     let too_large = || Problem::payload_too_large(api.limits.body_bytes_max);
-    let body = api.within(web::Bytes::from_request(request, &mut payload)).await.ok_or_else(slow)?;
+    let body =
+        api.within(web::Bytes::from_request(request, &mut payload)).await.ok_or_else(Problem::slow_body)?;
     let body = body.map_err(|error| match error.as_response_error().status_code() {
         actix_web::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => Problem::bad_request("The body could not be read completely"),

@@ -268,6 +268,11 @@ pub(super) fn slept() -> HttpResponse {
     Problem::slept().error_response()
 }
 
+/// Answers a request on a connection that got no place. Its client rarely sees it: the connection is closed already.
+pub(super) fn without_place() -> HttpResponse {
+    Problem::too_many_connections().error_response()
+}
+
 /// Answers a path that no route and no site serves.
 pub async fn not_found() -> impl actix_web::Responder {
     Problem::not_found().error_response()

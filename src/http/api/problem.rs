@@ -199,6 +199,12 @@ impl Problem {
         Self::new(Code::Unavailable, message).retry(1)
     }
 
+    pub(crate) fn too_many_connections() -> Self {
+        let message =
+            "This address has too many connections; nothing was changed, close some and repeat the request";
+        Self::new(Code::Unavailable, message).retry(1)
+    }
+
     pub(super) fn store_damaged() -> Self {
         let message = "The store is damaged; do not repeat the request, an operator has to act";
         Self::new(Code::StoreDamaged, message)
