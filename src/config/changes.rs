@@ -88,6 +88,8 @@ impl Config {
                 amount_max: "amount",
                 batch_max: "batch",
                 body_bytes_max: "body-bytes",
+                bodies_bytes_max: "bodies-bytes",
+                body_bytes_per_second_min: "body-bytes-per-second",
                 queue_max: "queue",
             }
         );

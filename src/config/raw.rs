@@ -112,6 +112,8 @@ pub(super) struct RawLimits {
     pub(super) amount: u32,
     pub(super) batch: usize,
     pub(super) body_bytes: usize,
+    pub(super) bodies_bytes: Option<usize>,
+    pub(super) body_bytes_per_second: u64,
     pub(super) queue: usize,
     pub(super) requests_per_key: Option<Rate>,
     pub(super) requests_per_address: Option<Rate>,

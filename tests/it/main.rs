@@ -6,6 +6,7 @@ mod allocate;
 mod api;
 mod audit;
 mod auth;
+mod bodies;
 mod bulk;
 mod certificates;
 mod cli;

@@ -3,6 +3,7 @@
 //! Never names `publish/`: it meets the publisher only in the store, so no request causes a signature.
 
 mod auth;
+mod bodies;
 mod body;
 mod code;
 mod fill;
@@ -40,6 +41,7 @@ use crate::status_list::{BaseUri, Capacity, ListId, StatusSet};
 use crate::store::{Deadline, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::update::Updater;
+use bodies::Bodies;
 pub use openapi::openapi;
 use problem::Problem;
 
@@ -64,6 +66,8 @@ pub struct Api {
     /// Whether the time of day can be believed, if this instance publishes.
     clock_watch: Option<Arc<ClockWatch>>,
     refusals: trail::Refusals,
+    /// The memory of all request bodies.
+    bodies: Arc<Bodies>,
     /// The pool of each known list. A list never changes its pool.
     known: RwLock<HashMap<ListId, PoolId>>,
 }
@@ -122,8 +126,22 @@ impl Api {
         clock: Clock,
     ) -> Self {
         let access = ArcSwap::from_pointee(access);
+        let bodies = Bodies::new(limits.bodies_bytes_max);
         let (audit, clock_watch, refusals, known) = Default::default();
-        Self { base, pools, access, store, limits, metrics, clock, audit, clock_watch, refusals, known }
+        Self {
+            base,
+            pools,
+            access,
+            store,
+            limits,
+            metrics,
+            clock,
+            audit,
+            clock_watch,
+            refusals,
+            bodies,
+            known,
+        }
     }
 
     /// The same API with an audit trail.
@@ -200,7 +218,7 @@ pub struct Offer {
 
 /// Mounts the routes. Must come before the site, which may take every other path.
 pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceConfig) {
-    let (limits, audited) = (api.limits, api.audit.is_on());
+    let audited = api.audit.is_on();
     let metrics = Arc::clone(&api.metrics);
     let at_each = |path: &'static str, routes: Vec<(Method, Route)>| {
         let metrics = Rc::new(metrics.route(path));
@@ -214,7 +232,6 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
     };
     let at = |path: &'static str, method: Method, handler: Route| at_each(path, vec![(method, handler)]);
     config
-        .app_data(web::PayloadConfig::new(limits.body_bytes_max))
         .app_data(api)
         // In the order of their load, because patterns are tried one after the other.
         // Not observed: it is requested often.

@@ -215,6 +215,11 @@ impl Problem {
         Self::new(Code::Unavailable, message).retry(2)
     }
 
+    pub(super) fn too_many_bodies() -> Self {
+        let message = "The bodies of other requests take the memory set aside for them; nothing was changed, try again shortly";
+        Self::new(Code::Unavailable, message).retry(1)
+    }
+
     pub(super) fn slow_body() -> Self {
         let message = "The body did not arrive in time; nothing was changed";
         Self::new(Code::RequestTimeout, message)
