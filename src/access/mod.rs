@@ -11,6 +11,7 @@ mod address;
 mod identity;
 mod jwks;
 mod rate;
+mod today;
 mod token;
 
 use std::net::IpAddr;
@@ -26,6 +27,7 @@ use crate::model::api_key::{ApiKey, ApiKeyHash, Scope, Scopes};
 use crate::model::pool::PoolId;
 pub use identity::Identity;
 use rate::{Failures, Limiter};
+pub use today::{Today, UsedUp};
 use token::{TokenRefused, Tokens};
 
 /// Decides who may do what, and how often.

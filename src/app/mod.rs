@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
-use crate::access::Access;
+use crate::access::{Access, Today};
 use crate::allocate::{Allocated, Allocator, HandedOut, Marks};
 use crate::app::instance::Instance;
 use crate::app::reload::{Reload, Source};
@@ -293,12 +293,14 @@ impl App {
             let allocator = Arc::clone(&pool.allocator);
             let facts = ArcSwap::from_pointee(pool_facts(&pool.config, &pool.keys, self.config.publish.role));
             let api_keys = &self.config.pools[&id].api_keys;
+            self.metrics.references_per_day_max(&id, pool.config.live.quotas.references_per_day);
             running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
             let (capacity, statuses) = (pool.config.shape.capacity, pool.config.shape.statuses);
+            let (today, metrics) = (Today::default(), self.metrics.pool(&id));
             let handed_out = pool.config.start.reject_unallocated.then(HandedOut::default);
             pool_apis.insert(
                 id.clone(),
-                PoolApi { id, capacity, statuses, allocator, handed_out, updater, facts },
+                PoolApi { id, capacity, statuses, allocator, handed_out, updater, today, metrics, facts },
             );
         }
         let api = Api::new(
@@ -431,5 +433,6 @@ fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> Pool
             OnUnderflow::Delay => u32::MAX,
             OnUnderflow::Fail => pool.live.prefetch.capacity,
         },
+        quotas: pool.live.quotas,
     }
 }

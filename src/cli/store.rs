@@ -181,7 +181,7 @@ mod tests {
         };
         from.declare_pool(&shape).await.unwrap();
         let now = Timestamp::from_secs(1000);
-        let list = from.open_list(&shape.id, &InstanceId::random(), now).await.unwrap();
+        let list = from.open_list(&shape.id, &InstanceId::random(), u64::MAX, now).await.unwrap();
         migrate(&from, &to).await.unwrap();
         (from, to, list)
     }

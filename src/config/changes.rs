@@ -259,6 +259,7 @@ mod tests {
             ("", "", &[][..]),
             ("list-lifetime: 12h, ttl: 5m, update-interval: 5s, issuer: x", "", &[]),
             ("prefetch: { capacity: 7, threshold: 3 }, open-lists: 3", "", &[]),
+            ("quotas: { lists: 7, references-per-day: 8, references-per-key-per-day: 9 }", "", &[]),
             ("signer: { pem: { key: other.pem } }", "publish: { keys-max-age: 5m }", &[]),
             ("bits: 2", "", &["status-list-pools.a.bits"]),
             (

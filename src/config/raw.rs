@@ -271,6 +271,7 @@ pub(super) struct RawPool {
     pub(super) open_lists: usize,
     pub(super) precreation: RawPrecreation,
     pub(super) prefetch: RawPrefetch,
+    pub(super) quotas: RawQuotas,
     pub(super) reject_unallocated: bool,
     pub(super) update_interval: Setting,
     pub(super) list_lifetime: Setting,
@@ -279,6 +280,14 @@ pub(super) struct RawPool {
     pub(super) ttl: Option<Setting>,
     pub(super) resign_after: Option<Setting>,
     pub(super) signer: RawSigner,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawQuotas {
+    pub(super) lists: u64,
+    pub(super) references_per_day: Option<u32>,
+    pub(super) references_per_key_per_day: Option<u32>,
 }
 
 #[derive(Deserialize)]

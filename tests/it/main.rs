@@ -39,6 +39,7 @@ mod plan;
 mod power_cut;
 mod publish;
 mod publish_role;
+mod quotas;
 mod redis_down;
 mod reload;
 mod restart;

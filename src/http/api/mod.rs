@@ -30,16 +30,16 @@ use actix_web::{HttpResponse, ResponseError, Route, web};
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::RwLock;
 
-use crate::access::Access;
+use crate::access::{Access, Today};
 use crate::allocate::{Allocator, HandedOut};
 use crate::audit::Audit;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::clock_watch::ClockWatch;
-use crate::config::Limits;
+use crate::config::{Limits, Quotas};
 use crate::model::pool::PoolId;
 use crate::status_list::{BaseUri, Capacity, ListId, StatusSet};
 use crate::store::{Deadline, Store, StoreError};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, PoolMetrics};
 use crate::update::Updater;
 use bodies::Bodies;
 pub use openapi::openapi;
@@ -86,6 +86,10 @@ pub struct PoolApi {
     pub handed_out: Option<HandedOut>,
     /// Applies updates.
     pub updater: Updater,
+    /// The references handed out today.
+    pub today: Today,
+    /// Its metrics.
+    pub metrics: Arc<PoolMetrics>,
     /// The facts that `GET /pools/{pool}` returns.
     pub facts: ArcSwap<PoolFacts>,
 }
@@ -112,6 +116,8 @@ pub struct PoolFacts {
     pub certificates_hold_at: Arc<dyn Fn(Timestamp) -> bool + Send + Sync>,
     /// The most references that one request can ever get, apart from the limit in the settings.
     pub amount_max: u32,
+    /// The most that callers can make it store.
+    pub quotas: Quotas,
 }
 
 impl Api {

@@ -12,6 +12,8 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use super::code::Code;
+use crate::access::UsedUp;
+use crate::allocate::NotAllocated;
 use crate::model::api_key::Scope;
 use crate::model::pool::PoolId;
 use crate::status_list::{BaseUri, ListId, StatusRefused};
@@ -86,8 +88,7 @@ impl Problem {
 
     pub(super) fn too_many_requests(retry_after: Duration) -> Self {
         let message = "Too many requests; retry after the seconds in Retry-After";
-        let secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        Self::new(Code::RateLimitReached, message).retry(secs)
+        Self::new(Code::RateLimitReached, message).retry(whole_secs(retry_after))
     }
 
     pub(super) fn token_keys_unknown() -> Self {
@@ -173,7 +174,28 @@ impl Problem {
         Self { header: Some((ALLOW, allowed.to_owned())), ..Self::new(Code::MethodNotAllowed, message) }
     }
 
-    pub(super) fn underflow() -> Self {
+    /// The answer to a request for references of `pool` that gets none.
+    pub(super) fn not_allocated_because(why: &NotAllocated, pool: &PoolId) -> Self {
+        match why {
+            NotAllocated::Underflow => Self::underflow(),
+            NotAllocated::TooManyLists { lists } => {
+                let message = format!(
+                    "Pool {pool} has {lists} lists, as many as status-list-pools.{pool}.quotas.lists allows, and too few references                      are left in them; the operator must raise it, or retire lists whose credentials have expired"
+                );
+                Self::new(Code::ListQuotaReached, message)
+            }
+        }
+    }
+
+    pub(super) fn used_up_today(used_up: &UsedUp, pool: &PoolId) -> Self {
+        let UsedUp { setting, most, left, retry_after } = used_up;
+        let message = format!(
+            "{left} of the {most} references of today are left (status-list-pools.{pool}.{setting}); none was handed out,              request no more than that, or retry after the seconds in Retry-After"
+        );
+        Self::new(Code::DailyQuotaReached, message).retry(whole_secs(*retry_after))
+    }
+
+    fn underflow() -> Self {
         let message = "No references are ready; try again shortly";
         Self::new(Code::RateLimitReached, message).retry(1)
     }
@@ -277,6 +299,11 @@ impl Problem {
             _ => Self::unavailable(),
         }
     }
+}
+
+/// A time to wait, in seconds, that is surely over then.
+fn whole_secs(wait: Duration) -> u32 {
+    u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// The client's input, shortened to a harmless length.
