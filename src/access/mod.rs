@@ -221,7 +221,8 @@ impl Access {
         Ok(Some(counted))
     }
 
-    fn check_certificate(&self, credentials: &Credentials<'_>) -> Result<(), Refused> {
+    /// Fails if the settings require a client certificate, and no trusted proxy confirms that of this request.
+    pub fn check_certificate(&self, credentials: &Credentials<'_>) -> Result<(), Refused> {
         let Some(ClientCertificate { value, .. }) = &self.settings.client_certificate else { return Ok(()) };
         let proxies = &self.settings.trusted_proxies;
         let believed = credentials.peer.is_some_and(|peer| address::is_trusted(peer, proxies));

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use crate::access::{Access, Today};
 use crate::allocate::{Allocated, Allocator, HandedOut, Marks};
@@ -62,7 +63,7 @@ pub struct App {
     listeners: Listeners,
     room: Room,
     key_set: Arc<KeySet>,
-    new_api_keys: BTreeMap<PoolId, String>,
+    new_api_keys: BTreeMap<PoolId, Zeroizing<String>>,
     /// The source of changed settings. If `None`, changes need a restart.
     source: Option<Source>,
 }
@@ -203,7 +204,7 @@ impl App {
     }
 
     /// The API keys made at this start. They are shown nowhere else.
-    pub fn new_api_keys(&self) -> &BTreeMap<PoolId, String> {
+    pub fn new_api_keys(&self) -> &BTreeMap<PoolId, Zeroizing<String>> {
         &self.new_api_keys
     }
 
@@ -256,7 +257,9 @@ impl App {
     }
 
     /// Runs the service. Returns a handle, and a future that must be awaited until the service has stopped.
-    pub fn run(self) -> (Handle, impl Future<Output = Result<()>>) {
+    pub fn run(mut self) -> (Handle, impl Future<Output = Result<()>>) {
+        // They were shown; nobody needs them in memory any longer.
+        self.new_api_keys.clear();
         let (switch, stop) = stopper();
         let allocators =
             self.pools.iter().map(|pool| (pool.config.shape.id.clone(), Arc::clone(&pool.allocator)));

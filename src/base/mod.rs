@@ -11,6 +11,7 @@ pub mod disk_call;
 pub mod durable;
 pub mod loopback;
 pub mod open_files;
+pub mod private_memory;
 pub mod signals;
 #[cfg(feature = "sim")]
 pub mod simulated;

@@ -60,7 +60,7 @@ impl Migrate {
             ),
         };
         let given = given.into_iter().map(|(name, value)| (format!("STATUSLIST__{name}"), value.to_owned()));
-        let config = Config::load(settings.text.as_deref(), environment().chain(given))?;
+        let config = Config::load(settings.text.as_deref().map(String::as_str), environment().chain(given))?;
         if let StoreConfig::Sqlite { path, .. } = &config.store {
             let new = place == self.to;
             ensure!(new || path.exists(), "{} does not exist", path.display());

@@ -184,10 +184,9 @@ impl StoreConfig {
                         replica_timeout: "timeouts.replicas",
                     }
                 );
-                let password = |config: &RedisConfig| {
-                    config.password.as_ref().map(|password| password.expose_secret().to_owned())
-                };
-                if password(old) != password(new) {
+                let [was, is] = [old, new]
+                    .map(|config| config.password.as_ref().map(|password| password.expose_secret()));
+                if was != is {
                     names.insert("redis.password".to_owned());
                 }
             }

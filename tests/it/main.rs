@@ -45,6 +45,7 @@ mod reload;
 mod restart;
 mod restore;
 mod schemathesis;
+mod secrets;
 mod sinks;
 mod slow_clients;
 mod spread;

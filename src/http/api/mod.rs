@@ -268,11 +268,12 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
     }
     config.service(at("/health/ready", Method::GET, web::to(health::ready)));
     if offer.management {
-        config.service(at("/metrics", Method::GET, web::to(health::metrics))).service(at(
-            "/version",
-            Method::GET,
-            web::to(health::version),
-        ));
+        // The operators' own address needs no certificate: no issuer reaches it.
+        let (metrics, version) = match offer.api {
+            true => (web::to(health::metrics_beside_the_api), web::to(health::version_beside_the_api)),
+            false => (web::to(health::metrics), web::to(health::version)),
+        };
+        config.service(at("/metrics", Method::GET, metrics)).service(at("/version", Method::GET, version));
     }
 }
 

@@ -7,7 +7,10 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -22,6 +25,17 @@ use crate::update::UpdateError;
 
 /// The media type of an error.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+/// No cache keeps an answer of the API.
+const NO_STORE: (HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// No browser takes it for a page.
+const NO_SNIFF: (HeaderName, HeaderValue) = (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
+/// Sets the headers of every answer of the API.
+pub(super) fn sensitive(headers: &mut HeaderMap) {
+    for (name, value) in [NO_STORE, NO_SNIFF] {
+        headers.insert(name, value);
+    }
+}
 
 /// An error answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -334,6 +348,7 @@ impl ResponseError for Problem {
         }
         let mut response = HttpResponse::build(self.status_code());
         response.insert_header((CONTENT_TYPE, MEDIA_TYPE));
+        response.insert_header(NO_STORE).insert_header(NO_SNIFF);
         if let Some(secs) = self.retry_after_secs {
             response.insert_header((RETRY_AFTER, secs));
         }
