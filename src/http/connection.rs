@@ -21,7 +21,7 @@ use super::places::Place;
 use crate::base::awake::Awake;
 
 /// The state of a connection that its requests update.
-pub struct Connection {
+pub(super) struct Connection {
     latest: Rc<Cell<Instant>>,
     awake: Arc<Awake>,
     /// How often the process had slept when the connection was accepted.
@@ -31,7 +31,7 @@ pub struct Connection {
 }
 
 /// Marks a connection that got no place: it is closed already, and what it sent before is not handled.
-pub struct WithoutPlace;
+pub(super) struct WithoutPlace;
 
 impl Connection {
     /// Watches a new connection: closes it when no request has begun on it for `patience`.
@@ -74,12 +74,12 @@ impl Connection {
     }
 
     /// Notes that a request begins.
-    pub fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.latest.set(Instant::now());
     }
 
     /// Whether the process has slept since the connection was accepted. What is read from it may have been sent before the sleep.
-    pub fn is_of_before_a_sleep(&self) -> bool {
+    pub(super) fn is_of_before_a_sleep(&self) -> bool {
         self.awake.sleeps() != self.sleeps
     }
 }

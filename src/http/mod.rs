@@ -136,10 +136,10 @@ fn server(
                         Ok(call) => call.await?,
                         Err(refused) => refused,
                     };
-                    match unread {
-                        Some(unread) => Ok(unread.end(answer).await),
-                        None => Ok(answer),
-                    }
+                    Ok::<_, actix_web::Error>(match unread {
+                        Some(unread) => unread.end(answer).await,
+                        None => answer,
+                    })
                 }
             })
             .default_service(web::to(api::not_found))

@@ -100,7 +100,8 @@ impl Unread {
 
     /// Whether the body has ended, or its end is among the bytes that have already arrived.
     async fn is_here(&self) -> bool {
-        let rest = || std::future::poll_fn(|cx| Poll::Ready(self.0.borrow_mut().poll_rest(cx)));
+        let body = &self.0;
+        let rest = || std::future::poll_fn(move |cx| Poll::Ready(body.borrow_mut().poll_rest(cx)));
         if rest().await.is_pending() {
             // The server takes the rest of a body out of the bytes it has read only after it has called the handler.
             tokio::task::yield_now().await;

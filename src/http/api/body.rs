@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use actix_web::{HttpMessage, HttpRequest, web};
 use futures_core::Stream;
 use serde::de::value::MapAccessDeserializer;
@@ -28,7 +28,9 @@ pub(super) async fn read<T: DeserializeOwned>(
     payload: web::Payload,
     api: &Api,
 ) -> Result<T, Problem> {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = |name: HeaderName| {
+        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    };
     let essence = header(CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(Problem::unsupported_media_type());
