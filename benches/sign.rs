@@ -3,10 +3,12 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use statuslist::base::clock::NumericDate;
 use statuslist::sign::{Algorithm, KeyHints, Signer, SigningKey, generate};
 use statuslist::status_list::{Bits, Claims, lst};
 
@@ -47,9 +49,9 @@ fn claims(lst: Arc<[u8]>) -> Claims {
         nbf: None,
         sub: uri.to_owned(),
         iss: Some("https://issuer.example.com".to_owned()),
-        iat: 1_800_000_000,
-        exp: Some(1_800_086_400),
-        ttl: Some(600),
+        iat: NumericDate::from_secs(1_800_000_000),
+        exp: Some(NumericDate::from_secs(1_800_086_400)),
+        ttl: Some(Duration::from_secs(600)),
         bits: Bits::One,
         lst,
         aggregation_uri: Some("https://status.example.com/lists/aggregation/demo".to_owned()),

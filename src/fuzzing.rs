@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::clock::NumericDate;
 use crate::check::{Check, Trust, judge};
 use crate::config::Config;
 use crate::status_list::{
@@ -13,7 +14,7 @@ use crate::status_list::{
 };
 
 /// The time at which tokens are judged: that of the specification's examples.
-const NOW: u64 = 1_686_920_170;
+const NOW: NumericDate = NumericDate::from_secs(1_686_920_170);
 /// The key of the specification's examples.
 const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"12",
     "x":"I3HWm_0Ds1dPMI-IWmf4mBmH-YaeAVbPVu7vB27CxXo","y":"6N_d5Elj9bs1htgV3okJKIdbHEpkgTmAluYKJemzn1M"}]}"#;

@@ -46,7 +46,8 @@ impl Bench {
     /// Opens lists and records a publication of each that needs no renewal.
     pub(crate) fn open_lists(&self, count: usize) -> Vec<ListId> {
         let pool = &self.pool.shape.id;
-        let publication = Publication { version: Version(0), iat: BEGIN.secs(), resign_at: 1 << 40 };
+        let publication =
+            Publication { version: Version(0), iat: BEGIN.date(), resign_at: Publication::NEVER };
         self.runtime.block_on(async {
             let term = Duration::from_secs(1 << 30);
             let fence =

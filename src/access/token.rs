@@ -129,7 +129,7 @@ impl Tokens {
     }
 
     fn check_times(&self, claims: &Claims) -> Result<(), TokenRefused> {
-        let (now, leeway) = (self.clock.now().secs() as f64, self.settings.leeway.as_secs_f64());
+        let (now, leeway) = (self.clock.now().date().secs() as f64, self.settings.leeway.as_secs_f64());
         if claims.exp + leeway <= now {
             return Err(TokenRefused::Expired);
         }

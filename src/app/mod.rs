@@ -399,7 +399,7 @@ impl App {
         let beats = self.pools.iter().map(|pool| pool.config.live.update_interval);
         let max_age = beats.min().unwrap_or_default();
         let clock = self.clock.clone();
-        let now = Arc::new(move || clock.now().secs());
+        let now = Arc::new(move || clock.now().date());
         SiteServer::new(self.site.layout().clone(), self.config.public_url.path(), max_age, now)
     }
 }
@@ -430,7 +430,7 @@ fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> Pool
         key_id: Arc::new(move || keys.signer().kid().to_owned()),
         // An instance that never publishes signs nothing, so its certificates do not matter.
         certificates_hold_at: Arc::new(move |now| {
-            role == PublishRole::Off || certificates.signer().certificates_hold_at(now.secs())
+            role == PublishRole::Off || certificates.signer().certificates_hold_at(now.date())
         }),
         amount_max: match pool.live.prefetch.on_underflow {
             OnUnderflow::Delay => u32::MAX,

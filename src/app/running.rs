@@ -162,7 +162,7 @@ pub(super) fn access<'a>(
 /// Sets the metric of the next end of these keys. Ignores keys that have already ended.
 pub(super) fn tell_next_key_end(metrics: &Metrics, pool: &PoolId, keys: &[ApiKey], now: Timestamp) {
     let ends = keys.iter().filter_map(|key| key.not_after).filter(|end| *end >= now);
-    metrics.api_key_not_after(pool, ends.min().map(|end| end.secs()));
+    metrics.api_key_not_after(pool, ends.min().map(Timestamp::date));
 }
 
 /// Tells the parts that need it how long keys and lists may be cached.

@@ -278,5 +278,5 @@ fn parsed(time: &str) -> Timestamp {
 }
 
 fn day_of(time: Timestamp) -> u64 {
-    time.secs() / DAY_SECS
+    time.date().secs() / DAY_SECS
 }

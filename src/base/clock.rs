@@ -1,5 +1,8 @@
 //! The time of day: the system's, or a test's. Nothing else in the program reads it.
 
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,8 +30,8 @@ impl Timestamp {
     }
 
     /// Whole seconds since 1970, as `iat` and `exp` count them.
-    pub const fn secs(self) -> u64 {
-        self.0 / 1000
+    pub const fn date(self) -> NumericDate {
+        NumericDate(self.0 / 1000)
     }
 
     /// The moment `duration` after this one.
@@ -39,6 +42,75 @@ impl Timestamp {
     /// The time since `earlier`; zero if `earlier` lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A moment, in whole seconds since 1970: the unit of `iat`, `nbf` and `exp` (RFC 7519 section 2) and of certificates.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
+pub struct NumericDate(u64);
+
+impl NumericDate {
+    /// The start of 1970.
+    pub const MIN: Self = Self(0);
+    /// A moment that never comes.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// The moment `secs` seconds after the start of 1970.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs)
+    }
+
+    /// The same, of a number that may be negative, as in a certificate; no earlier than 1970.
+    pub fn from_signed_secs(secs: i64) -> Self {
+        Self(u64::try_from(secs).unwrap_or(0))
+    }
+
+    /// Seconds since 1970.
+    pub const fn secs(self) -> u64 {
+        self.0
+    }
+
+    /// The moment `duration` after this one, without its fractions of a second.
+    #[must_use]
+    pub const fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_secs()))
+    }
+
+    /// The moment `duration` before this one, without its fractions of a second; the start of 1970 at the earliest.
+    #[must_use]
+    pub const fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration.as_secs()))
+    }
+
+    /// The time since `earlier`; zero if `earlier` lies ahead.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Seconds since 1970.
+impl FromStr for NumericDate {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
+
+/// Seconds since 1970.
+impl fmt::Display for NumericDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The first moment of that second.
+impl From<NumericDate> for Timestamp {
+    fn from(date: NumericDate) -> Self {
+        Self(date.0.saturating_mul(1000))
     }
 }
 

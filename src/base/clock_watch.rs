@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::clock::{Clock, Timestamp};
+use crate::base::clock::NumericDate;
 
 /// How far the time of day may step, and be away from the store's clock.
 pub const APART_MAX: Duration = Duration::from_secs(60);
@@ -35,7 +36,7 @@ struct State {
     other: Option<(Zero, Duration)>,
 }
 
-/// The time of day cannot be believed. All times are in seconds since 1970.
+/// The time of day cannot be believed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Implausible {
     /// It jumped.
@@ -45,9 +46,9 @@ pub enum Implausible {
     )]
     Jumped {
         /// The time of day.
-        shown: u64,
+        shown: NumericDate,
         /// What it should be.
-        expected: u64,
+        expected: NumericDate,
     },
     /// It is not the store's.
     #[error(
@@ -55,9 +56,9 @@ pub enum Implausible {
     )]
     NotTheStores {
         /// The time of day.
-        shown: u64,
+        shown: NumericDate,
         /// The store's.
-        store: u64,
+        store: NumericDate,
     },
 }
 
@@ -81,8 +82,8 @@ impl ClockWatch {
             if uptime.saturating_sub(since) < BELIEVED_AFTER {
                 state.other = Some((shown, since));
                 let expected = state.believed + millis(uptime);
-                let expected = u64::try_from(expected / 1000).unwrap_or_default();
-                return Err(Implausible::Jumped { shown: now.secs(), expected });
+                let expected = Timestamp::from_millis(u64::try_from(expected).unwrap_or_default()).date();
+                return Err(Implausible::Jumped { shown: now.date(), expected });
             }
             let step_secs = (shown - state.believed) / 1000;
             tracing::warn!(%step_secs, "the clock was set, and has stayed there for {BELIEVED_AFTER:?}; believing it");
@@ -91,7 +92,7 @@ impl ClockWatch {
         *state = State { believed: shown, other: None };
         match store {
             Some(store) if is_apart(i128::from(now.millis()), i128::from(store.millis())) => {
-                Err(Implausible::NotTheStores { shown: now.secs(), store: store.secs() })
+                Err(Implausible::NotTheStores { shown: now.date(), store: store.date() })
             }
             _ => Ok(now),
         }
@@ -144,8 +145,8 @@ mod tests {
                 assert_eq!(
                     watch.now(None),
                     Err(Implausible::Jumped {
-                        shown: clock.now().secs(),
-                        expected: clock.now().secs() - 7200
+                        shown: clock.now().date(),
+                        expected: clock.now().date().minus(Duration::from_secs(7200))
                     })
                 );
                 clock.advance(Duration::from_secs(10));
@@ -187,7 +188,7 @@ mod tests {
         let store = store.plus(Duration::from_secs(3660));
         assert_eq!(
             watch.now(Some(store)),
-            Err(Implausible::NotTheStores { shown: clock.now().secs(), store: store.secs() })
+            Err(Implausible::NotTheStores { shown: clock.now().date(), store: store.date() })
         );
         assert_eq!(watch.now(Some(store.plus(Duration::from_secs(1)))), Ok(clock.now()));
     }

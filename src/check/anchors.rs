@@ -7,6 +7,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::path::{self, Node};
 use super::untrusted::{TrustedBy, Untrusted};
 use super::usage::Leaf;
+use crate::base::clock::NumericDate;
 
 /// A trusted certificate.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(super) fn chained(
     anchors: &[Anchor],
     leaf: &[u8],
     rest: &[Vec<u8>],
-    now: u64,
+    now: NumericDate,
 ) -> Result<(Leaf, TrustedBy), Untrusted> {
     // Self-signed certificates made with openssl say that they are authorities, so equality decides.
     if let Some(equal) = anchors.iter().find(|anchor| anchor.der == leaf) {

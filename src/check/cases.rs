@@ -12,6 +12,7 @@ use ciborium::Value as Cbor;
 use serde_json::{Map, Value, json};
 
 use super::{Check, Format, NotValid, Outcome, Trust, judge};
+use crate::base::clock::NumericDate;
 use crate::status_list::vectors::hex;
 
 const TABLE: &str = include_str!("../../tests/vectors/verifier/cases.json");
@@ -126,7 +127,13 @@ impl Table {
         };
         let (format, token) = self.token(case);
         let request = Check::new(self.0["uri"].as_str().unwrap(), case["idx"].as_u64().unwrap_or(0));
-        let report = judge(&request, format, &token, Some(&trust), self.0["now"].as_u64().unwrap());
+        let report = judge(
+            &request,
+            format,
+            &token,
+            Some(&trust),
+            NumericDate::from_secs(self.0["now"].as_u64().unwrap()),
+        );
         match report.outcome {
             Outcome::Valid => json!(0),
             Outcome::NotValid(NotValid::Status(status)) => json!(status.value()),

@@ -366,6 +366,7 @@ pub(super) mod tests {
     use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 
     use super::*;
+    use crate::base::clock::NumericDate;
 
     /// Starts a real server on a free port, which ends with the test. Returns its base URL.
     pub(in crate::check) fn serve(routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static) -> String {
@@ -487,7 +488,7 @@ pub(super) mod tests {
             assert_eq!(String::from_utf8(fetched.body).unwrap(), expected);
         };
         check(None, None, "application/statuslist+jwt, application/statuslist+cwt;q=0.9|").await;
-        check(Some(Format::Jwt), Some(0), "application/statuslist+jwt|time=0").await;
+        check(Some(Format::Jwt), Some(NumericDate::MIN), "application/statuslist+jwt|time=0").await;
     }
 
     #[actix_web::test]

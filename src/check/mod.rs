@@ -24,7 +24,7 @@ mod usage;
 mod verdict;
 
 pub use fetch::FetchError;
-pub use outcome::{CannotTell, IAT_LEEWAY_SECS, NotValid, Outcome};
+pub use outcome::{CannotTell, IAT_LEEWAY, NotValid, Outcome};
 pub use path::ChainFlaw;
 pub use redirect::{REDIRECTS_MAX, RedirectRefused};
 pub use report::{Report, TokenFacts};
@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::base::clock::NumericDate;
 use crate::status_list::{Format, LIST_BYTES_MAX};
 
 /// The question, and the rules for the answer.
@@ -56,8 +57,8 @@ pub struct Check {
     pub any_eku: bool,
     /// The only format to accept; `None` accepts both.
     pub format: Option<Format>,
-    /// The time of the status, in seconds since 1970, instead of now ("Historical Resolution").
-    pub time: Option<u64>,
+    /// The time of the status, instead of now ("Historical Resolution").
+    pub time: Option<NumericDate>,
     /// The oldest token to accept, by `iat`, whatever its `exp`.
     pub max_age: Option<Duration>,
     /// Limits on what a stranger's server can make us wait for or store.
@@ -88,15 +89,15 @@ pub struct CheckLimits {
     pub total_timeout: Duration,
 }
 
-/// Fetches the keys and the token, and applies the rules. `now` is in seconds since 1970.
-pub async fn check(request: &Check, now: u64) -> Report {
+/// Fetches the keys and the token, and applies the rules.
+pub async fn check(request: &Check, now: NumericDate) -> Report {
     match observe(request, now).await {
         Ok(report) => report,
         Err(why) => Report::new(request, now, Outcome::Unknown(why), None),
     }
 }
 
-async fn observe(request: &Check, now: u64) -> Result<Report, CannotTell> {
+async fn observe(request: &Check, now: NumericDate) -> Result<Report, CannotTell> {
     // The keys come first: a mistyped file name should cost no request.
     let trust = match &request.trust {
         Some(source) => Some(load(source, request).await?),

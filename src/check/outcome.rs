@@ -1,15 +1,18 @@
 //! The outcome of a check: the status, or why it cannot be told.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use super::fetch::FetchError;
 use super::times::{instant, span};
 use super::trust::InvalidTrust;
 use super::untrusted::Untrusted;
+use crate::base::clock::NumericDate;
 use crate::status_list::{IndexOutOfRange, InvalidClaims, Status, lst};
 
 /// How far the issuer's clock may be ahead of ours.
-pub const IAT_LEEWAY_SECS: u64 = 60;
+pub const IAT_LEEWAY: Duration = Duration::from_secs(60);
 
 /// The outcome of a check.
 #[derive(Debug)]
@@ -67,47 +70,47 @@ pub enum CannotTell {
     #[error("the token is not valid before {from} (`nbf`, seconds since 1970); fetch the list again later")]
     NotYet {
         /// Its `nbf`.
-        from: u64,
+        from: NumericDate,
     },
     /// The token was issued in the future.
-    #[error("the token was issued at {}, which is {} ahead of now (leeway {IAT_LEEWAY_SECS}s); compare the clocks here and at the issuer", instant(*iat), span(iat.saturating_sub(*now)))]
+    #[error("the token was issued at {}, which is {} ahead of now (leeway {}s); compare the clocks here and at the issuer", instant(*iat), span(iat.since(*now)), IAT_LEEWAY.as_secs())]
     IssuedInFuture {
         /// The token's `iat`.
-        iat: u64,
+        iat: NumericDate,
         /// The time of the check.
-        now: u64,
+        now: NumericDate,
     },
     /// The token has expired.
-    #[error("the token expired at {}, {} ago; fetch it again later, or ask the issuer why no new one is published", instant(*exp), span(now.saturating_sub(*exp)))]
+    #[error("the token expired at {}, {} ago; fetch it again later, or ask the issuer why no new one is published", instant(*exp), span(now.since(*exp)))]
     Expired {
         /// The token's `exp`.
-        exp: u64,
+        exp: NumericDate,
         /// The time of the check.
-        now: u64,
+        now: NumericDate,
     },
     /// The token is older than the caller accepts.
-    #[error("the token is {} old, and `--max-age` allows {}; fetch it again later, or allow more", span(*age_secs), span(*max_age_secs))]
+    #[error("the token is {} old, and `--max-age` allows {}; fetch it again later, or allow more", span(*age), span(*max_age))]
     TooOld {
         /// How long ago it was issued.
-        age_secs: u64,
+        age: Duration,
         /// The largest age allowed.
-        max_age_secs: u64,
+        max_age: Duration,
     },
     /// The requested time is in the future.
     #[error("`--time` {} has not come yet; omit it to get the present status", instant(*time))]
     TimeAhead {
         /// The requested time.
-        time: u64,
+        time: NumericDate,
     },
     /// The token is not of the requested time.
     #[error("the token is from {} to {}, but {} was requested; the server seems to keep no history", instant(*iat), exp.map_or("no end".to_owned(), instant), instant(*time))]
     OtherTime {
         /// The token's `iat`.
-        iat: u64,
+        iat: NumericDate,
         /// The token's `exp`.
-        exp: Option<u64>,
+        exp: Option<NumericDate>,
         /// The requested time.
-        time: u64,
+        time: NumericDate,
     },
     /// The list cannot be inflated.
     #[error("the token's `lst` {0}")]

@@ -16,6 +16,7 @@ use x509_parser::x509::{AlgorithmIdentifier, X509Version};
 
 use super::name_constraints;
 use super::times::instant;
+use crate::base::clock::NumericDate;
 
 /// The most certificates between a signer and a trusted authority.
 const BETWEEN_MAX: usize = 8;
@@ -36,14 +37,14 @@ pub enum ChainFlaw {
         /// The certificate's subject.
         subject: String,
         /// The end of its validity.
-        not_after: u64,
+        not_after: NumericDate,
     },
     /// A certificate, or the trusted one itself, is not valid yet.
     NotYet {
         /// The certificate's subject.
         subject: String,
         /// The start of its validity.
-        not_before: u64,
+        not_before: NumericDate,
     },
     /// The first certificate is that of an authority.
     AuthorityAsLeaf,
@@ -142,11 +143,10 @@ impl<'a> Node<'a> {
     }
 
     /// Checks the rules for every certificate of a path: it is valid now, and its critical extensions are understood.
-    fn check(&self, now: u64) -> Result<(), ChainFlaw> {
-        let secs = |time: i64| u64::try_from(time).unwrap_or(0);
+    fn check(&self, now: NumericDate) -> Result<(), ChainFlaw> {
         let validity = self.certificate.validity();
-        let (not_before, not_after) =
-            (secs(validity.not_before.timestamp()), secs(validity.not_after.timestamp()));
+        let [not_before, not_after] = [validity.not_before, validity.not_after]
+            .map(|time| NumericDate::from_signed_secs(time.timestamp()));
         if now > not_after {
             return Err(ChainFlaw::Expired { subject: self.subject(), not_after });
         }
@@ -265,7 +265,7 @@ pub(super) fn find(
     leaf: &[u8],
     rest: &[Vec<u8>],
     trusted: &[Node<'_>],
-    now: u64,
+    now: NumericDate,
 ) -> Result<usize, ChainFlaw> {
     let leaf = Node::parse(leaf)?;
     leaf.check(now)?;
@@ -281,7 +281,7 @@ struct Search<'a, 'b> {
     leaf: &'a Node<'a>,
     rest: &'a [Node<'a>],
     trusted: &'a [Node<'b>],
-    now: u64,
+    now: NumericDate,
     signatures: u32,
 }
 

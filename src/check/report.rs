@@ -3,11 +3,13 @@
 //! Text from a token is quoted and escaped: a stranger's `kid` must not move the cursor of a terminal.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::times::{instant, span};
 use super::{Check, Format, NotValid, Outcome, TrustedBy};
+use crate::base::clock::NumericDate;
 use crate::status_list::{Bits, Status};
 
 /// The result of a [`Check`].
@@ -18,9 +20,9 @@ pub struct Report {
     /// The index.
     pub idx: u64,
     /// The time of the status, if not that of the check.
-    pub time: Option<u64>,
-    /// The time of the check, in seconds since 1970.
-    pub checked_at: u64,
+    pub time: Option<NumericDate>,
+    /// The time of the check.
+    pub checked_at: NumericDate,
     /// The outcome.
     pub outcome: Outcome,
     /// The token, if one could be read. Rely on its claims only if `trusted_by` is set.
@@ -42,12 +44,12 @@ pub struct TokenFacts {
     pub kid: Option<String>,
     /// Why its signature is trusted; `None` if it is not.
     pub trusted_by: Option<TrustedBy>,
-    /// `iat`, in seconds since 1970.
-    pub iat: u64,
-    /// `exp`, in seconds since 1970.
-    pub exp: Option<u64>,
-    /// `ttl`: how many seconds a copy may be used before it is fetched again.
-    pub ttl: Option<u64>,
+    /// `iat`.
+    pub iat: NumericDate,
+    /// `exp`.
+    pub exp: Option<NumericDate>,
+    /// `ttl`: how long a copy may be used before it is fetched again.
+    pub ttl: Option<Duration>,
     /// Bits of an entry.
     pub bits: Bits,
     /// Number of entries, if the list was inflated.
@@ -60,7 +62,12 @@ const UNKNOWN_NOTE: &str = "treat the credential as not valid until a check succ
 const CACHE_NOTE: &str = "HTTP cache headers are ignored: `exp` and `ttl` decide";
 
 impl Report {
-    pub(super) fn new(request: &Check, now: u64, outcome: Outcome, token: Option<TokenFacts>) -> Self {
+    pub(super) fn new(
+        request: &Check,
+        now: NumericDate,
+        outcome: Outcome,
+        token: Option<TokenFacts>,
+    ) -> Self {
         Self {
             uri: request.uri.clone(),
             idx: request.idx,
@@ -88,9 +95,9 @@ impl Report {
 
     /// Until when the token may be cached: `ttl` from now on, but never beyond `exp`. `None` if it has neither, if it must
     /// not be relied on, or if it is one of the past.
-    pub fn cache_until(&self) -> Option<u64> {
+    pub fn cache_until(&self) -> Option<NumericDate> {
         let token = self.token.as_ref().filter(|_| self.is_current())?;
-        let ttl_over = token.ttl.map(|ttl| self.checked_at.saturating_add(ttl));
+        let ttl_over = token.ttl.map(|ttl| self.checked_at.plus(ttl));
         ttl_over.into_iter().chain(token.exp).min()
     }
 
@@ -109,7 +116,7 @@ impl Report {
                 "kid": token.kid,
                 "trusted_by": token.trusted_by.as_ref().map(ToString::to_string),
                 "issued_at": instant(token.iat),
-                "age_secs": self.checked_at.saturating_sub(token.iat),
+                "age_secs": self.checked_at.since(token.iat).as_secs(),
                 "expires_at": token.exp.map(instant),
                 "ttl_secs": token.ttl,
                 "cache_until": self.cache_until().map(instant),
@@ -178,8 +185,8 @@ impl Report {
     fn token_lines(&self, token: &TokenFacts) -> Vec<(&'static str, String)> {
         let now = self.checked_at;
         let expires = match token.exp {
-            Some(exp) if exp > now => format!("{} (in {})", instant(exp), span(exp - now)),
-            Some(exp) => format!("{} ({} ago)", instant(exp), span(now - exp)),
+            Some(exp) if exp > now => format!("{} (in {})", instant(exp), span(exp.since(now))),
+            Some(exp) => format!("{} ({} ago)", instant(exp), span(now.since(exp))),
             None => "never, which the specification advises against".to_owned(),
         };
         let cache = match (self.cache_until(), token.ttl) {
@@ -196,7 +203,7 @@ impl Report {
             Some(by) => format!("trusted through {by}"),
             None => "NOT trusted: do not rely on what the token says".to_owned(),
         };
-        let issued = format!("{} (age {})", instant(token.iat), span(now.saturating_sub(token.iat)));
+        let issued = format!("{} (age {})", instant(token.iat), span(now.since(token.iat)));
         let mut lines = vec![("issued at", issued), ("expires at", expires)];
         if self.is_current() {
             lines.push(("cache until", cache));
@@ -213,11 +220,10 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use super::super::verdict::tests::{NOW, after};
     use super::super::{CannotTell, FetchError};
     use super::*;
     use crate::status_list::IndexOutOfRange;
-
-    const NOW: u64 = 1_800_000_000;
 
     fn report(outcome: Outcome) -> Report {
         let token = TokenFacts {
@@ -226,9 +232,9 @@ mod tests {
             alg: "ES256".into(),
             kid: Some("a\u{1b}[2J".into()),
             trusted_by: Some(TrustedBy::Jwks),
-            iat: NOW - 12,
-            exp: Some(NOW + 86_400),
-            ttl: Some(600),
+            iat: after(-12),
+            exp: Some(after(86_400)),
+            ttl: Some(Duration::from_secs(600)),
             bits: Bits::One,
             entries: Some(100_000),
         };
@@ -267,7 +273,7 @@ mod tests {
     #[test]
     fn failure_without_a_token_is_short() {
         let why = FetchError::TooLarge { max: 9 };
-        let request = Check { time: Some(0), ..Check::new("http://x/\u{1b}", 0) };
+        let request = Check { time: Some(NumericDate::MIN), ..Check::new("http://x/\u{1b}", 0) };
         let report = Report::new(&request, NOW, Outcome::Unknown(why.into()), None);
         let text = report.to_string();
         assert!(
@@ -303,14 +309,15 @@ mod tests {
             assert_eq!(report.cache_until(), expected);
             assert!(report.to_string().contains("cache until"), "each of them can be displayed");
         };
-        check(Some(600), Some(NOW + 10), Some(NOW + 10));
-        check(Some(600), None, Some(NOW + 600));
-        check(None, Some(NOW + 10), Some(NOW + 10));
+        let ttl = Some(Duration::from_secs(600));
+        check(ttl, Some(after(10)), Some(after(10)));
+        check(ttl, None, Some(after(600)));
+        check(None, Some(after(10)), Some(after(10)));
         check(None, None, None);
-        check(Some(u64::MAX), None, Some(u64::MAX));
+        check(Some(Duration::MAX), None, Some(NumericDate::MAX));
 
         let unknown = report(Outcome::Unknown(CannotTell::NoTrust));
-        let past = Report { time: Some(NOW - 60), ..report(Outcome::Valid) };
+        let past = Report { time: Some(after(-60)), ..report(Outcome::Valid) };
         for report in [unknown, past] {
             assert_eq!(report.cache_until(), None);
             assert!(!report.to_string().contains("cache until"), "{report}");

@@ -13,6 +13,7 @@ use super::anchors::{Anchor, chained, pinned};
 use super::key::{Algorithm, Key};
 use super::untrusted::{TrustedBy, Untrusted};
 use super::usage::Purpose;
+use crate::base::clock::NumericDate;
 
 /// Trust anchors, and requirements on the certificates that lead to them.
 #[derive(Debug)]
@@ -139,7 +140,7 @@ impl Trust {
     }
 
     /// Returns why the signature is trusted at `now`, or why it is not.
-    pub(super) fn signer_of(&self, token: &Signed, now: u64) -> Result<TrustedBy, Untrusted> {
+    pub(super) fn signer_of(&self, token: &Signed, now: NumericDate) -> Result<TrustedBy, Untrusted> {
         match &self.anchors {
             Anchors::Keys(keys) => {
                 verifying(named(keys, token)?, token)?;

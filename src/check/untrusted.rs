@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::key::Algorithm;
 use super::path::ChainFlaw;
 use super::times::instant;
+use crate::base::clock::NumericDate;
 
 /// Why a signature is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +71,9 @@ pub enum Untrusted {
     #[error("the signer's certificate is valid from {} to {}, not now; trust its successor", instant(*not_before), instant(*not_after))]
     OutOfDate {
         /// The start of its validity.
-        not_before: u64,
+        not_before: NumericDate,
         /// The end of its validity.
-        not_after: u64,
+        not_after: NumericDate,
     },
     /// The signer's certificate is not for signatures.
     #[error(

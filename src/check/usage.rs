@@ -10,6 +10,7 @@ use x509_parser::prelude::{ExtendedKeyUsage, FromDer, KeyUsage};
 
 use super::key::Key;
 use super::untrusted::Untrusted;
+use crate::base::clock::NumericDate;
 
 const ANY: &str = "2.5.29.37.0";
 
@@ -23,8 +24,8 @@ const OLDER: &[&str] = &["1.3.6.1.4.1.311.10.3.3", "2.16.840.1.113730.4.1"];
 #[derive(Clone, Debug)]
 pub(super) struct Leaf {
     pub(super) key: Key,
-    not_before: u64,
-    not_after: u64,
+    not_before: NumericDate,
+    not_after: NumericDate,
     key_usage: Option<KeyUsage>,
     /// Extended key usages in dotted numbers; `None` if the certificate does not restrict them.
     extended_key_usages: Option<Vec<String>>,
@@ -46,11 +47,11 @@ impl Leaf {
     pub(super) fn parse(der: &[u8]) -> Result<Self, String> {
         let (_, certificate) =
             X509Certificate::from_der(der).map_err(|error| format!("it is not X.509 ({error})"))?;
-        let time = |time: i64| u64::try_from(time).unwrap_or(0);
+        let validity = certificate.validity();
         let mut leaf = Self {
             key: Key::from_certificate(certificate.public_key())?,
-            not_before: time(certificate.validity().not_before.timestamp()),
-            not_after: time(certificate.validity().not_after.timestamp()),
+            not_before: NumericDate::from_signed_secs(validity.not_before.timestamp()),
+            not_after: NumericDate::from_signed_secs(validity.not_after.timestamp()),
             key_usage: None,
             extended_key_usages: None,
         };
@@ -68,7 +69,7 @@ impl Leaf {
     }
 
     /// Checks that the certificate lets its key sign statuses at `now`.
-    pub(super) fn check(&self, purpose: &Purpose, now: u64) -> Result<(), Untrusted> {
+    pub(super) fn check(&self, purpose: &Purpose, now: NumericDate) -> Result<(), Untrusted> {
         let &Self { not_before, not_after, .. } = self;
         if !(not_before..=not_after).contains(&now) {
             return Err(Untrusted::OutOfDate { not_before, not_after });

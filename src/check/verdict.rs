@@ -3,15 +3,22 @@
 //! Nothing in a token is acted upon before its signature is verified, least of all its `lst`.
 
 use super::key::Algorithm;
-use super::outcome::{CannotTell, IAT_LEEWAY_SECS, NotValid, Outcome};
+use super::outcome::{CannotTell, IAT_LEEWAY, NotValid, Outcome};
 use super::trust::Signed;
 use super::{Check, Format, Report, TokenFacts, Trust, Untrusted};
+use crate::base::clock::NumericDate;
 use crate::status_list::{
     Capacity, Claims, IndexOutOfRange, InvalidClaims, Status, StatusArray, cwt, jwt, lst,
 };
 
-/// Judges a fetched `token` at `now`, in seconds since 1970.
-pub fn judge(request: &Check, format: Format, token: &[u8], trust: Option<&Trust>, now: u64) -> Report {
+/// Judges a fetched `token` at `now`.
+pub fn judge(
+    request: &Check,
+    format: Format,
+    token: &[u8],
+    trust: Option<&Trust>,
+    now: NumericDate,
+) -> Report {
     let (signed, claims) = match decode(format, token) {
         Ok(decoded) => decoded,
         Err(why) => return Report::new(request, now, Outcome::Unknown(why), None),
@@ -37,7 +44,7 @@ fn apply(
     signed: &Signed,
     claims: &Claims,
     trust: Option<&Trust>,
-    now: u64,
+    now: NumericDate,
     facts: &mut TokenFacts,
 ) -> Result<Outcome, CannotTell> {
     facts.trusted_by = Some(trust.ok_or(CannotTell::NoTrust)?.signer_of(signed, now)?);
@@ -64,14 +71,12 @@ fn apply(
     })
 }
 
-fn check_times(request: &Check, claims: &Claims, now: u64) -> Result<(), CannotTell> {
+fn check_times(request: &Check, claims: &Claims, now: NumericDate) -> Result<(), CannotTell> {
     let (iat, exp) = (claims.iat, claims.exp);
-    if let Some(from) =
-        claims.nbf.filter(|from| *from > request.time.unwrap_or(now).saturating_add(IAT_LEEWAY_SECS))
-    {
+    if let Some(from) = claims.nbf.filter(|from| *from > request.time.unwrap_or(now).plus(IAT_LEEWAY)) {
         return Err(CannotTell::NotYet { from });
     }
-    if iat > now.saturating_add(IAT_LEEWAY_SECS) {
+    if iat > now.plus(IAT_LEEWAY) {
         return Err(CannotTell::IssuedInFuture { iat, now });
     }
     match request.time {
@@ -88,9 +93,9 @@ fn check_times(request: &Check, claims: &Claims, now: u64) -> Result<(), CannotT
             }
         }
     }
-    let age_secs = request.time.unwrap_or(now).saturating_sub(iat);
-    match request.max_age.map(|max_age| max_age.as_secs()) {
-        Some(max_age_secs) if age_secs > max_age_secs => Err(CannotTell::TooOld { age_secs, max_age_secs }),
+    let age = request.time.unwrap_or(now).since(iat);
+    match request.max_age {
+        Some(max_age) if age > max_age => Err(CannotTell::TooOld { age, max_age }),
         _ => Ok(()),
     }
 }
@@ -142,17 +147,22 @@ pub(super) mod tests {
     use crate::status_list::{Bits, vectors};
 
     pub(in crate::check) const URI: &str = "https://status.example/lists/1";
-    pub(in crate::check) const NOW: u64 = 1_800_000_000;
+    pub(in crate::check) const NOW: NumericDate = NumericDate::from_secs(1_800_000_000);
+
+    /// The moment this many seconds after `NOW`.
+    pub(in crate::check) fn after(secs: i64) -> NumericDate {
+        NumericDate::from_signed_secs(1_800_000_000 + secs)
+    }
 
     /// Four entries of two bits, which hold 0, 1, 2 and 3.
     pub(in crate::check) fn claims() -> Claims {
         Claims {
             sub: URI.into(),
             iss: None,
-            iat: NOW - 12,
+            iat: after(-12),
             nbf: None,
-            exp: Some(NOW + 3600),
-            ttl: Some(600),
+            exp: Some(after(3600)),
+            ttl: Some(Duration::from_secs(600)),
             bits: Bits::Two,
             lst: lst::compress(&[0b11_10_01_00]).into(),
             aggregation_uri: None,
@@ -376,8 +386,8 @@ pub(super) mod tests {
     fn a_token_is_valid_from_nbf_on() {
         let from = |nbf| Claims { nbf: Some(nbf), ..claims() };
         let request = Check::new(URI, 0);
-        assert!(matches!(judged(&request, &from(NOW + IAT_LEEWAY_SECS)), Outcome::Valid));
-        let why = refused(&request, &from(NOW + IAT_LEEWAY_SECS + 1));
+        assert!(matches!(judged(&request, &from(NOW.plus(IAT_LEEWAY))), Outcome::Valid));
+        let why = refused(&request, &from(after(61)));
         assert!(matches!(why, CannotTell::NotYet { .. }), "{why}");
     }
 
@@ -385,8 +395,8 @@ pub(super) mod tests {
     fn iat_may_be_ahead_by_the_leeway_only() {
         let issued = |iat| Claims { iat, ..claims() };
         let request = Check::new(URI, 0);
-        assert!(matches!(judged(&request, &issued(NOW + IAT_LEEWAY_SECS)), Outcome::Valid));
-        let why = refused(&request, &issued(NOW + IAT_LEEWAY_SECS + 1));
+        assert!(matches!(judged(&request, &issued(NOW.plus(IAT_LEEWAY))), Outcome::Valid));
+        let why = refused(&request, &issued(after(61)));
         assert!(matches!(why, CannotTell::IssuedInFuture { .. }), "{why}");
         assert!(why.to_string().contains("1m 1s ahead"), "{why}");
     }
@@ -395,10 +405,10 @@ pub(super) mod tests {
     fn expired_token_is_refused_from_the_second_of_exp_on() {
         let expiring = |exp| Claims { exp, ..claims() };
         let request = Check::new(URI, 0);
-        assert!(matches!(judged(&request, &expiring(Some(NOW + 1))), Outcome::Valid));
+        assert!(matches!(judged(&request, &expiring(Some(after(1)))), Outcome::Valid));
         assert!(matches!(judged(&request, &expiring(None)), Outcome::Valid));
         let why = refused(&request, &expiring(Some(NOW)));
-        assert!(matches!(why, CannotTell::Expired { exp: NOW, now: NOW }), "{why}");
+        assert!(matches!(why, CannotTell::Expired { exp, now } if (exp, now) == (NOW, NOW)), "{why}");
     }
 
     #[test]
@@ -406,24 +416,27 @@ pub(super) mod tests {
         let request = |secs| Check { max_age: Some(Duration::from_secs(secs)), ..Check::new(URI, 0) };
         assert!(matches!(judged(&request(12), &claims()), Outcome::Valid));
         let why = refused(&request(11), &claims());
-        assert!(matches!(why, CannotTell::TooOld { age_secs: 12, max_age_secs: 11 }), "{why}");
+        assert!(
+            matches!(why, CannotTell::TooOld { age, max_age } if (age.as_secs(), max_age.as_secs()) == (12, 11)),
+            "{why}"
+        );
     }
 
     #[test]
     fn token_must_cover_the_requested_time() {
         let request = |time| Check { time: Some(time), ..Check::new(URI, 0) };
-        let past = Claims { iat: NOW - 1000, exp: Some(NOW - 500), ..claims() };
-        for time in [NOW - 1000, NOW - 700, NOW - 500] {
+        let past = Claims { iat: after(-1000), exp: Some(after(-500)), ..claims() };
+        for time in [-1000, -700, -500].map(after) {
             assert!(matches!(judged(&request(time), &past), Outcome::Valid), "{time}");
         }
-        for time in [0, NOW - 1001, NOW - 499, NOW] {
+        for time in [NumericDate::MIN, after(-1001), after(-499), NOW] {
             let why = refused(&request(time), &past);
             assert!(matches!(why, CannotTell::OtherTime { .. }), "{time}: {why}");
         }
-        let why = refused(&request(NOW + 1), &claims());
+        let why = refused(&request(after(1)), &claims());
         assert!(matches!(why, CannotTell::TimeAhead { .. }), "{why}");
-        let endless = Claims { iat: NOW - 1000, exp: None, ..claims() };
-        assert!(matches!(judged(&request(NOW - 1), &endless), Outcome::Valid));
+        let endless = Claims { iat: after(-1000), exp: None, ..claims() };
+        assert!(matches!(judged(&request(after(-1)), &endless), Outcome::Valid));
     }
 
     #[test]
@@ -458,7 +471,7 @@ pub(super) mod tests {
                     format,
                     &token,
                     Some(&trust),
-                    now,
+                    NumericDate::from_secs(now),
                 )
             };
             let statuses: Vec<_> =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, NumericDate};
 use crate::check::{Check, CheckLimits, TrustSource, check};
 use crate::status_list::Format;
 
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     format: Option<Format>,
     /// Ask for the status at this time in the past, in seconds since 1970
     #[arg(long, value_name = "SECONDS")]
-    time: Option<u64>,
+    time: Option<NumericDate>,
     /// Refuse lists signed longer ago than this, for example 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<Duration>,
@@ -60,7 +60,7 @@ impl Arguments {
             .enable_all()
             .build()
             .context("cannot start a runtime")?;
-        let report = runtime.block_on(check(&request, Clock::System.now().secs()));
+        let report = runtime.block_on(check(&request, Clock::System.now().date()));
         if self.json {
             println!("{:#}", report.to_json())
         } else {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use crate::base::clock::Timestamp;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::base::durable;
 use crate::config::{KeySource, Pkcs11Key, PoolConfig};
 use crate::keys::made::write_new_key;
@@ -34,10 +34,10 @@ impl PoolSigners {
         };
         let next = settings.next.as_ref().map(|next| {
             let key = read(&next.key, next.kid.as_deref()).context("signer.next")?;
-            let begin = key.validity().map_or(0, |validity| validity.not_before);
-            signer(pool, key, now.secs().max(begin)).context("signer.next")
+            let begin = key.validity().map_or(NumericDate::MIN, |validity| validity.not_before);
+            signer(pool, key, now.date().max(begin)).context("signer.next")
         });
-        Ok(Self { current: signer(pool, current, now.secs())?, next: next.transpose()? })
+        Ok(Self { current: signer(pool, current, now.date())?, next: next.transpose()? })
     }
 
     /// Warns of each certificate that ends before the tokens signed now.
@@ -50,11 +50,11 @@ impl PoolSigners {
 /// Warns if the certificate of `signer` ends before the tokens that it signs now.
 pub fn warn_of_certificate(signer: &Signer, pool: &PoolConfig, now: Timestamp) {
     if let Some(end) = signer.certificate_not_after()
-        && end < now.plus(pool.live.lifetimes.list_lifetime).secs()
+        && end < now.plus(pool.live.lifetimes.list_lifetime).date()
     {
-        let left_secs = end.saturating_sub(now.secs());
+        let left_secs = end.since(now.date()).as_secs();
         tracing::warn!(
-            pool = %pool.shape.id, kid = signer.kid(), certificate.not_after = end, left_secs,
+            pool = %pool.shape.id, kid = signer.kid(), certificate.not_after = end.secs(), left_secs,
             "the certificate ends before the tokens it signs; renew it"
         );
     }
@@ -62,7 +62,7 @@ pub fn warn_of_certificate(signer: &Signer, pool: &PoolConfig, now: Timestamp) {
 
 /// Makes a signer of `key` as the settings say. Fails if its certificates do not match them, or if Relying Parties cannot
 /// follow the chain at `at`.
-fn signer(pool: &PoolConfig, key: SigningKey, at: u64) -> Result<Signer> {
+fn signer(pool: &PoolConfig, key: SigningKey, at: NumericDate) -> Result<Signer> {
     let settings = &pool.signer;
     let setting = format!("status-list-pools.{}.signer", pool.shape.id);
     key.check_chain(at).with_context(|| format!("{setting}: verifiers would refuse what this key signs"))?;

@@ -181,7 +181,7 @@ fn allocated(bytes: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::Timestamp;
+    use crate::base::clock::NumericDate;
     use crate::config::Lifetimes;
     use crate::publish::pass::schedule;
     use crate::status_list::{Bits, ListId};
@@ -296,7 +296,10 @@ mod tests {
         };
         let per_beat = plan.updates_per_second * 60.0;
         let mut resign: Vec<_> = (0..lists as u64)
-            .map(|list| (ListId::random(), list * lifetimes.resign_after.as_secs() / lists as u64))
+            .map(|list| {
+                let at = list * lifetimes.resign_after.as_secs() / lists as u64;
+                (ListId::random(), NumericDate::from_secs(at))
+            })
             .collect();
         let (mut state, mut signatures, mut owed) = (7_u64, 0, 0.0);
         let mut random = |below: usize| {
@@ -306,14 +309,14 @@ mod tests {
             (state % below as u64) as usize
         };
         let days = 50_u32;
-        for now in (0..beats_a_day * u64::from(days)).map(|n| n * beat) {
+        for now in (0..beats_a_day * u64::from(days)).map(|n| NumericDate::from_secs(n * beat)) {
             owed += per_beat;
             let mut changed = std::collections::BTreeSet::new();
             while owed >= 1.0 {
                 owed -= 1.0;
                 changed.insert(random(in_use));
             }
-            let due = schedule::due_by(Timestamp::from_secs(now), Duration::from_secs(beat)).secs();
+            let due = schedule::due_by(now.into(), Duration::from_secs(beat)).date();
             for (n, (list, resign_at)) in resign.iter_mut().enumerate() {
                 if changed.contains(&n) || *resign_at <= due {
                     *resign_at = schedule::resign_at(now, list, &lifetimes);

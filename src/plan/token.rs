@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::rand;
 use serde::Serialize;
 
+use crate::base::clock::NumericDate;
 use crate::publish::{PublishError, rehearse};
 use crate::sign::{Algorithm, KeyHints, KeyRing, Signer, SigningKey, generate};
 use crate::site::folder::TokenFiles;
@@ -58,14 +59,14 @@ impl TokenSize {
         let key = SigningKey::from_pem(&key, None, None).expect("a key that was just made is a key");
         let signer = Signer::new(key, KeyHints { kid: true, x5c: false, jwk: false });
         let keys = KeyRing::new(signer.clone(), None);
-        let iat = 1_700_000_000;
+        let iat = NumericDate::from_secs(1_700_000_000);
         let mut claims = Claims {
             sub: uri.to_owned(),
             iss: None,
             iat,
             nbf: None,
-            exp: Some(iat + lifetime.as_secs()),
-            ttl: Some(ttl.as_secs()),
+            exp: Some(iat.plus(lifetime)),
+            ttl: Some(ttl),
             bits: capacity.bits(),
             lst: [].into(),
             aggregation_uri: None,
@@ -75,7 +76,7 @@ impl TokenSize {
         let mut measured = |changed| {
             let (begun, mut times) = (Instant::now(), Vec::with_capacity(REHEARSALS));
             while times.len() < REHEARSALS && (times.is_empty() || begun.elapsed() < PATIENCE) {
-                claims.iat += 1;
+                claims.iat = claims.iat.plus(Duration::from_secs(1));
                 let array = &arrays[if changed { (times.len() + 1) % ARRAYS } else { 0 }];
                 let before = std::mem::take(&mut files);
                 let begun = Instant::now();

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{LOOK_EVERY, PoolPublisher};
-use crate::base::clock::Timestamp;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::sign::{Signer, Validity};
 
 /// How long before its chain ends a token gets another. At least one check falls into this time, and a whole pool can be signed.
@@ -20,7 +20,7 @@ impl PoolPublisher {
         if !self.lease.may_publish() {
             return;
         }
-        let (signer, now) = (self.keys.signer(), self.clock.now().secs());
+        let (signer, now) = (self.keys.signer(), self.clock.now().date());
         if signer.chain_in_header() != before.chain_in_header() {
             *self.swept() = None;
             *before = signer.clone();
@@ -29,7 +29,7 @@ impl PoolPublisher {
         self.metrics.certificate_out_of_date.set(out_of_date.into());
         if out_of_date {
             tracing::error!(
-                pool = %self.shape.id, kid = signer.kid(), certificate.not_after = signer.certificate_not_after(),
+                pool = %self.shape.id, kid = signer.kid(), certificate.not_after = signer.certificate_not_after().map(NumericDate::secs),
                 "a certificate of the signing key is out of date, so verifiers that check it refuse every token; renew it now: \
                  it is taken without a restart"
             );
@@ -44,7 +44,7 @@ pub(super) fn is_outlived(chain: &[Vec<u8>], signer: &Signer, now: Timestamp) ->
     }
     let Ok(Some(Validity { not_after, .. })) = Validity::of(chain) else { return false };
     let lasts_longer = signer.certificate_not_after().is_none_or(|end| end > not_after);
-    not_after < now.plus(RENEW_BEFORE_END).secs() && lasts_longer
+    not_after < now.plus(RENEW_BEFORE_END).date() && lasts_longer
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
     fn signer(secs: i64, x5c: bool) -> (Signer, Vec<Vec<u8>>) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["status.example".into()]).unwrap();
-        let end = NOW.secs().checked_add_signed(secs).unwrap();
+        let end = NOW.date().secs().checked_add_signed(secs).unwrap();
         params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
         let pem = params.self_signed(&key).unwrap().pem();
         let key = SigningKey::from_pem(&key.serialize_pem(), Some(&pem), None).unwrap();

@@ -26,7 +26,7 @@ pub(super) fn sweep(
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         read => read.map_err(|source| FileError::new("read", &folder, source))?,
     };
-    let since = now.secs().saturating_sub(retention.as_secs());
+    let since = now.date().minus(retention);
     let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
     let mut old: Vec<_> = paths
         .filter_map(|path| Some((layout::archived(&path)?.0, path)))
@@ -41,6 +41,7 @@ pub(super) fn sweep(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::NumericDate;
     use crate::site::folder::TokenFiles;
     use crate::status_list::Format;
 
@@ -50,6 +51,7 @@ mod tests {
         let site = Site::open(folder.path()).unwrap();
         let list = ListId::random();
         for iat in [100, 200, 300, 400] {
+            let iat = NumericDate::from_secs(iat);
             let files =
                 TokenFiles::new([(Format::Jwt, iat.to_string().into_bytes()), (Format::Cwt, vec![1])]);
             site.prepare(&list, &files, iat).unwrap().archived(&site, &list, iat).put().unwrap();

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::PoolPublisher;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, NumericDate};
 use crate::base::stopper::Stopper;
 use crate::model::pool::PoolId;
 use crate::sign::{Jwk, JwkSet, KeyRing};
@@ -87,7 +87,8 @@ impl KeySet {
     /// Whether all of these keys fit into one set, together with the earlier ones that are still published.
     pub fn check(&self, announced: Vec<Jwk>) -> Result<(), KeySetError> {
         let published = self.published()?.keys.into_iter().map(|key| Jwk { exp: None, ..key });
-        JwkSet::successor(announced.into_iter().chain(published).collect(), JwkSet::default(), 0, 0)
+        let keys = announced.into_iter().chain(published).collect();
+        JwkSet::successor(keys, JwkSet::default(), NumericDate::MIN, NumericDate::MIN)
             .map(|_| ())
             .map_err(KeySetError::SameKid)
     }
@@ -170,8 +171,8 @@ impl KeySet {
     fn write(&self, announced: Vec<Jwk>) -> Result<(), KeySetError> {
         let now = self.clock.now();
         let lifetime_max = Duration::from_secs(self.lifetime_max_secs.load(Ordering::Relaxed));
-        let keep_until = now.plus(lifetime_max).secs();
-        let keys = JwkSet::successor(announced, self.published()?, now.secs(), keep_until);
+        let keep_until = now.plus(lifetime_max).date();
+        let keys = JwkSet::successor(announced, self.published()?, now.date(), keep_until);
         let keys = keys.map_err(KeySetError::SameKid)?;
         let document = serde_json::to_vec(&keys).expect("keys contain only strings and numbers");
         if self.site.read_jwks()?.as_ref() != Some(&document) {

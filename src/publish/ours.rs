@@ -86,13 +86,14 @@ pub(super) fn unsigned_files_match(files: &TokenFiles, claims: &Claims) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::NumericDate;
     use crate::status_list::Bits;
 
     fn claims() -> Claims {
         Claims {
             sub: "https://status.example/lists/1".to_owned(),
             iss: None,
-            iat: 1_800_000_000,
+            iat: NumericDate::from_secs(1_800_000_000),
             nbf: None,
             exp: None,
             ttl: None,

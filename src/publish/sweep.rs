@@ -177,7 +177,7 @@ fn is_current(
     tokens.into_iter().all(|token| {
         token.is_some_and(|Token { claims, certificates, .. }| {
             let lasts = !is_outlived(&certificates.unwrap_or_default(), &signer, now);
-            let holds = claims.exp.is_none_or(|exp| exp > now.secs());
+            let holds = claims.exp.is_none_or(|exp| exp > now.date());
             claims.iat == published.iat && holds && lasts && ours::unsigned_files_match(&files, &claims)
         })
     })

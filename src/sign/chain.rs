@@ -4,6 +4,7 @@
 //! authority or anywhere below it, and a single certificate may be self-signed. Invariant: a chain that passes is a path in
 //! the given order, as `x5c` and `x5chain` demand (RFC 7515, section 4.1.6; RFC 9360, section 2).
 
+use crate::base::clock::NumericDate;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,9 +19,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// The first second.
-    pub not_before: u64,
+    pub not_before: NumericDate,
     /// The last second.
-    pub not_after: u64,
+    pub not_after: NumericDate,
 }
 
 /// Why verifiers refuse signatures with a certificate chain. Certificates are numbered from 1, the signer's.
@@ -136,23 +137,22 @@ impl Validity {
     }
 
     fn of_one(certificate: &X509Certificate<'_>) -> Self {
-        let secs = |secs| u64::try_from(secs).unwrap_or(0);
         let validity = certificate.validity();
         Self {
-            not_before: secs(validity.not_before.timestamp()),
-            not_after: secs(validity.not_after.timestamp()),
+            not_before: NumericDate::from_signed_secs(validity.not_before.timestamp()),
+            not_after: NumericDate::from_signed_secs(validity.not_after.timestamp()),
         }
     }
 
     /// Whether every certificate is valid in this second.
-    pub fn holds_at(&self, now: u64) -> bool {
+    pub fn holds_at(&self, now: NumericDate) -> bool {
         (self.not_before..=self.not_after).contains(&now)
     }
 }
 
 /// Checks that a Relying Party that trusts the last certificate of `chain`, or its issuer, can follow the chain at `now`.
 /// The signer's certificate comes first. An empty chain has no faults.
-pub fn check(chain: &[Vec<u8>], now: u64) -> Result<(), ChainFault> {
+pub fn check(chain: &[Vec<u8>], now: NumericDate) -> Result<(), ChainFault> {
     let certificates = read(chain)?;
     for (number, certificate) in (1..).zip(&certificates) {
         check_time(number, certificate, now)?;
@@ -179,10 +179,13 @@ fn read(chain: &[Vec<u8>]) -> Result<Vec<X509Certificate<'_>>, ChainFault> {
     (1..).zip(chain.iter().map(Vec::as_slice)).map(one).collect()
 }
 
-fn check_time(number: usize, certificate: &X509Certificate<'_>, now: u64) -> Result<(), ChainFault> {
+fn check_time(number: usize, certificate: &X509Certificate<'_>, now: NumericDate) -> Result<(), ChainFault> {
     let Validity { not_before, not_after } = Validity::of_one(certificate);
-    let time = |secs: u64| {
-        i64::try_from(secs).ok().and_then(|secs| Timestamp::from_second(secs).ok()).unwrap_or(Timestamp::MAX)
+    let time = |date: NumericDate| {
+        i64::try_from(date.secs())
+            .ok()
+            .and_then(|secs| Timestamp::from_second(secs).ok())
+            .unwrap_or(Timestamp::MAX)
     };
     if now < not_before {
         return Err(ChainFault::NotYetValid { number, not_before: time(not_before) });
@@ -229,7 +232,7 @@ fn key_usage<'a>(
 }
 
 /// Checks the signatures from the first certificate to the last, and the authorities' constraints.
-fn check_path(chain: &[Vec<u8>], now: u64) -> Result<(), ChainFault> {
+fn check_path(chain: &[Vec<u8>], now: NumericDate) -> Result<(), ChainFault> {
     let certificates: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let [leaf, above @ ..] = &certificates[..] else { return Ok(()) };
     let leaf = EndEntityCert::try_from(leaf).map_err(fault)?;
@@ -254,9 +257,9 @@ pub fn path<'a>(
     leaf: &'a EndEntityCert<'a>,
     between: &'a [CertificateDer<'a>],
     anchors: &'a [TrustAnchor<'a>],
-    now: u64,
+    now: NumericDate,
 ) -> Result<VerifiedPath<'a>, webpki::Error> {
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(now.secs()));
     leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, anchors, between, now, AnyUsage, None, None)
 }
 

@@ -12,10 +12,11 @@ use aws_lc_rs::signature::{
 use pem::{EncodeConfig, LineEnding, Pem};
 use zeroize::Zeroizing;
 
-#[cfg(feature = "pkcs11")]
 use super::hsm::{Hsm, HsmKey};
 use super::invalid_key::InvalidKey;
 use super::{Algorithm, Certificate, ChainFault, PublicKey, Validity, chain, pkcs12};
+#[cfg(feature = "pkcs11")]
+use crate::base::clock::NumericDate;
 
 /// The private key printed in the specification: every reader can sign with it.
 const EXAMPLE_KEY_X: &str = "I3HWm_0Ds1dPMI-IWmf4mBmH-YaeAVbPVu7vB27CxXo";
@@ -112,7 +113,7 @@ impl SigningKey {
     }
 
     /// Checks that Relying Parties can follow its chain at `now`. A key without a chain passes.
-    pub fn check_chain(&self, now: u64) -> Result<(), ChainFault> {
+    pub fn check_chain(&self, now: NumericDate) -> Result<(), ChainFault> {
         chain::check(&self.chain, now)
     }
 

@@ -26,6 +26,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
+use crate::base::clock::NumericDate;
 use crate::status_list::{Claims, cwt, jwt};
 
 /// The key failed to sign.
@@ -80,13 +81,13 @@ impl Signer {
         self.key.chain().first().and_then(|leaf| Certificate::parse(leaf).ok())
     }
 
-    /// The end of the first certificate of the chain, in seconds since 1970.
-    pub fn certificate_not_after(&self) -> Option<u64> {
+    /// The end of the first certificate of the chain.
+    pub fn certificate_not_after(&self) -> Option<NumericDate> {
         self.key.validity().map(|validity| validity.not_after)
     }
 
     /// Whether every certificate of the chain is valid at `now`; true without a chain.
-    pub fn certificates_hold_at(&self, now: u64) -> bool {
+    pub fn certificates_hold_at(&self, now: NumericDate) -> bool {
         self.key.validity().is_none_or(|validity| validity.holds_at(now))
     }
 
@@ -141,10 +142,10 @@ mod tests {
         Claims {
             sub: "https://example.com/lists/1".into(),
             iss: Some("https://example.com".into()),
-            iat: 1000,
+            iat: NumericDate::from_secs(1000),
             nbf: None,
-            exp: Some(2000),
-            ttl: Some(60),
+            exp: Some(NumericDate::from_secs(2000)),
+            ttl: Some(std::time::Duration::from_secs(60)),
             bits: Bits::One,
             lst: lst::compress(&[0; 100]).into(),
             aggregation_uri: Some("https://example.com/lists/aggregation/demo".into()),

@@ -1,5 +1,6 @@
 //! Public keys: verifying a signature, JWK and certificate forms, and a key's thumbprint.
 
+use crate::base::clock::NumericDate;
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use base64::Engine;
@@ -104,10 +105,10 @@ pub struct Jwk {
     /// `sig`.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub use_: Option<String>,
-    /// Until when a key that no longer signs is kept, in seconds since 1970 (as OpenID Federation's historical keys have
+    /// Until when a key that no longer signs is kept (as OpenID Federation's historical keys have
     /// it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exp: Option<u64>,
+    pub exp: Option<NumericDate>,
 }
 
 /// Several public keys, as in `jwks.json`.
@@ -123,8 +124,8 @@ impl JwkSet {
     pub fn successor(
         mut current: Vec<Jwk>,
         published: Self,
-        now: u64,
-        keep_until: u64,
+        now: NumericDate,
+        keep_until: NumericDate,
     ) -> Result<Self, String> {
         current.sort_by(|a, b| a.kid.cmp(&b.kid));
         current.dedup();
@@ -144,10 +145,10 @@ impl JwkSet {
 pub struct Certificate {
     /// The key it certifies.
     pub key: PublicKey,
-    /// The start of its validity, in seconds since 1970.
-    pub not_before: u64,
-    /// The end of its validity, in seconds since 1970.
-    pub not_after: u64,
+    /// The start of its validity.
+    pub not_before: NumericDate,
+    /// The end of its validity.
+    pub not_after: NumericDate,
     /// Its extended key usages in dotted numbers.
     pub extended_key_usages: Vec<String>,
 }
@@ -257,8 +258,8 @@ impl Certificate {
         let eku = certificate.extended_key_usage().ok().flatten();
         Ok(Self {
             key: PublicKey { algorithm, bytes },
-            not_before: u64::try_from(certificate.validity().not_before.timestamp()).unwrap_or(0),
-            not_after: u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0),
+            not_before: NumericDate::from_signed_secs(certificate.validity().not_before.timestamp()),
+            not_after: NumericDate::from_signed_secs(certificate.validity().not_after.timestamp()),
             extended_key_usages: eku.map(|eku| usages(eku.value)).unwrap_or_default(),
         })
     }
@@ -317,20 +318,24 @@ mod tests {
         let key = |kid: &str| {
             PublicKey { algorithm: Algorithm::EdDsa, bytes: vec![kid.len() as u8; 32] }.to_jwk(Some(kid))
         };
+        let successor = |keys, published, now, keep_until| {
+            let [now, keep_until] = [now, keep_until].map(NumericDate::from_secs);
+            JwkSet::successor(keys, published, now, keep_until)
+        };
         let kids =
             |set: &JwkSet| set.keys.iter().map(|key| (key.kid.clone().unwrap(), key.exp)).collect::<Vec<_>>();
-        let first = JwkSet::successor(vec![key("a")], JwkSet::default(), 1000, 1100).unwrap();
+        let first = successor(vec![key("a")], JwkSet::default(), 1000, 1100).unwrap();
         assert_eq!(kids(&first), [("a".into(), None)]);
-        let second = JwkSet::successor(vec![key("bb")], first, 2000, 2100).unwrap();
-        assert_eq!(kids(&second), [("bb".into(), None), ("a".into(), Some(2100))]);
-        let third = JwkSet::successor(vec![key("bb")], second.clone(), 2050, 2150).unwrap();
+        let second = successor(vec![key("bb")], first, 2000, 2100).unwrap();
+        assert_eq!(kids(&second), [("bb".into(), None), ("a".into(), Some(NumericDate::from_secs(2100)))]);
+        let third = successor(vec![key("bb")], second.clone(), 2050, 2150).unwrap();
         assert_eq!(kids(&third), kids(&second), "not prolonged");
-        let last = JwkSet::successor(vec![key("bb")], third, 2100, 2200).unwrap();
+        let last = successor(vec![key("bb")], third, 2100, 2200).unwrap();
         assert_eq!(kids(&last), [("bb".into(), None)]);
-        let back = JwkSet::successor(vec![key("a")], second, 2050, 2150).unwrap();
-        assert_eq!(kids(&back), [("a".into(), None), ("bb".into(), Some(2150))]);
+        let back = successor(vec![key("a")], second, 2050, 2150).unwrap();
+        assert_eq!(kids(&back), [("a".into(), None), ("bb".into(), Some(NumericDate::from_secs(2150)))]);
         let other = PublicKey { algorithm: Algorithm::EdDsa, bytes: vec![9; 32] }.to_jwk(Some("a"));
-        assert_eq!(JwkSet::successor(vec![key("a"), other], JwkSet::default(), 1, 2), Err("a".into()));
+        assert_eq!(successor(vec![key("a"), other], JwkSet::default(), 1, 2), Err("a".into()));
     }
 
     #[test]

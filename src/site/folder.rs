@@ -15,7 +15,7 @@ use flate2::{Compression, GzBuilder};
 use tokio::time::Instant;
 
 use super::layout::{File, Layout, ListFile};
-use crate::base::clock::Timestamp;
+use crate::base::clock::NumericDate;
 use crate::base::durable::{self, FileError, LockFile, Mode, Temporary};
 use crate::model::pool::PoolId;
 use crate::status_list::{Format, Formats, ListId};
@@ -52,7 +52,7 @@ pub struct Prepared {
 struct Archive {
     layout: Layout,
     list: ListId,
-    iat: u64,
+    iat: NumericDate,
 }
 
 /// Identifies the current files of a list: differs when any of them has been replaced.
@@ -128,13 +128,18 @@ impl Site {
     }
 
     /// Writes the files of one publication under temporary names.
-    pub fn prepare(&self, list: &ListId, files: &TokenFiles, iat: u64) -> Result<Prepared, SiteError> {
+    pub fn prepare(
+        &self,
+        list: &ListId,
+        files: &TokenFiles,
+        iat: NumericDate,
+    ) -> Result<Prepared, SiteError> {
         let mut prepared = Prepared { files: Vec::new(), obsolete: Vec::new(), archive: None };
         for file in ListFile::OF_PUBLICATION {
             let path = self.path(list, file);
             match files.file(file) {
                 Some(bytes) => {
-                    let modified = Some(Timestamp::from_secs(iat));
+                    let modified = Some(iat.into());
                     let temporary = Temporary::write(&path, bytes, Mode::Public, modified)?;
                     prepared.files.push((file, temporary, path));
                 }
@@ -159,7 +164,7 @@ impl Site {
     }
 
     /// Prepares the files of one publication and puts them in place. The new names are durable after [`Self::sync`].
-    pub fn write_list(&self, list: &ListId, files: &TokenFiles, iat: u64) -> Result<(), SiteError> {
+    pub fn write_list(&self, list: &ListId, files: &TokenFiles, iat: NumericDate) -> Result<(), SiteError> {
         self.prepare(list, files, iat)?.put()
     }
 
@@ -201,12 +206,12 @@ impl Site {
         })
     }
 
-    /// The largest mtime of a list's files up to `now`, in seconds since 1970. No `iat` up to it may be used again, even if a crash
+    /// The largest mtime of a list's files up to `now`. No `iat` up to it may be used again, even if a crash
     /// interrupted the publication of that file.
-    pub fn latest_mtime(&self, list: &ListId, now: u64) -> Option<u64> {
+    pub fn latest_mtime(&self, list: &ListId, now: NumericDate) -> Option<NumericDate> {
         let mtimes = ListFile::OF_PUBLICATION.into_iter().filter_map(|file| {
             let modified = fs::metadata(self.path(list, file)).ok()?.modified().ok()?;
-            Some(modified.duration_since(UNIX_EPOCH).ok()?.as_secs())
+            Some(NumericDate::from_secs(modified.duration_since(UNIX_EPOCH).ok()?.as_secs()))
         });
         mtimes.filter(|mtime| *mtime <= now).max()
     }
@@ -266,7 +271,7 @@ impl Site {
 impl Prepared {
     /// Also keeps the tokens for "Historical Resolution".
     #[must_use]
-    pub fn archived(self, site: &Site, list: &ListId, iat: u64) -> Self {
+    pub fn archived(self, site: &Site, list: &ListId, iat: NumericDate) -> Self {
         Self { archive: Some(Archive { layout: site.layout.clone(), list: *list, iat }), ..self }
     }
 
@@ -333,6 +338,10 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
+
+    const fn at(secs: u64) -> NumericDate {
+        NumericDate::from_secs(secs)
+    }
     use crate::base::durable::TEMPORARY_PREFIX;
 
     fn site() -> (tempfile::TempDir, Site) {
@@ -361,7 +370,7 @@ mod tests {
         let list = ListId::random();
         assert_eq!(site.read(&list, both()).unwrap(), TokenFiles::default());
         let files = files(b"a.b.c", &[1, 2, 3]);
-        site.write_list(&list, &files, 1_700_000_000).unwrap();
+        site.write_list(&list, &files, at(1_700_000_000)).unwrap();
         site.sync().unwrap();
         assert_eq!(site.read(&list, both()).unwrap(), files);
         for file in [JWT, ListFile::JwtGzip, ListFile::Form(Format::Cwt)] {
@@ -384,7 +393,7 @@ mod tests {
     fn a_deleted_folder_comes_back() {
         let (folder, site) = site();
         fs::remove_dir_all(folder.path().join("lists")).unwrap();
-        site.write_list(&ListId::random(), &TokenFiles::new([(Format::Jwt, b"a".to_vec())]), 1).unwrap();
+        site.write_list(&ListId::random(), &TokenFiles::new([(Format::Jwt, b"a".to_vec())]), at(1)).unwrap();
         assert_eq!(names(&site).len(), 2);
     }
 
@@ -392,10 +401,10 @@ mod tests {
     fn a_format_that_is_dropped_leaves_no_file() {
         let (_folder, site) = site();
         let list = ListId::random();
-        site.write_list(&list, &files(b"a", &[1]), 1).unwrap();
+        site.write_list(&list, &files(b"a", &[1]), at(1)).unwrap();
         let only_cwt = formats(&[Format::Cwt]);
         assert!(site.has_others(&list, only_cwt));
-        site.write_list(&list, &TokenFiles::new([(Format::Cwt, vec![2])]), 2).unwrap();
+        site.write_list(&list, &TokenFiles::new([(Format::Cwt, vec![2])]), at(2)).unwrap();
         assert!(!site.has_others(&list, only_cwt));
         assert!(names(&site).contains(&format!("{list}.cwt")), "{:?}", names(&site));
         assert!(!names(&site).contains(&format!("{list}.jwt")), "{:?}", names(&site));
@@ -408,7 +417,7 @@ mod tests {
         // A folder in place of the file: the rename fails after all parts were written.
         fs::create_dir(site.path(&list, JWT)).unwrap();
         fs::create_dir(site.path(&list, JWT).join("x")).unwrap();
-        site.write_list(&list, &files(b"a", &[1]), 1).unwrap_err();
+        site.write_list(&list, &files(b"a", &[1]), at(1)).unwrap_err();
         assert!(names(&site).iter().all(|name| !name.starts_with(TEMPORARY_PREFIX)), "{:?}", names(&site));
     }
 
@@ -440,7 +449,7 @@ mod tests {
 
     #[test]
     fn readers_never_see_a_torn_file_but_would_if_it_were_written_in_place() {
-        assert_eq!(torn_reads(|site, list, files, iat| site.write_list(list, files, iat).unwrap()), 0);
+        assert_eq!(torn_reads(|site, list, files, iat| site.write_list(list, files, at(iat)).unwrap()), 0);
         let in_place = |site: &Site, list: &ListId, files: &TokenFiles, _: u64| {
             File::create(site.path(list, JWT)).unwrap().write_all(files.form(Format::Jwt).unwrap()).unwrap();
         };
@@ -463,7 +472,7 @@ mod tests {
         fs::remove_dir_all(folder.path().join("lists")).unwrap();
         File::create(folder.path().join("lists")).unwrap();
         let error = site
-            .write_list(&list, &TokenFiles::new([(Format::Jwt, b"a".to_vec())]), 1)
+            .write_list(&list, &TokenFiles::new([(Format::Jwt, b"a".to_vec())]), at(1))
             .unwrap_err()
             .to_string();
         assert!(error.contains("cannot write") && error.contains("lists"), "{error}");

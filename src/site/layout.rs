@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::clock::NumericDate;
 use crate::model::pool::PoolId;
 use crate::status_list::{Format, ListId};
 
@@ -59,8 +60,8 @@ impl ListFile {
 pub enum File {
     /// A file of a list.
     List(ListId, ListFile),
-    /// An earlier token of a list, with its `iat` in seconds since 1970.
-    Archived(ListId, Format, u64),
+    /// An earlier token of a list, with its `iat`.
+    Archived(ListId, Format, NumericDate),
     /// The lists of a pool ("Status List Aggregation").
     Aggregation(PoolId),
     /// The public keys.
@@ -135,7 +136,7 @@ impl Layout {
 }
 
 /// Parses the path of an earlier token into its `iat` and format.
-pub fn archived(path: &Path) -> Option<(u64, Format)> {
+pub fn archived(path: &Path) -> Option<(NumericDate, Format)> {
     let format = path.extension()?.to_str()?.parse().ok()?;
     Some((path.file_stem()?.to_str()?.parse().ok()?, format))
 }
@@ -154,9 +155,9 @@ mod tests {
         assert_eq!(path(&File::List(list, ListFile::Gone)), format!("/storage/lists/{list}.gone"));
         assert_eq!(path(&File::Aggregation("p".parse().unwrap())), "/storage/lists/aggregation/p.json");
         assert_eq!(path(&File::Jwks), "/storage/lists/jwks.json");
-        let earlier = File::Archived(list, Format::Cwt, 17);
+        let earlier = File::Archived(list, Format::Cwt, NumericDate::from_secs(17));
         assert_eq!(path(&earlier), format!("/storage/history/{list}/17.cwt"));
-        assert_eq!(archived(&layout.path(&earlier)), Some((17, Format::Cwt)));
+        assert_eq!(archived(&layout.path(&earlier)), Some((NumericDate::from_secs(17), Format::Cwt)));
         assert_eq!(archived(Path::new("/storage/history/17.gz")), None);
     }
 }

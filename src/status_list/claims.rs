@@ -1,10 +1,12 @@
 //! The claims of a Status List Token, before any format ("Status List Token").
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
 use super::Bits;
+use crate::base::clock::NumericDate;
 
 /// What a Status List Token says. The JWT and the CWT of one publication say the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,14 +15,14 @@ pub struct Claims {
     pub sub: String,
     /// `iss`, which the specification does not require.
     pub iss: Option<String>,
-    /// `iat`: when the token was issued, in seconds since 1970.
-    pub iat: u64,
-    /// `nbf`: start of its validity, in seconds since 1970. Our tokens have none.
-    pub nbf: Option<u64>,
-    /// `exp`: end of its validity, in seconds since 1970.
-    pub exp: Option<u64>,
-    /// `ttl`: for how many seconds a Relying Party may use a fetched copy before it fetches again; never 0.
-    pub ttl: Option<u64>,
+    /// `iat`: when the token was issued.
+    pub iat: NumericDate,
+    /// `nbf`: start of its validity. Our tokens have none.
+    pub nbf: Option<NumericDate>,
+    /// `exp`: end of its validity.
+    pub exp: Option<NumericDate>,
+    /// `ttl`: how long a Relying Party may use a fetched copy before it fetches again, in whole seconds; never 0.
+    pub ttl: Option<Duration>,
     /// `status_list.bits`.
     pub bits: Bits,
     /// `status_list.lst` as the raw zlib stream, shared with the cache that it comes from.
@@ -62,7 +64,7 @@ impl InvalidClaims {
 impl Claims {
     /// The rules that hold in both formats. Both readers call it.
     pub(super) fn checked(self) -> Result<Self, InvalidClaims> {
-        if self.ttl == Some(0) {
+        if self.ttl == Some(Duration::ZERO) {
             return Err(InvalidClaims::wrong("ttl", "must be positive"));
         }
         if self.exp.is_some_and(|exp| exp <= self.iat) {

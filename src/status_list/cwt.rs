@@ -2,6 +2,8 @@
 //!
 //! A tagged COSE_Sign1 (18), never inside CWT tag 61. Leaves signing and verifying to `sign/`.
 
+use std::time::Duration;
+
 use ciborium::Value;
 use coset::iana::{EnumI64, WithPrivateRange};
 use coset::{
@@ -11,6 +13,7 @@ use coset::{
 
 use super::cbor::{self, member};
 use super::{Bits, Claims, InvalidClaims};
+use crate::base::clock::NumericDate;
 
 /// The media type of the token, and the text of its protected header 16.
 pub const MEDIA_TYPE: &str = "application/statuslist+cwt";
@@ -166,11 +169,11 @@ fn map(claims: &Claims) -> Value {
     let mut map = Vec::with_capacity(6);
     map.extend(claims.iss.as_ref().map(|iss| (ISS.into(), iss.as_str().into())));
     map.push((SUB.into(), claims.sub.as_str().into()));
-    map.extend(claims.exp.map(|exp| (EXP.into(), exp.into())));
-    map.extend(claims.nbf.map(|nbf| (NBF.into(), nbf.into())));
-    map.push((IAT.into(), claims.iat.into()));
+    map.extend(claims.exp.map(|exp| (EXP.into(), exp.secs().into())));
+    map.extend(claims.nbf.map(|nbf| (NBF.into(), nbf.secs().into())));
+    map.push((IAT.into(), claims.iat.secs().into()));
     map.push((STATUS_LIST.into(), Value::Map(list)));
-    map.extend(claims.ttl.map(|ttl| (TTL.into(), ttl.into())));
+    map.extend(claims.ttl.map(|ttl| (TTL.into(), ttl.as_secs().into())));
     Value::Map(map)
 }
 
@@ -186,10 +189,10 @@ fn claims(payload: &Value) -> Result<Claims, InvalidClaims> {
     Claims {
         sub: text("sub (2)", claim(SUB).ok_or(InvalidClaims::Missing("sub (2)"))?)?,
         iss: claim(ISS).map(|iss| text("iss (1)", iss)).transpose()?,
-        iat: seconds("iat (6)", claim(IAT).ok_or(InvalidClaims::Missing("iat (6)"))?)?,
-        nbf: claim(NBF).map(|nbf| seconds("nbf (5)", nbf)).transpose()?,
-        exp: claim(EXP).map(|exp| seconds("exp (4)", exp)).transpose()?,
-        ttl: claim(TTL).map(|ttl| uint("ttl (65534)", ttl)).transpose()?,
+        iat: date("iat (6)", claim(IAT).ok_or(InvalidClaims::Missing("iat (6)"))?)?,
+        nbf: claim(NBF).map(|nbf| date("nbf (5)", nbf)).transpose()?,
+        exp: claim(EXP).map(|exp| date("exp (4)", exp)).transpose()?,
+        ttl: claim(TTL).map(|ttl| uint("ttl (65534)", ttl)).transpose()?.map(Duration::from_secs),
         bits: Bits::try_from(bits).map_err(|error| InvalidClaims::wrong("bits", error.to_string()))?,
         lst: lst
             .as_bytes()
@@ -211,10 +214,10 @@ fn uint(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
 }
 
 /// RFC 8392 allows a NumericDate to be a float. We need only whole seconds.
-fn seconds(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
+fn date(name: &'static str, value: &Value) -> Result<NumericDate, InvalidClaims> {
     let is_time = |secs: &f64| secs.is_finite() && *secs >= 0.0;
     let from_float = value.as_float().filter(is_time).map(|secs| secs as u64);
-    from_float.map_or_else(|| uint(name, value), Ok)
+    from_float.map_or_else(|| uint(name, value), Ok).map(NumericDate::from_secs)
 }
 
 fn certificates(x5chain: &Value) -> Result<Vec<Vec<u8>>, InvalidClaims> {
@@ -246,10 +249,10 @@ mod tests {
         Claims {
             sub: "https://example.com/statuslists/1".into(),
             iss: None,
-            iat: 1686920170,
+            iat: NumericDate::from_secs(1686920170),
             nbf: None,
-            exp: Some(2291720170),
-            ttl: Some(43200),
+            exp: Some(NumericDate::from_secs(2291720170)),
+            ttl: Some(Duration::from_secs(43200)),
             bits: Bits::One,
             lst: vectors::hex("78dadbb918000217015d").into(),
             aggregation_uri: None,
@@ -326,7 +329,8 @@ mod tests {
         assert!(refused(&without(IAT), good()).contains("iat (6)` is missing"));
         assert!(refused(&without(STATUS_LIST), good()).contains("65533)` is missing"));
         assert!(
-            refused(&map(&Claims { ttl: Some(0), ..example() }), good()).contains("ttl` must be positive")
+            refused(&map(&Claims { ttl: Some(Duration::ZERO), ..example() }), good())
+                .contains("ttl` must be positive")
         );
         assert!(decode(&[]).is_err());
 

@@ -2,6 +2,8 @@
 //!
 //! Leaves signing and verifying to `sign/`: [`signing_input`] returns what is to be signed, [`decode`] what was signed.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Serialize;
@@ -9,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::json::{self, kind, text, whole};
 use super::{Bits, Claims, InvalidClaims};
+use crate::base::clock::NumericDate;
 
 /// The header parameter `typ`.
 pub const TYP: &str = "statuslist+jwt";
@@ -58,11 +61,11 @@ struct Payload<'a> {
     sub: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<&'a str>,
-    iat: u64,
+    iat: NumericDate,
     #[serde(skip_serializing_if = "Option::is_none")]
-    nbf: Option<u64>,
+    nbf: Option<NumericDate>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    exp: Option<u64>,
+    exp: Option<NumericDate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u64>,
     status_list: StatusList<'a>,
@@ -84,7 +87,7 @@ pub fn signing_input(header: &Header, claims: &Claims) -> String {
         iat: claims.iat,
         nbf: claims.nbf,
         exp: claims.exp,
-        ttl: claims.ttl,
+        ttl: claims.ttl.map(|ttl| ttl.as_secs()),
         status_list: StatusList {
             bits: claims.bits.get(),
             lst: URL_SAFE_NO_PAD.encode(&claims.lst),
@@ -154,7 +157,8 @@ fn read_claims(mut members: Map<String, Value>) -> Result<Claims, InvalidClaims>
         }
         None => return Err(InvalidClaims::Missing("status_list")),
     };
-    let time = |name| members.get(name).map(|value| seconds(name, value)).transpose();
+    let time =
+        |name| members.get(name).map(|value| seconds(name, value).map(NumericDate::from_secs)).transpose();
     let (iat, nbf, exp) = (time("iat")?, time("nbf")?, time("exp")?);
     let ttl = members.get("ttl").map(lifetime).transpose()?;
     let bits = whole("bits", list.get("bits").ok_or(InvalidClaims::Missing("bits"))?)?;
@@ -191,12 +195,12 @@ fn seconds(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
 }
 
 /// Reads a `ttl`: any positive number is valid. A value below one second counts as one second.
-fn lifetime(value: &Value) -> Result<u64, InvalidClaims> {
+fn lifetime(value: &Value) -> Result<Duration, InvalidClaims> {
     let (secs, is_positive) = number(value).unwrap_or_default();
     match (value.is_number(), is_positive) {
-        (true, true) => Ok(secs.max(1)),
+        (true, true) => Ok(Duration::from_secs(secs.max(1))),
         (true, false) => Err(InvalidClaims::wrong("ttl", format!("must be positive, is {value}"))),
-        (false, _) => seconds("ttl", value),
+        (false, _) => seconds("ttl", value).map(Duration::from_secs),
     }
 }
 
@@ -222,8 +226,8 @@ mod tests {
         assert_eq!(token.claims.sub, "https://example.com/statuslists/1");
         assert_eq!(token.claims.iss.as_deref(), Some("https://example.com"));
         assert_eq!(
-            (token.claims.iat, token.claims.exp, token.claims.ttl),
-            (1686920170, Some(2291720170), Some(43200))
+            (token.claims.iat.secs(), token.claims.exp.map(NumericDate::secs), token.claims.ttl),
+            (1686920170, Some(2291720170), Some(Duration::from_secs(43200)))
         );
         assert_eq!(crate::status_list::lst::inflate(&token.claims.lst, 100).unwrap(), [0xB9, 0xA3]);
 
@@ -239,10 +243,10 @@ mod tests {
         let claims = Claims {
             sub: "https://example.com/statuslists/1".into(),
             iss: None,
-            iat: 1686920170,
+            iat: NumericDate::from_secs(1686920170),
             nbf: None,
-            exp: Some(2291720170),
-            ttl: Some(43200),
+            exp: Some(NumericDate::from_secs(2291720170)),
+            ttl: Some(Duration::from_secs(43200)),
             bits: Bits::One,
             lst: URL_SAFE_NO_PAD.decode("eNrbuRgAAhcBXQ").unwrap().into(),
             aggregation_uri: None,
@@ -302,6 +306,6 @@ mod tests {
     fn extra_claims_and_fractions_are_accepted() {
         let payload = r#"{"sub":"a","iat":1.9,"jti":"x","status_list":{"bits":1,"lst":"eNrbuRgAAhcBXQ"}}"#;
         let token = token(r#"{"alg":"ES256","typ":"statuslist+jwt","x5t":"y"}"#, payload);
-        assert_eq!(decode(&token).unwrap().claims.iat, 1);
+        assert_eq!(decode(&token).unwrap().claims.iat.secs(), 1);
     }
 }

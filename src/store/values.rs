@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::spread::Spread;
-use crate::base::clock::Timestamp;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::PoolId;
@@ -169,15 +169,15 @@ pub struct ListRecord {
 pub struct Publication {
     /// The version that the files show.
     pub version: Version,
-    /// `iat` of the tokens, in seconds since 1970.
-    pub iat: u64,
-    /// When the list must be signed again without a change, in seconds since 1970.
-    pub resign_at: u64,
+    /// `iat` of the tokens.
+    pub iat: NumericDate,
+    /// When the list must be signed again without a change.
+    pub resign_at: NumericDate,
 }
 
 impl Publication {
     /// `resign_at` of a list that is never signed again: beyond every clock.
-    pub const NEVER: u64 = 1 << 52;
+    pub const NEVER: NumericDate = NumericDate::from_secs(1 << 52);
 }
 
 /// A list that has something to publish.

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::http::{HttpMetrics, RouteMetrics};
+use crate::base::clock::NumericDate;
 use crate::model::pool::PoolId;
 
 /// All metrics of the service.
@@ -383,7 +384,7 @@ impl Metrics {
     }
 
     /// Sets the end of the first certificate of a pool's signing key; `None` removes it.
-    pub fn certificate_not_after(&self, pool: &PoolId, end: Option<u64>) {
+    pub fn certificate_not_after(&self, pool: &PoolId, end: Option<NumericDate>) {
         set_or_remove(&self.certificate_not_after, pool, end);
     }
 
@@ -393,7 +394,7 @@ impl Metrics {
     }
 
     /// Sets the end of the next API key of a pool to expire; `None` removes it.
-    pub fn api_key_not_after(&self, pool: &PoolId, end: Option<u64>) {
+    pub fn api_key_not_after(&self, pool: &PoolId, end: Option<NumericDate>) {
         set_or_remove(&self.api_key_not_after, pool, end);
     }
 
@@ -410,9 +411,9 @@ impl Metrics {
     }
 }
 
-fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<u64>) {
+fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<NumericDate>) {
     let labels = Labels::of(pool);
-    match value.and_then(|value| i64::try_from(value).ok()) {
+    match value.and_then(|value| i64::try_from(value.secs()).ok()) {
         Some(value) => _ = gauges.get_or_create_owned(&labels).set(value),
         None => _ = gauges.remove(&labels),
     }
@@ -476,8 +477,8 @@ mod tests {
         metrics.references_per_day_max(&"demo".parse().unwrap(), Some(1));
         pool.sink("s3://b/");
         metrics.route("/version").answered(200, 0.001);
-        metrics.certificate_not_after(&"demo".parse().unwrap(), Some(1));
-        metrics.api_key_not_after(&"demo".parse().unwrap(), Some(1));
+        metrics.certificate_not_after(&"demo".parse().unwrap(), Some(NumericDate::from_secs(1)));
+        metrics.api_key_not_after(&"demo".parse().unwrap(), Some(NumericDate::from_secs(1)));
         metrics.reloads.note(true);
         let text = metrics.to_text();
         let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| {

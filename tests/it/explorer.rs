@@ -6,7 +6,7 @@ use std::process::Command;
 
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use statuslist::base::clock::{Clock, Timestamp};
+use statuslist::base::clock::Clock;
 
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
@@ -122,7 +122,7 @@ async fn faults_of_a_token_are_shown_and_its_statuses_are_not() {
     let json: BTreeMap<_, _> =
         references.iter().map(|(pool, r)| (pool, json!({ "uri": r.uri, "idx": r.index }))).collect();
     // Published by a service two days in the past.
-    let then = Timestamp::from_secs(Clock::System.now().secs() - 2 * 86400);
+    let then = Clock::System.now().date().minus(std::time::Duration::from_secs(2 * 86400)).into();
     let past = published_for(ports[1], Clock::set_to(then));
     let expired = one_of_each(&past).await.remove("p").unwrap();
     let scene = json!({

@@ -97,7 +97,7 @@ fn start(database: &Path) -> (TestApp, Told) {
 /// Extends the day for which answers under an `Idempotency-Key` are kept, because the database is older.
 fn remember_for_another_day(folder: &TempDir) {
     let database = rusqlite::Connection::open(folder.path().join("statuslist.db")).unwrap();
-    let until = (Clock::System.now().secs() + 86_400) * 1000;
+    let until = (Clock::System.now().date().secs() + 86_400) * 1000;
     database.execute("UPDATE answer SET until = ?1", [i64::try_from(until).unwrap()]).unwrap();
 }
 

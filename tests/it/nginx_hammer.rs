@@ -90,11 +90,9 @@ async fn hammer(writing: &str, publications: u64) -> Report {
     let site = TestSite::open(folder.path(), PUBLIC_URL);
     let list = ListId::random();
     // All in the past, so that nobody has to wait for a second to pass.
-    let first_iat = Clock::System.now().secs() - publications - 1000;
+    let first_iat = Clock::System.now().date().secs() - publications - 1000;
     let (jwt, cwt) = site.sign(list, first_iat, exp(), ARRAY_BYTES);
-    site.site
-        .write_list(&list, &TokenFiles::new([(Format::Jwt, jwt.into_bytes()), (Format::Cwt, cwt)]), first_iat)
-        .unwrap();
+    site.write(list, &TokenFiles::new([(Format::Jwt, jwt.into_bytes()), (Format::Cwt, cwt)]), first_iat);
     let nginx = Nginx::start(&Settings::new(site.storage()));
     let url = format!("http://{}/lists/{list}", nginx.public);
     let keys = jwks(folder.path());
@@ -111,7 +109,7 @@ async fn hammer(writing: &str, publications: u64) -> Report {
             kills
         })
     });
-    let latest = site.site.latest_mtime(&list, u64::MAX).unwrap_or(first_iat);
+    let latest = site.latest_iat(list).unwrap_or(first_iat);
     Report {
         published: latest - first_iat,
         kills,
@@ -123,14 +121,14 @@ async fn hammer(writing: &str, publications: u64) -> Report {
 }
 
 fn exp() -> u64 {
-    Clock::System.now().secs() + 86_400
+    Clock::System.now().date().secs() + 86_400
 }
 
 /// Kills the publisher at moments that fall differently relative to its writes, and restarts it, until `last_iat` is published.
 fn publish_and_kill(site: &TestSite, folder: &Path, list: ListId, writing: &str, last_iat: u64) -> u32 {
     let mut kills = 0;
     let deadline = Instant::now() + Duration::from_secs(900);
-    while site.site.latest_mtime(&list, u64::MAX).is_none_or(|mtime| mtime < last_iat) {
+    while site.latest_iat(list).is_none_or(|mtime| mtime < last_iat) {
         assert!(Instant::now() < deadline, "the publisher is too slow");
         let mut publisher = republisher_process(folder, list, writing);
         pause(Duration::from_micros(300_000 + u64::from(kills) * 137_131 % 700_000));
@@ -160,7 +158,7 @@ fn republisher() {
     let site = TestSite::open(Path::new(folder), PUBLIC_URL);
     let list: ListId = list.parse().unwrap();
     // As the publisher does after a crash: no `iat` that any file has, even one that only the crash left, is used again.
-    let mut iat = site.site.latest_mtime(&list, u64::MAX).unwrap();
+    let mut iat = site.latest_iat(list).unwrap();
     loop {
         iat += 1;
         let (jwt, cwt) = site.sign(list, iat, exp(), ARRAY_BYTES);
@@ -168,7 +166,7 @@ fn republisher() {
         if writing == "in place" {
             write_in_place(&site, list, &files, iat);
         } else {
-            site.site.write_list(&list, &files, iat).unwrap();
+            site.write(list, &files, iat);
             site.site.sync().unwrap();
         }
     }

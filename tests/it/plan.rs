@@ -78,7 +78,11 @@ impl Filling {
         let fence = leased.await.unwrap().unwrap();
         for list in lists {
             let version = store.snapshot(list).await.unwrap().version;
-            let publication = Publication { version, iat: now.secs(), resign_at: now.secs() + 43_200 };
+            let publication = Publication {
+                version,
+                iat: now.date(),
+                resign_at: now.date().plus(Duration::from_secs(43_200)),
+            };
             store.settle(list, publication, now, DueMark::default(), fence).await.unwrap();
         }
         store

@@ -311,7 +311,7 @@ fn describe(api: &Api, pool: &PoolApi, list: &ListRecord) -> List {
         retired: list.retired,
         version: list.version.0,
         published_version: list.published.map(|published| published.version.0),
-        published_at: list.published.map(|published| published.iat),
+        published_at: list.published.map(|published| published.iat.secs()),
         spread,
     }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use thiserror::Error;
 
+use crate::base::clock::NumericDate;
 use crate::publish::ours::{self, Token};
 use crate::sign::{Certificate, PublicKey};
 use crate::site::folder::TokenFiles;
@@ -23,11 +24,11 @@ pub(in crate::publish) struct Expected<'a> {
     /// The certificates that tokens of this key carry, leaf first; empty without.
     pub(in crate::publish) chain: &'a [Vec<u8>],
     /// The current second.
-    pub(in crate::publish) now: u64,
+    pub(in crate::publish) now: NumericDate,
     /// The latest `iat` it may have: the current second, unless the published `iat` lies in the future.
-    pub(in crate::publish) latest_iat: u64,
+    pub(in crate::publish) latest_iat: NumericDate,
     /// The largest `iat` published so far, according to the files and the store.
-    pub(in crate::publish) previous_iat: Option<u64>,
+    pub(in crate::publish) previous_iat: Option<NumericDate>,
     /// The claims of the token that would be replaced, if there is one.
     pub(in crate::publish) previous: Option<&'a Claims>,
     /// Whether that token is of the store's latest publication, so that the journal explains every difference from it.
@@ -67,19 +68,19 @@ pub enum Refused {
     #[error("`iat` {found} is not later than the published {published}")]
     IssuedAt {
         /// In the new token.
-        found: u64,
+        found: NumericDate,
         /// In the published one.
-        published: u64,
+        published: NumericDate,
     },
     /// The token is not valid now.
-    #[error("a Relying Party would refuse it now ({now}): iat {iat}, exp {exp:?}")]
+    #[error("a Relying Party would refuse it now ({now}): iat {iat}, exp {}", exp.map_or("none".to_owned(), |exp| exp.to_string()))]
     Times {
         /// The current second.
-        now: u64,
+        now: NumericDate,
         /// In the new token.
-        iat: u64,
+        iat: NumericDate,
         /// In the new token.
-        exp: Option<u64>,
+        exp: Option<NumericDate>,
     },
     /// JWT, gzip and CWT are not of one publication.
     #[error("the files have different contents")]
@@ -241,6 +242,8 @@ fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Ref
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::sign::{Algorithm, KeyHints, Signer, SigningKey, generate};
     use crate::site::layout::ListFile;
@@ -258,6 +261,10 @@ mod tests {
         Capacity::new(800, Bits::Two).unwrap()
     }
 
+    const fn at(secs: u64) -> NumericDate {
+        NumericDate::from_secs(secs)
+    }
+
     fn claims(changes: &[(u32, u8)], iat: u64) -> Claims {
         let mut array = StatusArray::filled(capacity(), Status::VALID);
         for (idx, value) in changes {
@@ -266,10 +273,10 @@ mod tests {
         Claims {
             sub: URI.into(),
             iss: None,
-            iat,
+            iat: at(iat),
             nbf: None,
-            exp: Some(iat + 100),
-            ttl: Some(10),
+            exp: Some(at(iat + 100)),
+            ttl: Some(Duration::from_secs(10)),
             bits: Bits::Two,
             lst: lst::compress(array.as_bytes()).into(),
             aggregation_uri: None,
@@ -321,8 +328,8 @@ mod tests {
             capacity: capacity(),
             key: signer.public_key(),
             chain: &[],
-            now: 2000,
-            latest_iat: 2000,
+            now: at(2000),
+            latest_iat: at(2000),
             previous_iat: Some(old.iat),
             previous: Some(old),
             previous_is_latest: true,
@@ -426,8 +433,8 @@ mod tests {
             capacity: capacity(),
             key: signer.public_key(),
             chain: &[],
-            now: 2000,
-            latest_iat: 2000,
+            now: at(2000),
+            latest_iat: at(2000),
             previous_iat: None,
             previous: None,
             previous_is_latest: false,
@@ -458,8 +465,8 @@ mod tests {
                 capacity: capacity(),
                 key: configured.public_key(),
                 chain: configured.chain_in_header(),
-                now: 2000,
-                latest_iat: 2000,
+                now: at(2000),
+                latest_iat: at(2000),
                 previous_iat: None,
                 previous: None,
                 previous_is_latest: false,
@@ -501,8 +508,8 @@ mod tests {
                 capacity: capacity(),
                 key: other.public_key(),
                 chain: one.chain_in_header(),
-                now: 2000,
-                latest_iat: 2000,
+                now: at(2000),
+                latest_iat: at(2000),
                 previous_iat: None,
                 previous: None,
                 previous_is_latest: false,

@@ -7,7 +7,7 @@ use super::gate::{self, Refused};
 use super::render::Template;
 use super::{PublishError, schedule};
 use crate::base::blocking::blocking;
-use crate::base::clock::Timestamp;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::pool::{PoolId, PoolShape};
 use crate::publish::ours;
 use crate::sign::{KeyRing, SignError, Signer};
@@ -122,7 +122,7 @@ impl Job {
     fn retire(self, version: Version, seen: Stamp) -> Result<Ready, PublishError> {
         let list = self.pending.list;
         let files = self.site.prepare_retirement(&list)?;
-        let iat = self.pending.published.map_or(0, |published| published.iat);
+        let iat = self.pending.published.map_or(NumericDate::MIN, |published| published.iat);
         let publication = Publication { version, iat, resign_at: Publication::NEVER };
         Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })
     }
@@ -136,9 +136,9 @@ impl Job {
             self.pending.published.map(|published| published.iat),
             previous.as_ref().map(|claims| claims.iat),
             // Another instance's clock may be ahead; the publisher did not write what is even further ahead.
-            self.site.latest_mtime(&list, self.now.plus(schedule::CLOCK_BEHIND_MAX).secs()),
+            self.site.latest_mtime(&list, self.now.plus(schedule::CLOCK_BEHIND_MAX).date()),
         ];
-        let replaced = |iat: &u64| self.replace_future && schedule::is_ahead(*iat, self.now);
+        let replaced = |iat: &NumericDate| self.replace_future && schedule::is_ahead(*iat, self.now);
         let previous_iat = previous_iat.into_iter().flatten().filter(|iat| !replaced(iat)).max();
         let iat = schedule::issued_at(self.now, previous_iat)?;
         // The journal explains every difference only from a file of the store's latest publication.
@@ -162,7 +162,7 @@ impl Job {
                 capacity: self.shape.capacity,
                 key: signer.public_key(),
                 chain: signer.chain_in_header(),
-                now: self.now.secs(),
+                now: self.now.date(),
                 latest_iat: schedule::latest_issued_at(self.now, previous_iat),
                 previous_iat,
                 previous: previous.as_ref(),

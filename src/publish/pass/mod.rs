@@ -111,8 +111,8 @@ impl PoolPublisher {
             if let Some(renewal) = self.store.next_due(pool).await? {
                 // An earlier time than necessary: every list is renewed at least this long before its end.
                 let Lifetimes { list_lifetime, resign_after, .. } = self.live.load().lifetimes;
-                let until = renewal.plus(list_lifetime - resign_after).secs();
-                self.metrics.tokens_valid_until.set(i64::try_from(until).unwrap_or(i64::MAX));
+                let until = renewal.plus(list_lifetime - resign_after).date();
+                self.metrics.tokens_valid_until.set(i64::try_from(until.secs()).unwrap_or(i64::MAX));
             }
             // New lists first: references wait for them, perhaps in another instance.
             pending.sort_by_key(|list| list.published.is_some());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::base::clock::NumericDate;
 use crate::config::{Lifetimes, PoolLive};
 use crate::model::pool::PoolShape;
 use crate::site::layout::aggregation_path;
@@ -32,14 +33,14 @@ impl Template {
     }
 
     /// Returns the claims of the list `uri`, whose compressed array is `lst`, signed at `iat`.
-    pub(super) fn claims(&self, uri: String, lst: Arc<[u8]>, iat: u64) -> Claims {
+    pub(super) fn claims(&self, uri: String, lst: Arc<[u8]>, iat: NumericDate) -> Claims {
         Claims {
             sub: uri,
             iss: self.issuer.clone(),
             iat,
             nbf: None,
-            exp: Some(iat + self.lifetimes.list_lifetime.as_secs()),
-            ttl: Some(self.lifetimes.ttl.as_secs()),
+            exp: Some(iat.plus(self.lifetimes.list_lifetime)),
+            ttl: Some(self.lifetimes.ttl),
             bits: self.bits,
             lst,
             aggregation_uri: self.aggregation_uri.clone(),

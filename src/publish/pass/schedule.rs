@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::base::clock::Timestamp;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::config::Lifetimes;
 use crate::status_list::ListId;
 
@@ -34,36 +34,37 @@ pub enum NotNow {
 
 /// Returns the `iat` of a token signed now: whole seconds, and later than that of any earlier token of the list. It lies in the future
 /// only if the earlier one lies there by more than a minute: see ARCHITECTURE.md, "Times".
-pub fn issued_at(now: Timestamp, previous: Option<u64>) -> Result<u64, NotNow> {
-    let Some(previous) = previous else { return Ok(now.secs()) };
-    if previous < now.secs() {
-        return Ok(now.secs());
+pub fn issued_at(now: Timestamp, previous: Option<NumericDate>) -> Result<NumericDate, NotNow> {
+    let Some(previous) = previous else { return Ok(now.date()) };
+    if previous < now.date() {
+        return Ok(now.date());
     }
-    let behind = Duration::from_secs(previous - now.secs());
+    let behind = previous.since(now.date());
     match behind {
         _ if behind > LEAD_MAX => Err(NotNow::ClockBehind { behind }),
-        _ if behind > CLOCK_BEHIND_MAX => Ok(previous + 1),
+        _ if behind > CLOCK_BEHIND_MAX => Ok(previous.plus(Duration::from_secs(1))),
         _ => Err(NotNow::SameSecond),
     }
 }
 
 /// The latest `iat` that a token signed now may have: see [`issued_at`].
-pub fn latest_issued_at(now: Timestamp, previous: Option<u64>) -> u64 {
-    issued_at(now, previous).unwrap_or_default().max(now.secs())
+pub fn latest_issued_at(now: Timestamp, previous: Option<NumericDate>) -> NumericDate {
+    issued_at(now, previous).unwrap_or_default().max(now.date())
 }
 
 /// Whether this `iat` lies so far in the future that a clock was wrong: the one that made it, or this one.
-pub fn is_ahead(iat: u64, now: Timestamp) -> bool {
-    iat > now.plus(CLOCK_BEHIND_MAX).secs()
+pub fn is_ahead(iat: NumericDate, now: Timestamp) -> bool {
+    iat > now.plus(CLOCK_BEHIND_MAX).date()
 }
 
-/// Returns when a list signed at `iat` must be signed again, in seconds since 1970. Up to a tenth earlier than `resign-after`,
+/// Returns when a list signed at `iat` must be signed again. Up to a tenth earlier than `resign-after`,
 /// by a different amount for each list, so that lists made together are not all renewed together.
-pub fn resign_at(iat: u64, list: &ListId, lifetimes: &Lifetimes) -> u64 {
+pub fn resign_at(iat: NumericDate, list: &ListId, lifetimes: &Lifetimes) -> NumericDate {
     let bytes = list.as_bytes();
     let share = u64::from(u16::from_le_bytes([bytes[0], bytes[1]]));
     let resign_after = lifetimes.resign_after.as_secs();
-    iat + resign_after - resign_after * share / (10 * u64::from(u16::MAX))
+    let early = resign_after * share / (10 * u64::from(u16::MAX));
+    iat.plus(Duration::from_secs(resign_after - early))
 }
 
 /// Lists to be renewed by this time are due now: the next beat would be too late.
@@ -77,27 +78,31 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_900);
 
+    const fn at(secs: u64) -> NumericDate {
+        NumericDate::from_secs(secs)
+    }
+
     #[test]
     fn iat_is_the_current_second_and_always_grows() {
-        assert_eq!(issued_at(NOW, None), Ok(1_700_000_000));
-        assert_eq!(issued_at(NOW, Some(1_699_999_999)), Ok(1_700_000_000));
-        assert_eq!(issued_at(NOW, Some(1_700_000_000)), Err(NotNow::SameSecond));
-        assert_eq!(issued_at(NOW, Some(1_700_000_060)), Err(NotNow::SameSecond));
+        assert_eq!(issued_at(NOW, None), Ok(at(1_700_000_000)));
+        assert_eq!(issued_at(NOW, Some(at(1_699_999_999))), Ok(at(1_700_000_000)));
+        assert_eq!(issued_at(NOW, Some(at(1_700_000_000))), Err(NotNow::SameSecond));
+        assert_eq!(issued_at(NOW, Some(at(1_700_000_060))), Err(NotNow::SameSecond));
     }
 
     #[test]
     fn iat_follows_a_previous_one_in_the_future_for_a_day_at_most() {
-        assert_eq!(issued_at(NOW, Some(1_700_000_061)), Ok(1_700_000_062));
-        assert_eq!(issued_at(NOW, Some(1_700_086_400)), Ok(1_700_086_401));
+        assert_eq!(issued_at(NOW, Some(at(1_700_000_061))), Ok(at(1_700_000_062)));
+        assert_eq!(issued_at(NOW, Some(at(1_700_086_400))), Ok(at(1_700_086_401)));
         let behind = Duration::from_secs(86_401);
-        assert_eq!(issued_at(NOW, Some(1_700_086_401)), Err(NotNow::ClockBehind { behind }));
+        assert_eq!(issued_at(NOW, Some(at(1_700_086_401))), Err(NotNow::ClockBehind { behind }));
         let behind = Duration::from_secs(u64::MAX - 1_700_000_000);
-        assert_eq!(issued_at(NOW, Some(u64::MAX)), Err(NotNow::ClockBehind { behind }));
+        assert_eq!(issued_at(NOW, Some(at(u64::MAX))), Err(NotNow::ClockBehind { behind }));
         for (previous, latest) in [
-            (None, 1_700_000_000),
-            (Some(1_700_000_060), 1_700_000_000),
-            (Some(1_700_000_061), 1_700_000_062),
-            (Some(1_700_086_401), 1_700_000_000),
+            (None, at(1_700_000_000)),
+            (Some(at(1_700_000_060)), at(1_700_000_000)),
+            (Some(at(1_700_000_061)), at(1_700_000_062)),
+            (Some(at(1_700_086_401)), at(1_700_000_000)),
         ] {
             assert_eq!(latest_issued_at(NOW, previous), latest, "{previous:?}");
         }
@@ -110,7 +115,8 @@ mod tests {
             ttl: Duration::from_secs(10),
             resign_after: Duration::from_secs(43200),
         };
-        let times: Vec<_> = (0..1000).map(|_| resign_at(1000, &ListId::random(), &lifetimes)).collect();
+        let times: Vec<_> =
+            (0..1000).map(|_| resign_at(at(1000), &ListId::random(), &lifetimes).secs()).collect();
         assert!(times.iter().all(|at| (1000 + 43200 - 4320..=1000 + 43200).contains(at)));
         let early = times.iter().filter(|at| **at < 1000 + 43200 - 2160).count();
         assert!((350..650).contains(&early), "{early} of 1000 in the earlier half");

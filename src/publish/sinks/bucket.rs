@@ -20,6 +20,7 @@ use parking_lot::{Mutex, MutexGuard};
 use secrecy::ExposeSecret;
 use thiserror::Error;
 
+use crate::base::clock::NumericDate;
 use crate::config::S3Config;
 use crate::publish::lease::PublisherLease;
 use crate::store::StoreError;
@@ -49,7 +50,7 @@ pub(super) struct Content {
     pub(super) content_type: &'static str,
     pub(super) cache_control: String,
     /// `iat` of the token; `None` for other documents.
-    pub(super) iat: Option<u64>,
+    pub(super) iat: Option<NumericDate>,
 }
 
 /// The object that the bucket has under a key, and whether that is in doubt since it was last read.
@@ -67,7 +68,7 @@ struct Seen {
     /// The object's content type and cache control.
     headers: [Option<String>; 2],
     /// `iat`, if it is a token that the pool's key signed.
-    iat: Option<u64>,
+    iat: Option<NumericDate>,
 }
 
 /// What to do about an object.
@@ -77,7 +78,7 @@ enum Step {
     Put,
     Delete,
     /// The object has a later state than ours, or another state of the same second.
-    Refuse(u64),
+    Refuse(NumericDate),
 }
 
 /// The result for an object.
@@ -94,7 +95,7 @@ pub(super) enum SinkError {
     #[error(
         "{key} in {bucket} has `iat` {theirs}, not before ours ({ours}): another publisher was there; it stays"
     )]
-    Newer { bucket: String, key: String, ours: u64, theirs: u64 },
+    Newer { bucket: String, key: String, ours: NumericDate, theirs: NumericDate },
     /// Another instance holds the lease to publish; it also uploads.
     #[error("another instance holds the lease to publish")]
     NotOurs,
@@ -172,7 +173,7 @@ impl Bucket {
         &self,
         name: &str,
         wanted: Option<&Content>,
-        issued_at: &(impl Fn(&[u8]) -> Option<u64> + Sync),
+        issued_at: &(impl Fn(&[u8]) -> Option<NumericDate> + Sync),
         lease: &PublisherLease,
     ) -> Result<Outcome, SinkError> {
         let key = Path::from(format!("{}{name}", self.prefix));
@@ -221,7 +222,7 @@ impl Bucket {
     async fn look(
         &self,
         key: &Path,
-        issued_at: &(impl Fn(&[u8]) -> Option<u64> + Sync),
+        issued_at: &(impl Fn(&[u8]) -> Option<NumericDate> + Sync),
     ) -> Result<Option<Seen>, SinkError> {
         let known = self.known().get(key).cloned();
         let remembered = match known {
@@ -247,7 +248,7 @@ impl Bucket {
         &self,
         key: &Path,
         unless: Option<String>,
-        issued_at: &(impl Fn(&[u8]) -> Option<u64> + Sync),
+        issued_at: &(impl Fn(&[u8]) -> Option<NumericDate> + Sync),
     ) -> Result<Seen, StorageError> {
         let options = GetOptions::new().with_if_none_match(unless);
         let object = self.store.get_opts(key, options).await?;
@@ -355,10 +356,12 @@ mod tests {
     use super::*;
 
     fn content(bytes: &[u8], iat: Option<u64>) -> Content {
+        let iat = iat.map(NumericDate::from_secs);
         Content { bytes: bytes.to_vec(), content_type: "a/b", cache_control: "c".into(), iat }
     }
 
     fn seen(bytes: &[u8], iat: Option<u64>) -> Seen {
+        let iat = iat.map(NumericDate::from_secs);
         let headers = [Some("a/b".to_owned()), Some("c".to_owned())];
         Seen { etag: Some("e".into()), digest: sha256(bytes), headers, iat }
     }
@@ -369,8 +372,14 @@ mod tests {
         assert_eq!(step(None, Some(&ours)), Step::Put);
         assert_eq!(step(Some(&seen(b"ours", Some(10))), Some(&ours)), Step::Nothing);
         assert_eq!(step(Some(&seen(b"theirs", Some(9))), Some(&ours)), Step::Put);
-        assert_eq!(step(Some(&seen(b"theirs", Some(10))), Some(&ours)), Step::Refuse(10));
-        assert_eq!(step(Some(&seen(b"theirs", Some(11))), Some(&ours)), Step::Refuse(11));
+        assert_eq!(
+            step(Some(&seen(b"theirs", Some(10))), Some(&ours)),
+            Step::Refuse(NumericDate::from_secs(10))
+        );
+        assert_eq!(
+            step(Some(&seen(b"theirs", Some(11))), Some(&ours)),
+            Step::Refuse(NumericDate::from_secs(11))
+        );
         assert_eq!(step(Some(&seen(b"not signed by us", None)), Some(&ours)), Step::Put);
     }
 

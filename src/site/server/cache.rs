@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use actix_web::http::header::{EntityTag, HeaderValue, HttpDate, TryIntoHeaderValue};
 use actix_web::web::{self, Bytes};
@@ -23,6 +23,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
+use crate::base::clock::NumericDate;
 use crate::site::layout::{File, Layout, ListFile};
 use crate::status_list::raw::RawList;
 use crate::status_list::{Aggregation, Format, InvalidAggregation, InvalidClaims, ListId, cwt, jwt};
@@ -50,8 +51,8 @@ pub(super) struct Content {
 /// What a token states about its own freshness. Other files state nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lifetime {
-    pub(super) exp: Option<u64>,
-    pub(super) ttl: Option<u64>,
+    pub(super) exp: Option<NumericDate>,
+    pub(super) ttl: Option<Duration>,
 }
 
 /// The file exists but cannot be served. The log has the reason.
@@ -267,14 +268,14 @@ impl Lifetime {
         Ok(Self { exp: claims.exp, ttl: claims.ttl })
     }
 
-    pub(super) fn is_over(&self, now: u64) -> bool {
+    pub(super) fn is_over(&self, now: NumericDate) -> bool {
         self.exp.is_some_and(|exp| exp <= now)
     }
 
     /// How many seconds a copy may be used without revalidation: never longer than the token allows.
-    pub(super) fn max_age_secs(&self, now: u64, most: u64) -> u64 {
-        let until_exp = self.exp.map(|exp| exp.saturating_sub(now));
-        [until_exp, self.ttl].into_iter().flatten().fold(most, u64::min)
+    pub(super) fn max_age_secs(&self, now: NumericDate, most: u64) -> u64 {
+        let until_exp = self.exp.map(|exp| exp.since(now));
+        [until_exp, self.ttl].into_iter().flatten().map(|limit| limit.as_secs()).fold(most, u64::min)
     }
 }
 

@@ -7,12 +7,13 @@ use super::SiteServer;
 use super::cache::Document;
 use super::negotiate;
 use super::problem::Problem;
+use crate::base::clock::NumericDate;
 use crate::site::layout::{self, File};
 use crate::status_list::{Format, ListId};
 use std::sync::Arc;
 
 /// Returns the value of `time` in the query, in whatever encoding; `None` if it is absent.
-pub(super) fn asked_time(query: &str) -> Option<Result<u64, Problem>> {
+pub(super) fn asked_time(query: &str) -> Option<Result<NumericDate, Problem>> {
     if query.is_empty() {
         return None;
     }
@@ -32,7 +33,7 @@ impl SiteServer {
     pub(super) async fn token_of(
         &self,
         list: ListId,
-        time: Result<u64, Problem>,
+        time: Result<NumericDate, Problem>,
         headers: &HeaderMap,
     ) -> Result<(Format, Arc<Document>), Problem> {
         // Until something of the list is archived, its pool has no history.
@@ -58,7 +59,7 @@ impl SiteServer {
 }
 
 /// Returns `iat` and format of all archived tokens of a list; `None` if it has no archive.
-fn archived(folder: &std::path::Path) -> Option<Vec<(u64, Format)>> {
+fn archived(folder: &std::path::Path) -> Option<Vec<(NumericDate, Format)>> {
     let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
     Some(entries.filter_map(|entry| layout::archived(&entry.path())).collect())
 }

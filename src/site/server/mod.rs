@@ -31,6 +31,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 use self::cache::{Cache, Content, Document, Unserviceable};
 pub use self::openapi::openapi;
 use self::problem::{Excerpt, Problem};
+use crate::base::clock::NumericDate;
 use crate::site::layout::{File, Layout};
 use crate::status_list::{Aggregation, Format, ListId};
 
@@ -46,22 +47,22 @@ const VARY: HeaderValue = HeaderValue::from_static("Accept, Accept-Encoding");
 /// How many seconds a browser may cache that any request is allowed. No browser caches it for more than a day.
 const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
-/// The current time in whole seconds since 1970.
-pub type UnixNow = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// Returns the current second.
+pub type Now = Arc<dyn Fn() -> NumericDate + Send + Sync>;
 
 /// Serves the published files below one folder.
 pub struct SiteServer {
     base: String,
     max_age_secs: AtomicU64,
     keys_max_age_secs: AtomicU64,
-    now: UnixNow,
+    now: Now,
     cache: Cache,
 }
 
 impl SiteServer {
     /// Serves the published files of `layout` under the path `base`, as `BaseUri::path` returns it: empty, or with a leading and no
     /// trailing slash. No answer may be kept longer than `max_age`, nor longer than its token allows.
-    pub fn new(layout: Layout, base: &str, max_age: Duration, now: UnixNow) -> Self {
+    pub fn new(layout: Layout, base: &str, max_age: Duration, now: Now) -> Self {
         let cache = Cache::new(layout, CACHE_BYTES_MAX);
         let (max_age_secs, keys_max_age_secs) = (max_age.as_secs().into(), u64::MAX.into());
         Self { base: base.to_owned(), max_age_secs, keys_max_age_secs, now, cache }

@@ -21,6 +21,7 @@ use super::expectations::{RAW_CBOR, RAW_JSON, ROWS, Reply, Subject, Words, check
 use serde_json::{Value, json};
 
 use super::*;
+use crate::base::clock::NumericDate;
 use crate::sign::{Algorithm, JwkSet, KeyHints, Signer, SigningKey, generate};
 use crate::status_list::{Bits, Claims, cwt, jwt, lst};
 
@@ -54,7 +55,7 @@ impl Site {
             Layout::of(folder.path()),
             base,
             Duration::from_secs(MAX_AGE),
-            Arc::new(move || clock.load(Ordering::SeqCst)),
+            Arc::new(move || NumericDate::from_secs(clock.load(Ordering::SeqCst))),
         );
         let site = Arc::new(site.with_cache_bytes_max(cache_bytes_max));
         let (tell, told) = mpsc::channel();
@@ -83,9 +84,9 @@ impl Site {
             nbf: None,
             sub: format!("http://{}{}/{list}", self.address, self.base),
             iss: None,
-            iat,
-            exp: Some(iat + LIFETIME),
-            ttl,
+            iat: NumericDate::from_secs(iat),
+            exp: Some(NumericDate::from_secs(iat + LIFETIME)),
+            ttl: ttl.map(Duration::from_secs),
             bits: Bits::One,
             lst: lst::compress(&array).into(),
             aggregation_uri: None,
@@ -370,7 +371,7 @@ fn a_replaced_file_is_seen_at_once() {
             );
             let body = if headers == variants[1] { gunzip(&reply.body) } else { reply.body };
             let claims = if headers == variants[2] { site.verify_cwt(&body) } else { site.verify_jwt(&body) };
-            assert_eq!(claims.iat, iat);
+            assert_eq!(claims.iat.secs(), iat);
         }
     }
     // The same second and the same size, but another file.
@@ -478,9 +479,9 @@ fn readers_see_whole_tokens_while_they_are_replaced() {
             let known = body_of.entry(reply.etag.clone()).or_insert_with(|| reply.body.clone());
             assert_eq!(known, &reply.body, "two contents have the same validator");
             let iat = match (reply.gzip, reply.media_type.as_str()) {
-                (true, jwt::MEDIA_TYPE) => site.verify_jwt(&gunzip(&reply.body)).iat,
-                (false, jwt::MEDIA_TYPE) => site.verify_jwt(&reply.body).iat,
-                (false, cwt::MEDIA_TYPE) => site.verify_cwt(&reply.body).iat,
+                (true, jwt::MEDIA_TYPE) => site.verify_jwt(&gunzip(&reply.body)).iat.secs(),
+                (false, jwt::MEDIA_TYPE) => site.verify_jwt(&reply.body).iat.secs(),
+                (false, cwt::MEDIA_TYPE) => site.verify_cwt(&reply.body).iat.secs(),
                 other => panic!("{other:?}"),
             };
             assert!(newest <= iat, "a reader saw an older token after a newer one");

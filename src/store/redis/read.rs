@@ -30,7 +30,7 @@ impl RedisStore {
         pool: &PoolId,
         t: Timestamp,
     ) -> Result<Vec<Pending>, StoreError> {
-        let range = cmd("ZRANGEBYSCORE").arg(self.0.keys.due(pool)).arg("-inf").arg(t.secs()).take();
+        let range = cmd("ZRANGEBYSCORE").arg(self.0.keys.due(pool)).arg("-inf").arg(t.date().secs()).take();
         let due: Vec<String> = self.read_one(range).await?;
         let due = due.iter().map(|list| Ok((parsed(list)?, None))).collect::<Result<_, StoreError>>()?;
         self.pending(pool, due).await

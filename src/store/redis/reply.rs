@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use deadpool_redis::redis::{FromRedisValue, ParsingError, Value};
 
-use crate::base::clock::Timestamp;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::order::OrderKey;
 use crate::model::pool::PoolId;
 use crate::status_list::{ListId, Status};
@@ -41,8 +41,8 @@ pub(super) fn record(
     let published = match version {
         Some(version) => Some(Publication {
             version: Version(version),
-            iat: part(fields, 6)?,
-            resign_at: part(fields, 7)?,
+            iat: NumericDate::from_secs(part(fields, 6)?),
+            resign_at: NumericDate::from_secs(part(fields, 7)?),
         }),
         None => None,
     };

@@ -229,8 +229,8 @@ impl RedisStore {
         .arg(list.to_string())
         .arg(fence.0)
         .arg(publication.version.0)
-        .arg(publication.iat)
-        .arg(publication.resign_at)
+        .arg(publication.iat.secs())
+        .arg(publication.resign_at.secs())
         .arg(taken.millis())
         .arg(seen.0);
         let settled: String = self.write(&call).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::clock::Timestamp;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
@@ -49,8 +49,8 @@ pub(super) struct List {
     pub(super) version: Version,
     pub(super) dirty_since: Option<Timestamp>,
     /// The version and `iat` of its latest publication.
-    pub(super) published: Option<(Version, u64)>,
-    pub(super) resign_at: u64,
+    pub(super) published: Option<(Version, NumericDate)>,
+    pub(super) resign_at: NumericDate,
     pub(super) due_mark: DueMark,
     pub(super) spread: Option<Spread>,
     pub(super) array: StatusArray,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::data::List;
 use super::server::{Server, millis};
-use crate::base::clock::Timestamp;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::instance::InstanceId;
 use crate::model::pool::PoolId;
 use crate::status_list::ListId;
@@ -20,14 +20,17 @@ impl Server {
 
     pub(super) fn due(&self, pool: &PoolId, t: Timestamp) -> Vec<Pending> {
         let mut lists = self.data.lists_of(pool);
-        lists.retain(|list| list.resign_at <= t.secs());
+        lists.retain(|list| list.resign_at <= t.date());
         lists.sort_by_key(|list| list.resign_at);
         lists.into_iter().map(List::pending).collect()
     }
 
     pub(super) fn next_due(&self, pool: &PoolId) -> Option<Timestamp> {
         let renewals = self.data.lists_of(pool).into_iter().map(|list| list.resign_at);
-        renewals.filter(|at| (1..Publication::NEVER).contains(at)).min().map(Timestamp::from_secs)
+        renewals
+            .filter(|at| (NumericDate::from_secs(1)..Publication::NEVER).contains(at))
+            .min()
+            .map(Timestamp::from)
     }
 
     pub(super) fn settle(
@@ -44,7 +47,7 @@ impl Server {
         }
         let list = self.known(id)?;
         list.published = Some((publication.version, publication.iat));
-        list.resign_at = if list.due_mark == seen { publication.resign_at } else { 0 };
+        list.resign_at = if list.due_mark == seen { publication.resign_at } else { NumericDate::MIN };
         list.dirty_since = match list.version <= publication.version {
             true => None,
             // What the publication does not show was changed after its snapshot.
@@ -59,7 +62,7 @@ impl Server {
         }
         for list in lists {
             let list = self.known(*list)?;
-            list.resign_at = 0;
+            list.resign_at = NumericDate::MIN;
             list.due_mark.0 += 1;
         }
         Ok(())

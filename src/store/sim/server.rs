@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
 use super::data::{Data, List, Pool};
-use crate::base::clock::Timestamp;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
@@ -159,7 +159,7 @@ impl Server {
             version: Version::default(),
             dirty_since: None,
             published: None,
-            resign_at: 0,
+            resign_at: NumericDate::MIN,
             due_mark: DueMark::default(),
             spread: None,
             array: StatusArray::filled(shape.capacity, shape.default_status),
@@ -224,7 +224,7 @@ impl Server {
         list.seal();
         list.retired = true;
         list.spread = None;
-        list.resign_at = 0;
+        list.resign_at = NumericDate::MIN;
         list.due_mark.0 += 1;
         Ok(())
     }
@@ -321,7 +321,7 @@ impl Server {
             version: record.version,
             dirty_since: *dirty_since,
             published: record.published.map(|published| (published.version, published.iat)),
-            resign_at: record.published.map_or(0, |published| published.resign_at),
+            resign_at: record.published.map_or(NumericDate::MIN, |published| published.resign_at),
             due_mark: DueMark::default(),
             spread: record.spread,
             array: array.clone(),

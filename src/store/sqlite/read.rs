@@ -7,7 +7,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::schema::{CHUNK_BYTES, EVERY};
-use crate::base::clock::Timestamp;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::PoolId;
@@ -57,9 +57,14 @@ fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<u64>>(column)?.map(Timestamp::from_millis))
 }
 
+/// A time in seconds since 1970.
+fn date(row: &Row<'_>, column: usize) -> rusqlite::Result<NumericDate> {
+    row.get(column).map(NumericDate::from_secs)
+}
+
 fn publication(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Publication>> {
     let Some(version) = row.get::<_, Option<u64>>(first)?.map(Version) else { return Ok(None) };
-    Ok(Some(Publication { version, iat: row.get(first + 1)?, resign_at: row.get(first + 2)? }))
+    Ok(Some(Publication { version, iat: date(row, first + 1)?, resign_at: date(row, first + 2)? }))
 }
 
 fn spread(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Spread>> {
@@ -82,7 +87,7 @@ pub(super) fn due(connection: &Connection, pool: &PoolId, t: Timestamp) -> Resul
         "SELECT {PENDING} FROM list WHERE pool = (SELECT id FROM pool WHERE name = ?1) AND resign_at <= ?2 ORDER BY resign_at"
     );
     let mut query = connection.prepare_cached(&sql)?;
-    let rows = query.query_map(params![pool.as_str(), t.secs()], pending)?;
+    let rows = query.query_map(params![pool.as_str(), t.date().secs()], pending)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -91,7 +96,8 @@ pub(super) fn next_due(connection: &Connection, pool: &PoolId) -> Result<Option<
     // Zero: never published, or due at once.
     let sql = "SELECT min(resign_at) FROM list WHERE pool = (SELECT id FROM pool WHERE name = ?1) AND resign_at > 0 AND resign_at < ?2";
     let mut query = connection.prepare_cached(sql)?;
-    let first: Option<u64> = query.query_row(params![pool.as_str(), Publication::NEVER], |row| row.get(0))?;
+    let first: Option<u64> =
+        query.query_row(params![pool.as_str(), Publication::NEVER.secs()], |row| row.get(0))?;
     Ok(first.map(Timestamp::from_secs))
 }
 

@@ -46,8 +46,9 @@ impl Writer {
     /// published by files that are not those of this store: the gate then compares it with them, but needs no explanation.
     pub(super) fn import_list(&mut self, list: &ListTransfer) -> Result<bool, StoreError> {
         let ListTransfer { record, key, dirty_since, array } = list;
-        let iat =
-            record.published.map_or(0, |published| if dirty_since.is_some() { 0 } else { published.iat });
+        let iat = record
+            .published
+            .map_or(0, |published| if dirty_since.is_some() { 0 } else { published.iat.secs() });
         let sql = "INSERT INTO list (uuid, pool, permutation_key, leased, leases, owner, open, version, dirty_since,
                                      published_version, published_iat, resign_at, leased_at, retired)
                    SELECT ?1, id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM pool WHERE name = ?14
@@ -63,7 +64,7 @@ impl Writer {
             dirty_since.map(Timestamp::millis),
             record.published.map(|published| published.version.0),
             iat,
-            record.published.map_or(0, |published| published.resign_at),
+            record.published.map_or(0, |published| published.resign_at.secs()),
             record.leased_at.map(Timestamp::millis),
             record.retired,
             record.pool.as_str(),

@@ -289,8 +289,8 @@ impl Writer {
             unpublished.map(|(_, at)| at),
             publication.version.0,
             published_seq,
-            publication.iat,
-            publication.resign_at,
+            publication.iat.secs(),
+            publication.resign_at.secs(),
             seen.0
         ])?;
         loaded.folded();

@@ -16,7 +16,7 @@ pub(super) async fn filled_lists_have_one_status_and_later_changes(harness: &imp
                 .unwrap();
         };
         set(7, 0).await;
-        publish(&store, &given.id, list, 1, 0).await;
+        publish(&store, &given.id, list, 1, NumericDate::MIN).await;
         set(8, 0).await;
         store.fill_list(list, Status::INVALID, 1, soon(), NOW.plus(TERM)).await.unwrap().unwrap();
         let dirty = store.dirty(&given.id).await.unwrap();
@@ -42,7 +42,7 @@ pub(super) async fn filled_lists_have_one_status_and_later_changes(harness: &imp
         let store = harness.open().await;
         store.declare_pool(&given).await.unwrap();
         check(&store, "after a restart").await;
-        publish(&store, &given.id, list, 4, 0).await;
+        publish(&store, &given.id, list, 4, NumericDate::MIN).await;
         assert!(store.dirty(&given.id).await.unwrap().is_empty());
         check(&store, "once published").await;
         drop(store);

@@ -15,6 +15,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::*;
+use crate::base::clock::NumericDate;
 use crate::config::{Config, Synchronous};
 use crate::model::order::OrderKey;
 use crate::status_list::{Bits, Capacity, Status, StatusSet};
@@ -192,15 +193,27 @@ async fn value(store: &Store, list: ListId, idx: u64) -> u8 {
     array.get(array.capacity().index(idx).unwrap()).value()
 }
 
-async fn publish(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: u64) {
+async fn publish(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: NumericDate) {
     let due_mark = mark_of(store, pool, list).await;
     settle(store, pool, list, version, resign_at, due_mark).await;
 }
 
+/// The second this long after `NOW`.
+const fn in_secs(secs: u64) -> NumericDate {
+    NOW.date().plus(Duration::from_secs(secs))
+}
+
 /// Settles like a publisher that saw the list when it had this mark.
-async fn settle(store: &Store, pool: &PoolId, list: ListId, version: u64, resign_at: u64, due_mark: DueMark) {
+async fn settle(
+    store: &Store,
+    pool: &PoolId,
+    list: ListId,
+    version: u64,
+    resign_at: NumericDate,
+    due_mark: DueMark,
+) {
     let fence = store.lease_publisher(pool, &ours(), TERM, Duration::ZERO).await.unwrap().unwrap();
-    let publication = Publication { version: Version(version), iat: NOW.secs(), resign_at };
+    let publication = Publication { version: Version(version), iat: NOW.date(), resign_at };
     store.settle(list, publication, TAKEN, due_mark, fence).await.unwrap();
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn default_status_fills_new_lists(harness: &impl Harness) {
     let given = PoolShape { default_status: Status::INVALID, ..shape("a", 80_000, Bits::One) };
     let (store, list) = store_with_list(harness, &given).await;
     apply_one(&store, vec![change(list, 70_000, 0)]).await.unwrap();
-    publish(&store, &given.id, list, 1, 0).await;
+    publish(&store, &given.id, list, 1, NumericDate::MIN).await;
     assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [1, 79_999]);
     drop(store);
     let store = harness.open().await;
@@ -40,7 +40,7 @@ pub(super) async fn everything_survives_a_restart(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &given).await;
     let block = lease(&store, list, 10).await.unwrap();
     apply_one(&store, vec![change(list, 1, 1), change(list, 99_999, 2)]).await.unwrap();
-    publish(&store, &given.id, list, 1, 5000).await;
+    publish(&store, &given.id, list, 1, NumericDate::from_secs(5000)).await;
     apply_one(&store, vec![change(list, 50_000, 1)]).await.unwrap();
     let record = store.list(list).await.unwrap();
     drop(store);
@@ -55,7 +55,7 @@ pub(super) async fn everything_survives_a_restart(harness: &impl Harness) {
     let next = lease(&store, list, 10).await.unwrap();
     assert_eq!((next.positions, next.key), (10..20, block.key));
     apply_one(&store, vec![change(list, 2, 1)]).await.unwrap();
-    publish(&store, &given.id, list, 3, 5000).await;
+    publish(&store, &given.id, list, 3, NumericDate::from_secs(5000)).await;
     assert_eq!(
         [value(&store, list, 1).await, value(&store, list, 2).await, value(&store, list, 50_000).await],
         [1, 1, 1]

@@ -1,6 +1,7 @@
 //! Dirty and due lists, settling, and the publisher's lease.
 
 use super::*;
+use crate::base::clock::NumericDate;
 
 pub(super) async fn touched_lists_are_dirty_since_their_first_change(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
@@ -24,12 +25,12 @@ pub(super) async fn settling_clears_only_what_was_published(harness: &impl Harne
     let snapshot = store.snapshot(list).await.unwrap();
     let later = NOW.plus(TERM);
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], soon(), later).await.unwrap();
-    publish(&store, &pool, list, snapshot.version.0, NOW.secs() + 100).await;
+    publish(&store, &pool, list, snapshot.version.0, in_secs(100)).await;
     let dirty = store.dirty(&pool).await.unwrap();
     assert_eq!(dirty.len(), 1, "a change came in between");
     let since = dirty[0].since.unwrap();
     assert!((TAKEN..=later).contains(&since), "only the later change waits: {since:?}");
-    publish(&store, &pool, list, 2, NOW.secs() + 100).await;
+    publish(&store, &pool, list, 2, in_secs(100)).await;
     assert!(store.dirty(&pool).await.unwrap().is_empty());
     assert_eq!(store.list(list).await.unwrap().unwrap().published.unwrap().version, Version(2));
     assert_eq!((value(&store, list, 1).await, value(&store, list, 2).await), (1, 1));
@@ -45,7 +46,7 @@ pub(super) async fn older_fence_is_refused(harness: &impl Harness) {
     let old = lease("first").await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(2)).await;
     let new = lease("second").await.unwrap().unwrap();
-    let publication = Publication { version: Version(0), iat: NOW.secs(), resign_at: 0 };
+    let publication = Publication { version: Version(0), iat: NOW.date(), resign_at: NumericDate::MIN };
     let seen = DueMark::default();
     assert!(matches!(store.settle(list, publication, TAKEN, seen, old).await, Err(StoreError::Fenced)));
     assert_eq!(store.list(list).await.unwrap().unwrap().published, None);
@@ -82,7 +83,7 @@ pub(super) async fn due_lists_are_those_to_be_renewed(harness: &impl Harness) {
     let pool: PoolId = "a".parse().unwrap();
     let due = async |t: u64| store.due(&pool, Timestamp::from_secs(t)).await.unwrap().len();
     assert_eq!(due(0).await, 1, "a list that was never published is due at once");
-    publish(&store, &pool, list, 0, 5000).await;
+    publish(&store, &pool, list, 0, NumericDate::from_secs(5000)).await;
     assert_eq!((due(4999).await, due(5000).await), (0, 1));
     assert_eq!(store.next_due(&pool).await.unwrap(), Some(Timestamp::from_secs(5000)));
     store.mark_due(vec![list]).await.unwrap();
@@ -94,7 +95,7 @@ pub(super) async fn changes_since_publication_explain_it(harness: &impl Harness)
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool = "a".parse().unwrap();
     apply_one(&store, vec![change(list, 1, 1)]).await.unwrap();
-    publish(&store, &pool, list, 1, 0).await;
+    publish(&store, &pool, list, 1, NumericDate::MIN).await;
     apply_one(&store, vec![change(list, 2, 1), change(list, 3, 1)]).await.unwrap();
     apply_one(&store, vec![change(list, 3, 0)]).await.unwrap();
     apply_one(&store, vec![change(list, 4, 1)]).await.unwrap();
@@ -108,7 +109,7 @@ pub(super) async fn retired_lists_take_nothing_and_are_due_once(harness: &impl H
     let (store, list) = store_with_list(harness, &given).await;
     lease(&store, list, 10).await.unwrap();
     apply_one(&store, vec![change(list, 1, 1)]).await.unwrap();
-    publish(&store, &given.id, list, 1, NOW.secs() + 1000).await;
+    publish(&store, &given.id, list, 1, in_secs(1000)).await;
     let record = store.list(list).await.unwrap().unwrap();
     assert_eq!((record.leased_at, record.retired), (Some(NOW), false));
     store.retire_list(list, soon()).await.unwrap();
@@ -134,7 +135,7 @@ async fn stays_due_until_settled(
     raise: impl AsyncFn(),
     last: Publication,
 ) {
-    let later = NOW.secs() + 1000;
+    let later = in_secs(1000);
     let due = async || store.due(pool, NOW).await.unwrap();
     apply_one(store, vec![change(list, 1, 1)]).await.unwrap();
     let dirty = store.dirty(pool).await.unwrap();
@@ -163,14 +164,14 @@ pub(super) async fn a_list_that_is_retired_during_its_publication_stays_due(harn
     let new = store.open_list(&given.id, &ours(), u64::MAX, NOW).await.unwrap();
     let begun = mark_of(&store, &given.id, new).await;
     store.retire_list(new, soon()).await.unwrap();
-    settle(&store, &given.id, new, 0, NOW.secs() + 1000, begun).await;
+    settle(&store, &given.id, new, 0, in_secs(1000), begun).await;
     let due = store.due(&given.id, NOW).await.unwrap();
     assert!(due.iter().any(|pending| pending.list == new && pending.retired), "{due:?}");
     publish(&store, &given.id, new, 0, Publication::NEVER).await;
 
-    publish(&store, &given.id, list, 0, NOW.secs() + 1000).await;
+    publish(&store, &given.id, list, 0, in_secs(1000)).await;
     let retire = async || store.retire_list(list, soon()).await.unwrap();
-    let last = Publication { version: Version(1), iat: NOW.secs(), resign_at: Publication::NEVER };
+    let last = Publication { version: Version(1), iat: NOW.date(), resign_at: Publication::NEVER };
     stays_due_until_settled(&store, &given.id, list, retire, last).await;
     assert!(store.due(&given.id, Timestamp::from_secs(1 << 40)).await.unwrap().is_empty());
     assert!(store.list(list).await.unwrap().unwrap().retired);
@@ -179,8 +180,8 @@ pub(super) async fn a_list_that_is_retired_during_its_publication_stays_due(harn
 pub(super) async fn a_list_that_is_wanted_during_its_publication_stays_due(harness: &impl Harness) {
     let given = shape("a", 800, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
-    publish(&store, &given.id, list, 0, NOW.secs() + 1000).await;
+    publish(&store, &given.id, list, 0, in_secs(1000)).await;
     let want = async || store.mark_due(vec![list]).await.unwrap();
-    let last = Publication { version: Version(1), iat: NOW.secs(), resign_at: NOW.secs() + 1000 };
+    let last = Publication { version: Version(1), iat: NOW.date(), resign_at: in_secs(1000) };
     stays_due_until_settled(&store, &given.id, list, want, last).await;
 }

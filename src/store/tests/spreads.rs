@@ -15,7 +15,7 @@ pub(super) async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness
         let default = Status::new(bits.status_max() & 2);
         let given = PoolShape { default_status: default, ..shape(&format!("p{bits}"), 20_000, bits) };
         let (mut store, list) = store_with_list(harness, &given).await;
-        publish(&store, &given.id, list, 0, NOW.secs() + 1000).await;
+        publish(&store, &given.id, list, 0, in_secs(1000)).await;
         store.fill_list(list, Status::INVALID, 3, soon(), NOW).await.unwrap().unwrap();
         assert_eq!(store.list(list).await.unwrap().unwrap().version, Version(0));
         assert!(store.dirty(&given.id).await.unwrap().is_empty(), "nothing is changed yet");
@@ -49,7 +49,7 @@ pub(super) async fn a_spread_sets_each_entry_once_and_ends_with_the_last(harness
         if let Some(changes) = store.changes_since_publication(list, Version(3)).await.unwrap() {
             assert_eq!((changes.every, changes.entries.len()), (None, 20_000), "each change is explained");
         }
-        publish(&store, &given.id, list, 3, 0).await;
+        publish(&store, &given.id, list, 3, NumericDate::MIN).await;
         assert!(store.dirty(&given.id).await.unwrap().is_empty());
         assert_eq!(store.snapshot(list).await.unwrap().array.counts()[1], 20_000, "once published");
     }
@@ -129,7 +129,7 @@ pub(super) async fn another_status_completes_a_spread_first_and_wins(harness: &i
             assert_eq!(changes.every, Some(Status::INVALID));
             assert_eq!(changes.entries.last(), Some(&(7001, Status::SUSPENDED)));
         }
-        publish(&store, &given.id, list, 3, 0).await;
+        publish(&store, &given.id, list, 3, NumericDate::MIN).await;
         check(&store).await;
         drop(store);
         let store = harness.open().await;

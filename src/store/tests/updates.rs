@@ -73,7 +73,7 @@ pub(super) async fn final_status_is_never_left(harness: &impl Harness) {
         let refusal = Refusal::FinalStatus { list, index: index(5), status: Status::INVALID };
         assert_eq!(apply_one(&store, vec![change(list, 5, value)]).await, Err(refusal));
     }
-    publish(&store, &given.id, list, 3, 0).await;
+    publish(&store, &given.id, list, 3, NumericDate::MIN).await;
     drop(store);
     let store = harness.open().await;
     store.declare_pool(&given).await.unwrap();

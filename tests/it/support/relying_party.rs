@@ -136,7 +136,7 @@ fn p256_key(jwk: &Jwk) -> Result<VerifyingKey, String> {
 }
 
 fn now() -> u64 {
-    statuslist::base::clock::Clock::System.now().secs()
+    statuslist::base::clock::Clock::System.now().date().secs()
 }
 
 /// The published keys.

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use statuslist::base::clock::NumericDate;
 use statuslist::sign::{Algorithm, JwkSet, KeyHints, Signer, SigningKey, generate};
 use statuslist::site::folder::{Site, TokenFiles};
 use statuslist::status_list::{Aggregation, Bits, Claims, Format, ListId, lst};
@@ -58,9 +60,9 @@ impl TestSite {
             nbf: None,
             sub: self.uri(list),
             iss: None,
-            iat,
-            exp: Some(exp),
-            ttl: Some(300),
+            iat: NumericDate::from_secs(iat),
+            exp: Some(NumericDate::from_secs(exp)),
+            ttl: Some(Duration::from_secs(300)),
             bits: Bits::One,
             lst: lst::compress(&array).into(),
             aggregation_uri: None,
@@ -68,12 +70,22 @@ impl TestSite {
         (self.signer.sign_jwt(&claims).unwrap(), self.signer.sign_cwt(&claims).unwrap())
     }
 
+    /// Writes the files of one publication.
+    pub(crate) fn write(&self, list: ListId, files: &TokenFiles, iat: u64) {
+        self.site.write_list(&list, files, NumericDate::from_secs(iat)).unwrap();
+    }
+
+    /// The latest `iat` of a list's files.
+    pub(crate) fn latest_iat(&self, list: ListId) -> Option<u64> {
+        self.site.latest_mtime(&list, NumericDate::MAX).map(NumericDate::secs)
+    }
+
     /// Publishes a list in these formats.
     pub(crate) fn publish(&self, list: ListId, iat: u64, exp: u64, jwt: bool, cwt: bool) {
         let (signed_jwt, signed_cwt) = self.sign(list, iat, exp, 100);
         let jwt = jwt.then(|| (Format::Jwt, signed_jwt.into_bytes()));
         let files = TokenFiles::new(jwt.into_iter().chain(cwt.then_some((Format::Cwt, signed_cwt))));
-        self.site.write_list(&list, &files, iat).unwrap();
+        self.write(list, &files, iat);
     }
 
     /// Publishes the aggregation of the pool `demo`.
