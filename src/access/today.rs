@@ -48,7 +48,8 @@ impl Today {
         now: Timestamp,
     ) -> Result<u64, UsedUp> {
         let mut counted = self.0.lock();
-        let day = now.secs() / DAY_SECS;
+        let secs = now.date().secs();
+        let day = secs / DAY_SECS;
         if counted.day != day {
             *counted = Counted { day, ..Counted::default() };
         }
@@ -60,7 +61,7 @@ impl Today {
             let Some(most) = most else { continue };
             let left = u64::from(most).saturating_sub(used);
             if u64::from(amount) > left {
-                let retry_after = Duration::from_secs(DAY_SECS - now.secs() % DAY_SECS);
+                let retry_after = Duration::from_secs(DAY_SECS - secs % DAY_SECS);
                 return Err(UsedUp { setting, most, left, retry_after });
             }
         }

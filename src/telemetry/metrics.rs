@@ -385,7 +385,7 @@ impl Metrics {
 
     /// Sets the end of the first certificate of a pool's signing key; `None` removes it.
     pub fn certificate_not_after(&self, pool: &PoolId, end: Option<NumericDate>) {
-        set_or_remove(&self.certificate_not_after, pool, end);
+        set_or_remove(&self.certificate_not_after, pool, end.map(NumericDate::secs));
     }
 
     /// Sets the most references of a pool in a day; `None` removes it.
@@ -395,7 +395,7 @@ impl Metrics {
 
     /// Sets the end of the next API key of a pool to expire; `None` removes it.
     pub fn api_key_not_after(&self, pool: &PoolId, end: Option<NumericDate>) {
-        set_or_remove(&self.api_key_not_after, pool, end);
+        set_or_remove(&self.api_key_not_after, pool, end.map(NumericDate::secs));
     }
 
     /// The handles of one route.
@@ -411,9 +411,9 @@ impl Metrics {
     }
 }
 
-fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<NumericDate>) {
+fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<u64>) {
     let labels = Labels::of(pool);
-    match value.and_then(|value| i64::try_from(value.secs()).ok()) {
+    match value.and_then(|value| i64::try_from(value).ok()) {
         Some(value) => _ = gauges.get_or_create_owned(&labels).set(value),
         None => _ = gauges.remove(&labels),
     }
