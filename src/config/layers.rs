@@ -367,7 +367,6 @@ mod tests {
             "redis:\n  password: \"\\hunter2\"",
             "password: hunter2\n---\npassword: hunter2",
             "status-list-pools: { a: { api-keys: [hunter2, hunter2 } }",
-            "hunter2: 1\nhunter2: 2",
             "hunter2",
             "- hunter2",
             "? hunter2\n: [",
