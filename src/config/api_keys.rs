@@ -58,6 +58,11 @@ impl<'de> Deserialize<'de> for RawApiKey {
                 Ok(RawApiKey::plain(key.to_owned()))
             }
 
+            // Without this the text would be copied, and the copy that is left behind not wiped.
+            fn visit_string<E: de::Error>(self, key: String) -> Result<RawApiKey, E> {
+                Ok(RawApiKey::plain(key))
+            }
+
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<RawApiKey, A::Error> {
                 RawApiKeyFields::deserialize(MapAccessDeserializer::new(map)).map(RawApiKey)
             }

@@ -1,9 +1,16 @@
-//! Keys in memory: no core dump holds them.
+//! Keys in memory: no core dump holds them, and what was read of them does not stay.
 
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::StatusCode;
+
+use crate::reload::Live;
+use crate::support::eventually;
 use crate::support::process::{PROGRAM, command, free_port, pause};
 
 /// Runs a program with core dumps allowed, in `folder`, and lets it crash once it is ready.
@@ -42,5 +49,54 @@ fn a_crash_dumps_no_memory() {
     });
     if !control.core_dumped() {
         println!("skipped: this system writes no core dumps at all");
+    }
+}
+
+/// How often these bytes occur in the memory of a process; `None` if nobody may look.
+fn occurrences(process: u32, bytes: &[u8]) -> Option<usize> {
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
+    let memory = std::fs::File::open(format!("/proc/{process}/mem")).ok()?;
+    let mut found = 0;
+    for line in maps.lines() {
+        let (range, rest) = line.split_once(' ').unwrap();
+        let (from, to) = range.split_once('-').unwrap();
+        let [from, to] = [from, to].map(|address| u64::from_str_radix(address, 16).unwrap());
+        if !rest.starts_with("rw") || rest.contains("[v") {
+            continue;
+        }
+        let mut part = vec![0; usize::try_from(to - from).unwrap()];
+        // Unused parts of a stack cannot be read.
+        if memory.read_exact_at(&mut part, from).is_ok() {
+            found += memchr::memmem::find_iter(&part, bytes).count();
+        }
+    }
+    Some(found)
+}
+
+#[tokio::test]
+async fn what_was_read_of_a_key_does_not_stay_in_memory() {
+    let settings = |ttl: &str| {
+        format!(
+            "status-list-pools: {{ p: {{ size: 1000, update-interval: 1s, ttl: {ttl}, api-keys: [\"an API key in plain text\"], \
+             signer: {{ pem: {{ key: signer.pem }} }} }} }}"
+        )
+    };
+    let key = "an API key in plain text";
+    let live = Live::start(&settings("30s"));
+    let pem = std::fs::read_to_string(live.folder().join("signer.pem")).unwrap();
+    let lines: Vec<_> = pem.lines().filter(|line| !line.starts_with("---")).collect();
+    let der = STANDARD.decode(lines.concat()).unwrap();
+    assert_eq!(live.pool(key).await.0, StatusCode::OK);
+    // Everything is read once more.
+    live.set(&settings("77s"));
+    eventually("the settings are taken", async || (live.pool(key).await.1["ttl"] == 77).then_some(())).await;
+    let process = live.process().id();
+    let Some(control) = occurrences(process, b"signer.pem") else {
+        println!("skipped: only root may read the memory of the service");
+        return;
+    };
+    assert!(control > 0, "the control: the path of the file stays");
+    for (what, bytes) in [("a line of the PEM", lines[0].as_bytes()), ("the PKCS#8", &der[20..68])] {
+        assert_eq!(occurrences(process, bytes), Some(0), "{what}");
     }
 }
