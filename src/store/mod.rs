@@ -96,14 +96,15 @@ impl Store {
     }
 
     /// Opens a list with a random id and permutation key. `owner` hands out its references. The list is pending until its first
-    /// publication.
+    /// publication. Fails with [`StoreError::TooManyLists`] if the pool has `most` lists already, those that are retired not counted.
     pub async fn open_list(
         &self,
         pool: &PoolId,
         owner: &InstanceId,
+        most: u64,
         now: Timestamp,
     ) -> Result<ListId, StoreError> {
-        backend!(self, store => store.open_list(pool, owner, now))
+        backend!(self, store => store.open_list(pool, owner, most, now))
     }
 
     /// Returns the lists of a pool whose references `owner` still hands out, in the order of their creation.

@@ -35,6 +35,11 @@ pub struct Metrics {
     signing: Family<Labels, Histogram, fn() -> Histogram>,
     references_ready: Family<Labels, Gauge>,
     references_free: Family<Labels, Gauge>,
+    references_today: Family<Labels, Gauge>,
+    references_per_day_max: Family<Labels, Gauge>,
+    lists: Family<Labels, Gauge>,
+    lists_max: Family<Labels, Gauge>,
+    quota_reached: Family<Labels, Counter>,
     tokens_valid_until: Family<Labels, Gauge>,
     certificate_not_after: Family<Labels, Gauge>,
     certificate_out_of_date: Family<Labels, Gauge>,
@@ -44,6 +49,31 @@ pub struct Metrics {
     http: HttpMetrics,
     /// The metrics of reloading.
     pub reloads: ReloadMetrics,
+    /// The metrics of connections.
+    pub connections: ConnectionMetrics,
+}
+
+/// The metrics of connections.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionMetrics {
+    /// Those that are open.
+    pub open: Gauge,
+    /// The most that may be open.
+    pub max: Gauge,
+    /// Those closed at once, because their address had its share.
+    pub refused: Counter,
+}
+
+impl ConnectionMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let connections = Self::default();
+        registry.register("connections", "Open connections", connections.open.clone());
+        let help = "The most connections that may be open: by the settings, or as many as the limit of open files leaves";
+        registry.register("connections_max", help, connections.max.clone());
+        let help = "Connections closed at once, because their address had its share already";
+        registry.register("connections_refused", help, connections.refused.clone());
+        connections
+    }
 }
 
 /// The metrics of the audit trail.
@@ -107,6 +137,12 @@ pub struct PoolMetrics {
     pub references_ready: Gauge,
     /// References left in open lists besides those in memory, at the latest refill.
     pub references_free: Gauge,
+    /// References handed out since midnight (UTC), at the latest request.
+    pub references_today: Gauge,
+    /// Lists that are not retired, of all instances, when this one last opened one.
+    pub lists: Gauge,
+    /// The most of them.
+    pub lists_max: Gauge,
     /// Seconds since 1970 before which no published token expires, at the latest pass.
     pub tokens_valid_until: Gauge,
     /// 1 if a certificate of the signing key is not valid at the moment, at the latest beat; otherwise 0.
@@ -117,6 +153,7 @@ pub struct PoolMetrics {
     pub lists_ahead: Gauge,
     pool: PoolId,
     refused: Family<Labels, Counter>,
+    quota_reached: Family<Labels, Counter>,
     sinks: Sinks,
 }
 
@@ -142,12 +179,13 @@ struct Sinks {
 struct Labels {
     pool: String,
     check: Option<&'static str>,
+    quota: Option<&'static str>,
     sink: Option<String>,
 }
 
 impl Labels {
     fn of(pool: &PoolId) -> Self {
-        Self { pool: pool.to_string(), check: None, sink: None }
+        Self { pool: pool.to_string(), check: None, quota: None, sink: None }
     }
 }
 
@@ -155,6 +193,7 @@ impl EncodeLabelSet for Labels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
         [("pool", self.pool.as_str())].encode(encoder)?;
         self.check.map_or(Ok(()), |check| [("check", check)].encode(&mut *encoder))?;
+        self.quota.map_or(Ok(()), |quota| [("quota", quota)].encode(&mut *encoder))?;
         self.sink.as_deref().map_or(Ok(()), |sink| [("sink", sink)].encode(encoder))
     }
 }
@@ -193,6 +232,9 @@ impl Default for Metrics {
         let published = counter("published", "Lists signed and written");
         let publish_failed = counter("publish_failed", "Publications that failed and are retried");
         let publish_refused = counter("publish_refused", "Publications that the gate refused, by check");
+        let help =
+            "Requests for references that a quota refused, and how often lists reached theirs, by quota";
+        let quota_reached = counter("quota_reached", help);
         let help = "Lists whose leases the store lost: alarm on any increase";
         let lists_behind = counter("lists_behind", help);
         let sinks = Sinks {
@@ -232,6 +274,19 @@ impl Default for Metrics {
         let references_free = Family::<Labels, Gauge>::default();
         let help = "References left in this instance's open lists, besides those in memory";
         registry.register("references_free", help, references_free.clone());
+        let mut gauge = |name: &str, help: &str| {
+            let family = Family::<Labels, Gauge>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let help = "References that this instance handed out since midnight (UTC), at the latest request";
+        let references_today = gauge("references_today", help);
+        let help = "The most of them, if the pool has a quota";
+        let references_per_day_max = gauge("references_per_day_max", help);
+        let help = "Lists that are not retired, of all instances, when this one last opened one";
+        let lists = gauge("lists", help);
+        let lists_max =
+            gauge("lists_max", "The most lists that the pool may have: alarm when lists comes near");
         let tokens_valid_until = Family::<Labels, Gauge>::default();
         let help =
             "Time before which no published token expires, at the latest pass: alarm when it comes near";
@@ -259,6 +314,7 @@ impl Default for Metrics {
         let help = "When the next of the API keys ends, in seconds since 1970";
         registry.register_with_unit("api_key_not_after", help, Unit::Seconds, api_key_not_after.clone());
         let reloads = ReloadMetrics::register(&mut registry);
+        let connections = ConnectionMetrics::register(&mut registry);
         Self {
             registry,
             audit,
@@ -277,6 +333,11 @@ impl Default for Metrics {
             signing,
             references_ready,
             references_free,
+            references_today,
+            references_per_day_max,
+            lists,
+            lists_max,
+            quota_reached,
             tokens_valid_until,
             http,
             certificate_not_after,
@@ -285,6 +346,7 @@ impl Default for Metrics {
             lists_ahead,
             api_key_not_after,
             reloads,
+            connections,
         }
     }
 }
@@ -307,24 +369,33 @@ impl Metrics {
             signing: self.signing.get_or_create_owned(&labels),
             references_ready: self.references_ready.get_or_create_owned(&labels),
             references_free: self.references_free.get_or_create_owned(&labels),
+            references_today: self.references_today.get_or_create_owned(&labels),
+            lists: self.lists.get_or_create_owned(&labels),
+            lists_max: self.lists_max.get_or_create_owned(&labels),
             tokens_valid_until: self.tokens_valid_until.get_or_create_owned(&labels),
             certificate_out_of_date: self.certificate_out_of_date.get_or_create_owned(&labels),
             clock_implausible: self.clock_implausible.get_or_create_owned(&labels),
             lists_ahead: self.lists_ahead.get_or_create_owned(&labels),
             pool: pool.clone(),
             refused: self.publish_refused.clone(),
+            quota_reached: self.quota_reached.clone(),
             sinks: self.sinks.clone(),
         })
     }
 
     /// Sets the end of the first certificate of a pool's signing key; `None` removes it.
     pub fn certificate_not_after(&self, pool: &PoolId, end: Option<NumericDate>) {
-        set_or_remove(&self.certificate_not_after, pool, end);
+        set_or_remove(&self.certificate_not_after, pool, end.map(NumericDate::secs));
+    }
+
+    /// Sets the most references of a pool in a day; `None` removes it.
+    pub fn references_per_day_max(&self, pool: &PoolId, most: Option<u32>) {
+        set_or_remove(&self.references_per_day_max, pool, most.map(u64::from));
     }
 
     /// Sets the end of the next API key of a pool to expire; `None` removes it.
     pub fn api_key_not_after(&self, pool: &PoolId, end: Option<NumericDate>) {
-        set_or_remove(&self.api_key_not_after, pool, end);
+        set_or_remove(&self.api_key_not_after, pool, end.map(NumericDate::secs));
     }
 
     /// The handles of one route.
@@ -340,9 +411,9 @@ impl Metrics {
     }
 }
 
-fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<NumericDate>) {
+fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<u64>) {
     let labels = Labels::of(pool);
-    match value.and_then(|value| i64::try_from(value.secs()).ok()) {
+    match value.and_then(|value| i64::try_from(value).ok()) {
         Some(value) => _ = gauges.get_or_create_owned(&labels).set(value),
         None => _ = gauges.remove(&labels),
     }
@@ -352,6 +423,11 @@ impl PoolMetrics {
     /// Counts a publication that the gate refused in this check.
     pub fn publish_refused(&self, check: &'static str) {
         self.refused.get_or_create(&Labels { check: Some(check), ..Labels::of(&self.pool) }).inc();
+    }
+
+    /// Counts that this quota, named as below `quotas`, was reached.
+    pub fn quota_reached(&self, quota: &'static str) {
+        self.quota_reached.get_or_create(&Labels { quota: Some(quota), ..Labels::of(&self.pool) }).inc();
     }
 
     /// The handles of this pool's uploads to one bucket.
@@ -397,6 +473,8 @@ mod tests {
         let metrics = Metrics::default();
         let pool = metrics.pool(&"demo".parse().unwrap());
         pool.publish_refused("newer");
+        pool.quota_reached("lists");
+        metrics.references_per_day_max(&"demo".parse().unwrap(), Some(1));
         pool.sink("s3://b/");
         metrics.route("/version").answered(200, 0.001);
         metrics.certificate_not_after(&"demo".parse().unwrap(), Some(NumericDate::from_secs(1)));

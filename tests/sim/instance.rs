@@ -13,7 +13,7 @@ use actix_web::{App, test, web};
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use statuslist::access::Access;
+use statuslist::access::{Access, Today};
 use statuslist::allocate::{Allocator, Marks};
 use statuslist::app::instance::Instance;
 use statuslist::base::clock::Clock;
@@ -139,6 +139,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             key_id: Arc::new(move || signer.kid().to_owned()),
             certificates_hold_at: Arc::new(|_| true),
             amount_max: u32::MAX,
+            quotas: pool.live.quotas,
         };
         let api = PoolApi {
             id: id.clone(),
@@ -147,6 +148,8 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             allocator: Arc::clone(&parts.allocator),
             handed_out: None,
             updater,
+            today: Today::default(),
+            metrics: metrics.pool(id),
             facts: ArcSwap::from_pointee(about),
         };
         pool_apis.insert(id.clone(), api);

@@ -1,10 +1,13 @@
 //! Liveness, readiness, metrics and version, for operators.
 
-use actix_web::{HttpResponse, Responder, web};
+use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
+use super::auth::require_certificate;
+use super::problem::{Problem, sensitive};
+use super::responses::Unauthorized;
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -27,7 +30,9 @@ struct Version {
 /// `GET /health/live`
 #[utoipa::path(get, path = "/health/live", tag = "operation", responses((status = 200, description = "The process answers", body = Health)))]
 pub(super) async fn live() -> impl Responder {
-    HttpResponse::Ok().json(UP)
+    let mut answer = HttpResponse::Ok().json(UP);
+    sensitive(answer.headers_mut());
+    answer
 }
 
 /// Get readiness
@@ -60,16 +65,45 @@ pub(super) async fn ready(api: web::Data<Api>) -> impl Responder {
     get,
     path = "/metrics",
     tag = "operation",
-    responses((status = 200, description = "The metrics in OpenMetrics format", body = String, content_type = METRICS))
+    responses(
+        (status = 200, description = "The metrics in OpenMetrics format", body = String, content_type = METRICS),
+        (status = 401, response = Unauthorized),
+    )
 )]
-pub(super) async fn metrics(api: web::Data<Api>) -> impl Responder {
+pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
     HttpResponse::Ok().content_type(METRICS).body(api.metrics.to_text())
+}
+
+/// As [`metrics`], at an address that issuers can reach.
+pub(super) async fn metrics_beside_the_api(
+    request: HttpRequest,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    require_certificate(&request, &api)?;
+    Ok(metrics(api).await)
 }
 
 /// Get the version
 ///
 /// `GET /version`
-#[utoipa::path(get, path = "/version", tag = "operation", responses((status = 200, description = "The version of the program", body = Version)))]
-pub(super) async fn version() -> impl Responder {
+#[utoipa::path(
+    get,
+    path = "/version",
+    tag = "operation",
+    responses(
+        (status = 200, description = "The version of the program", body = Version),
+        (status = 401, response = Unauthorized),
+    )
+)]
+pub(super) async fn version() -> HttpResponse {
     HttpResponse::Ok().json(Version { version: env!("CARGO_PKG_VERSION") })
+}
+
+/// As [`version`], at an address that issuers can reach.
+pub(super) async fn version_beside_the_api(
+    request: HttpRequest,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    require_certificate(&request, &api)?;
+    Ok(version().await)
 }

@@ -37,7 +37,7 @@ fn shape(size: u64, bits: Bits) -> PoolShape {
 async fn store_with_list(server: &RedisServer, shape: &PoolShape) -> (RedisStore, ListId) {
     let store = RedisStore::open(&config(&server.settings())).await.unwrap();
     store.declare_pool(shape).await.unwrap();
-    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), u64::MAX, NOW).await.unwrap();
     (store, list)
 }
 
@@ -156,7 +156,7 @@ async fn a_replica_that_does_not_confirm_leaves_the_write_unknown() {
     let store = RedisStore::open(&config(&settings)).await.unwrap();
     let shape = shape(800, Bits::One);
     store.declare_pool(&shape).await.unwrap();
-    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), u64::MAX, NOW).await.unwrap();
     set(&store, list, 1).await.unwrap();
     replica.freeze(true);
     let unknown = set(&store, list, 2).await.unwrap_err().to_string();
@@ -211,7 +211,7 @@ async fn a_pool_that_was_flushed_can_be_declared_again_whatever_was_read_in_betw
     let store = RedisStore::open(&settings).await.unwrap();
     let (shape, key) = (shape(800, Bits::One), [7; 32]);
     store.declare_pool(&shape).await.unwrap();
-    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), u64::MAX, NOW).await.unwrap();
     set(&store, list, 1).await.unwrap();
     server.cli(&["FLUSHALL"]);
 
@@ -225,7 +225,7 @@ async fn a_pool_that_was_flushed_can_be_declared_again_whatever_was_read_in_betw
     // As the next start does, followed by allocation.
     let store = RedisStore::open(&settings).await.unwrap();
     store.declare_pool(&shape).await.unwrap();
-    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), u64::MAX, NOW).await.unwrap();
     set(&store, list, 1).await.unwrap();
 }
 
@@ -239,7 +239,7 @@ async fn a_pool_of_which_only_a_counter_is_left_is_declared_anew() {
     store.declare_pool(&shape).await.unwrap();
     store.declare_pool(&shape).await.unwrap();
     assert_eq!(store.shape_of(&shape.id).await.unwrap(), Some(shape.clone()));
-    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), u64::MAX, NOW).await.unwrap();
     set(&store, list, 1).await.unwrap();
 }
 

@@ -168,10 +168,11 @@ impl SimulatedStore {
         &self,
         pool: &PoolId,
         owner: &InstanceId,
+        most: u64,
         _now: Timestamp,
     ) -> Result<ListId, StoreError> {
         let (pool, owner) = (pool.clone(), owner.clone());
-        self.write("open_list", move |server| server.open_list(&pool, &owner)).await
+        self.write("open_list", move |server| server.open_list(&pool, &owner, most)).await
     }
 
     pub(super) async fn open_lists(

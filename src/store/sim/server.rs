@@ -129,8 +129,17 @@ impl Server {
         Ok(())
     }
 
-    pub(super) fn open_list(&mut self, pool: &PoolId, owner: &InstanceId) -> Result<ListId, StoreError> {
+    pub(super) fn open_list(
+        &mut self,
+        pool: &PoolId,
+        owner: &InstanceId,
+        most: u64,
+    ) -> Result<ListId, StoreError> {
         let shape = self.data.pool(pool).ok_or_else(|| StoreError::NoSuchPool(pool.clone()))?.shape.clone();
+        let in_use = self.data.lists_of(pool).into_iter().filter(|list| !list.retired).count();
+        if in_use as u64 >= most {
+            return Err(StoreError::TooManyLists { pool: pool.clone(), most });
+        }
         // The bits that tell a random UUID.
         let mut bytes = self.bytes();
         bytes[6] = bytes[6] & 0x0f | 0x40;
@@ -273,6 +282,7 @@ impl Server {
         let mut usage = PoolUsage::default();
         for list in self.data.lists_of(pool) {
             usage.lists += 1;
+            usage.retired += u64::from(list.retired);
             usage.leased += u64::from(list.leased);
             usage.free += if list.open { u64::from(list.size() - list.leased) } else { 0 };
         }

@@ -103,10 +103,12 @@ impl SqliteStore {
         &self,
         pool: &PoolId,
         owner: &InstanceId,
+        most: u64,
         _now: Timestamp,
     ) -> Result<ListId, StoreError> {
-        let (pool, owner) = (pool.clone(), owner.clone());
-        self.write(move |writer| writer.open_list(&pool, &owner)).await
+        let (for_pool, owner) = (pool.clone(), owner.clone());
+        let opened = self.write(move |writer| writer.open_list(&for_pool, &owner, most)).await?;
+        opened.ok_or_else(|| StoreError::TooManyLists { pool: pool.clone(), most })
     }
 
     pub(super) async fn lease_block(
@@ -473,7 +475,7 @@ mod tests {
         let store = open();
         store.declare_pool(&config.pools[&pool].shape).await.unwrap();
         let owner = crate::model::instance::InstanceId::random();
-        let list = store.open_list(&pool, &owner, Timestamp::from_secs(1)).await.unwrap();
+        let list = store.open_list(&pool, &owner, u64::MAX, Timestamp::from_secs(1)).await.unwrap();
         drop(store);
         Connection::open(&path).unwrap().execute("UPDATE list SET owner = 'not an id!'", []).unwrap();
         let error = open().list(list).await.unwrap_err();

@@ -263,10 +263,11 @@ pub(super) fn pools(connection: &Connection) -> Result<Vec<(PoolId, u64)>, Store
 }
 
 pub(super) fn usage(connection: &Connection, pool: &PoolId) -> Result<PoolUsage, StoreError> {
-    let sql = "SELECT count(*), coalesce(sum(list.leased), 0), coalesce(sum(CASE WHEN list.open THEN pool.size - list.leased END), 0)
+    let sql = "SELECT count(*), coalesce(sum(list.leased), 0), coalesce(sum(CASE WHEN list.open THEN pool.size - list.leased END), 0),
+                      coalesce(sum(list.retired), 0)
                FROM list JOIN pool ON pool.id = list.pool WHERE pool.name = ?1";
     let mut query = connection.prepare_cached(sql)?;
     Ok(query.query_row([pool.as_str()], |row| {
-        Ok(PoolUsage { lists: row.get(0)?, leased: row.get(1)?, free: row.get(2)? })
+        Ok(PoolUsage { lists: row.get(0)?, leased: row.get(1)?, free: row.get(2)?, retired: row.get(3)? })
     })?)
 }

@@ -73,6 +73,7 @@ impl Writer {
             return Ok(false);
         }
         let id = self.connection().last_insert_rowid();
+        self.recount();
         let default =
             shape_of(self.connection(), &record.pool)?.map_or(Status::VALID, |shape| shape.default_status);
         let filled = StatusArray::filled(array.capacity(), default);

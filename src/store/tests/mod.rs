@@ -40,7 +40,7 @@ macro_rules! suite {
             suite! { @each $harness;
                 shape_is_kept_and_a_mismatch_refused, blocks_are_disjoint_and_end_with_the_list,
                 concurrent_leases_are_disjoint, tail_comes_back_once_and_only_from_the_end,
-                sealed_list_gives_nothing_more, changes_are_stored_and_counted, requests_are_all_or_nothing,
+                lists_are_opened_up_to_the_quota, concurrent_openings_keep_the_quota, sealed_list_gives_nothing_more, changes_are_stored_and_counted, requests_are_all_or_nothing,
                 an_unexpected_status_refuses_the_whole_request, what_is_expected_stands_after_the_requests_before,
                 a_spread_counts_for_what_is_expected_once_it_is_done,
                 every_refusal_names_its_reason, final_status_is_never_left, final_status_holds_inside_a_batch,
@@ -161,7 +161,7 @@ fn shape(name: &str, size: u64, bits: Bits) -> PoolShape {
 async fn store_with_list(harness: &impl Harness, shape: &PoolShape) -> (Store, ListId) {
     let store = harness.open().await;
     store.declare_pool(shape).await.unwrap();
-    let list = store.open_list(&shape.id, &ours(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &ours(), u64::MAX, NOW).await.unwrap();
     (store, list)
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 pub(super) async fn changes_are_stored_and_counted(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 100_000, Bits::Two)).await;
-    let other = store.open_list(&"a".parse().unwrap(), &ours(), NOW).await.unwrap();
+    let other = store.open_list(&"a".parse().unwrap(), &ours(), u64::MAX, NOW).await.unwrap();
     let answers = store
         .apply(
             &"a".parse().unwrap(),
