@@ -194,7 +194,8 @@ impl Problem {
             NotAllocated::Underflow => Self::underflow(),
             NotAllocated::TooManyLists { lists } => {
                 let message = format!(
-                    "Pool {pool} has {lists} lists, as many as status-list-pools.{pool}.quotas.lists allows, and too few references                      are left in them; the operator must raise it, or retire lists whose credentials have expired"
+                    "Pool {pool} has {lists} lists, as many as status-list-pools.{pool}.quotas.lists allows, and too few references \
+                     are left in them; the operator must raise it, or retire lists whose credentials have expired"
                 );
                 Self::new(Code::ListQuotaReached, message)
             }
@@ -204,7 +205,8 @@ impl Problem {
     pub(super) fn used_up_today(used_up: &UsedUp, pool: &PoolId) -> Self {
         let UsedUp { setting, most, left, retry_after } = used_up;
         let message = format!(
-            "{left} of the {most} references of today are left (status-list-pools.{pool}.{setting}); none was handed out,              request no more than that, or retry after the seconds in Retry-After"
+            "{left} of the {most} references of today are left (status-list-pools.{pool}.{setting}); none was handed out, \
+             request no more than that, or retry after the seconds in Retry-After"
         );
         Self::new(Code::DailyQuotaReached, message).retry(whole_secs(*retry_after))
     }
