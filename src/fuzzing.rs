@@ -6,6 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
 use crate::base::clock::NumericDate;
 use crate::check::{Check, Trust, judge};
 use crate::config::Config;
@@ -15,6 +18,8 @@ use crate::status_list::{
 
 /// The time at which tokens are judged: that of the specification's examples.
 const NOW: NumericDate = NumericDate::from_secs(1_686_920_170);
+/// The list of the specification's examples.
+const URI: &str = "https://example.com/statuslists/1";
 /// The key of the specification's examples.
 const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"12",
     "x":"I3HWm_0Ds1dPMI-IWmf4mBmH-YaeAVbPVu7vB27CxXo","y":"6N_d5Elj9bs1htgV3okJKIdbHEpkgTmAluYKJemzn1M"}]}"#;
@@ -23,8 +28,15 @@ const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"12
 pub type Target = fn(&[u8]);
 
 /// Every target by name, as in `fuzz/fuzz_targets` and `fuzz/corpus`.
-pub const TARGETS: &[(&str, Target)] =
-    &[("accept", accept), ("body", body), ("config", config), ("list", list), ("token", token)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("accept", accept),
+    ("body", body),
+    ("chain", chain),
+    ("config", config),
+    ("cose", cose),
+    ("list", list),
+    ("token", token),
+];
 
 /// The text of a settings file.
 pub fn config(bytes: &[u8]) {
@@ -52,25 +64,55 @@ pub fn list(bytes: &[u8]) {
     assert!(array.get(last).value() <= bits.status_max());
 }
 
-/// A token in either format, and everything else that a Relying Party reads from strangers.
-pub fn token(bytes: &[u8]) {
-    let trust = Trust::from_jwks(JWKS.as_bytes()).expect("the key of the specification is a key");
-    for format in Format::SIGNED {
-        let report =
-            judge(&Check::new("https://example.com/statuslists/1", 0), format, bytes, Some(&trust), NOW);
-        assert!(!report.to_json().is_null());
-        assert!(!report.to_string().is_empty());
+/// Certificates in DER, each after its length in two bytes: the first is trusted, the others are the chain of a token whose
+/// signature is not made by anybody.
+pub fn chain(bytes: &[u8]) {
+    let mut certificates = Vec::new();
+    let mut rest = bytes;
+    while let Some((length, more)) = rest.split_first_chunk() {
+        let (certificate, more) = more.split_at(more.len().min(u16::from_be_bytes(*length).into()));
+        certificates.push(certificate);
+        rest = more;
     }
-    if let Some(token) = std::str::from_utf8(bytes).ok().and_then(|text| jwt::decode(text).ok()) {
-        let again = jwt::assemble(jwt::signing_input(&token.header, &token.claims), &token.signature);
-        let again = jwt::decode(&again).expect("what was read can be written and read again");
-        assert_eq!((again.header, again.claims), (token.header, token.claims));
-    }
+    let Some((trusted, chain)) = certificates.split_first() else { return };
+    let trusted = pem::encode(&pem::Pem::new("CERTIFICATE", *trusted));
+    let Ok(trust) = Trust::from_pem(&trusted) else { return };
+    let x5c: Vec<_> = chain.iter().map(|certificate| STANDARD.encode(certificate)).collect();
+    let header = serde_json::json!({ "alg": "ES256", "typ": "statuslist+jwt", "x5c": x5c }).to_string();
+    let claims =
+        serde_json::json!({ "sub": URI, "iat": NOW, "status_list": { "bits": 1, "lst": "eNpjAAAAAQAB" } });
+    let [header, claims] = [header, claims.to_string()].map(|part| URL_SAFE_NO_PAD.encode(part));
+    let token = format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([1; 64]));
+    let report = judge(&Check::new(URI, 0), Format::Jwt, token.as_bytes(), Some(&trust), NOW);
+    assert_eq!(report.exit_code(), 2, "nobody made the signature");
+    assert!(!report.to_string().is_empty());
+}
+
+/// A token in CWT format: COSE_Sign1 with its headers and claims.
+pub fn cose(bytes: &[u8]) {
+    verdict(Format::Cwt, bytes);
     if let Ok(token) = cwt::decode(bytes) {
         let signed = cwt::encode::<()>(token.alg, &token.key, &token.claims, |_| Ok(token.signature.clone()));
         // An algorithm without a registered number cannot be written.
         let again = signed.ok().and_then(|signed| cwt::decode(&signed).ok());
         assert!(again.is_none_or(|again| again.claims == token.claims));
+    }
+}
+
+fn verdict(format: Format, bytes: &[u8]) {
+    let trust = Trust::from_jwks(JWKS.as_bytes()).expect("the key of the specification is a key");
+    let report = judge(&Check::new(URI, 0), format, bytes, Some(&trust), NOW);
+    assert!(!report.to_json().is_null());
+    assert!(!report.to_string().is_empty());
+}
+
+/// A token in JWT format, and everything else that a Relying Party reads from strangers.
+pub fn token(bytes: &[u8]) {
+    verdict(Format::Jwt, bytes);
+    if let Some(token) = std::str::from_utf8(bytes).ok().and_then(|text| jwt::decode(text).ok()) {
+        let again = jwt::assemble(jwt::signing_input(&token.header, &token.claims), &token.signature);
+        let again = jwt::decode(&again).expect("what was read can be written and read again");
+        assert_eq!((again.header, again.claims), (token.header, token.claims));
     }
     let _ = RawList::from_json(bytes)
         .map(|list| assert_eq!(RawList::from_json(&list.to_json()).ok(), Some(list)));

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::jwks::KeySet;
@@ -23,6 +26,10 @@ const NAME_CHARS_MAX: usize = 64;
 /// RFC 9068, "Header": without it, an ID token or any other JWT of the same server could pass as an access token.
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
+/// The members of the header and of the claims that are read here.
+const READ: [&str; 11] =
+    ["typ", "alg", "kid", "crit", "iss", "aud", "exp", "nbf", "scope", "client_id", "sub"];
+
 /// Verifies tokens.
 pub(super) struct Tokens {
     settings: OauthConfig,
@@ -35,7 +42,7 @@ pub(super) struct Tokens {
 pub(super) enum TokenRefused {
     #[error("it has more than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
-    #[error("it is not a JWT, or its `alg` is unknown")]
+    #[error("it is not a JWT, a part of its header is null, or its `alg` is unknown")]
     Malformed,
     #[error("its `typ` is not at+jwt")]
     Type,
@@ -51,6 +58,8 @@ pub(super) enum TokenRefused {
     NoKeys,
     #[error("signature, `iss` or `aud`: {0}")]
     Jwt(String),
+    #[error("a claim that matters is null")]
+    Null,
     #[error("it has neither `sub` nor `client_id`, so it names no holder")]
     Nobody,
     #[error("it has expired")]
@@ -90,7 +99,7 @@ impl Tokens {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenRefused::TooLong);
         }
-        let header = decode_header(token).map_err(|_| TokenRefused::Malformed)?;
+        let header = header_of(token).ok_or(TokenRefused::Malformed)?;
         let typ = header.typ.as_deref().unwrap_or_default();
         if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) {
             return Err(TokenRefused::Type);
@@ -105,8 +114,13 @@ impl Tokens {
         let key = self.keys.find(&kid, header.alg).await;
         let unknown = || if self.keys.are_known() { TokenRefused::UnknownKey } else { TokenRefused::NoKeys };
         let key = key.ok_or_else(unknown)?;
-        let claims = decode::<Claims>(token, &key, &self.validation(header.alg));
-        let claims = claims.map_err(|why| TokenRefused::Jwt(why.to_string()))?.claims;
+        let members = decode::<Map<String, Value>>(token, &key, &self.validation(header.alg));
+        let members = members.map_err(|why| TokenRefused::Jwt(why.to_string()))?.claims;
+        if !has_no_null(&members) {
+            return Err(TokenRefused::Null);
+        }
+        let claims: Claims = serde_json::from_value(Value::Object(members))
+            .map_err(|why| TokenRefused::Jwt(why.to_string()))?;
         self.check_times(&claims)?;
         self.caller(&claims)
     }
@@ -138,6 +152,18 @@ impl Tokens {
         }
         Ok(())
     }
+}
+
+/// Reads the header of a token. Only an object is one: the library would also read an array.
+fn header_of(token: &str) -> Option<Header> {
+    let part = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
+    serde_json::from_slice(&part).ok().filter(has_no_null)?;
+    decode_header(token).ok()
+}
+
+/// Whether no member that is read here is null: that would pass for one that is absent.
+fn has_no_null(members: &Map<String, Value>) -> bool {
+    !READ.iter().any(|name| members.get(*name).is_some_and(Value::is_null))
 }
 
 /// The name of the token's holder in logs; `None` if the token names none.

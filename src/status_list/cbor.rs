@@ -4,11 +4,15 @@
 use std::collections::BTreeSet;
 
 use ciborium::Value;
+use ciborium_ll::{Decoder, Header};
 use coset::CborSerializable;
 
 /// The data item in `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, String> {
     let value = Value::from_slice(bytes).map_err(|error| error.to_string())?;
+    if has_nested_chunks(bytes) {
+        return Err("a piece of a string of indefinite length is one itself".to_owned());
+    }
     match key_twice(&value) {
         Some(key) => Err(format!("the key {key:?} comes twice in one map")),
         None => Ok(value),
@@ -33,6 +37,28 @@ fn key_twice(value: &Value) -> Option<&Value> {
         }
         _ => None,
     }
+}
+
+/// Whether a piece of a string of indefinite length has an indefinite length itself (RFC 8949, section 3.2.3, forbids it), in a data
+/// item that ciborium reads.
+fn has_nested_chunks(mut bytes: &[u8]) -> bool {
+    let mut within = false;
+    while !bytes.is_empty() {
+        let mut decoder = Decoder::from(bytes);
+        let Ok(header) = decoder.pull() else { return false };
+        bytes = &bytes[decoder.offset()..];
+        match header {
+            Header::Bytes(None) | Header::Text(None) if within => return true,
+            Header::Bytes(None) | Header::Text(None) => within = true,
+            Header::Bytes(Some(length)) | Header::Text(Some(length)) => {
+                bytes = bytes.get(length..).unwrap_or_default();
+            }
+            // Within a string nothing else ends.
+            Header::Break => within = false,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// The one encoding that all equal values share.
@@ -66,6 +92,18 @@ mod tests {
         }
         for once in ["a0", "a201004101 00", "a201002000", "a20100fb3ff000000000000001", "82a10100a10100"] {
             assert!(read(&hex(&once.replace(' ', ""))).is_ok(), "{once}");
+        }
+    }
+
+    #[test]
+    fn pieces_of_strings_are_whole() {
+        for nested in ["5f5f4101ffff", "7f7f6161ffff", "81 5f41015f4102ff41 03ff", "a1015f5fffff"] {
+            let read = read(&hex(&nested.replace(' ', "")));
+            assert!(read.is_err(), "{nested}: {read:?}");
+        }
+        // In one string after another, and in an array of indefinite length.
+        for whole in ["5f41014102ff", "825f4101ff5f4102ff", "9f7f6161ff5fffff", "425f5f"] {
+            assert!(read(&hex(whole)).is_ok(), "{whole}");
         }
     }
 

@@ -176,6 +176,15 @@ async fn invalid_tokens_are_refused_alike_and_change_nothing() {
         ("no exp", without_claim("exp")),
         ("exp that is no number", with_claim("exp", json!("never"))),
         ("not yet valid", with_claim("nbf", json!(now() + 60))),
+        ("nbf of null", with_claim("nbf", Value::Null)),
+        ("client of null", with_claim("client_id", Value::Null)),
+        ("critical extensions of null", authority.signed(&with_header("crit", Value::Null), &good)),
+        ("claims in an array", {
+            let now = now();
+            let claims = json!([now + 600, now, all, "issuer-1", "5ba552d67", ISSUER]);
+            authority.signed(&header, &claims)
+        }),
+        ("header in an array", authority.signed(&json!(["at+jwt", "ES256", null, null, "k1"]), &good)),
         ("wrong audience", with_claim("aud", json!("https://other.example"))),
         ("no audience", without_claim("aud")),
         ("wrong issuer", with_claim("iss", json!("https://evil.example"))),

@@ -9,19 +9,19 @@ use reqwest::{Client, StatusCode};
 use serde_json::json;
 
 use crate::support::app::Reference;
-use crate::support::eventually;
 use crate::support::process::{Process, command, free_port};
 use crate::support::relying_party::{List, jwks, published};
 use crate::support::told::Told;
+use crate::support::{eventually, proof, tries};
 
-const KILLS: usize = 50;
 const CLIENTS: usize = 8;
 const SETTINGS: &str = "
 status-list-pools:
   p: { api-key: x, size: 20000, update-interval: 1s, prefetch: { capacity: 500 }, open-lists: 3 }";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
+async fn kills_under_load_lose_nothing_and_repeat_nothing() {
+    let kills = tries("STATUSLIST_TEST_KILLS", 50);
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let told = Arc::new(Mutex::new(Told::default()));
@@ -31,9 +31,9 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
         .map(|client| tokio::spawn(load(client, port, Arc::clone(&told), Arc::clone(&stop))))
         .collect();
     let readers = tokio::spawn(read_files(folder.path().to_owned(), Arc::clone(&told), Arc::clone(&stop)));
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         // Times that fall differently relative to beats, batches and refills; the start is interrupted too.
-        let life = Duration::from_millis(20 + (kill as u64 * 37) % 400);
+        let life = Duration::from_millis(20 + (kill * 37) % 400);
         tokio::time::sleep(life).await;
         process.take().unwrap().kill();
         let path = folder.path().to_owned();
@@ -85,12 +85,12 @@ async fn fifty_kills_under_load_lose_nothing_and_repeat_nothing() {
         let stored: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(stored["value"], *value, "{reference:?}");
     }
-    println!(
-        "{KILLS} kills: {} references, {} acknowledged updates, {} of unknown fate, {files_read} files read",
+    let tried = format!(
+        "{kills} kills, {} references, {} updates, {files_read} files",
         references.len(),
-        acknowledged.len(),
-        unknown.len()
+        acknowledged.len()
     );
+    proof("kills of an instance on SQLite", &tried, "0 repeated, 0 lost");
 }
 
 /// Allocates, revokes, and un-revokes; records only what was answered.

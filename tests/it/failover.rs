@@ -12,14 +12,15 @@ use statuslist::base::clock::Clock;
 use tokio::task::JoinSet;
 
 use crate::support::app::{KEY, Reference, TestApp};
-use crate::support::eventually;
 use crate::support::redis::{RedisServer, Sentinels};
 use crate::support::relying_party::published;
+use crate::support::told::Told;
 use crate::support::wire::Wire;
+use crate::support::{eventually, proof, tries};
 
-/// The number of failovers; 30 in the long form (STATUSLIST_TEST_FAILOVERS).
-fn failovers() -> usize {
-    std::env::var_os("STATUSLIST_TEST_FAILOVERS").map_or(5, |n| n.to_str().unwrap().parse().unwrap())
+/// The number of failovers.
+fn failovers() -> u64 {
+    tries("STATUSLIST_TEST_FAILOVERS", 5)
 }
 
 const POOLS: &str = "status-list-pools: {
@@ -32,18 +33,6 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// One failover test at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// What the service answered to the clients.
-#[derive(Default)]
-struct Told {
-    references: Mutex<Vec<Reference>>,
-    /// The latest acknowledged value of each reference.
-    acknowledged: Mutex<HashMap<Reference, u8>>,
-    /// Whether this setup loses acknowledged writes.
-    may_lose: bool,
-    /// References whose latest update did not succeed.
-    unknown: Mutex<HashSet<Reference>>,
-}
-
 /// The result of a run.
 #[derive(Debug)]
 struct Outcome {
@@ -55,8 +44,20 @@ struct Outcome {
     revoked: usize,
 }
 
+impl Outcome {
+    fn proof(&self, what: &str, failovers: u64) {
+        let Self { references, updates, repeated, lost, revoked } = self;
+        let tried = format!(
+            "{failovers} failovers, {references} references, {updates} updates, {revoked} revocations seen"
+        );
+        proof(what, &tried, &format!("{repeated} repeated, {lost} lost"));
+    }
+}
+
 /// Allocates and updates until the stop; records only what was answered.
-async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>) {
+///
+/// `may_lose`: this setup loses acknowledged writes.
+async fn load(client: usize, url: String, may_lose: bool, told: Arc<Mutex<Told>>, stop: Arc<AtomicBool>) {
     let http = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
     let mut mine: Vec<Reference> = Vec::new();
     let mut round = client;
@@ -69,7 +70,7 @@ async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>
         {
             let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
             let references: Vec<Reference> = serde_json::from_value(body["references"].clone()).unwrap();
-            told.references.lock().unwrap().extend(references.iter().cloned());
+            told.lock().unwrap().references.extend(references.iter().cloned());
             mine.extend(references);
         } else {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -80,18 +81,19 @@ async fn load(client: usize, url: String, told: Arc<Told>, stop: Arc<AtomicBool>
         let request = http.patch(format!("{url}/status-lists/update")).header("X-Api-Key", KEY);
         match request.header("Content-Type", "application/json").body(body).send().await {
             Ok(answer) if answer.status() == StatusCode::NO_CONTENT => {
-                told.unknown.lock().unwrap().remove(&reference);
-                told.acknowledged.lock().unwrap().insert(reference, value);
+                let mut told = told.lock().unwrap();
+                told.unknown.remove(&reference);
+                told.acknowledged.insert(reference, value);
             }
             Ok(answer) => {
                 // A list that a failover removed entirely: only if nothing prevents that.
-                let taken_away = told.may_lose && answer.status() == StatusCode::BAD_REQUEST;
+                let taken_away = may_lose && answer.status() == StatusCode::BAD_REQUEST;
                 let status = answer.status();
                 assert!(
                     taken_away || status == StatusCode::SERVICE_UNAVAILABLE,
                     "an unexpected failure: {status}"
                 );
-                told.unknown.lock().unwrap().insert(reference);
+                told.lock().unwrap().unknown.insert(reference);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Err(error) => panic!("the service itself never fails: {error}"),
@@ -146,11 +148,11 @@ async fn read(
 /// Runs `load` on `app` during `disturb`, then compares the answers with the store.
 async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) -> Outcome {
     let _alone = ALONE.lock().await;
-    let (told, stop) = (Arc::new(Told { may_lose, ..Told::default() }), Arc::new(AtomicBool::new(false)));
+    let (told, stop) = (Arc::new(Mutex::new(Told::default())), Arc::new(AtomicBool::new(false)));
     // They end with this function. If it fails, they must not outlive the service and report that it does not answer.
     let mut clients = JoinSet::new();
     for client in 0..4 {
-        clients.spawn(load(client, app.url.clone(), Arc::clone(&told), Arc::clone(&stop)));
+        clients.spawn(load(client, app.url.clone(), may_lose, Arc::clone(&told), Arc::clone(&stop)));
     }
     let lists = Arc::new(Mutex::new(HashSet::new()));
     clients.spawn(revoke(app.url.clone(), Arc::clone(&stop), Arc::clone(&lists)));
@@ -159,15 +161,15 @@ async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) 
     disturb().await;
     let revoked_before = revoked.load(Ordering::SeqCst);
     // It recovers by itself.
-    let before = told.acknowledged.lock().unwrap().len();
+    let before = told.lock().unwrap().acknowledged.len();
     eventually("updates after the last disturbance", async || {
-        (told.acknowledged.lock().unwrap().len() > before + 20).then_some(())
+        (told.lock().unwrap().acknowledged.len() > before + 20).then_some(())
     })
     .await;
     // A busy machine takes longer for as much.
     eventually("as much to be written as the promises are measured by", async || {
-        let references = told.references.lock().unwrap().len();
-        (references > 200 && told.acknowledged.lock().unwrap().len() > 50).then_some(())
+        let told = told.lock().unwrap();
+        (told.references.len() > 200 && told.acknowledged.len() > 50).then_some(())
     })
     .await;
     eventually("revocations to be published after the last disturbance", async || {
@@ -176,28 +178,25 @@ async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) 
     .await;
     stop.store(true, Ordering::SeqCst);
     clients.join_all().await;
-    let Told { references, acknowledged, unknown, .. } = Arc::into_inner(told).unwrap();
-    let references = references.into_inner().unwrap();
-    let (acknowledged, unknown) = (acknowledged.into_inner().unwrap(), unknown.into_inner().unwrap());
+    let told = Arc::into_inner(told).unwrap().into_inner().unwrap();
     let mut lost = 0;
-    for (reference, value) in acknowledged.iter().filter(|(reference, _)| !unknown.contains(reference)) {
+    for (reference, value) in told.known() {
         let list = reference.uri.rsplit('/').next().unwrap();
         let path = format!("/pools/p/lists/{list}/statuses/{}", reference.index);
         let (status, body) = app.send(reqwest::Method::GET, &path, None).await;
-        lost += usize::from(status != StatusCode::OK || body["value"] != *value);
+        lost += usize::from(status != StatusCode::OK || body["value"] != value);
     }
-    let distinct: HashSet<_> = references.iter().collect();
     Outcome {
-        references: references.len(),
-        updates: acknowledged.len(),
-        repeated: references.len() - distinct.len(),
+        references: told.references.len(),
+        updates: told.acknowledged.len(),
+        repeated: told.duplicates(),
         lost,
         revoked: revoked.load(Ordering::SeqCst),
     }
 }
 
 /// `rounds` failovers, each to a replica that has not received the latest writes.
-async fn fail_over(rounds: usize, replicas: u8, marks: bool) -> Outcome {
+async fn fail_over(rounds: u64, replicas: u8, marks: bool) -> Outcome {
     let to_write = replicas.to_string();
     let options = [("min-replicas-to-write", to_write.as_str())];
     let mut master = RedisServer::start_with(&options);
@@ -216,7 +215,7 @@ async fn fail_over(rounds: usize, replicas: u8, marks: bool) -> Outcome {
             tokio::time::sleep(Duration::from_millis(300)).await;
             replication.cut();
             // From now on the replica receives nothing that is written.
-            tokio::time::sleep(Duration::from_millis(100 + (round as u64 * 67) % 300)).await;
+            tokio::time::sleep(Duration::from_millis(100 + (round * 67) % 300)).await;
             master.kill();
             replica.cli(&["REPLICAOF", "NO", "ONE"]);
             address.lead_to(replica.port);
@@ -234,20 +233,21 @@ async fn failovers_to_a_lagging_replica_lose_and_repeat_nothing() {
     let outcome = fail_over(failovers(), 1, true).await;
     assert!(outcome.references > 200 && outcome.updates > 50 && outcome.revoked > 0, "{outcome:?}");
     assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
-    println!("{} failovers with replicas: 1: {outcome:?}", failovers());
+    outcome.proof("failovers to a lagging replica", failovers());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_waiting_for_the_replica_the_marks_still_keep_references_apart() {
     let outcome = fail_over(failovers(), 0, true).await;
     assert!(outcome.repeated == 0 && outcome.lost > 0, "{outcome:?}");
+    outcome.proof("control: the same without WAIT", failovers());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_waiting_and_without_marks_references_repeat_and_updates_are_lost() {
     let outcome = fail_over(failovers(), 0, false).await;
     assert!(outcome.repeated > 0 && outcome.lost > 0, "the control: {outcome:?}");
-    println!("the control, without WAIT and without marks: {outcome:?}");
+    outcome.proof("control: the same without WAIT and without marks", failovers());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,11 +274,12 @@ async fn a_planned_failover_behind_an_address_is_followed_although_the_old_conne
     })
     .await;
     assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
-    println!("two planned failovers: {outcome:?}");
+    outcome.proof("planned failovers behind an address", 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_lead_the_service_to_the_new_master() {
+    let rounds = tries("STATUSLIST_TEST_FAILOVERS", 2);
     let mut sentinels = Sentinels::start(&[("min-replicas-to-write", "1"), ("min-replicas-max-lag", "2")]);
     let settings = format!(
         "{{ storage-type: redis, redis: {{ {}, replicas: 1, timeouts: {{ replicas: 1s, command: 3s }} }},
@@ -287,7 +288,7 @@ async fn sentinels_lead_the_service_to_the_new_master() {
     );
     let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
     let outcome = under_load(&app, false, async || {
-        for _ in 0..2 {
+        for _ in 0..rounds {
             tokio::time::sleep(Duration::from_millis(500)).await;
             let master = sentinels.master();
             sentinels.servers[master].kill();
@@ -304,5 +305,5 @@ async fn sentinels_lead_the_service_to_the_new_master() {
     })
     .await;
     assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
-    println!("two failovers by sentinels: {outcome:?}");
+    outcome.proof("failovers by sentinels", rounds);
 }

@@ -2,22 +2,21 @@
 //! acknowledged update is lost, every file verifies, and publishing continues. `STATUSLIST_TEST_KILLS` says how often each is
 //! killed.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 
 use crate::support::app::Reference;
-use crate::support::eventually;
 use crate::support::fleet::{Instance, Issuer, PUBLIC_URL, on_redis, publisher, shared, signer};
 use crate::support::k6::K6;
 use crate::support::process::pause;
+use crate::support::reader::Reader;
 use crate::support::redis::RedisServer;
-use crate::support::relying_party::{List, jwks, published};
+use crate::support::relying_party::published;
 use crate::support::told::Told;
+use crate::support::{eventually, proof, tries};
 
 const INSTANCES: usize = 3;
 const CLIENTS: usize = 12;
@@ -25,20 +24,9 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How long the lease to publish outlives its holder.
 const LEASE: Duration = Duration::from_secs(12);
 
-/// Stops the reader when dropped, so that a failed test ends.
-#[derive(Default)]
-struct Stop(Arc<AtomicBool>);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn kills_of_instances_and_of_redis_lose_nothing_repeat_nothing_and_stop_nobody() {
-    let kills = std::env::var_os("STATUSLIST_TEST_KILLS");
-    let kills: u64 = kills.map_or(20, |kills| kills.to_str().unwrap().parse().unwrap());
+    let kills = tries("STATUSLIST_TEST_KILLS", 20);
     let begun = Instant::now();
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start();
@@ -57,11 +45,7 @@ async fn kills_of_instances_and_of_redis_lose_nothing_repeat_nothing_and_stop_no
         ("CLIENTS", CLIENTS.to_string()),
     ];
     let load = K6::start("instances.js", folder.path(), &environment);
-    let stop = Stop::default();
-    let reader = tokio::task::spawn_blocking({
-        let (folder, stop) = (folder.path().to_owned(), Arc::clone(&stop.0));
-        move || read_site(&folder, &stop)
-    });
+    let reader = Reader::start(folder.path());
     // Two independent killers, so that everything is interrupted in every state, including starts.
     let of_instances = tokio::task::spawn_blocking(move || kill_instances(instances, kills));
     let of_redis = tokio::task::spawn_blocking(move || kill_redis(redis, kills));
@@ -82,17 +66,18 @@ async fn kills_of_instances_and_of_redis_lose_nothing_repeat_nothing_and_stop_no
     let duplicates = told.duplicates();
     let lost_from_files = told.lost_from_files(folder.path(), LEASE + Duration::from_secs(5)).await;
     let lost = told.lost_from_store(&issuers).await;
-    drop(stop);
-    let tokens_read = reader.await.unwrap();
-    println!(
-        "{kills} kills of instances, {kills} of Redis: {} references of {} lists, {duplicates} duplicates; {} acknowledged \
-         updates of {} references, {lost} lost ({} of unknown fate); {tokens_read} tokens read; at most {slowest:?} from \
-         update to file, {taken_over:?} when the publisher was gone; fence {}; {:?} in all",
+    let tokens_read = reader.end().await;
+    let tried = format!(
+        "{kills} kills of instances, {kills} of Redis, {} references of {} lists, {} updates ({} of unknown fate), {tokens_read} tokens read",
         told.references.len(),
         told.lists.len(),
         told.updates,
-        told.acknowledged.len(),
         told.unknown.len(),
+    );
+    let found = format!("{duplicates} repeated, {lost} lost, {lost_from_files} not published");
+    proof("kills of three instances and of Redis", &tried, &found);
+    println!(
+        "at most {slowest:?} from update to file, {taken_over:?} when the publisher was gone; fence {}; {:?} in all",
         publisher(&redis, "free").1,
         begun.elapsed(),
     );
@@ -212,49 +197,4 @@ async fn lose_the_publisher(folder: &Path, instances: &mut [Instance], redis: &R
     let (now_holder, now_fence) = publisher(redis, "free");
     assert!(now_holder != holder && now_fence > fence, "{now_holder} {now_fence}");
     taken
-}
-
-/// Reads all files continuously, as nginx would: each must verify, none may be older than its predecessor, and a final status
-/// stays. Returns the number of different tokens.
-fn read_site(folder: &Path, stop: &AtomicBool) -> usize {
-    let mut latest: HashMap<PathBuf, (Vec<u8>, List)> = HashMap::new();
-    let mut tokens = 0;
-    while !stop.load(Ordering::SeqCst) {
-        for file in std::fs::read_dir(folder.join("public/lists")).unwrap() {
-            let path = file.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            let Some((id, extension @ ("jwt" | "jwt.gz"))) = name.split_once('.') else { continue };
-            let bytes = std::fs::read(&path).unwrap();
-            if latest.get(&path).is_some_and(|(before, _)| *before == bytes) {
-                continue;
-            }
-            let token = if extension == "jwt" { bytes.clone() } else { inflated(&bytes) };
-            let token = String::from_utf8(token).unwrap();
-            let list = List::verify(&token, &format!("{PUBLIC_URL}/{id}"), &jwks(folder))
-                .unwrap_or_else(|error| panic!("{name} does not verify: {error}"));
-            if let Some((_, before)) = latest.get(&path) {
-                assert!(list.iat() > before.iat(), "iat of {name} from {} to {}", before.iat(), list.iat());
-                assert!(!is_final(&list) || keeps(before, &list), "{name} lost a final status");
-            }
-            latest.insert(path, (bytes, list));
-            tokens += 1;
-        }
-        pause(Duration::from_millis(10));
-    }
-    tokens
-}
-
-fn inflated(gzip: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(gzip), &mut bytes).unwrap();
-    bytes
-}
-
-fn is_final(list: &List) -> bool {
-    list.claims["status_list"]["aggregation_uri"] == format!("{PUBLIC_URL}/aggregation/final")
-}
-
-/// Whether every entry that was 1, the final status of lists with one bit, still is.
-fn keeps(before: &List, now: &List) -> bool {
-    before.array().iter().zip(now.array()).all(|(before, now)| before & !now == 0)
 }

@@ -1,7 +1,6 @@
 //! A request that was sent before an acknowledged update, and was not acknowledged itself, takes no effect afterwards: not from a
 //! paused instance that reads an old request when it resumes, and not from a paused Redis that finds an old batch in its sockets.
 
-use std::process::Command;
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::app::Reference;
 use crate::support::fleet::{Instance, on_redis, shared};
+use crate::support::process::signal;
 use crate::support::redis::RedisServer;
 
 /// Longer than a request may take, so that its sender has given up.
@@ -23,10 +23,6 @@ fn two_instances(folder: &std::path::Path, redis: &RedisServer) -> [Instance; 2]
     );
     let settings = format!("{settings}\n{}", shared(folder));
     ["a", "b"].map(|name| Instance::start(folder, name, &settings))
-}
-
-fn signal(name: &str, pid: u32) {
-    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

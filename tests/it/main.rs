@@ -9,6 +9,8 @@ mod auth;
 mod bodies;
 mod bulk;
 mod certificates;
+mod chains;
+mod chaos;
 mod cli;
 mod client;
 mod client_certificates;

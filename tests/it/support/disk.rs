@@ -28,6 +28,11 @@ impl Disk {
         sh(Command::new("sync").arg("--file-system").arg(&self.mounted));
     }
 
+    /// Makes every write wait until it is thawed.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        sh(Command::new("fsfreeze").arg(if frozen { "--freeze" } else { "--unfreeze" }).arg(&self.mounted));
+    }
+
     /// Returns what a power cut at this moment would leave, mounted as at the next start.
     pub(crate) fn after_power_cut(&self, folder: &Path, name: &str) -> Self {
         let copy = folder.join(format!("{name}.img"));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::app::Reference;
 use super::eventually;
-use super::process::{PROGRAM, Process, command, free_port, log_path};
+use super::process::{PROGRAM, Process, command, free_port, log_path, signal};
 use super::redis::RedisServer;
 
 /// The address of the lists in the settings of all instances; nobody listens there.
@@ -19,15 +19,26 @@ pub(crate) struct Instance {
     folder: PathBuf,
     port: u16,
     settings: String,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
 impl Instance {
     /// The instance `name`, with its own files in a folder of that name. `settings` contain the rest.
     pub(crate) fn start(folder: &Path, name: &str, settings: &str) -> Self {
-        let folder = folder.join(name);
+        Self::start_with(folder, name, settings, Vec::new())
+    }
+
+    /// The same with these environment variables.
+    pub(crate) fn start_with(
+        folder: &Path,
+        name: &str,
+        settings: &str,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let (folder, settings) = (folder.join(name), settings.to_owned());
         std::fs::create_dir_all(&folder).unwrap();
-        let mut instance = Self { folder, port: free_port(), settings: settings.to_owned(), process: None };
+        let mut instance = Self { folder, port: free_port(), settings, environment, process: None };
         instance.start_again();
         instance
     }
@@ -37,7 +48,7 @@ impl Instance {
     pub(crate) fn start_again(&mut self) {
         if self.process.as_mut().is_none_or(Process::has_ended) {
             let mut command = command(&self.folder, self.port, &self.settings);
-            command.env("STATUSLIST__PUBLIC_URL", PUBLIC_URL);
+            command.env("STATUSLIST__PUBLIC_URL", PUBLIC_URL).envs(self.environment.iter().cloned());
             self.process = Some(Process::start(command, &self.folder, self.port));
         }
     }
@@ -47,6 +58,11 @@ impl Instance {
         if let Some(process) = self.process.take() {
             process.kill();
         }
+    }
+
+    /// Stops it for a while, like a machine that hangs.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        signal(if frozen { "-STOP" } else { "-CONT" }, self.pid());
     }
 
     pub(crate) fn url(&self) -> String {

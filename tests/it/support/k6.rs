@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use super::process::PROGRAM;
+use super::process::{PROGRAM, signal};
 
 /// A running k6; killed when dropped.
 pub(crate) struct K6 {
@@ -40,8 +40,7 @@ impl K6 {
     pub(crate) fn stop(mut self) -> Notes {
         let ended = self.child.try_wait().unwrap();
         assert!(ended.is_none(), "k6 gave up ({ended:?}):\n{}", self.end_of_log());
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        signal("-INT", self.child.id());
         self.child.wait().unwrap();
         let notes = std::fs::read_to_string(&self.notes).unwrap();
         let mut clients: BTreeMap<u32, Vec<String>> = BTreeMap::new();

@@ -7,6 +7,7 @@ pub(crate) mod fleet;
 pub(crate) mod k6;
 pub(crate) mod nginx;
 pub(crate) mod process;
+pub(crate) mod reader;
 pub(crate) mod redis;
 pub(crate) mod relying_party;
 pub(crate) mod s3;
@@ -15,6 +16,16 @@ pub(crate) mod told;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
+
+/// How often a proof tries what it is about: the value of an environment variable, in long forms, or `short`.
+pub(crate) fn tries(variable: &str, short: u64) -> u64 {
+    std::env::var_os(variable).map_or(short, |tries| tries.to_str().unwrap().parse().unwrap())
+}
+
+/// Prints a row of the table of `scripts/proof processes`: what was tried, how often, and what was found.
+pub(crate) fn proof(what: &str, tried: &str, found: &str) {
+    println!("proof | {what} | {tried} | {found} |");
+}
 
 /// Retries until `attempt` has a result; panics with `what` after half a minute.
 pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {

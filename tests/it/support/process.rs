@@ -65,8 +65,7 @@ impl Process {
 
     /// Sends it SIGHUP.
     pub(crate) fn hang_up(&self) {
-        let sent = Command::new("kill").args(["-HUP", &self.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        signal("-HUP", self.id());
     }
 
     /// Kills it, as a power cut would.
@@ -81,6 +80,11 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a signal, for example `-STOP`.
+pub(crate) fn signal(name: &str, pid: u32) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
 }
 
 /// Waits on a thread without a runtime.

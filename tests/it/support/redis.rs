@@ -116,6 +116,10 @@ impl RedisServer {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.running.as_ref().unwrap().id()
     }

@@ -14,7 +14,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{Attribute, Attributes, ClientOptions, ObjectStore, ObjectStoreExt, PutOptions};
 use tempfile::TempDir;
 
-use super::process::{free_port, pause};
+use super::process::{free_port, pause, signal};
 
 pub(crate) const SECRET: &str = "a-secret-that-no-log-may-hold";
 const ACCESS_KEY: &str = "test-access-key";
@@ -81,9 +81,7 @@ impl S3Server {
 
     /// Stops its process for a while: connections are accepted, and nothing answers.
     pub(crate) fn freeze(&self, frozen: bool) {
-        let signal = if frozen { "-STOP" } else { "-CONT" };
-        let pid = self.running.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        signal(if frozen { "-STOP" } else { "-CONT" }, self.running.as_ref().unwrap().id());
     }
 
     /// An entry of `publish.sinks` that reaches it on `port`.

@@ -1,5 +1,5 @@
-//! The answers to the clients of `tests/load/instances.js`, and whether the service keeps them: no reference was repeated, and
-//! every acknowledged status is in the store and in the files.
+//! The answers to clients, such as those of `tests/load/instances.js`, and whether the service keeps them: no reference was
+//! repeated, and every acknowledged status is in the store and in the files.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -64,7 +64,7 @@ impl Told {
     }
 
     /// The statuses that must be found everywhere.
-    fn known(&self) -> impl Iterator<Item = (&Reference, u8)> {
+    pub(crate) fn known(&self) -> impl Iterator<Item = (&Reference, u8)> {
         let known = self.acknowledged.iter().filter(|(reference, _)| !self.unknown.contains(reference));
         known.map(|(reference, value)| (reference, *value))
     }
