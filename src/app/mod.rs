@@ -425,6 +425,7 @@ fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> Pool
         ttl_secs: pool.live.lifetimes.ttl.as_secs(),
         reference_lifetime: pool.live.reference_lifetime,
         list_lifetime_secs: pool.live.lifetimes.list_lifetime.as_secs(),
+        valid_after_renewal: pool.live.lifetimes.list_lifetime - pool.live.lifetimes.resign_after,
         update_interval_secs: pool.live.update_interval.as_secs(),
         formats: pool.start.formats.iter().map(Format::name).collect(),
         key_id: Arc::new(move || keys.signer().kid().to_owned()),

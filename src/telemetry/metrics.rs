@@ -9,10 +9,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::freshness::{Freshness, FreshnessMetrics};
 use super::http::{HttpMetrics, RouteMetrics};
-use crate::base::clock::NumericDate;
+use super::process::Process;
+use super::text;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::pool::PoolId;
 
 /// All metrics of the service.
@@ -28,7 +32,6 @@ pub struct Metrics {
     publish_refused: Family<Labels, Counter>,
     lists_behind: Family<Labels, Counter>,
     sinks: Sinks,
-    oldest_unpublished: Family<Labels, Gauge>,
     update_to_publish: Family<Labels, Histogram, fn() -> Histogram>,
     batch_size: Family<Labels, Histogram, fn() -> Histogram>,
     store_commit: Family<Labels, Histogram, fn() -> Histogram>,
@@ -40,7 +43,7 @@ pub struct Metrics {
     lists: Family<Labels, Gauge>,
     lists_max: Family<Labels, Gauge>,
     quota_reached: Family<Labels, Counter>,
-    tokens_valid_until: Family<Labels, Gauge>,
+    freshness: FreshnessMetrics,
     certificate_not_after: Family<Labels, Gauge>,
     certificate_out_of_date: Family<Labels, Gauge>,
     clock_implausible: Family<Labels, Gauge>,
@@ -92,18 +95,23 @@ pub struct ReloadMetrics {
     stale: Gauge,
 }
 
+/// The results of a reload.
+const RESULTS: [&str; 2] = ["ok", "refused"];
+
 impl ReloadMetrics {
     fn register(registry: &mut Registry) -> Self {
         let reloads = Self::default();
         registry.register("reloads", "Changed settings or keys, by result", reloads.total.clone());
         let help = "Whether the files differ from the settings and keys in use, because they were refused";
         registry.register("settings_stale", help, reloads.stale.clone());
+        // From 0, so that an alarm on any increase sees the first one.
+        RESULTS.iter().for_each(|result| drop(reloads.total.get_or_create(&[("result", *result)])));
         reloads
     }
 
     /// Records that changed settings or keys were applied (`taken`) or refused.
     pub fn note(&self, taken: bool) {
-        self.total.get_or_create_owned(&[("result", if taken { "ok" } else { "refused" })]).inc();
+        self.total.get_or_create_owned(&[("result", RESULTS[usize::from(!taken)])]).inc();
         self.stale.set(i64::from(!taken));
     }
 }
@@ -123,8 +131,8 @@ pub struct PoolMetrics {
     pub publish_failed: Counter,
     /// Lists whose leases the store lost; their allocation has ended.
     pub lists_behind: Counter,
-    /// Age of the oldest unpublished change, at the latest pass.
-    pub oldest_unpublished: Gauge,
+    /// How fresh the published lists are.
+    pub freshness: Arc<Freshness>,
     /// Seconds from the first unpublished change of a list to its publication.
     pub update_to_publish: Histogram,
     /// Entries in one durable batch of updates.
@@ -143,8 +151,6 @@ pub struct PoolMetrics {
     pub lists: Gauge,
     /// The most of them.
     pub lists_max: Gauge,
-    /// Seconds since 1970 before which no published token expires, at the latest pass.
-    pub tokens_valid_until: Gauge,
     /// 1 if a certificate of the signing key is not valid at the moment, at the latest beat; otherwise 0.
     pub certificate_out_of_date: Gauge,
     /// 1 if the clock could not be believed when it was last read for publishing; otherwise 0.
@@ -219,7 +225,11 @@ fn signing_buckets() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("statuslist");
+        let mut root = Registry::default();
+        root.register_collector(Box::new(Process));
+        let registry = root.sub_registry_with_prefix("statuslist");
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "The version of the program", Info::new(version));
         let mut counter = |name: &str, help: &str| {
             let family = Family::<Labels, Counter>::default();
             registry.register(name, help, family.clone());
@@ -248,9 +258,7 @@ impl Default for Metrics {
         registry.register("audit_lines", "Lines of the audit trail written durably", audit.lines.clone());
         let help = "Writes of the audit trail that failed, so that requests were answered 503: alarm on any increase";
         registry.register("audit_failed", help, audit.failed.clone());
-        let oldest_unpublished = Family::<Labels, Gauge>::default();
-        let help = "Age of the oldest unpublished change, at the latest pass";
-        registry.register_with_unit("oldest_unpublished", help, Unit::Seconds, oldest_unpublished.clone());
+        let freshness = FreshnessMetrics::register(registry);
         let update_to_publish = Family::new_with_constructor(publish_buckets as fn() -> Histogram);
         let help = "From a list's first unpublished change to its publication";
         registry.register_with_unit("update_to_publish", help, Unit::Seconds, update_to_publish.clone());
@@ -287,12 +295,7 @@ impl Default for Metrics {
         let lists = gauge("lists", help);
         let lists_max =
             gauge("lists_max", "The most lists that the pool may have: alarm when lists comes near");
-        let tokens_valid_until = Family::<Labels, Gauge>::default();
-        let help =
-            "Time before which no published token expires, at the latest pass: alarm when it comes near";
-        let name = "tokens_valid_until_timestamp";
-        registry.register_with_unit(name, help, Unit::Seconds, tokens_valid_until.clone());
-        let http = HttpMetrics::register(&mut registry);
+        let http = HttpMetrics::register(registry);
         let certificate_not_after = Family::<Labels, Gauge>::default();
         let help = "When the first certificate of the signing key's chain ends, in seconds since 1970";
         registry.register_with_unit(
@@ -313,10 +316,10 @@ impl Default for Metrics {
         let api_key_not_after = Family::<Labels, Gauge>::default();
         let help = "When the next of the API keys ends, in seconds since 1970";
         registry.register_with_unit("api_key_not_after", help, Unit::Seconds, api_key_not_after.clone());
-        let reloads = ReloadMetrics::register(&mut registry);
-        let connections = ConnectionMetrics::register(&mut registry);
+        let reloads = ReloadMetrics::register(registry);
+        let connections = ConnectionMetrics::register(registry);
         Self {
-            registry,
+            registry: root,
             audit,
             references_issued,
             buffer_underflows,
@@ -326,7 +329,7 @@ impl Default for Metrics {
             publish_refused,
             lists_behind,
             sinks,
-            oldest_unpublished,
+            freshness,
             update_to_publish,
             batch_size,
             store_commit,
@@ -338,7 +341,6 @@ impl Default for Metrics {
             lists,
             lists_max,
             quota_reached,
-            tokens_valid_until,
             http,
             certificate_not_after,
             certificate_out_of_date,
@@ -362,7 +364,7 @@ impl Metrics {
             published: self.published.get_or_create_owned(&labels),
             publish_failed: self.publish_failed.get_or_create_owned(&labels),
             lists_behind: self.lists_behind.get_or_create_owned(&labels),
-            oldest_unpublished: self.oldest_unpublished.get_or_create_owned(&labels),
+            freshness: self.freshness.pool(pool),
             update_to_publish: self.update_to_publish.get_or_create_owned(&labels),
             batch_size: self.batch_size.get_or_create_owned(&labels),
             store_commit: self.store_commit.get_or_create_owned(&labels),
@@ -372,7 +374,6 @@ impl Metrics {
             references_today: self.references_today.get_or_create_owned(&labels),
             lists: self.lists.get_or_create_owned(&labels),
             lists_max: self.lists_max.get_or_create_owned(&labels),
-            tokens_valid_until: self.tokens_valid_until.get_or_create_owned(&labels),
             certificate_out_of_date: self.certificate_out_of_date.get_or_create_owned(&labels),
             clock_implausible: self.clock_implausible.get_or_create_owned(&labels),
             lists_ahead: self.lists_ahead.get_or_create_owned(&labels),
@@ -403,11 +404,17 @@ impl Metrics {
         self.http.route(route)
     }
 
-    /// All metrics in the OpenMetrics text format.
-    pub fn to_text(&self) -> String {
+    /// All metrics at `now`, in the OpenMetrics text format.
+    pub fn to_openmetrics(&self, now: Timestamp) -> String {
+        self.freshness.refresh(now);
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to memory does not fail");
         text
+    }
+
+    /// The same in the older text format.
+    pub fn to_prometheus(&self, now: Timestamp) -> String {
+        text::to_prometheus(&self.to_openmetrics(now))
     }
 }
 
@@ -420,6 +427,13 @@ fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<u6
 }
 
 impl PoolMetrics {
+    /// Names the checks of the gate, whose counters begin at 0: an alarm on any increase sees the first one.
+    pub fn publish_checks(&self, checks: &[&'static str]) {
+        for check in checks {
+            drop(self.refused.get_or_create(&Labels { check: Some(check), ..Labels::of(&self.pool) }));
+        }
+    }
+
     /// Counts a publication that the gate refused in this check.
     pub fn publish_refused(&self, check: &'static str) {
         self.refused.get_or_create(&Labels { check: Some(check), ..Labels::of(&self.pool) }).inc();
@@ -453,7 +467,7 @@ mod tests {
         pool.publish_refused("final-status");
         pool.update_to_publish.observe(0.7);
         pool.sink("s3://b/lists/").oldest_owed.set(7);
-        let text = metrics.to_text();
+        let text = metrics.to_openmetrics(Timestamp::from_secs(0));
         assert!(text.contains("statuslist_references_issued_total{pool=\"demo\"} 3"), "{text}");
         let oldest = "statuslist_sink_oldest_owed_seconds{pool=\"demo\",sink=\"s3://b/lists/\"} 7";
         assert!(text.contains(oldest), "{text}");
@@ -480,11 +494,9 @@ mod tests {
         metrics.certificate_not_after(&"demo".parse().unwrap(), Some(NumericDate::from_secs(1)));
         metrics.api_key_not_after(&"demo".parse().unwrap(), Some(NumericDate::from_secs(1)));
         metrics.reloads.note(true);
-        let text = metrics.to_text();
-        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| {
-            let (name, kind) = line.split_once(' ').unwrap();
-            format!("{name}{}", if kind == "counter" { "_total" } else { "" })
-        });
+        let text = metrics.to_prometheus(Timestamp::from_secs(0));
+        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let families = families.map(|line| line.split_once(' ').unwrap().0.to_owned());
         let page = std::fs::read_to_string("docs/OPERATIONS.md").unwrap();
         let section = page.split("\n## ").find(|section| section.starts_with("Metrics")).unwrap();
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));

@@ -22,6 +22,7 @@ mod everysec;
 mod explorer;
 mod failover;
 mod golden;
+mod hanging;
 mod idempotency;
 mod instances;
 mod interop;

@@ -133,6 +133,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             size: pool.shape.capacity.entries(),
             ttl_secs: pool.live.lifetimes.ttl.as_secs(),
             list_lifetime_secs: pool.live.lifetimes.list_lifetime.as_secs(),
+            valid_after_renewal: pool.live.lifetimes.list_lifetime - pool.live.lifetimes.resign_after,
             reference_lifetime: None,
             update_interval_secs: pool.live.update_interval.as_secs(),
             formats: vec!["jwt", "cwt"],

@@ -106,6 +106,8 @@ pub struct PoolFacts {
     pub list_lifetime_secs: u64,
     /// The longest validity of a credential that refers to the pool, if known.
     pub reference_lifetime: Option<Duration>,
+    /// How long published tokens are valid after they should have been renewed.
+    pub valid_after_renewal: Duration,
     /// The beat in seconds.
     pub update_interval_secs: u64,
     /// Names of the token formats.
@@ -266,7 +268,11 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
             ))
             .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)));
     }
-    config.service(at("/health/ready", Method::GET, web::to(health::ready)));
+    config.service(at("/health/ready", Method::GET, web::to(health::ready))).service(at(
+        "/health/fresh",
+        Method::GET,
+        web::to(health::fresh),
+    ));
     if offer.management {
         // The operators' own address needs no certificate: no issuer reaches it.
         let (metrics, version) = match offer.api {
