@@ -31,6 +31,7 @@ mod load;
 mod migrate;
 mod modes;
 mod nginx;
+mod nginx_connections;
 mod nginx_hammer;
 mod operations;
 #[cfg(feature = "pkcs11")]
