@@ -33,6 +33,7 @@ mod modes;
 mod nginx;
 mod nginx_connections;
 mod nginx_hammer;
+mod nginx_service;
 mod operations;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
