@@ -4,6 +4,7 @@
 //! take them. A crash skips the references in memory (those entries become decoys); a graceful stop gives them back.
 //! Invariant: a reference leaves this folder at most once, and only after its list's `uri` answers.
 
+mod answer;
 mod buffer;
 mod handed_out;
 mod marks;
@@ -414,8 +415,7 @@ impl Allocator {
     }
 
     fn mark_of(&self, list: &ListId) -> Lease {
-        let of = |marks: &Arc<Mutex<Marks>>| marks.lock().of(list);
-        self.marks.as_ref().map_or(Lease::default(), of)
+        self.marks.as_ref().map_or(Lease::default(), |marks| marks.lock().of(list))
     }
 
     /// Raises the marks of these leases durably, before a reference of them is handed out.

@@ -88,6 +88,7 @@ impl Config {
                 batch_max: "batch",
                 body_bytes_max: "body-bytes",
                 queue_max: "queue",
+                idempotency_bytes_max: "idempotency-bytes",
             }
         );
         differences!(

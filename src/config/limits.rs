@@ -18,6 +18,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// The most entries whose updates may wait for the store in one pool; room for at least one batch.
     pub queue_max: usize,
+    /// The most bytes that the answers kept under `Idempotency-Key`s may take in one pool.
+    pub idempotency_bytes_max: u64,
 }
 
 /// Redis takes a million arguments. A change on a list of its own has six.
@@ -47,6 +49,7 @@ impl Limits {
             batch_max: raw.batch,
             body_bytes_max: raw.body_bytes,
             queue_max: raw.queue,
+            idempotency_bytes_max: raw.idempotency_bytes,
         })
     }
 }

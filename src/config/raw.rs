@@ -112,6 +112,7 @@ pub(super) struct RawLimits {
     pub(super) batch: usize,
     pub(super) body_bytes: usize,
     pub(super) queue: usize,
+    pub(super) idempotency_bytes: u64,
     pub(super) requests_per_key: Option<Rate>,
     pub(super) requests_per_address: Option<Rate>,
     pub(super) failures_per_address: Option<Rate>,

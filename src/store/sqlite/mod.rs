@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Applied;
 use super::deadline::Deadline;
-use super::remembered::{Answered, Digest, Remembered};
+use super::remembered::{Answered, Digest, Keep, Remembered};
 use super::spread::Spread;
 use super::values::{
     Block, Changes, DueMark, Fence, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
@@ -177,13 +177,14 @@ impl SqliteStore {
 
     pub(super) async fn remember(
         &self,
-        _pool: &PoolId,
+        pool: &PoolId,
         key: Digest,
         answer: Answered,
         now: Timestamp,
-        keep: Duration,
+        keep: Keep,
     ) -> Result<Remembered, StoreError> {
-        self.write(move |writer| writer.remember(&key, &answer, now, keep)).await
+        let pool = pool.clone();
+        self.write(move |writer| writer.remember(&pool, &key, &answer, now, keep)).await
     }
 
     pub(super) async fn remembered(
