@@ -10,10 +10,14 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor}
 
 use super::Api;
 use super::problem::Problem;
+use crate::base::blocking::blocking;
 use crate::http::connection::Connection;
 
+/// From so many bytes on, a body is parsed on a thread of its own: this one also answers other callers.
+const LARGE_BYTES: usize = 65_536;
+
 /// Reads the body as `T`. A body whose announced length exceeds the limit is not read at all.
-pub(super) async fn read<T: DeserializeOwned>(
+pub(super) async fn read<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     api: &Api,
@@ -35,7 +39,10 @@ pub(super) async fn read<T: DeserializeOwned>(
         actix_web::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => Problem::bad_request("The body could not be read completely"),
     })?;
-    parse(&body)
+    if body.len() < LARGE_BYTES {
+        return parse(&body);
+    }
+    blocking(move || parse(&body)).await.map_err(|_| Problem::unavailable())?
 }
 
 /// Parses these bytes as `T`.

@@ -10,6 +10,8 @@ use crate::store::StoreError;
 pub(super) const CHUNK_BYTES: usize = 4096;
 /// The `journal.idx` of a change of every entry.
 pub(super) const EVERY: i64 = -1;
+/// The `journal.idx` of many changes in one step, which are in `many`.
+pub(super) const MANY: i64 = -2;
 
 /// In order. A released migration is never changed; a new one follows it.
 const MIGRATIONS: [&str; 6] = [

@@ -51,7 +51,7 @@ macro_rules! suite {
                 a_list_that_is_wanted_during_its_publication_stays_due, everything_survives_a_restart,
                 unknown_lists_and_pools_are_errors, usage_adds_up, lists_give_references_through_one_instance,
                 a_store_that_lost_leases_gives_nothing, single_statuses_are_those_of_the_snapshot,
-                large_batches_are_one_step, retired_lists_take_nothing_and_are_due_once,
+                large_batches_are_one_step, large_batches_survive_restarts_and_explain_what_is_published, retired_lists_take_nothing_and_are_due_once,
                 an_answer_is_remembered_once_and_for_a_while, concurrent_answers_under_one_key_are_one,
                 answers_are_small_and_outlive_the_order_of_their_list, answers_of_a_pool_take_no_more_than_their_room,
                 concurrent_answers_do_not_exceed_their_room,
