@@ -42,6 +42,7 @@ mod power_cut;
 mod publish;
 mod publish_role;
 mod redis_down;
+mod redis_tls;
 mod reload;
 mod restart;
 mod restore;

@@ -4,6 +4,7 @@
 mod allocation;
 mod answers;
 mod fills;
+mod permissions;
 mod pools;
 mod publication;
 mod spreads;
@@ -70,6 +71,7 @@ macro_rules! suite {
 }
 
 suite!(redis, super::RedisHarness::new(super::SERVER.settings()));
+suite!(redis_with_the_shipped_rights, super::permissions::LimitedHarness::new());
 suite!(sentinel, super::RedisHarness::new(format!("replicas: 1, {}", super::SENTINELS.settings())));
 suite!(cluster, super::RedisHarness::new(format!("replicas: 1, {}", super::CLUSTER.settings())));
 #[cfg(feature = "sim")]
