@@ -193,8 +193,7 @@ impl Allocator {
         }
     }
 
-    /// Takes back references from [`allocate`](Self::allocate) that nobody has seen. The metric still counts them as handed
-    /// out.
+    /// Takes back references from [`allocate`](Self::allocate) that nobody has seen. The metric still counts them.
     pub fn give_back(&self, unseen: Vec<Allocated>) {
         self.buffer().put_back(unseen);
         self.refilled.notify_waiters();
@@ -415,7 +414,8 @@ impl Allocator {
     }
 
     fn mark_of(&self, list: &ListId) -> Lease {
-        self.marks.as_ref().map_or(Lease::default(), |marks| marks.lock().of(list))
+        let of = |marks: &Arc<Mutex<Marks>>| marks.lock().of(list);
+        self.marks.as_ref().map_or(Lease::default(), of)
     }
 
     /// Raises the marks of these leases durably, before a reference of them is handed out.
