@@ -4,6 +4,7 @@
 //! take them. A crash skips the references in memory (those entries become decoys); a graceful stop gives them back.
 //! Invariant: a reference leaves this folder at most once, and only after its list's `uri` answers.
 
+mod answer;
 mod buffer;
 mod handed_out;
 mod marks;
@@ -193,8 +194,7 @@ impl Allocator {
         }
     }
 
-    /// Takes back references from [`allocate`](Self::allocate) that nobody has seen. The metric still counts them as handed
-    /// out.
+    /// Takes back references from [`allocate`](Self::allocate) that nobody has seen. The metric still counts them.
     pub fn give_back(&self, unseen: Vec<Allocated>) {
         self.buffer().put_back(unseen);
         self.refilled.notify_waiters();

@@ -91,6 +91,7 @@ impl Config {
                 bodies_bytes_max: "bodies-bytes",
                 body_bytes_per_second_min: "body-bytes-per-second",
                 queue_max: "queue",
+                idempotency_bytes_max: "idempotency-bytes",
             }
         );
         differences!(

@@ -22,6 +22,8 @@ pub struct Limits {
     pub body_bytes_per_second_min: u64,
     /// The most entries whose updates may wait for the store in one pool; room for at least one batch.
     pub queue_max: usize,
+    /// The most bytes that the answers kept under `Idempotency-Key`s may take in one pool.
+    pub idempotency_bytes_max: u64,
 }
 
 /// Redis takes a million arguments. A change on a list of its own has six.
@@ -64,6 +66,7 @@ impl Limits {
             bodies_bytes_max: bodies,
             body_bytes_per_second_min: raw.body_bytes_per_second,
             queue_max: raw.queue,
+            idempotency_bytes_max: raw.idempotency_bytes,
         })
     }
 }

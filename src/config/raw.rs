@@ -115,6 +115,7 @@ pub(super) struct RawLimits {
     pub(super) bodies_bytes: Option<usize>,
     pub(super) body_bytes_per_second: u64,
     pub(super) queue: usize,
+    pub(super) idempotency_bytes: u64,
     pub(super) requests_per_key: Option<Rate>,
     pub(super) requests_per_address: Option<Rate>,
     pub(super) failures_per_address: Option<Rate>,

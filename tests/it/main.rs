@@ -33,7 +33,9 @@ mod load;
 mod migrate;
 mod modes;
 mod nginx;
+mod nginx_connections;
 mod nginx_hammer;
+mod nginx_service;
 mod open_files;
 mod operations;
 #[cfg(feature = "pkcs11")]
@@ -44,6 +46,7 @@ mod publish;
 mod publish_role;
 mod quotas;
 mod redis_down;
+mod redis_tls;
 mod reload;
 mod restart;
 mod restore;

@@ -17,13 +17,16 @@ use tokio::time::Instant;
 use super::Api;
 use super::bodies::{Share, Spent};
 use super::problem::Problem;
+use crate::base::blocking::blocking;
 use crate::config::Limits;
 
 /// How long a body may arrive more slowly than the settings allow.
 const SLOW_FOR: Duration = Duration::from_secs(2);
+/// From so many bytes on, a body is parsed on a thread of its own: this one also answers other callers.
+const LARGE_BYTES: usize = 65_536;
 
 /// Reads the body as `T`. A body whose announced length exceeds the limit is not read at all.
-pub(super) async fn read<T: DeserializeOwned>(
+pub(super) async fn read<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     api: &Api,
@@ -43,7 +46,10 @@ pub(super) async fn read<T: DeserializeOwned>(
     let mut share = api.bodies.share();
     let receiving = receive(payload.into_inner(), announced, &mut share, &api.limits);
     let body = api.within(receiving).await.ok_or_else(Problem::slow_body)??;
-    let value = parse(&body);
+    let value = match body.len() < LARGE_BYTES {
+        true => parse(&body),
+        false => blocking(move || parse(&body)).await.map_err(|_| Problem::unavailable())?,
+    };
     if !share.is_empty() {
         // What was read from it takes memory until the request is answered.
         request.extensions_mut().insert(share);

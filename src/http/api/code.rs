@@ -53,6 +53,7 @@ codes! {
     PayloadTooLarge = PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "The body is larger than the settings allow.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "The body is not `application/json`.";
     KeyReused = UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", "The `Idempotency-Key` was used for another request.";
+    TooManyAnswers = TOO_MANY_REQUESTS, "IDEMPOTENCY_BUDGET_REACHED", "The answers kept under `Idempotency-Key`s take all the room of the pool. Nothing was handed out; repeat the request after `Retry-After`, or send it without the header.";
     RateLimitReached = TOO_MANY_REQUESTS, "RATE_LIMIT_REACHED", "The caller sent too many requests, or no references are ready. Nothing was changed; repeat the request after `Retry-After`.";
     DailyQuotaReached = TOO_MANY_REQUESTS, "DAILY_QUOTA_REACHED", "The pool or the caller has used up the references of the day. Nothing was handed out; repeat the request after `Retry-After`.";
     StoreDamaged = INTERNAL_SERVER_ERROR, "STORE_DAMAGED", "The store is damaged. Do not repeat the request; an operator has to act.";

@@ -169,6 +169,15 @@ impl Problem {
         Self::new(Code::KeyReused, message)
     }
 
+    pub(super) fn too_many_answers(pool: &PoolId, bytes_max: u64, retry_after: Duration) -> Self {
+        let message = format!(
+            "The answers kept under Idempotency-Keys in pool {pool} take all of their {bytes_max} bytes (limits.idempotency-bytes); \
+             request more references at a time, leave the header out, or retry after the seconds in Retry-After"
+        );
+        let secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        Self::new(Code::TooManyAnswers, message).retry(secs)
+    }
+
     pub(super) fn unsupported_media_type() -> Self {
         let message = "The body must be application/json";
         Self::new(Code::UnsupportedMediaType, message)

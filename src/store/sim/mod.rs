@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Applied;
 use super::deadline::Deadline;
-use super::remembered::{Answered, Digest, Remembered};
+use super::remembered::{Answered, Digest, Keep, Remembered};
 use super::spread::Spread;
 use super::values::{
     Block, Changes, DueMark, Fence, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
@@ -257,7 +257,7 @@ impl SimulatedStore {
         key: Digest,
         answer: Answered,
         _now: Timestamp,
-        keep: Duration,
+        keep: Keep,
     ) -> Result<Remembered, StoreError> {
         let pool = pool.clone();
         self.write("remember", move |server| server.remember(&pool, key, &answer, keep)).await
