@@ -4,7 +4,15 @@
 #   docker build --target statuslist -t statuslist .
 #   docker build --target nginx -t statuslist-nginx .
 
-FROM docker.io/library/rust:1-bookworm AS build
+# The base images, each named once. A tag moves with every update of the image: for builds that can be repeated, pin them by digest,
+# here or by `--build-arg RUST=docker.io/library/rust:1-bookworm@sha256:…`. The digest of a tag:
+#   docker buildx imagetools inspect docker.io/library/rust:1-bookworm --format '{{.Manifest.Digest}}'
+# No digest is written here because none could be verified where this file was made, and because a pinned image gets no
+# security updates until somebody pins the next one.
+ARG RUST=docker.io/library/rust:1-bookworm
+ARG DEBIAN=docker.io/library/debian:bookworm-slim
+
+FROM $RUST AS build
 WORKDIR /src
 # Dependencies first: they change rarely, and take most of the time. An empty program needs them all.
 COPY Cargo.toml Cargo.lock ./
@@ -20,7 +28,7 @@ COPY src src
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin statuslist
 
 
-FROM docker.io/library/debian:bookworm-slim AS statuslist
+FROM $DEBIAN AS statuslist
 # For `statuslist check` and `retire`, and for Redis over TLS.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 # The folders of the volumes belong to the user, so that new volumes do.
@@ -40,7 +48,7 @@ ENTRYPOINT ["statuslist"]
 CMD ["serve"]
 
 
-FROM docker.io/library/debian:bookworm-slim AS nginx
+FROM $DEBIAN AS nginx
 # Debian's nginx: the version that the tests run with, and its security updates.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light && rm -rf /var/lib/apt/lists/*
 COPY nginx /etc/statuslist/nginx

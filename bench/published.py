@@ -8,7 +8,7 @@ import service
 
 def pool(size):
     """The settings of the pool of the lists."""
-    return f"status-list-pools: {{ p: {{ api-key: {service.KEY}, size: {size}, formats: [jwt] }} }}\n"
+    return f"status-list-pools: {{ p: {{ api-key: {service.KEY}, size: {size}, formats: [jwt], quotas: {{ lists: 100000000 }} }} }}\n"
 
 
 def files(folder):

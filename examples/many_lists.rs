@@ -34,7 +34,9 @@ async fn open_lists(config: &Config, lists: usize) -> Result<()> {
     let opening: Vec<_> = (0..lists)
         .map(|_| {
             let (store, pool, owner) = (store.clone(), pool.shape.id.clone(), owner.clone());
-            actix_web::rt::spawn(async move { store.open_list(&pool, &owner, Clock::System.now()).await })
+            actix_web::rt::spawn(async move {
+                store.open_list(&pool, &owner, u64::MAX, Clock::System.now()).await
+            })
         })
         .collect();
     for opened in opening {

@@ -47,7 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // Knows nothing of HTTP, and nothing of the API.
     ("publish", &["base", "config", "model", "sign", "site", "status_list", "store", "telemetry"]),
     // Knows nothing of publishing: it meets the publisher only in the store.
-    ("http", &["base", "config", "site"]),
+    ("http", &["base", "config", "site", "telemetry"]),
     // Knows nothing of signing either: no request ever causes a signature.
     (
         "http/api",

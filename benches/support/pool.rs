@@ -57,7 +57,7 @@ impl Bench {
                 .map(|_| {
                     let (store, pool) = (self.store.clone(), pool.clone());
                     tokio::spawn(async move {
-                        let list = store.open_list(&pool, &holder(), BEGIN).await.unwrap();
+                        let list = store.open_list(&pool, &holder(), u64::MAX, BEGIN).await.unwrap();
                         store.settle(list, publication, BEGIN, DueMark::default(), fence).await.unwrap();
                         list
                     })

@@ -11,6 +11,7 @@ mod address;
 mod identity;
 mod jwks;
 mod rate;
+mod today;
 mod token;
 
 use std::net::IpAddr;
@@ -26,6 +27,7 @@ use crate::model::api_key::{ApiKey, ApiKeyHash, Scope, Scopes};
 use crate::model::pool::PoolId;
 pub use identity::Identity;
 use rate::{Failures, Limiter};
+pub use today::{Today, UsedUp};
 use token::{TokenRefused, Tokens};
 
 /// Decides who may do what, and how often.
@@ -161,6 +163,12 @@ impl Access {
         address::client(peer, forwarded_for, &self.settings.trusted_proxies)
     }
 
+    /// The address under which the connections of this peer are counted; `None` for a trusted proxy, which has many clients.
+    pub fn counted(&self, peer: IpAddr) -> Option<IpAddr> {
+        let trusted = address::is_trusted(peer, &self.settings.trusted_proxies);
+        (!trusted).then(|| address::counted_as(peer.to_canonical()))
+    }
+
     /// Whether bearer tokens are accepted.
     pub fn accepts_tokens(&self) -> bool {
         self.tokens.is_some()
@@ -213,7 +221,8 @@ impl Access {
         Ok(Some(counted))
     }
 
-    fn check_certificate(&self, credentials: &Credentials<'_>) -> Result<(), Refused> {
+    /// Fails if the settings require a client certificate, and no trusted proxy confirms that of this request.
+    pub fn check_certificate(&self, credentials: &Credentials<'_>) -> Result<(), Refused> {
         let Some(ClientCertificate { value, .. }) = &self.settings.client_certificate else { return Ok(()) };
         let proxies = &self.settings.trusted_proxies;
         let believed = credentials.peer.is_some_and(|peer| address::is_trusted(peer, proxies));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use rand::seq::SliceRandom;
 
 use crate::base::chance;
-use crate::model::order::Permutation;
+use crate::model::order::{OrderKey, Permutation};
 use crate::status_list::ListId;
 use crate::store::{Block, Given};
 
@@ -15,7 +15,7 @@ pub struct Allocated {
     /// The list.
     pub list: ListId,
     /// Its position in the list's order.
-    position: u32,
+    pub(super) position: u32,
     /// Its `idx`.
     pub idx: u32,
 }
@@ -102,6 +102,11 @@ impl Buffer {
         self.latest.keys().copied().collect()
     }
 
+    /// The key of a list's order; `None` if no reference of it was here recently.
+    pub(super) fn order_of(&self, list: &ListId) -> Option<OrderKey> {
+        self.latest.get(list).map(|block| block.key)
+    }
+
     /// Drops the references of a list.
     pub(super) fn forget(&mut self, list: &ListId) {
         self.ready.retain(|reference| reference.list != *list);
@@ -139,7 +144,6 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::order::OrderKey;
     use crate::store::Lease;
 
     fn block(list: ListId, positions: std::ops::Range<u32>) -> Block {

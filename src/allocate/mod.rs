@@ -4,9 +4,12 @@
 //! take them. A crash skips the references in memory (those entries become decoys); a graceful stop gives them back.
 //! Invariant: a reference leaves this folder at most once, and only after its list's `uri` answers.
 
+mod answer;
 mod buffer;
 mod handed_out;
 mod marks;
+mod opening;
+mod settings;
 mod taken;
 
 pub use buffer::Allocated;
@@ -35,6 +38,8 @@ use crate::status_list::ListId;
 use crate::store::{Block, Lease, Leased, OpenList, Store, StoreError};
 use crate::telemetry::metrics::PoolMetrics;
 use buffer::Buffer;
+use opening::Opening;
+use settings::Settings;
 use taken::Taken;
 
 /// The wait before the next try after the store failed.
@@ -61,16 +66,8 @@ pub struct Allocator {
     refilled: Notify,
     /// Tells the refilling task that few references are left.
     wanted: Notify,
+    opening: Opening,
     metrics: Arc<PoolMetrics>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    capacity: usize,
-    threshold: usize,
-    on_underflow: OnUnderflow,
-    open_lists: usize,
-    spare_lists: usize,
 }
 
 /// Whether to wait for the first publication of new lists, so that references are mixed over as many lists as configured.
@@ -108,21 +105,20 @@ enum Refilled {
     AwaitsPublication,
 }
 
-/// Too few references are in memory, and the pool is set to fail at once.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("no references are ready")]
-pub struct Underflow;
-
-impl Settings {
-    fn of(live: &PoolLive) -> Self {
-        Self {
-            capacity: live.prefetch.capacity as usize,
-            threshold: live.prefetch.threshold as usize,
-            on_underflow: live.prefetch.on_underflow,
-            open_lists: live.open_lists,
-            spare_lists: live.ready_lists,
-        }
-    }
+/// Why a request gets no references.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum NotAllocated {
+    /// Too few are in memory, and the pool is set to fail at once.
+    #[error("no references are ready")]
+    Underflow,
+    /// Too few are left in the pool's lists, and it has as many lists as it may have.
+    #[error(
+        "the pool has {lists} lists, as many as its quotas.lists allows, and too few references are left in them"
+    )]
+    TooManyLists {
+        /// The most lists of the pool.
+        lists: u64,
+    },
 }
 
 impl Allocator {
@@ -133,6 +129,7 @@ impl Allocator {
         marks: Option<Marks>,
         metrics: Arc<PoolMetrics>,
     ) -> Self {
+        metrics.lists_max.set(opening::gauge(pool.live.quotas.lists));
         Self {
             pool: pool.shape.id.clone(),
             list_entries: pool.shape.capacity.entries(),
@@ -143,12 +140,14 @@ impl Allocator {
             buffer: Mutex::default(),
             refilled: Notify::new(),
             wanted: Notify::new(),
+            opening: Opening::default(),
             metrics,
         }
     }
 
-    /// Applies a new buffer size and number of lists. The interval of checks stays.
+    /// Applies a new buffer size and numbers of lists. The interval of checks stays.
     pub fn set(&self, live: &PoolLive) {
+        self.metrics.lists_max.set(opening::gauge(live.quotas.lists));
         self.settings.store(Arc::new(Settings::of(live)));
         self.wanted.notify_one();
     }
@@ -158,7 +157,7 @@ impl Allocator {
     }
 
     /// Returns `amount` references. Waits for them if the pool is set to; a dropped future loses none.
-    pub async fn allocate(&self, amount: usize) -> Result<Vec<Allocated>, Underflow> {
+    pub async fn allocate(&self, amount: usize) -> Result<Vec<Allocated>, NotAllocated> {
         let mut taken = Taken { allocator: self, references: Vec::new() };
         let mut underflow = None;
         loop {
@@ -185,15 +184,17 @@ impl Allocator {
             }
             // A request counts once, however often it wakes up.
             underflow.get_or_insert_with(|| self.metrics.buffer_underflows.inc());
+            if self.opening.is_at_its_end() {
+                return Err(NotAllocated::TooManyLists { lists: settings.lists_max });
+            }
             if settings.on_underflow == OnUnderflow::Fail {
-                return Err(Underflow);
+                return Err(NotAllocated::Underflow);
             }
             refilled.await;
         }
     }
 
-    /// Takes back references from [`allocate`](Self::allocate) that nobody has seen. The metric still counts them as handed
-    /// out.
+    /// Takes back references from [`allocate`](Self::allocate) that nobody has seen. The metric still counts them.
     pub fn give_back(&self, unseen: Vec<Allocated>) {
         self.buffer().put_back(unseen);
         self.refilled.notify_waiters();
@@ -279,15 +280,11 @@ impl Allocator {
             }
             let Settings { capacity, threshold, open_lists, spare_lists, .. } = self.settings();
             let wanted_lists = open_lists + spare_lists;
-            for _ in open.len()..wanted_lists {
-                let list = store.open_list(&self.pool, &self.owner, clock.now()).await?;
-                tracing::info!(pool = %self.pool, list.id = %list, "opened a list");
-                signals.list_wanted.notify_one();
-            }
+            let opened = self.open_missing(store, signals, clock, wanted_lists, open.len()).await?;
             let left = open.iter().map(|list| i64::from(self.list_entries) - i64::from(list.leased));
             self.metrics.references_free.set(left.sum());
-            let mixed = open_lists.min(open.len());
-            let unpublished = open.len() < wanted_lists || open.iter().any(|list| !list.published);
+            let (mixed, none_open) = (open_lists.min(open.len()), open.len() + opened == 0);
+            let unpublished = opened > 0 || open.iter().any(|list| !list.published);
             let missing = match self.ready() {
                 // References taken while the buffer was filled do not justify another commit.
                 ready if filled && ready >= threshold => 0,
@@ -298,6 +295,7 @@ impl Allocator {
             let idle = missing == 0 || published.is_empty() || too_few;
             let leased = if idle { 0 } else { self.lease(store, clock, &published, missing).await? };
             if leased == 0 {
+                self.note_end(none_open);
                 return Ok(if unpublished { Refilled::AwaitsPublication } else { Refilled::Full });
             }
             filled = leased >= missing;

@@ -2,6 +2,7 @@
 
 pub mod instance;
 pub mod reload;
+mod room;
 mod running;
 
 use std::collections::BTreeMap;
@@ -14,8 +15,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
-use crate::access::Access;
+use crate::access::{Access, Today};
 use crate::allocate::{Allocated, Allocator, HandedOut, Marks};
 use crate::app::instance::Instance;
 use crate::app::reload::{Reload, Source};
@@ -27,6 +29,7 @@ use crate::base::signals::Signals;
 use crate::base::stopper::{StopSwitch, Stopper, stopper};
 use crate::config::{Config, OnUnderflow, PoolConfig, PublishRole};
 use crate::http::api::{Api, PoolApi, PoolFacts};
+use crate::http::places::Room;
 use crate::http::{self, Listeners};
 use crate::keys::made;
 use crate::keys::signers::PoolSigners;
@@ -58,8 +61,9 @@ pub struct App {
     site: Site,
     pools: Vec<PoolParts>,
     listeners: Listeners,
+    room: Room,
     key_set: Arc<KeySet>,
-    new_api_keys: BTreeMap<PoolId, String>,
+    new_api_keys: BTreeMap<PoolId, Zeroizing<String>>,
     /// The source of changed settings. If `None`, changes need a restart.
     source: Option<Source>,
 }
@@ -101,6 +105,8 @@ impl App {
     pub async fn build_on(listeners: impl Into<Listeners>, mut config: Config, clock: Clock) -> Result<Self> {
         let listeners = listeners.into();
         let clock_watch = Arc::new(ClockWatch::new(clock.clone()));
+        // Before anything is opened that a full table of open files could break.
+        let room = room::make(&config)?;
         for warning in &config.warnings {
             tracing::warn!("settings: {warning}");
         }
@@ -191,6 +197,7 @@ impl App {
             pools,
             key_set,
             listeners,
+            room,
             new_api_keys,
             source: None,
         })
@@ -202,7 +209,7 @@ impl App {
     }
 
     /// The API keys made at this start. They are shown nowhere else.
-    pub fn new_api_keys(&self) -> &BTreeMap<PoolId, String> {
+    pub fn new_api_keys(&self) -> &BTreeMap<PoolId, Zeroizing<String>> {
         &self.new_api_keys
     }
 
@@ -255,7 +262,9 @@ impl App {
     }
 
     /// Runs the service. Returns a handle, and a future that must be awaited until the service has stopped.
-    pub fn run(self) -> (Handle, impl Future<Output = Result<()>>) {
+    pub fn run(mut self) -> (Handle, impl Future<Output = Result<()>>) {
+        // They were shown; nobody needs them in memory any longer.
+        self.new_api_keys.clear();
         let (switch, stop) = stopper();
         let allocators =
             self.pools.iter().map(|pool| (pool.config.shape.id.clone(), Arc::clone(&pool.allocator)));
@@ -292,12 +301,14 @@ impl App {
             let allocator = Arc::clone(&pool.allocator);
             let facts = ArcSwap::from_pointee(pool_facts(&pool.config, &pool.keys, self.config.publish.role));
             let api_keys = &self.config.pools[&id].api_keys;
+            self.metrics.references_per_day_max(&id, pool.config.live.quotas.references_per_day);
             running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
             let (capacity, statuses) = (pool.config.shape.capacity, pool.config.shape.statuses);
+            let (today, metrics) = (Today::default(), self.metrics.pool(&id));
             let handed_out = pool.config.start.reject_unallocated.then(HandedOut::default);
             pool_apis.insert(
                 id.clone(),
-                PoolApi { id, capacity, statuses, allocator, handed_out, updater, facts },
+                PoolApi { id, capacity, statuses, allocator, handed_out, updater, today, metrics, facts },
             );
         }
         let api = Api::new(
@@ -326,7 +337,7 @@ impl App {
         let stopper = background_stopper.clone();
         background.spawn(async move { running.watch_certificates(&stopper).await });
         let (servers, server_handles) =
-            http::servers(&self.listeners, &self.config.server, &api, site.as_ref())?;
+            http::servers(&self.listeners, &self.config.server, self.room, &api, site.as_ref())?;
         let access = Arc::clone(&api.access());
         tokio::spawn(async move { access.prepare().await });
         drop(api);
@@ -419,6 +430,7 @@ fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> Pool
         ttl_secs: pool.live.lifetimes.ttl.as_secs(),
         reference_lifetime: pool.live.reference_lifetime,
         list_lifetime_secs: pool.live.lifetimes.list_lifetime.as_secs(),
+        valid_after_renewal: pool.live.lifetimes.list_lifetime - pool.live.lifetimes.resign_after,
         update_interval_secs: pool.live.update_interval.as_secs(),
         formats: pool.start.formats.iter().map(Format::name).collect(),
         key_id: Arc::new(move || keys.signer().kid().to_owned()),
@@ -430,5 +442,6 @@ fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> Pool
             OnUnderflow::Delay => u32::MAX,
             OnUnderflow::Fail => pool.live.prefetch.capacity,
         },
+        quotas: pool.live.quotas,
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior};
+use zeroize::Zeroizing;
 
 use crate::base::stopper::Stopper;
 use crate::config::Config;
@@ -192,7 +193,9 @@ impl Fingerprint {
         let mut hasher = DefaultHasher::new();
         for file in files {
             file.hash(&mut hasher);
-            std::fs::read(file).map_err(|error| error.kind().to_string()).hash(&mut hasher);
+            // They are read twice a second, and some are keys.
+            let content = std::fs::read(file).map(Zeroizing::new);
+            content.as_deref().map_err(|error| error.kind().to_string()).hash(&mut hasher);
         }
         Self(hasher.finish())
     }

@@ -104,6 +104,7 @@ impl Running {
             running.ring.set_wanted(&signers.current, signers.next.as_ref());
             running.allocator.set(&pool.live);
             running.publisher.set(pool.live.clone());
+            api.metrics.references_per_day_max(&pool.shape.id, pool.live.quotas.references_per_day);
             tell_next_key_end(&api.metrics, &pool.shape.id, api_keys, self.clock.now());
             let api = &api.pools[&pool.shape.id];
             api.facts.store(Arc::new(pool_facts(pool, &running.ring, config.publish.role)));

@@ -10,6 +10,8 @@ pub mod digest;
 pub mod disk_call;
 pub mod durable;
 pub mod loopback;
+pub mod open_files;
+pub mod private_memory;
 pub mod signals;
 #[cfg(feature = "sim")]
 pub mod simulated;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use crate::app::{App, Handle};
 use crate::config::Config;
 use crate::model::pool::PoolId;
@@ -19,7 +21,7 @@ pub(super) struct FirstMinute {
 pub(super) struct Welcome {
     about: FirstMinute,
     /// The API key, if this start made it.
-    key: Option<String>,
+    key: Option<Zeroizing<String>>,
     key_file: String,
 }
 
@@ -52,8 +54,9 @@ impl Welcome {
         let (key_line, key) = match &self.key {
             Some(key) => (
                 format!(
-                    "API key of pool `{pool}`, shown only now (its hash is in {}):\n  {key}",
-                    self.key_file
+                    "API key of pool `{pool}`, shown only now (its hash is in {}):\n  {}",
+                    self.key_file,
+                    key.as_str()
                 ),
                 key.as_str(),
             ),

@@ -20,10 +20,12 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use exit::FAILED;
 use indicatif::{ProgressBar, ProgressStyle};
+use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::app::reload::{self, Fingerprint, Source};
 use crate::base::clock::Clock;
+use crate::base::private_memory;
 use crate::config::Config;
 use crate::keys::made;
 use crate::model::api_key::{ApiKeyHash, generate_api_key};
@@ -123,6 +125,7 @@ struct HashKey {
 impl Cli {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
+        private_memory::keep();
         let settings = || Settings::read(self.config.as_deref());
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve(&settings()?),
@@ -149,7 +152,7 @@ impl Cli {
 struct Settings {
     /// `None` for the built-in settings.
     file: Option<PathBuf>,
-    text: Option<String>,
+    text: Option<Zeroizing<String>>,
 }
 
 impl Settings {
@@ -158,7 +161,9 @@ impl Settings {
             .map(Path::to_owned)
             .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
         let read = |file: &PathBuf| {
-            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+            std::fs::read_to_string(file)
+                .map(Zeroizing::new)
+                .with_context(|| format!("cannot read {}", file.display()))
         };
         let text = file.as_ref().map(read).transpose()?;
         Ok(Self { file, text })
@@ -173,9 +178,11 @@ impl Settings {
     }
 
     fn load(&self) -> Result<Config> {
-        Config::load(self.text.as_deref(), environment()).with_context(|| match &self.file {
-            Some(file) => format!("cannot use the settings in {}", file.display()),
-            None => "cannot use the settings".to_owned(),
+        Config::load(self.text.as_deref().map(String::as_str), environment()).with_context(|| {
+            match &self.file {
+                Some(file) => format!("cannot use the settings in {}", file.display()),
+                None => "cannot use the settings".to_owned(),
+            }
         })
     }
 }
@@ -209,7 +216,7 @@ fn serve(settings: &Settings) -> Result<ExitCode> {
         for (pool, key) in app.new_api_keys() {
             tracing::info!(%pool, "made an API key for this pool; it is printed once, only its hash is kept");
             if welcome.is_none() {
-                println!("API key of pool {pool}, shown only now: {key}");
+                println!("API key of pool {pool}, shown only now: {}", **key);
             }
         }
         let (handle, running) = app.run();
@@ -304,11 +311,11 @@ fn generate_key(arguments: &GenerateKey) -> Result<ExitCode> {
 fn hash_key(arguments: &HashKey) -> Result<ExitCode> {
     if arguments.generate {
         let key = generate_api_key();
-        println!("key for the issuer (keep it secret):   {key}");
+        println!("key for the issuer (keep it secret):   {}", *key);
         println!("hash for `api-keys` in the settings:   {}", ApiKeyHash::of(&key).to_setting());
         return Ok(ExitCode::SUCCESS);
     }
-    let mut key = String::new();
+    let mut key = Zeroizing::new(String::new());
     std::io::stdin().read_to_string(&mut key).context("cannot read the key from standard input")?;
     let key = key.trim_end_matches(['\r', '\n']);
     if key.is_empty() {

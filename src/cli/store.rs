@@ -60,7 +60,7 @@ impl Migrate {
             ),
         };
         let given = given.into_iter().map(|(name, value)| (format!("STATUSLIST__{name}"), value.to_owned()));
-        let config = Config::load(settings.text.as_deref(), environment().chain(given))?;
+        let config = Config::load(settings.text.as_deref().map(String::as_str), environment().chain(given))?;
         if let StoreConfig::Sqlite { path, .. } = &config.store {
             let new = place == self.to;
             ensure!(new || path.exists(), "{} does not exist", path.display());
@@ -188,7 +188,7 @@ mod tests {
         };
         from.declare_pool(&shape).await.unwrap();
         let now = Timestamp::from_secs(1000);
-        let list = from.open_list(&shape.id, &InstanceId::random(), now).await.unwrap();
+        let list = from.open_list(&shape.id, &InstanceId::random(), u64::MAX, now).await.unwrap();
         migrate(&from, &to).await.unwrap();
         (from, to, list)
     }

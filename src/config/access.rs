@@ -222,6 +222,8 @@ mod tests {
             ("limits: { requests-per-key: 100 }", "limits.requests-per-key"),
             ("limits: { failures-per-address: 0/s }", "`20/m`"),
             ("server: { max-connections: 0 }", "server.max-connections"),
+            ("limits: { body-bytes: 1000, bodies-bytes: 999 }", "limits.bodies-bytes"),
+            ("server: { connections-per-address: 0 }", "server.connections-per-address"),
         ] {
             let error = load(file).unwrap_err();
             assert!(error.contains(expected), "{file}: {error}");

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, de};
+use zeroize::Zeroizing;
 
 use super::ConfigError;
 use crate::base::clock::Timestamp;
@@ -55,6 +56,11 @@ impl<'de> Deserialize<'de> for RawApiKey {
 
             fn visit_str<E: de::Error>(self, key: &str) -> Result<RawApiKey, E> {
                 Ok(RawApiKey::plain(key.to_owned()))
+            }
+
+            // Without this the text would be copied, and the copy that is left behind not wiped.
+            fn visit_string<E: de::Error>(self, key: String) -> Result<RawApiKey, E> {
+                Ok(RawApiKey::plain(key))
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<RawApiKey, A::Error> {
@@ -127,13 +133,14 @@ fn refuse_twins(keys: &[ApiKey], setting: &str) -> Result<(), ConfigError> {
 
 fn check_one(raw: RawApiKeyFields, setting: &str, warnings: &mut Vec<String>) -> Result<ApiKey, ConfigError> {
     let refuse = |why: &str| Err(ConfigError::at(setting, why));
-    let hash = match ApiKeyHash::from_setting(&raw.key) {
+    let key = Zeroizing::new(raw.key);
+    let hash = match ApiKeyHash::from_setting(&key) {
         Ok(Some(hash)) => hash,
-        Ok(None) if raw.key.is_empty() => return refuse("an API key is empty"),
+        Ok(None) if key.is_empty() => return refuse("an API key is empty"),
         Ok(None) => {
             let advice = "replace it with its hash (`statuslist hash-key`)";
             warnings.push(format!("{setting}: an API key is in plain text; {advice}"));
-            ApiKeyHash::of(&raw.key)
+            ApiKeyHash::of(&key)
         }
         Err(why) => return refuse(&why.to_string()),
     };

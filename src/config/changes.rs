@@ -71,6 +71,7 @@ impl Config {
                 workers: "workers",
                 shutdown_grace: "shutdown-grace",
                 max_connections: "max-connections",
+                connections_per_address: "connections-per-address",
                 serve_status_lists: live,
             }
         );
@@ -87,7 +88,10 @@ impl Config {
                 amount_max: "amount",
                 batch_max: "batch",
                 body_bytes_max: "body-bytes",
+                bodies_bytes_max: "bodies-bytes",
+                body_bytes_per_second_min: "body-bytes-per-second",
                 queue_max: "queue",
+                idempotency_bytes_max: "idempotency-bytes",
             }
         );
         differences!(
@@ -181,10 +185,9 @@ impl StoreConfig {
                         replica_timeout: "timeouts.replicas",
                     }
                 );
-                let password = |config: &RedisConfig| {
-                    config.password.as_ref().map(|password| password.expose_secret().to_owned())
-                };
-                if password(old) != password(new) {
+                let [was, is] = [old, new]
+                    .map(|config| config.password.as_ref().map(|password| password.expose_secret()));
+                if was != is {
                     names.insert("redis.password".to_owned());
                 }
             }
@@ -256,6 +259,7 @@ mod tests {
             ("", "", &[][..]),
             ("list-lifetime: 12h, ttl: 5m, update-interval: 5s, issuer: x", "", &[]),
             ("prefetch: { capacity: 7, threshold: 3 }, open-lists: 3", "", &[]),
+            ("quotas: { lists: 7, references-per-day: 8, references-per-key-per-day: 9 }", "", &[]),
             ("signer: { pem: { key: other.pem } }", "publish: { keys-max-age: 5m }", &[]),
             ("bits: 2", "", &["status-list-pools.a.bits"]),
             (

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::ConfigError;
 use super::raw::RawConfig;
@@ -39,20 +40,23 @@ pub(super) fn merge(
         }
         overlay(&mut tree, given);
     }
+    let mut overridden = Vec::new();
     for (name, value) in environment {
+        let value = Zeroizing::new(value);
         if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-            set(&mut tree, &name, path, &value)?;
+            let setting = set(&mut tree, &name, path, &value)?;
+            overridden.push(Override { setting, variable: name });
         }
     }
     tree[POOLS] = with_defaults(tree[POOLS].take(), &template)?;
     let mut files = Vec::new();
     read_secret_files(&mut tree, "", &mut files)?;
-    Ok(Layers { raw: read(tree)?, warnings, secret_files: files })
+    Ok(Layers { raw: read(tree, &overridden)?, warnings, secret_files: files })
 }
 
 fn parse(origin: &'static str, yaml: &str) -> Result<Value, ConfigError> {
     let value: Option<Value> = serde_saphyr::from_str_with_options(yaml, yaml_options())
-        .map_err(|error| ConfigError::Yaml { origin, why: error.to_string() })?;
+        .map_err(|error| ConfigError::Yaml { origin, why: without_quotes(&error.to_string()) })?;
     match value {
         None | Some(Value::Null) => Ok(Value::Object(Map::new())),
         Some(object @ Value::Object(_)) => Ok(object),
@@ -62,7 +66,43 @@ fn parse(origin: &'static str, yaml: &str) -> Result<Value, ConfigError> {
 
 /// As in YAML 1.2, only `true` and `false` are booleans: `y` and `on` are texts.
 fn yaml_options() -> serde_saphyr::Options {
-    serde_saphyr::options! { strict_booleans: true }
+    // Without the faulty lines, which may hold a secret.
+    serde_saphyr::options! { strict_booleans: true, with_snippet: false }
+}
+
+/// Leaves out what a message quotes: it may be a secret.
+fn without_quotes(message: &str) -> String {
+    let (mut kept, mut quote, mut before) = (String::new(), None, ' ');
+    for character in message.chars() {
+        match quote {
+            // An apostrophe within a word quotes nothing.
+            None if matches!(character, '`' | '"' | '\'') && !before.is_alphanumeric() => {
+                quote = Some(character);
+                kept.push('…');
+            }
+            None => kept.push(character),
+            Some(end) if character == end => quote = None,
+            Some(_) => {}
+        }
+        before = character;
+    }
+    kept
+}
+
+/// A setting that an environment variable overrides.
+struct Override {
+    /// Its path.
+    setting: String,
+    /// The variable's name.
+    variable: String,
+}
+
+impl Override {
+    /// Whether the setting `key` is this one, or a part of it.
+    fn holds(&self, key: &str) -> bool {
+        let rest = key.strip_prefix(self.setting.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
 }
 
 /// The original service keeps its settings under `app`, beside those of its framework.
@@ -101,10 +141,11 @@ fn overlay(under: &mut Value, over: Value) {
     }
 }
 
-/// Sets the value at `path`: `__` goes one level down, `_` stands for `-` (or for itself, in the name of a pool).
-fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), ConfigError> {
+/// Sets the value at `path`: `__` goes one level down, `_` stands for `-` (or for itself, in the name of a pool). Returns the setting.
+fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<String, ConfigError> {
     let mut node = tree;
     let mut last = String::new();
+    let mut setting = Vec::new();
     for part in path.split("__") {
         if node.is_null() {
             *node = Value::Object(Map::new());
@@ -119,6 +160,7 @@ fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), Conf
         let existing = map.keys().find(|key| key.replace('-', "_") == wanted.replace('-', "_")).cloned();
         last = existing.unwrap_or_else(|| wanted.replace('_', "-"));
         node = map.entry(last.clone()).or_insert(Value::Null);
+        setting.push(last.clone());
     }
     let text = || Value::String(value.to_owned());
     let value = match TEXTS.contains(&last.as_str()) {
@@ -127,7 +169,7 @@ fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<(), Conf
         false => serde_saphyr::from_str_with_options(value, yaml_options()).unwrap_or_else(|_| text()),
     };
     overlay(node, value);
-    Ok(())
+    Ok(setting.join("."))
 }
 
 /// `api-key-file: /run/secrets/key` sets `api-key` to the content of that file.
@@ -148,7 +190,7 @@ fn read_secret_files(node: &mut Value, path: &str, files: &mut Vec<PathBuf>) -> 
         let Value::String(file) = file else {
             return Err(ConfigError::at(format!("{path}{key}"), "must be the path of a file"));
         };
-        let content = std::fs::read_to_string(&file).map_err(|error| {
+        let content = std::fs::read_to_string(&file).map(Zeroizing::new).map_err(|error| {
             ConfigError::at(format!("{path}{key}"), format!("cannot read {file}: {error}"))
         })?;
         files.push(file.into());
@@ -157,9 +199,10 @@ fn read_secret_files(node: &mut Value, path: &str, files: &mut Vec<PathBuf>) -> 
     Ok(())
 }
 
-fn read(tree: Value) -> Result<RawConfig, ConfigError> {
+fn read(tree: Value, overridden: &[Override]) -> Result<RawConfig, ConfigError> {
     serde_path_to_error::deserialize(tree).map_err(|error| {
         let (key, why) = (error.path().to_string(), error.into_inner().to_string());
+        let variable = overridden.iter().find(|one| one.holds(&key)).map(|one| &one.variable);
         match unknown_field(&why) {
             Some((unknown, known)) => {
                 let parent = key.strip_suffix(unknown).unwrap_or(&key);
@@ -173,7 +216,18 @@ fn read(tree: Value) -> Result<RawConfig, ConfigError> {
             None if holds_a_secret(&key) && !why.starts_with("missing field") => {
                 ConfigError::at(key, "must be a text; put it in quotes")
             }
-            None => ConfigError::at(key, why),
+            None => match variable {
+                None => ConfigError::at(key, why),
+                // Nor is the value of a variable shown: with a wrong name it may be the secret of another.
+                Some(variable) => {
+                    let expected =
+                        why.rsplit_once(", expected ").map_or("another value", |(_, expected)| expected);
+                    ConfigError::at(
+                        key,
+                        format!("the value of {variable} cannot be used: it must be {expected}"),
+                    )
+                }
+            },
         }
     })
 }
@@ -183,7 +237,7 @@ fn holds_a_secret(key: &str) -> bool {
     let harmless = ["name", "scopes", "not-before", "not-after"];
     let last = key.rsplit('.').next().unwrap_or(key);
     let within_api_key = key.contains("api-keys[");
-    ["api-key", "password", "access-key"].iter().any(|secret| key.contains(secret))
+    ["api-key", "password", "access-key", ".pin"].iter().any(|secret| key.contains(secret))
         && !(within_api_key && harmless.contains(&last.split('[').next().unwrap_or(last)))
 }
 
@@ -292,5 +346,63 @@ mod tests {
     fn broken_yaml_is_an_error_with_its_place() {
         let error = merged("a: [", &[]).err().unwrap().to_string();
         assert!(error.contains("the settings file"), "{error}");
+        let error = merged("a: 1\nb: 2\n c: [\nd: }", &[]).err().unwrap().to_string();
+        assert!(error.contains("line 3") || error.contains("line 4"), "{error}");
+    }
+
+    #[test]
+    fn no_message_about_yaml_quotes_a_secret() {
+        for broken in [
+            "redis: { password: hunter2 ",
+            "redis:\n  password: \"hunter2\n  host: x",
+            "redis:\n  password: 'hunter2\n  host: x",
+            "redis:\n  password: *hunter2",
+            "redis:\n  password: !hunter2 x",
+            "redis:\n  password: @hunter2",
+            "redis:\n  password: `hunter2`",
+            "redis:\n  password: %hunter2",
+            "redis:\n  password: hunter2: more",
+            "redis:\n password: hunter2\n  host: x",
+            "redis:\n\tpassword: hunter2",
+            "redis:\n  password: \"\\hunter2\"",
+            "password: hunter2\n---\npassword: hunter2",
+            "status-list-pools: { a: { api-keys: [hunter2, hunter2 } }",
+            "hunter2",
+            "- hunter2",
+            "? hunter2\n: [",
+        ] {
+            let Err(error) = merged(broken, &[]) else { continue };
+            let error = error.to_string();
+            // The name of an unknown setting is no secret.
+            assert!(!error.contains("hunter2") || error.contains("no such setting"), "{broken:?}: {error}");
+        }
+        let error = merged("redis: { password: hunter2 ", &[]).err().unwrap().to_string();
+        assert!(error.contains("cannot be read as YAML") && error.contains("line 1"), "the control: {error}");
+    }
+
+    #[test]
+    fn no_message_quotes_the_value_of_a_variable() {
+        for (name, value, expected) in [
+            ("STATUSLIST__REDIS__PORT", "hunter2", "u16"),
+            ("STATUSLIST__LIMITS__AMOUNT", "[hunter2]", "u32"),
+            ("STATUSLIST__SERVER", "hunter2", "struct RawServer"),
+            ("STATUSLIST__REDIS", "{ port: hunter2 }", "u16"),
+            ("STATUSLIST__PUBLISH__ROLE", "hunter2", "leader"),
+            ("STATUSLIST__SERVER__LISTEN", "hunter2", "another value"),
+            ("STATUSLIST__SERVER__SHUTDOWN_GRACE", "hunter2", "duration"),
+            ("STATUSLIST__SERVER__TRUSTED_PROXIES", "[hunter2]", "an IP address"),
+            ("STATUSLIST__STATUS_LIST_POOLS__DEMO__SIZE", "hunter2", "u64"),
+        ] {
+            let error = merged("", &[(name, value)]).err().unwrap().to_string();
+            assert!(!error.contains("hunter2"), "{name}: {error}");
+            assert!(error.contains(name) && error.contains(expected), "{name}: {error}");
+        }
+        // A file's own value is shown, unless its setting is secret.
+        let error = merged("redis: { port: many }", &[]).err().unwrap().to_string();
+        assert!(error.contains("many"), "{error}");
+        let pin =
+            "status-list-pools: { a: { signer: { pkcs11: { module: m, token: t, key: k, pin: 1234 } } } }";
+        let error = merged(pin, &[]).err().unwrap().to_string();
+        assert!(error.contains("put it in quotes") && !error.contains("1234"), "{error}");
     }
 }

@@ -25,7 +25,7 @@ pub use audit::AuditConfig;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use network::Network;
-pub use pools::{Lifetimes, OnUnderflow, PoolConfig, PoolLive, PoolStart, Prefetch};
+pub use pools::{Lifetimes, OnUnderflow, PoolConfig, PoolLive, PoolStart, Prefetch, Quotas};
 pub use publish::{PublishConfig, PublishRole, S3Config, S3Credentials};
 pub use rate::Rate;
 pub use server::ServerConfig;
@@ -258,6 +258,8 @@ mod tests {
         check("precreation: { lists: 18446744073709551615 }", &["precreation.lists", "1000"]);
         check("formats: []", &["formats", "jwt"]);
         check("open-lists: 0", &["open-lists", "at least 1"]);
+        check("quotas: { lists: 0 }", &["quotas.lists", "at least 1"]);
+        check("quotas: { references-per-day: 0 }", &["quotas.references-per-day", "at least 1"]);
         check("api-keys: [b]", &["api-key", "not both"]);
         check("signer: { pkcs12: { keystore: a } }", &["signer.pkcs12", "password"]);
     }

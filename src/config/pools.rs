@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::raw::{RawOnUnderflow, RawPool};
+use super::raw::{RawOnUnderflow, RawPool, RawQuotas};
 use super::signer::SignerConfig;
 use super::{ConfigError, api_keys, show_duration};
 use crate::model::api_key::ApiKey;
@@ -66,6 +66,37 @@ pub struct PoolLive {
     pub lifetimes: Lifetimes,
     /// The longest validity of a credential, from the allocation of its reference on, if known.
     pub reference_lifetime: Option<Duration>,
+    /// The most that its callers can make it store and sign.
+    pub quotas: Quotas,
+}
+
+/// The most that the callers of a pool can make it store and sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Lists that are not retired.
+    pub lists: u64,
+    /// References that each instance hands out in a day (UTC); `None`: no limit.
+    pub references_per_day: Option<u32>,
+    /// The same to each caller.
+    pub references_per_key_per_day: Option<u32>,
+}
+
+impl Quotas {
+    fn check(raw: &RawQuotas) -> Result<Self, Refusal> {
+        let quotas = [
+            ("quotas.lists", Some(raw.lists)),
+            ("quotas.references-per-day", raw.references_per_day.map(u64::from)),
+            ("quotas.references-per-key-per-day", raw.references_per_key_per_day.map(u64::from)),
+        ];
+        if let Some((setting, _)) = quotas.into_iter().find(|(_, quota)| *quota == Some(0)) {
+            return Err((setting, "must be at least 1".to_owned()));
+        }
+        Ok(Self {
+            lists: raw.lists,
+            references_per_day: raw.references_per_day,
+            references_per_key_per_day: raw.references_per_key_per_day,
+        })
+    }
 }
 
 /// The buffer of references.
@@ -162,6 +193,7 @@ impl PoolConfig {
         }
         let given = (raw.api_key.take(), std::mem::take(&mut raw.api_keys));
         let api_keys = api_keys::check(given, &key, keyless_allowed, warnings)?;
+        let quotas = Quotas::check(&raw.quotas).map_err(|(setting, why)| refuse(setting, &why))?;
         let prefetch = Prefetch::check(&raw, capacity).map_err(|(setting, why)| refuse(setting, &why))?;
         Ok(Self {
             shape: PoolShape {
@@ -187,6 +219,7 @@ impl PoolConfig {
                 update_interval: raw.update_interval.0,
                 lifetimes,
                 reference_lifetime: raw.reference_lifetime.map(|lifetime| lifetime.0),
+                quotas,
             },
             api_keys,
             signer: SignerConfig::check(raw.signer).map_err(|why| refuse("signer", &why))?,

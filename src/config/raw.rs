@@ -100,6 +100,7 @@ pub(super) struct RawServer {
     pub(super) workers: Option<usize>,
     pub(super) shutdown_grace: Setting,
     pub(super) max_connections: usize,
+    pub(super) connections_per_address: Option<usize>,
     pub(super) trusted_proxies: Vec<Network>,
     pub(super) client_certificate: Option<RawClientCertificate>,
 }
@@ -111,7 +112,10 @@ pub(super) struct RawLimits {
     pub(super) amount: u32,
     pub(super) batch: usize,
     pub(super) body_bytes: usize,
+    pub(super) bodies_bytes: Option<usize>,
+    pub(super) body_bytes_per_second: u64,
     pub(super) queue: usize,
+    pub(super) idempotency_bytes: u64,
     pub(super) requests_per_key: Option<Rate>,
     pub(super) requests_per_address: Option<Rate>,
     pub(super) failures_per_address: Option<Rate>,
@@ -268,6 +272,7 @@ pub(super) struct RawPool {
     pub(super) open_lists: usize,
     pub(super) precreation: RawPrecreation,
     pub(super) prefetch: RawPrefetch,
+    pub(super) quotas: RawQuotas,
     pub(super) reject_unallocated: bool,
     pub(super) update_interval: Setting,
     pub(super) list_lifetime: Setting,
@@ -276,6 +281,14 @@ pub(super) struct RawPool {
     pub(super) ttl: Option<Setting>,
     pub(super) resign_after: Option<Setting>,
     pub(super) signer: RawSigner,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawQuotas {
+    pub(super) lists: u64,
+    pub(super) references_per_day: Option<u32>,
+    pub(super) references_per_key_per_day: Option<u32>,
 }
 
 #[derive(Deserialize)]

@@ -22,8 +22,10 @@ pub struct ServerConfig {
     pub workers: usize,
     /// How long a running request may take after a stop.
     pub shutdown_grace: Duration,
-    /// The most open connections; more wait to be accepted.
+    /// The most open connections of all addresses together, if there are enough open files; more wait to be accepted.
     pub max_connections: usize,
+    /// The most open connections of one client's address; `None` for half of all. More are closed.
+    pub connections_per_address: Option<usize>,
     /// Whether this service also serves the lists.
     pub serve_status_lists: bool,
 }
@@ -54,6 +56,10 @@ impl ServerConfig {
         if raw.max_connections == 0 {
             return Err(ConfigError::at("server.max-connections", "must be at least 1"));
         }
+        if raw.connections_per_address == Some(0) {
+            let why = "must be at least 1, or null for half of all";
+            return Err(ConfigError::at("server.connections-per-address", why));
+        }
         let addresses = [Some(raw.listen), raw.api_listen, raw.management_listen];
         for (place, key) in [(1, "server.api-listen"), (2, "server.management-listen")] {
             if addresses[place].is_some_and(|address| address.port() != 0)
@@ -70,6 +76,7 @@ impl ServerConfig {
             workers: raw.workers.unwrap_or_else(cores),
             shutdown_grace: raw.shutdown_grace.0,
             max_connections: raw.max_connections,
+            connections_per_address: raw.connections_per_address,
             serve_status_lists,
         })
     }

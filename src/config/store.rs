@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use deadpool_redis::redis::{ConnectionAddr, IntoConnectionInfo, parse_redis_url};
 use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 use super::ConfigError;
 use super::raw::{RawPersistence, RawPersistenceName, RawRedis, RawSqlite, RawStorageType, RawSynchronous};
@@ -164,6 +165,8 @@ impl RedisConfig {
                         "must be redis://[user[:password]@]host[:port][/database], or rediss:// for TLS",
                     )
                 };
+                // It may hold the password.
+                let url = Zeroizing::new(url);
                 let url = parse_redis_url(&url).ok_or_else(bad)?;
                 let info = url.into_connection_info().map_err(|_| bad())?;
                 let (host, port) = match info.addr() {

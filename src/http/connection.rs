@@ -3,11 +3,9 @@
 //! The HTTP server itself times out the first head of a connection, and `api` times out bodies. Neither times out a later head
 //! that arrives a byte at a time, or an answer that is read just as slowly. One rule covers both: a connection is closed when
 //! its latest request began too long ago. The server closes idle connections earlier, and a connection in use keeps beginning
-//! requests. After a body that did not arrive in time the connection is closed at once: the server would wait for the rest.
+//! requests.
 
-use std::any::Any;
 use std::cell::Cell;
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,69 +13,74 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::Extensions;
 use actix_web::rt;
-use tokio::sync::Notify;
+use actix_web::rt::net::TcpStream;
+use rustix::net::{Shutdown, shutdown};
 use tokio::task::JoinHandle;
 
+use super::places::Place;
 use crate::base::awake::Awake;
 
-/// The time that the last answer of a connection has to reach the client.
-const LAST_ANSWER: Duration = Duration::from_secs(1);
-
 /// The state of a connection that its requests update.
-pub struct Connection {
+pub(super) struct Connection {
     latest: Rc<Cell<Instant>>,
-    ended: Rc<Notify>,
     awake: Arc<Awake>,
     /// How often the process had slept when the connection was accepted.
     sleeps: u64,
     closing: JoinHandle<()>,
+    _place: Option<Place>,
 }
+
+/// Marks a connection that got no place: it is closed already, and what it sent before is not handled.
+pub(super) struct WithoutPlace;
 
 impl Connection {
     /// Watches a new connection: closes it when no request has begun on it for `patience`.
-    pub fn watch(stream: &dyn Any, of_connection: &mut Extensions, patience: Duration, awake: &Arc<Awake>) {
-        let Some(stream) = stream.downcast_ref::<rt::net::TcpStream>() else { return };
+    pub(super) fn watch(
+        stream: &TcpStream,
+        of_connection: &mut Extensions,
+        patience: Duration,
+        awake: &Arc<Awake>,
+        place: Option<Place>,
+    ) {
         let second = match stream.as_fd().try_clone_to_owned() {
-            Ok(second) => TcpStream::from(second),
+            Ok(second) => second,
             Err(error) => {
-                tracing::warn!(%error, "cannot watch a connection; raise the limit of open files (LimitNOFILE)");
-                return;
+                tracing::warn!(%error, "cannot watch a connection, so it is closed; raise the limit of open files (LimitNOFILE)");
+                return Self::refuse(stream, of_connection);
             }
         };
         let latest = Rc::new(Cell::new(Instant::now()));
-        let ended = Rc::new(Notify::new());
-        let (seen, end) = (Rc::clone(&latest), Rc::clone(&ended));
+        let seen = Rc::clone(&latest);
         let closing = rt::spawn(async move {
             loop {
                 let left = patience.saturating_sub(seen.get().elapsed());
                 if left.is_zero() {
                     break;
                 }
-                if tokio::time::timeout(left, end.notified()).await.is_ok() {
-                    tokio::time::sleep(LAST_ANSWER).await;
-                    break;
-                }
+                tokio::time::sleep(left).await;
             }
             // Fails only if the connection is already closed.
-            let _ = second.shutdown(Shutdown::Both);
+            let _ = shutdown(&second, Shutdown::Both);
         });
         let (awake, sleeps) = (Arc::clone(awake), awake.sleeps_before_connection());
-        of_connection.insert(Self { latest, ended, awake, sleeps, closing });
+        of_connection.insert(Self { latest, awake, sleeps, closing, _place: place });
+    }
+
+    /// Closes a new connection.
+    pub(super) fn refuse(stream: &TcpStream, of_connection: &mut Extensions) {
+        // Fails only if the client has closed it.
+        let _ = shutdown(stream, Shutdown::Both);
+        of_connection.insert(WithoutPlace);
     }
 
     /// Notes that a request begins.
-    pub fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.latest.set(Instant::now());
     }
 
     /// Whether the process has slept since the connection was accepted. What is read from it may have been sent before the sleep.
-    pub fn is_of_before_a_sleep(&self) -> bool {
+    pub(super) fn is_of_before_a_sleep(&self) -> bool {
         self.awake.sleeps() != self.sleeps
-    }
-
-    /// Closes the connection after the current answer.
-    pub fn end(&self) {
-        self.ended.notify_one();
     }
 }
 
@@ -91,7 +94,7 @@ impl Drop for Connection {
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use actix_web::dev::Service;
     use actix_web::{App, HttpServer, web};
@@ -118,8 +121,8 @@ mod tests {
                         .default_service(web::to(async || "answer"))
                 })
                 .on_connect(move |stream, of_connection| {
-                    if watched {
-                        Connection::watch(stream, of_connection, PATIENCE, &awake);
+                    if let Some(stream) = stream.downcast_ref().filter(|_| watched) {
+                        Connection::watch(stream, of_connection, PATIENCE, &awake, None);
                     }
                 })
                 .client_request_timeout(PATIENCE)

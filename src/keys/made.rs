@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use zeroize::Zeroizing;
 
 use crate::base::durable::{self, Mode};
 use crate::config::PoolConfig;
@@ -17,7 +18,10 @@ pub fn write_new_key(path: &Path, algorithm: Algorithm) -> Result<()> {
 
 /// Returns the API key of a pool that has none. Keeps its hash beside the signing keys, and returns the key itself only
 /// once, when it makes it.
-pub fn demo_api_key(pool: &PoolConfig, key_directory: &Path) -> Result<(ApiKeyHash, Option<String>)> {
+pub fn demo_api_key(
+    pool: &PoolConfig,
+    key_directory: &Path,
+) -> Result<(ApiKeyHash, Option<Zeroizing<String>>)> {
     let path = demo_api_key_path(pool, key_directory);
     if path.exists() {
         durable::keep_private(&path)?;
@@ -57,7 +61,7 @@ mod tests {
         let key = key.unwrap();
         assert!(bool::from(ApiKeyHash::of(&key).matches(&hash)));
         let stored = std::fs::read_to_string(folder.path().join("demo.api-key")).unwrap();
-        assert!(stored.starts_with("sha256:") && !stored.contains(&key));
+        assert!(stored.starts_with("sha256:") && !stored.contains(key.as_str()));
         let (again, none) = demo_api_key(&demo(""), folder.path()).unwrap();
         assert!(bool::from(again.matches(&hash)) && none.is_none());
     }

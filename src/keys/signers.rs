@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
 
 use crate::base::clock::{NumericDate, Timestamp};
 use crate::base::durable;
@@ -108,7 +109,8 @@ fn read_pkcs11(key: &Pkcs11Key, kid: Option<&str>) -> Result<SigningKey> {
     let chain = key.chain.as_deref().map(read_text).transpose()?;
     let Pkcs11Key { module, token, key, pin, .. } = key.clone();
     let named = format!("cannot use the key `{key}` of the token `{token}`");
-    SigningKey::from_hsm(HsmKey { module, token, key, pin }, chain.as_deref(), kid).context(named)
+    SigningKey::from_hsm(HsmKey { module, token, key, pin }, chain.as_deref().map(String::as_str), kid)
+        .context(named)
 }
 
 #[cfg(not(feature = "pkcs11"))]
@@ -119,12 +121,14 @@ fn read_pkcs11(_: &Pkcs11Key, _: Option<&str>) -> Result<SigningKey> {
 fn read_pem(key: &Path, chain: Option<&Path>, kid: Option<&str>) -> Result<SigningKey> {
     let chain = chain.map(read_text).transpose()?;
     let pem = read_text(key).context("make a key with `statuslist generate-key FILE`")?;
-    SigningKey::from_pem(&pem, chain.as_deref(), kid)
+    SigningKey::from_pem(&pem, chain.as_deref().map(String::as_str), kid)
         .with_context(|| format!("cannot use the signing key {}", key.display()))
 }
 
-fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+fn read_text(path: &Path) -> Result<Zeroizing<String>> {
+    std::fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The file of the development key of a pool whose settings name no key.

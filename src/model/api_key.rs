@@ -5,6 +5,7 @@ use std::fmt;
 use aws_lc_rs::digest;
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::base::clock::Timestamp;
 
@@ -153,10 +154,16 @@ impl fmt::Debug for ApiKeyHash {
 }
 
 /// A fresh API key: 256 random bits in hexadecimal.
-pub fn generate_api_key() -> String {
-    let mut key = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut key).expect("the system's random numbers never run out once it has started");
-    key.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
+pub fn generate_api_key() -> Zeroizing<String> {
+    let mut key = Zeroizing::new([0_u8; 32]);
+    aws_lc_rs::rand::fill(&mut *key).expect("the system's random numbers never run out once it has started");
+    // One allocation, so that no copy stays behind.
+    let text = Zeroizing::new(String::with_capacity(64));
+    key.iter().fold(text, |mut text, byte| {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).expect("four bits are a digit"));
+        text.push(char::from_digit(u32::from(byte & 15), 16).expect("four bits are a digit"));
+        text
+    })
 }
 
 #[cfg(test)]

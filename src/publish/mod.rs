@@ -23,6 +23,7 @@ pub use pass::{Pass, PublishError};
 pub use rehearse::rehearse;
 pub use sinks::Bucket;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -39,7 +40,7 @@ use crate::base::stopper::{Stopper, stopper};
 use crate::config::{PoolConfig, PoolLive, PoolStart, PublishRole};
 use crate::model::instance::InstanceId;
 use crate::model::pool::PoolShape;
-use crate::sign::KeyRing;
+use crate::sign::{KeyRing, Signer};
 use crate::site::folder::Site;
 use crate::status_list::BaseUri;
 use crate::store::{Fence, Store};
@@ -55,6 +56,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often to check that all files exist and are current. The first check is at the start.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// A pass that takes more beats is reported.
+const BEATS_OF_A_PASS: u32 = 3;
 
 /// Why a pass begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +141,7 @@ impl PoolPublisher {
             metrics: Arc::clone(&metrics),
         };
         let sinks = Sinks::new(&buckets, &files);
+        metrics.publish_checks(&Refused::CHECKS);
         let (swept, advanced_at, changed, look_wanted, stale_found) = Default::default();
         Self {
             shape,
@@ -209,24 +213,52 @@ impl PoolPublisher {
             };
             let Some(wake) = stopper.until(next).await else { break };
             let begun = self.clock.now();
-            let pass = match wake {
-                Wake::Changed => {
-                    // Its first tick comes at once: more may now be due before the next beat.
-                    beat = self.beat();
-                    continue;
-                }
-                Wake::Beat => {
-                    self.look_at_certificates(&mut chain);
-                    self.advance_spreads().await;
-                    self.publish_pending(signals, &|_, _| ()).await
-                }
-                Wake::NextSecond | Wake::StaleFound => self.publish_pending(signals, &|_, _| ()).await,
-                Wake::ListWanted => self.publish_new(signals, &|_, _| ()).await,
-            };
+            if wake == Wake::Changed {
+                // Its first tick comes at once: more may now be due before the next beat.
+                beat = self.beat();
+                continue;
+            }
+            let pass = self.watched(wake, self.pass(wake, signals, &mut chain)).await;
             waiting = pass.waiting > 0 || waiting && wake == Wake::ListWanted;
             self.log(&pass, self.clock.now().since(begun));
         }
         self.publish_last(signals).await;
+    }
+
+    async fn pass(&self, wake: Wake, signals: &Signals, chain: &mut Signer) -> Pass {
+        match wake {
+            Wake::ListWanted => self.publish_new(signals, &|_, _| ()).await,
+            Wake::Beat => {
+                self.look_at_certificates(chain);
+                self.advance_spreads().await;
+                self.publish_pending(signals, &|_, _| ()).await
+            }
+            _ => self.publish_pending(signals, &|_, _| ()).await,
+        }
+    }
+
+    /// Waits for a pass. Reports one that takes longer than three beats: something that it needs may hang.
+    async fn watched(&self, wake: Wake, pass: impl Future<Output = Pass>) -> Pass {
+        let running = self.metrics.freshness.begin_pass();
+        let patience = self.live.load().update_interval * BEATS_OF_A_PASS;
+        let mut pass = pin!(pass);
+        let pass = match tokio::time::timeout(patience, &mut pass).await {
+            Ok(pass) => pass,
+            Err(_) => {
+                tracing::error!(
+                    pool = %self.shape.id, seconds = patience.as_secs(),
+                    "publishing takes long: what was acknowledged waits. Many lists may have changed at once; otherwise look at the \
+                     disk of storage-directory, the store and the signing key, one of which may hang"
+                );
+                pass.await
+            }
+        };
+        let is_whole =
+            !pass.not_ours && pass.ended_by.is_none() && pass.failed.is_empty() && pass.waiting == 0;
+        if is_whole && wake != Wake::ListWanted {
+            running.complete(self.clock.now());
+        }
+        pass
     }
 
     /// Publishes what was acknowledged before a stop. Lists that were signed in this second wait for the next one.

@@ -10,11 +10,12 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
 };
 use pem::{EncodeConfig, LineEnding, Pem};
+use zeroize::Zeroizing;
 
+#[cfg(feature = "pkcs11")]
 use super::hsm::{Hsm, HsmKey};
 use super::invalid_key::InvalidKey;
 use super::{Algorithm, Certificate, ChainFault, PublicKey, Validity, chain, pkcs12};
-#[cfg(feature = "pkcs11")]
 use crate::base::clock::NumericDate;
 
 /// The private key printed in the specification: every reader can sign with it.
@@ -40,11 +41,12 @@ impl SigningKey {
     /// Reads a PKCS#8 key and, if given, its certificate chain, leaf first. The default `kid` is the key's thumbprint.
     pub fn from_pem(key: &str, chain: Option<&str>, kid: Option<&str>) -> Result<Self, InvalidKey> {
         let blocks = pem::parse_many(key)?;
-        let pkcs8 = blocks.iter().find(|block| block.tag() == "PRIVATE KEY");
-        let pkcs8 = pkcs8.ok_or_else(|| InvalidKey::NotPkcs8 {
-            found: blocks.iter().map(|block| block.tag().to_owned()).collect(),
-        })?;
-        let (pair, public) = parse(pkcs8.contents())?;
+        let found = blocks.iter().map(|block| block.tag().to_owned()).collect();
+        let keys = blocks.into_iter().filter(|block| block.tag() == "PRIVATE KEY");
+        // All of them, so that all are wiped.
+        let keys: Vec<_> = keys.map(|block| Zeroizing::new(block.into_contents())).collect();
+        let pkcs8 = keys.first().ok_or(InvalidKey::NotPkcs8 { found })?;
+        let (pair, public) = parse(pkcs8)?;
         let chain = chain.map(certificates).transpose()?.unwrap_or_default();
         Self::new(pair, public, chain, kid)
     }
@@ -136,7 +138,7 @@ impl fmt::Debug for SigningKey {
 }
 
 /// Generates a private key in PKCS#8 PEM.
-pub fn generate(algorithm: Algorithm) -> Result<String, Unspecified> {
+pub fn generate(algorithm: Algorithm) -> Result<Zeroizing<String>, Unspecified> {
     let ecdsa = |signing| -> Result<Vec<u8>, Unspecified> {
         Ok(EcdsaKeyPair::generate(signing)?.to_pkcs8v1().map_err(|_| Unspecified)?.as_ref().to_vec())
     };
@@ -148,7 +150,10 @@ pub fn generate(algorithm: Algorithm) -> Result<String, Unspecified> {
             AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?.as_ref().to_vec()
         }
     };
-    Ok(pem::encode_config(&Pem::new("PRIVATE KEY", der), EncodeConfig::new().set_line_ending(LineEnding::LF)))
+    let block = Pem::new("PRIVATE KEY", der);
+    let text = pem::encode_config(&block, EncodeConfig::new().set_line_ending(LineEnding::LF));
+    drop(Zeroizing::new(block.into_contents()));
+    Ok(Zeroizing::new(text))
 }
 
 fn parse(pkcs8: &[u8]) -> Result<(Pair, PublicKey), InvalidKey> {

@@ -2,13 +2,14 @@
 
 use p12_keystore::error::Error;
 use p12_keystore::{Certificate, Pkcs12Archive, PrivateKeyBag};
+use zeroize::Zeroizing;
 
 use super::InvalidKey;
 
 /// A key and all certificates of its store, in the store's order.
 pub(super) struct Contents {
     /// The private key in PKCS#8.
-    pub(super) pkcs8: Vec<u8>,
+    pub(super) pkcs8: Zeroizing<Vec<u8>>,
     certificates: Vec<Certificate>,
 }
 
@@ -25,7 +26,7 @@ pub(super) fn open(store: &[u8], password: &str, alias: Option<&str>) -> Result<
         return Err(InvalidKey::Alias { aliases });
     };
     let certificates = archive.certs.into_iter().map(|bag| bag.cert).collect();
-    Ok(Contents { pkcs8: key.key.as_der().to_vec(), certificates })
+    Ok(Contents { pkcs8: Zeroizing::new(key.key.as_der().to_vec()), certificates })
 }
 
 impl Contents {

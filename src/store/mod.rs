@@ -20,7 +20,7 @@ mod values;
 
 pub use deadline::Deadline;
 pub use redis::RedisStore;
-pub use remembered::{Answered, Digest, Remembered};
+pub use remembered::{Answered, Digest, Keep, Placed, Remembered};
 pub use spread::{SPREAD_STEP_MAX, Spread};
 pub use sqlite::SqliteStore;
 pub use values::{
@@ -96,14 +96,15 @@ impl Store {
     }
 
     /// Opens a list with a random id and permutation key. `owner` hands out its references. The list is pending until its first
-    /// publication.
+    /// publication. Fails with [`StoreError::TooManyLists`] if the pool has `most` lists already, those that are retired not counted.
     pub async fn open_list(
         &self,
         pool: &PoolId,
         owner: &InstanceId,
+        most: u64,
         now: Timestamp,
     ) -> Result<ListId, StoreError> {
-        backend!(self, store => store.open_list(pool, owner, now))
+        backend!(self, store => store.open_list(pool, owner, most, now))
     }
 
     /// Returns the lists of a pool whose references `owner` still hands out, in the order of their creation.
@@ -189,15 +190,16 @@ impl Store {
         backend!(self, store => store.advance_spread(list, spread, entries, now))
     }
 
-    /// Records an answer under `key` for `keep`, unless one is already recorded. Returns after it is durable. The references must be
-    /// the caller's own: if this fails, whether a retry will receive them is unknown.
+    /// Records an answer under `key`, unless one is already recorded or the answers of the pool would take more than `keep` allows.
+    /// Returns after it is durable. The references must be the caller's own: if this fails, whether a retry will receive them is
+    /// unknown.
     pub async fn remember(
         &self,
         pool: &PoolId,
         key: Digest,
         answer: Answered,
         now: Timestamp,
-        keep: Duration,
+        keep: Keep,
     ) -> Result<Remembered, StoreError> {
         backend!(self, store => store.remember(pool, key, answer, now, keep))
     }

@@ -244,6 +244,8 @@ pub struct ListTransfer {
 pub struct PoolUsage {
     /// Lists of the pool.
     pub lists: u64,
+    /// Those of them that are retired.
+    pub retired: u64,
     /// Positions leased, in all lists.
     pub leased: u64,
     /// Positions left in open lists.
@@ -319,6 +321,14 @@ pub enum StoreError {
     /// No pool of this name was declared.
     #[error("no pool {0}")]
     NoSuchPool(PoolId),
+    /// The pool has as many lists as it may have.
+    #[error("pool {pool} has {most} lists, as many as its quotas.lists allows")]
+    TooManyLists {
+        /// The pool.
+        pool: PoolId,
+        /// The most lists that it may have.
+        most: u64,
+    },
     /// No list has this id.
     #[error("no list {0}")]
     NoSuchList(ListId),

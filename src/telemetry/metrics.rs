@@ -9,10 +9,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::freshness::{Freshness, FreshnessMetrics};
 use super::http::{HttpMetrics, RouteMetrics};
-use crate::base::clock::NumericDate;
+use super::process::Process;
+use super::text;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::pool::PoolId;
 
 /// All metrics of the service.
@@ -28,14 +32,18 @@ pub struct Metrics {
     publish_refused: Family<Labels, Counter>,
     lists_behind: Family<Labels, Counter>,
     sinks: Sinks,
-    oldest_unpublished: Family<Labels, Gauge>,
     update_to_publish: Family<Labels, Histogram, fn() -> Histogram>,
     batch_size: Family<Labels, Histogram, fn() -> Histogram>,
     store_commit: Family<Labels, Histogram, fn() -> Histogram>,
     signing: Family<Labels, Histogram, fn() -> Histogram>,
     references_ready: Family<Labels, Gauge>,
     references_free: Family<Labels, Gauge>,
-    tokens_valid_until: Family<Labels, Gauge>,
+    references_today: Family<Labels, Gauge>,
+    references_per_day_max: Family<Labels, Gauge>,
+    lists: Family<Labels, Gauge>,
+    lists_max: Family<Labels, Gauge>,
+    quota_reached: Family<Labels, Counter>,
+    freshness: FreshnessMetrics,
     certificate_not_after: Family<Labels, Gauge>,
     certificate_out_of_date: Family<Labels, Gauge>,
     clock_implausible: Family<Labels, Gauge>,
@@ -44,6 +52,31 @@ pub struct Metrics {
     http: HttpMetrics,
     /// The metrics of reloading.
     pub reloads: ReloadMetrics,
+    /// The metrics of connections.
+    pub connections: ConnectionMetrics,
+}
+
+/// The metrics of connections.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionMetrics {
+    /// Those that are open.
+    pub open: Gauge,
+    /// The most that may be open.
+    pub max: Gauge,
+    /// Those closed at once, because their address had its share.
+    pub refused: Counter,
+}
+
+impl ConnectionMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let connections = Self::default();
+        registry.register("connections", "Open connections", connections.open.clone());
+        let help = "The most connections that may be open: by the settings, or as many as the limit of open files leaves";
+        registry.register("connections_max", help, connections.max.clone());
+        let help = "Connections closed at once, because their address had its share already";
+        registry.register("connections_refused", help, connections.refused.clone());
+        connections
+    }
 }
 
 /// The metrics of the audit trail.
@@ -62,18 +95,23 @@ pub struct ReloadMetrics {
     stale: Gauge,
 }
 
+/// The results of a reload.
+const RESULTS: [&str; 2] = ["ok", "refused"];
+
 impl ReloadMetrics {
     fn register(registry: &mut Registry) -> Self {
         let reloads = Self::default();
         registry.register("reloads", "Changed settings or keys, by result", reloads.total.clone());
         let help = "Whether the files differ from the settings and keys in use, because they were refused";
         registry.register("settings_stale", help, reloads.stale.clone());
+        // From 0, so that an alarm on any increase sees the first one.
+        RESULTS.iter().for_each(|result| drop(reloads.total.get_or_create(&[("result", *result)])));
         reloads
     }
 
     /// Records that changed settings or keys were applied (`taken`) or refused.
     pub fn note(&self, taken: bool) {
-        self.total.get_or_create_owned(&[("result", if taken { "ok" } else { "refused" })]).inc();
+        self.total.get_or_create_owned(&[("result", RESULTS[usize::from(!taken)])]).inc();
         self.stale.set(i64::from(!taken));
     }
 }
@@ -93,8 +131,8 @@ pub struct PoolMetrics {
     pub publish_failed: Counter,
     /// Lists whose leases the store lost; their allocation has ended.
     pub lists_behind: Counter,
-    /// Age of the oldest unpublished change, at the latest pass.
-    pub oldest_unpublished: Gauge,
+    /// How fresh the published lists are.
+    pub freshness: Arc<Freshness>,
     /// Seconds from the first unpublished change of a list to its publication.
     pub update_to_publish: Histogram,
     /// Entries in one durable batch of updates.
@@ -107,8 +145,12 @@ pub struct PoolMetrics {
     pub references_ready: Gauge,
     /// References left in open lists besides those in memory, at the latest refill.
     pub references_free: Gauge,
-    /// Seconds since 1970 before which no published token expires, at the latest pass.
-    pub tokens_valid_until: Gauge,
+    /// References handed out since midnight (UTC), at the latest request.
+    pub references_today: Gauge,
+    /// Lists that are not retired, of all instances, when this one last opened one.
+    pub lists: Gauge,
+    /// The most of them.
+    pub lists_max: Gauge,
     /// 1 if a certificate of the signing key is not valid at the moment, at the latest beat; otherwise 0.
     pub certificate_out_of_date: Gauge,
     /// 1 if the clock could not be believed when it was last read for publishing; otherwise 0.
@@ -117,6 +159,7 @@ pub struct PoolMetrics {
     pub lists_ahead: Gauge,
     pool: PoolId,
     refused: Family<Labels, Counter>,
+    quota_reached: Family<Labels, Counter>,
     sinks: Sinks,
 }
 
@@ -142,12 +185,13 @@ struct Sinks {
 struct Labels {
     pool: String,
     check: Option<&'static str>,
+    quota: Option<&'static str>,
     sink: Option<String>,
 }
 
 impl Labels {
     fn of(pool: &PoolId) -> Self {
-        Self { pool: pool.to_string(), check: None, sink: None }
+        Self { pool: pool.to_string(), check: None, quota: None, sink: None }
     }
 }
 
@@ -155,6 +199,7 @@ impl EncodeLabelSet for Labels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
         [("pool", self.pool.as_str())].encode(encoder)?;
         self.check.map_or(Ok(()), |check| [("check", check)].encode(&mut *encoder))?;
+        self.quota.map_or(Ok(()), |quota| [("quota", quota)].encode(&mut *encoder))?;
         self.sink.as_deref().map_or(Ok(()), |sink| [("sink", sink)].encode(encoder))
     }
 }
@@ -180,7 +225,11 @@ fn signing_buckets() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("statuslist");
+        let mut root = Registry::default();
+        root.register_collector(Box::new(Process));
+        let registry = root.sub_registry_with_prefix("statuslist");
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "The version of the program", Info::new(version));
         let mut counter = |name: &str, help: &str| {
             let family = Family::<Labels, Counter>::default();
             registry.register(name, help, family.clone());
@@ -193,6 +242,9 @@ impl Default for Metrics {
         let published = counter("published", "Lists signed and written");
         let publish_failed = counter("publish_failed", "Publications that failed and are retried");
         let publish_refused = counter("publish_refused", "Publications that the gate refused, by check");
+        let help =
+            "Requests for references that a quota refused, and how often lists reached theirs, by quota";
+        let quota_reached = counter("quota_reached", help);
         let help = "Lists whose leases the store lost, or whose marks were lost: alarm on any increase";
         let lists_behind = counter("lists_behind", help);
         let sinks = Sinks {
@@ -206,9 +258,7 @@ impl Default for Metrics {
         registry.register("audit_lines", "Lines of the audit trail written durably", audit.lines.clone());
         let help = "Writes of the audit trail that failed, so that requests were answered 503: alarm on any increase";
         registry.register("audit_failed", help, audit.failed.clone());
-        let oldest_unpublished = Family::<Labels, Gauge>::default();
-        let help = "Age of the oldest unpublished change, at the latest pass";
-        registry.register_with_unit("oldest_unpublished", help, Unit::Seconds, oldest_unpublished.clone());
+        let freshness = FreshnessMetrics::register(registry);
         let update_to_publish = Family::new_with_constructor(publish_buckets as fn() -> Histogram);
         let help = "From a list's first unpublished change to its publication";
         registry.register_with_unit("update_to_publish", help, Unit::Seconds, update_to_publish.clone());
@@ -232,12 +282,20 @@ impl Default for Metrics {
         let references_free = Family::<Labels, Gauge>::default();
         let help = "References left in this instance's open lists, besides those in memory";
         registry.register("references_free", help, references_free.clone());
-        let tokens_valid_until = Family::<Labels, Gauge>::default();
-        let help =
-            "Time before which no published token expires, at the latest pass: alarm when it comes near";
-        let name = "tokens_valid_until_timestamp";
-        registry.register_with_unit(name, help, Unit::Seconds, tokens_valid_until.clone());
-        let http = HttpMetrics::register(&mut registry);
+        let mut gauge = |name: &str, help: &str| {
+            let family = Family::<Labels, Gauge>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let help = "References that this instance handed out since midnight (UTC), at the latest request";
+        let references_today = gauge("references_today", help);
+        let help = "The most of them, if the pool has a quota";
+        let references_per_day_max = gauge("references_per_day_max", help);
+        let help = "Lists that are not retired, of all instances, when this one last opened one";
+        let lists = gauge("lists", help);
+        let lists_max =
+            gauge("lists_max", "The most lists that the pool may have: alarm when lists comes near");
+        let http = HttpMetrics::register(registry);
         let certificate_not_after = Family::<Labels, Gauge>::default();
         let help = "When the first certificate of the signing key's chain ends, in seconds since 1970";
         registry.register_with_unit(
@@ -258,9 +316,10 @@ impl Default for Metrics {
         let api_key_not_after = Family::<Labels, Gauge>::default();
         let help = "When the next of the API keys ends, in seconds since 1970";
         registry.register_with_unit("api_key_not_after", help, Unit::Seconds, api_key_not_after.clone());
-        let reloads = ReloadMetrics::register(&mut registry);
+        let reloads = ReloadMetrics::register(registry);
+        let connections = ConnectionMetrics::register(registry);
         Self {
-            registry,
+            registry: root,
             audit,
             references_issued,
             buffer_underflows,
@@ -270,14 +329,18 @@ impl Default for Metrics {
             publish_refused,
             lists_behind,
             sinks,
-            oldest_unpublished,
+            freshness,
             update_to_publish,
             batch_size,
             store_commit,
             signing,
             references_ready,
             references_free,
-            tokens_valid_until,
+            references_today,
+            references_per_day_max,
+            lists,
+            lists_max,
+            quota_reached,
             http,
             certificate_not_after,
             certificate_out_of_date,
@@ -285,6 +348,7 @@ impl Default for Metrics {
             lists_ahead,
             api_key_not_after,
             reloads,
+            connections,
         }
     }
 }
@@ -300,31 +364,39 @@ impl Metrics {
             published: self.published.get_or_create_owned(&labels),
             publish_failed: self.publish_failed.get_or_create_owned(&labels),
             lists_behind: self.lists_behind.get_or_create_owned(&labels),
-            oldest_unpublished: self.oldest_unpublished.get_or_create_owned(&labels),
+            freshness: self.freshness.pool(pool),
             update_to_publish: self.update_to_publish.get_or_create_owned(&labels),
             batch_size: self.batch_size.get_or_create_owned(&labels),
             store_commit: self.store_commit.get_or_create_owned(&labels),
             signing: self.signing.get_or_create_owned(&labels),
             references_ready: self.references_ready.get_or_create_owned(&labels),
             references_free: self.references_free.get_or_create_owned(&labels),
-            tokens_valid_until: self.tokens_valid_until.get_or_create_owned(&labels),
+            references_today: self.references_today.get_or_create_owned(&labels),
+            lists: self.lists.get_or_create_owned(&labels),
+            lists_max: self.lists_max.get_or_create_owned(&labels),
             certificate_out_of_date: self.certificate_out_of_date.get_or_create_owned(&labels),
             clock_implausible: self.clock_implausible.get_or_create_owned(&labels),
             lists_ahead: self.lists_ahead.get_or_create_owned(&labels),
             pool: pool.clone(),
             refused: self.publish_refused.clone(),
+            quota_reached: self.quota_reached.clone(),
             sinks: self.sinks.clone(),
         })
     }
 
     /// Sets the end of the first certificate of a pool's signing key; `None` removes it.
     pub fn certificate_not_after(&self, pool: &PoolId, end: Option<NumericDate>) {
-        set_or_remove(&self.certificate_not_after, pool, end);
+        set_or_remove(&self.certificate_not_after, pool, end.map(NumericDate::secs));
+    }
+
+    /// Sets the most references of a pool in a day; `None` removes it.
+    pub fn references_per_day_max(&self, pool: &PoolId, most: Option<u32>) {
+        set_or_remove(&self.references_per_day_max, pool, most.map(u64::from));
     }
 
     /// Sets the end of the next API key of a pool to expire; `None` removes it.
     pub fn api_key_not_after(&self, pool: &PoolId, end: Option<NumericDate>) {
-        set_or_remove(&self.api_key_not_after, pool, end);
+        set_or_remove(&self.api_key_not_after, pool, end.map(NumericDate::secs));
     }
 
     /// The handles of one route.
@@ -332,26 +404,44 @@ impl Metrics {
         self.http.route(route)
     }
 
-    /// All metrics in the OpenMetrics text format.
-    pub fn to_text(&self) -> String {
+    /// All metrics at `now`, in the OpenMetrics text format.
+    pub fn to_openmetrics(&self, now: Timestamp) -> String {
+        self.freshness.refresh(now);
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to memory does not fail");
         text
     }
+
+    /// The same in the older text format.
+    pub fn to_prometheus(&self, now: Timestamp) -> String {
+        text::to_prometheus(&self.to_openmetrics(now))
+    }
 }
 
-fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<NumericDate>) {
+fn set_or_remove(gauges: &Family<Labels, Gauge>, pool: &PoolId, value: Option<u64>) {
     let labels = Labels::of(pool);
-    match value.and_then(|value| i64::try_from(value.secs()).ok()) {
+    match value.and_then(|value| i64::try_from(value).ok()) {
         Some(value) => _ = gauges.get_or_create_owned(&labels).set(value),
         None => _ = gauges.remove(&labels),
     }
 }
 
 impl PoolMetrics {
+    /// Names the checks of the gate, whose counters begin at 0: an alarm on any increase sees the first one.
+    pub fn publish_checks(&self, checks: &[&'static str]) {
+        for check in checks {
+            drop(self.refused.get_or_create(&Labels { check: Some(check), ..Labels::of(&self.pool) }));
+        }
+    }
+
     /// Counts a publication that the gate refused in this check.
     pub fn publish_refused(&self, check: &'static str) {
         self.refused.get_or_create(&Labels { check: Some(check), ..Labels::of(&self.pool) }).inc();
+    }
+
+    /// Counts that this quota, named as below `quotas`, was reached.
+    pub fn quota_reached(&self, quota: &'static str) {
+        self.quota_reached.get_or_create(&Labels { quota: Some(quota), ..Labels::of(&self.pool) }).inc();
     }
 
     /// The handles of this pool's uploads to one bucket.
@@ -377,7 +467,7 @@ mod tests {
         pool.publish_refused("final-status");
         pool.update_to_publish.observe(0.7);
         pool.sink("s3://b/lists/").oldest_owed.set(7);
-        let text = metrics.to_text();
+        let text = metrics.to_openmetrics(Timestamp::from_secs(0));
         assert!(text.contains("statuslist_references_issued_total{pool=\"demo\"} 3"), "{text}");
         let oldest = "statuslist_sink_oldest_owed_seconds{pool=\"demo\",sink=\"s3://b/lists/\"} 7";
         assert!(text.contains(oldest), "{text}");
@@ -397,16 +487,16 @@ mod tests {
         let metrics = Metrics::default();
         let pool = metrics.pool(&"demo".parse().unwrap());
         pool.publish_refused("newer");
+        pool.quota_reached("lists");
+        metrics.references_per_day_max(&"demo".parse().unwrap(), Some(1));
         pool.sink("s3://b/");
         metrics.route("/version").answered(200, 0.001);
         metrics.certificate_not_after(&"demo".parse().unwrap(), Some(NumericDate::from_secs(1)));
         metrics.api_key_not_after(&"demo".parse().unwrap(), Some(NumericDate::from_secs(1)));
         metrics.reloads.note(true);
-        let text = metrics.to_text();
-        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| {
-            let (name, kind) = line.split_once(' ').unwrap();
-            format!("{name}{}", if kind == "counter" { "_total" } else { "" })
-        });
+        let text = metrics.to_prometheus(Timestamp::from_secs(0));
+        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let families = families.map(|line| line.split_once(' ').unwrap().0.to_owned());
         let page = std::fs::read_to_string("docs/OPERATIONS.md").unwrap();
         let section = page.split("\n## ").find(|section| section.starts_with("Metrics")).unwrap();
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));

@@ -1,7 +1,10 @@
 //! Log lines and traces: destination, form and filter. Never a key, a token or a body.
 
+pub mod freshness;
 pub mod http;
 pub mod metrics;
+mod process;
+pub mod text;
 #[cfg(feature = "otlp")]
 mod traces;
 

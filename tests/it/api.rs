@@ -337,3 +337,39 @@ async fn a_slow_body_is_cut_off() {
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408");
 }
+
+#[tokio::test]
+async fn no_answer_of_the_api_is_kept_by_caches_or_taken_for_a_page() {
+    let app = two_pools().await;
+    let reference = app.references(1).await.remove(0);
+    let list = reference.uri.rsplit('/').next().unwrap();
+    let update = json!({ "uri": reference.uri, "index": reference.index, "value": 1 }).to_string();
+    for (method, path, key, body, expected) in [
+        (Method::POST, "/pools/p/new-references", KEY, "", 200),
+        (Method::PATCH, "/status-lists/update", KEY, update.as_str(), 204),
+        (Method::PATCH, "/status-lists/update", KEY, "{", 400),
+        (Method::PATCH, "/status-lists/update", "another key", "{}", 401),
+        (Method::PUT, "/status-lists/update", KEY, "", 405),
+        (Method::GET, "/pools/p", KEY, "", 200),
+        (Method::GET, "/pools/none", KEY, "", 404),
+        (Method::GET, &format!("/pools/p/lists/{list}/statuses/0"), KEY, "", 200),
+        (Method::GET, "/none", KEY, "", 404),
+        (Method::GET, "/health/live", KEY, "", 200),
+        (Method::POST, "/health/live", KEY, "", 405),
+        (Method::GET, "/health/ready", KEY, "", 200),
+        (Method::GET, "/metrics", KEY, "", 200),
+        (Method::GET, "/version", KEY, "", 200),
+    ] {
+        let request =
+            app.client.request(method.clone(), format!("{}{path}", app.url)).header("X-Api-Key", key);
+        let answer = request.header(JSON.0, JSON.1).body(body.to_owned()).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), expected, "{method} {path}");
+        for (name, value) in [("cache-control", "no-store"), ("x-content-type-options", "nosniff")] {
+            let values: Vec<_> = answer.headers().get_all(name).iter().collect();
+            assert_eq!(values, [value], "{method} {path}: {name}");
+        }
+    }
+    let published = app.client.get(&reference.uri).send().await.unwrap();
+    let kept = published.headers()["cache-control"].to_str().unwrap();
+    assert!(published.status().is_success() && !kept.contains("no-store"), "lists are for caches: {kept}");
+}

@@ -12,6 +12,7 @@ use statuslist::base::clock::Clock;
 
 use crate::support::app::{KEY, TestApp};
 use crate::support::nginx::{ApiTls, Nginx, Settings};
+use crate::support::process::{Process, command, free_port};
 
 /// An authority that issues certificates. All have the same name, so only their signatures distinguish them.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -154,4 +155,39 @@ async fn control_clients_with_the_address_of_the_proxy_are_trusted() {
     let app = service("127.0.0.1");
     assert_eq!(ask(&app.client, &app.url, KEY, FORGED).await.0, 200);
     assert_eq!(ask(&app.client, &app.url, KEY, None).await.0, 401);
+}
+
+#[tokio::test]
+async fn metrics_and_version_need_a_certificate_where_issuers_can_ask_for_them() {
+    let trusted = service("127.0.0.1");
+    let get = async |url: String, said: Option<&str>| {
+        let mut request = Client::new().get(url);
+        if let Some(said) = said {
+            request = request.header("X-Client-Verify", said);
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    for path in ["/metrics", "/version"] {
+        assert_eq!(get(format!("{}{path}", trusted.url), None).await, 401, "{path}");
+        assert_eq!(get(format!("{}{path}", trusted.url), Some("NONE")).await, 401, "{path}");
+        assert_eq!(get(format!("{}{path}", trusted.url), FORGED).await, 200, "{path}, through the proxy");
+    }
+    for path in ["/health/live", "/health/ready"] {
+        assert_eq!(get(format!("{}{path}", trusted.url), None).await, 200, "{path}");
+    }
+    let untrusted = service(PROXY);
+    assert_eq!(get(format!("{}/metrics", untrusted.url), FORGED).await, 401);
+
+    // At the operators' own address they need none.
+    let (folder, port, management) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+    let settings = format!(
+        "server: {{ management-listen: \"127.0.0.1:{management}\", trusted-proxies: [{PROXY}], \
+         client-certificate: {{ header: X-Client-Verify, value: SUCCESS }} }}
+status-list-pools: {{ p: {{ api-key: {KEY} }} }}"
+    );
+    let _process = Process::start(command(folder.path(), port, &settings), folder.path(), port);
+    for path in ["/metrics", "/version"] {
+        assert_eq!(get(format!("http://127.0.0.1:{management}{path}"), None).await, 200, "{path}");
+        assert_eq!(get(format!("http://127.0.0.1:{port}{path}"), FORGED).await, 404, "{path}");
+    }
 }

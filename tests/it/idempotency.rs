@@ -175,6 +175,56 @@ async fn a_key_is_forgotten_after_a_day_and_not_before() {
 }
 
 #[tokio::test]
+async fn a_pool_without_room_for_answers_is_told_so_and_loses_no_references() {
+    let settings = format!(
+        "limits: {{ idempotency-bytes: 1000 }}\nstatus-list-pools:\n  \
+         p: {{ api-key: {KEY}, size: 8000, precreation: {{ check-delay: 1h }}, prefetch: {{ capacity: 500, threshold: 1 }} }}\n  \
+         q: {{ api-key: {KEY}, size: 8000 }}"
+    );
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    let first = given(&app, 1, "a").await;
+    given(&app, 1, "b").await;
+    eventually("the buffer to be full", async || (ready(&app).await > 400).then_some(())).await;
+    let left = ready(&app).await;
+    for key in ["c", "d", "c"] {
+        let url = format!("{}/pools/p/new-references?amount=20", app.url);
+        let request = app.client.post(url).header("X-Api-Key", KEY).header("Idempotency-Key", key);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        let retry_after: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        // A day, and up to an hour more.
+        assert!((1..=25 * 3600 + 1).contains(&retry_after), "{retry_after}");
+        let problem: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!(problem["code"], "IDEMPOTENCY_BUDGET_REACHED", "{problem}");
+        assert!(problem["message"].as_str().unwrap().contains("limits.idempotency-bytes"), "{problem}");
+    }
+    assert_eq!(ready(&app).await, left, "references of refused requests are lost");
+    assert_eq!(given(&app, 1, "a").await, first, "a retry needs no room");
+    app.references(20).await;
+    let other = ask(&app.client, &app.url, "/pools/q/new-references", "c").await.unwrap();
+    assert_eq!(other.0, StatusCode::OK, "another pool has room of its own");
+}
+
+/// Answers once took 8 bytes for each reference: a hundred requests for the most references filled a small Redis, and then no pool
+/// could be updated.
+#[tokio::test]
+async fn answers_of_one_pool_leave_a_redis_with_little_memory_to_the_others() {
+    let server = RedisServer::start_with(&[("maxmemory", "4mb"), ("maxmemory-policy", "noeviction")]);
+    let settings = format!(
+        "{{ storage-type: redis, redis: {{ {} }}, status-list-pools: {{ p: {{ api-key: {KEY}, size: 1000000, open-lists: 1, prefetch: {{ capacity: 10000 }} }}, q: {{ api-key: {KEY}, size: 800 }} }} }}",
+        server.settings()
+    );
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    let (status, body) = app.send(Method::POST, "/pools/q/new-references", None).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let theirs = references(&body).remove(0);
+    for key in 0..100 {
+        given(&app, 5000, &format!("key-{key}")).await;
+    }
+    assert_eq!(app.update(&theirs, json!(1)).await.0, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
 async fn concurrent_requests_with_one_key_get_the_same_references() {
     let app = TestApp::start("size: 8000, prefetch: { capacity: 2000 }");
     let mut told: HashSet<Reference> = HashSet::new();

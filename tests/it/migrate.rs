@@ -157,7 +157,9 @@ async fn fill(settings: &str) {
     let mut opening = tokio::task::JoinSet::new();
     for _ in 0..MANY {
         let (store, pool, owner) = (store.clone(), pool.clone(), owner.clone());
-        opening.spawn(async move { store.open_list(&pool, &owner, Clock::System.now()).await.unwrap() });
+        opening.spawn(
+            async move { store.open_list(&pool, &owner, u64::MAX, Clock::System.now()).await.unwrap() },
+        );
     }
     assert_eq!(opening.join_all().await.len(), MANY);
 }

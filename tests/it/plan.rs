@@ -53,7 +53,7 @@ impl Filling {
         let owner: InstanceId = "00000000-0000-4000-8000-000000000001".parse().unwrap();
         let (mut lists, mut state) = (Vec::new(), 1);
         for _ in 0..self.lists {
-            let list = store.open_list(&pool, &owner, now).await.unwrap();
+            let list = store.open_list(&pool, &owner, u64::MAX, now).await.unwrap();
             // Anywhere between two updates, so that the array has no pattern that compresses well.
             let between = self.entries / self.updates;
             let idx = |n| n * between + random(&mut state) % between;

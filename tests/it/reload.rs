@@ -46,6 +46,10 @@ impl Live {
         &self.process.url
     }
 
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// Rewrites the settings file, as an editor does.
     pub(crate) fn set(&self, settings: &str) {
         write(&self.folder().join("settings.yaml"), settings);

@@ -13,7 +13,7 @@ use actix_web::{App, test, web};
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use statuslist::access::Access;
+use statuslist::access::{Access, Today};
 use statuslist::allocate::{Allocator, Marks};
 use statuslist::app::instance::Instance;
 use statuslist::base::clock::Clock;
@@ -134,12 +134,14 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             size: pool.shape.capacity.entries(),
             ttl_secs: pool.live.lifetimes.ttl.as_secs(),
             list_lifetime_secs: pool.live.lifetimes.list_lifetime.as_secs(),
+            valid_after_renewal: pool.live.lifetimes.list_lifetime - pool.live.lifetimes.resign_after,
             reference_lifetime: None,
             update_interval_secs: pool.live.update_interval.as_secs(),
             formats: vec!["jwt", "cwt"],
             key_id: Arc::new(move || signer.kid().to_owned()),
             certificates_hold_at: Arc::new(|_| true),
             amount_max: u32::MAX,
+            quotas: pool.live.quotas,
         };
         let api = PoolApi {
             id: id.clone(),
@@ -148,6 +150,8 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             allocator: Arc::clone(&parts.allocator),
             handed_out: None,
             updater,
+            today: Today::default(),
+            metrics: metrics.pool(id),
             facts: ArcSwap::from_pointee(about),
         };
         pool_apis.insert(id.clone(), api);

@@ -26,6 +26,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::cli::exit::REFUSED;
 
@@ -161,6 +162,7 @@ impl Connection {
         }
         let Some(file) = &self.api_key_file else { return Ok(None) };
         let key = std::fs::read_to_string(file)
+            .map(Zeroizing::new)
             .with_context(|| format!("cannot read the API key in {}", file.display()))?;
         Ok(Some((API_KEY, key.trim().into())))
     }

@@ -70,6 +70,12 @@ impl Caller {
     }
 }
 
+/// Refuses a request without a verified client certificate, if the settings require one.
+pub(super) fn require_certificate(request: &HttpRequest, api: &Api) -> Result<(), Problem> {
+    let access = api.access();
+    access.check_certificate(&credentials(request, &access)).map_err(|_| Problem::no_client_certificate())
+}
+
 /// The client's address, taken from `X-Forwarded-For` as far as its proxies are trusted.
 pub(super) fn client_address(request: &HttpRequest, access: &Access) -> Option<IpAddr> {
     Some(access.client_address(request.peer_addr()?.ip(), &forwarded_for(request)))

@@ -1,41 +1,97 @@
 //! Reads JSON bodies: bounded and typed, with errors that say what to change.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
+use std::pin::Pin;
+use std::time::Duration;
 
-use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::dev::Payload;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use actix_web::{HttpMessage, HttpRequest, web};
+use futures_core::Stream;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use tokio::time::Instant;
 
 use super::Api;
+use super::bodies::{Share, Spent};
 use super::problem::Problem;
-use crate::http::connection::Connection;
+use crate::base::blocking::blocking;
+use crate::config::Limits;
+
+/// How long a body may arrive more slowly than the settings allow.
+const SLOW_FOR: Duration = Duration::from_secs(2);
+/// From so many bytes on, a body is parsed on a thread of its own: this one also answers other callers.
+const LARGE_BYTES: usize = 65_536;
 
 /// Reads the body as `T`. A body whose announced length exceeds the limit is not read at all.
-pub(super) async fn read<T: DeserializeOwned>(
+pub(super) async fn read<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     api: &Api,
 ) -> Result<T, Problem> {
-    let mut payload = payload.into_inner();
-    let content_type =
-        request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let header = |name: HeaderName| {
+        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    };
+    let essence = header(CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(Problem::unsupported_media_type());
     }
-    let slow = || {
-        request.conn_data::<Connection>().inspect(|connection| connection.end());
-        Problem::slow_body()
+    // The server refuses a length that is not a number.
+    let announced = header(CONTENT_LENGTH).parse().unwrap_or(0);
+    if announced > api.limits.body_bytes_max {
+        return Err(Problem::payload_too_large(api.limits.body_bytes_max));
+    }
+    let mut share = api.bodies.share();
+    let receiving = receive(payload.into_inner(), announced, &mut share, &api.limits);
+    let body = api.within(receiving).await.ok_or_else(Problem::slow_body)??;
+    let value = match body.len() < LARGE_BYTES {
+        true => parse(&body),
+        false => blocking(move || parse(&body)).await.map_err(|_| Problem::unavailable())?,
     };
-    let too_large = || Problem::payload_too_large(api.limits.body_bytes_max);
-    let body = api.within(web::Bytes::from_request(request, &mut payload)).await.ok_or_else(slow)?;
-    let body = body.map_err(|error| match error.as_response_error().status_code() {
-        actix_web::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        _ => Problem::bad_request("The body could not be read completely"),
-    })?;
-    parse(&body)
+    if !share.is_empty() {
+        // What was read from it takes memory until the request is answered.
+        request.extensions_mut().insert(share);
+    }
+    value
+}
+
+/// Reads the whole body into memory, of which `share` gets its part.
+async fn receive(
+    mut payload: Payload,
+    announced: usize,
+    share: &mut Share,
+    limits: &Limits,
+) -> Result<Vec<u8>, Problem> {
+    let mut body = Vec::new();
+    let (mut counted_from, mut until) = (0, Instant::now() + SLOW_FOR);
+    loop {
+        let next = poll_fn(|cx| Pin::new(&mut payload).poll_next(cx));
+        let next = tokio::time::timeout_at(until, next).await;
+        let Ok(next) = next else {
+            let arrived = (body.len() - counted_from) as u64;
+            if arrived < limits.body_bytes_per_second_min * SLOW_FOR.as_secs() {
+                return Err(Problem::slow_body());
+            }
+            (counted_from, until) = (body.len(), Instant::now() + SLOW_FOR);
+            continue;
+        };
+        let Some(bytes) = next else { return Ok(body) };
+        let bytes = bytes.map_err(|_| Problem::bad_request("The body could not be read completely"))?;
+        let needed = body.len() + bytes.len();
+        if needed > limits.body_bytes_max {
+            return Err(Problem::payload_too_large(limits.body_bytes_max));
+        }
+        if needed > body.capacity() {
+            // At most twice what has arrived: a length is easily announced.
+            let most = if announced > 0 { announced } else { limits.body_bytes_max };
+            let capacity = needed.max(most.min(2 * body.capacity()));
+            share.grow_to(capacity).map_err(|Spent| Problem::too_many_bodies())?;
+            body.reserve_exact(capacity - body.len());
+        }
+        body.extend_from_slice(&bytes);
+    }
 }
 
 /// Parses these bytes as `T`.

@@ -47,12 +47,15 @@ codes! {
     MethodNotAllowed = METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "The path has no such method; `Allow` names those that it has.";
     RequestTimeout = REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The body did not arrive in time. Nothing was changed.";
     ListInUse = CONFLICT, "LIST_IN_USE", "Credentials with references of the list may still be valid.";
+    ListQuotaReached = CONFLICT, "LIST_QUOTA_REACHED", "The pool has as many lists as its quota allows, and too few references are left in them. Nothing was handed out; an operator has to act.";
     ListRetired = GONE, "LIST_RETIRED", "The list was retired and takes no more updates.";
     PreconditionFailed = PRECONDITION_FAILED, "PRECONDITION_FAILED", "An entry has another status than `expected`. Nothing was changed.";
     PayloadTooLarge = PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "The body is larger than the settings allow.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "The body is not `application/json`.";
     KeyReused = UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", "The `Idempotency-Key` was used for another request.";
+    TooManyAnswers = TOO_MANY_REQUESTS, "IDEMPOTENCY_BUDGET_REACHED", "The answers kept under `Idempotency-Key`s take all the room of the pool. Nothing was handed out; repeat the request after `Retry-After`, or send it without the header.";
     RateLimitReached = TOO_MANY_REQUESTS, "RATE_LIMIT_REACHED", "The caller sent too many requests, or no references are ready. Nothing was changed; repeat the request after `Retry-After`.";
+    DailyQuotaReached = TOO_MANY_REQUESTS, "DAILY_QUOTA_REACHED", "The pool or the caller has used up the references of the day. Nothing was handed out; repeat the request after `Retry-After`.";
     StoreDamaged = INTERNAL_SERVER_ERROR, "STORE_DAMAGED", "The store is damaged. Do not repeat the request; an operator has to act.";
     Unavailable = SERVICE_UNAVAILABLE, "UNAVAILABLE", "The request is not acknowledged; the message says whether a change may have been made. After the answer it takes no further effect. Repeating it does no harm.";
 }

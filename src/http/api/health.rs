@@ -1,21 +1,42 @@
 //! Liveness, readiness, metrics and version, for operators.
 
-use actix_web::{HttpResponse, Responder, web};
+use std::time::Duration;
+
+use actix_web::http::header::ACCEPT;
+use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
+use super::auth::require_certificate;
+use super::problem::{Problem, sensitive};
+use super::responses::Unauthorized;
+use crate::telemetry::text;
 
-const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long an answer waits for the store.
+const STORE_PATIENCE: Duration = Duration::from_secs(1);
+/// How many beats an acknowledged change may wait for its publication.
+const BEATS_MAX: u64 = 3;
 
 #[derive(Serialize, ToSchema)]
 struct Health {
     /// `UP`, or `DOWN` with status 503.
     status: &'static str,
+    /// What is wrong; absent if nothing is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<String>,
 }
 
-const UP: Health = Health { status: "UP" };
-const DOWN: Health = Health { status: "DOWN" };
+impl Health {
+    fn answer(problems: Vec<String>) -> HttpResponse {
+        let mut answer = match problems.is_empty() {
+            true => HttpResponse::Ok().json(Self { status: "UP", problems }),
+            false => HttpResponse::ServiceUnavailable().json(Self { status: "DOWN", problems }),
+        };
+        sensitive(answer.headers_mut());
+        answer
+    }
+}
 
 #[derive(Serialize, ToSchema)]
 struct Version {
@@ -27,7 +48,7 @@ struct Version {
 /// `GET /health/live`
 #[utoipa::path(get, path = "/health/live", tag = "operation", responses((status = 200, description = "The process answers", body = Health)))]
 pub(super) async fn live() -> impl Responder {
-    HttpResponse::Ok().json(UP)
+    Health::answer(Vec::new())
 }
 
 /// Get readiness
@@ -41,16 +62,65 @@ pub(super) async fn live() -> impl Responder {
     tag = "operation",
     responses(
         (status = 200, description = "Ready for requests", body = Health),
-        (status = 503, description = "Not ready; the log says why", body = Health),
+        (status = 503, description = "Not ready; `problems` says why", body = Health),
     )
 )]
 pub(super) async fn ready(api: web::Data<Api>) -> impl Responder {
     let now = api.clock.now();
-    let clock = api.clock_watch.as_ref().is_none_or(|watch| watch.now(api.store.time()).is_ok());
-    match clock && api.pools.values().all(|pool| (pool.facts.load().certificates_hold_at)(now)) {
-        true => HttpResponse::Ok().json(UP),
-        false => HttpResponse::ServiceUnavailable().json(DOWN),
+    let clock = api.clock_watch.as_ref().and_then(|watch| watch.now(api.store.time()).err());
+    let clock = clock.map(|why| why.to_string());
+    let out_of_date = api.pools.iter().filter(|(_, pool)| !(pool.facts.load().certificates_hold_at)(now));
+    let certificates = out_of_date.map(|(id, _)| {
+        format!("pool {id}: a certificate of the signing key is not valid now, so verifiers refuse its lists; renew it")
+    });
+    Health::answer(clock.into_iter().chain(certificates).collect())
+}
+
+/// Get freshness
+///
+/// `GET /health/fresh`: whether the published lists are current: no published token has expired, and nothing acknowledged has
+/// been waiting for its publication for longer than three beats. For load balancers in front of the lists. While the store does not
+/// answer, what it said last counts.
+#[utoipa::path(
+    get,
+    path = "/health/fresh",
+    tag = "operation",
+    responses(
+        (status = 200, description = "The lists are current", body = Health),
+        (status = 503, description = "They are not; `problems` says which", body = Health),
+    )
+)]
+pub(super) async fn fresh(api: web::Data<Api>) -> impl Responder {
+    look_at_freshness(&api).await;
+    let now = api.clock.now();
+    let mut problems = Vec::new();
+    for (id, pool) in &api.pools {
+        let (freshness, beat) = (&pool.metrics.freshness, pool.facts.load().update_interval_secs);
+        let waiting = freshness.unpublished_for(now).as_secs();
+        if waiting > BEATS_MAX * beat {
+            problems.push(format!("pool {id}: a change has been waiting for its publication for {waiting} s (the beat is {beat} s)"));
+        }
+        if freshness.is_expired(now) {
+            problems.push(format!("pool {id}: a published token may have expired"));
+        }
     }
+    Health::answer(problems)
+}
+
+/// Asks the store what is not published, and when the next token expires.
+async fn look_at_freshness(api: &Api) {
+    let look = async {
+        for (id, pool) in &api.pools {
+            let freshness = &pool.metrics.freshness;
+            if let Ok(dirty) = api.store.dirty(id).await {
+                freshness.note_unpublished(dirty.iter().filter_map(|list| list.since).min());
+            }
+            if let Ok(Some(renewal)) = api.store.next_due(id).await {
+                freshness.note_valid_until(renewal.plus(pool.facts.load().valid_after_renewal).date());
+            }
+        }
+    };
+    let _ = tokio::time::timeout(STORE_PATIENCE, look).await;
 }
 
 /// Get the metrics
@@ -60,16 +130,54 @@ pub(super) async fn ready(api: web::Data<Api>) -> impl Responder {
     get,
     path = "/metrics",
     tag = "operation",
-    responses((status = 200, description = "The metrics in OpenMetrics format", body = String, content_type = METRICS))
+    responses(
+        (status = 200, description = "The metrics, as OpenMetrics text if `Accept` names it, otherwise in the older text format of Prometheus", content(
+            (String = "application/openmetrics-text"),
+            (String = "text/plain"),
+        )),
+        (status = 401, response = Unauthorized),
+    )
 )]
-pub(super) async fn metrics(api: web::Data<Api>) -> impl Responder {
-    HttpResponse::Ok().content_type(METRICS).body(api.metrics.to_text())
+pub(super) async fn metrics(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
+    look_at_freshness(&api).await;
+    let accepted = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok());
+    let now = api.clock.now();
+    match accepted.into_iter().any(|value| value.contains("application/openmetrics-text")) {
+        true => HttpResponse::Ok().content_type(text::OPENMETRICS).body(api.metrics.to_openmetrics(now)),
+        false => HttpResponse::Ok().content_type(text::PROMETHEUS).body(api.metrics.to_prometheus(now)),
+    }
+}
+
+/// As [`metrics`], at an address that issuers can reach.
+pub(super) async fn metrics_beside_the_api(
+    request: HttpRequest,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    require_certificate(&request, &api)?;
+    Ok(metrics(request, api).await)
 }
 
 /// Get the version
 ///
 /// `GET /version`
-#[utoipa::path(get, path = "/version", tag = "operation", responses((status = 200, description = "The version of the program", body = Version)))]
-pub(super) async fn version() -> impl Responder {
+#[utoipa::path(
+    get,
+    path = "/version",
+    tag = "operation",
+    responses(
+        (status = 200, description = "The version of the program", body = Version),
+        (status = 401, response = Unauthorized),
+    )
+)]
+pub(super) async fn version() -> HttpResponse {
     HttpResponse::Ok().json(Version { version: env!("CARGO_PKG_VERSION") })
+}
+
+/// As [`version`], at an address that issuers can reach.
+pub(super) async fn version_beside_the_api(
+    request: HttpRequest,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    require_certificate(&request, &api)?;
+    Ok(version().await)
 }

@@ -16,7 +16,7 @@ use crate::access::Identity;
 use crate::allocate::Allocated;
 use crate::base::digest::digest;
 use crate::model::pool::PoolId;
-use crate::store::{Answered, Digest, Given, Remembered};
+use crate::store::{Answered, Digest, Given, Keep, Remembered};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const LENGTH_MAX: usize = 255;
@@ -76,10 +76,11 @@ impl Key {
             return repeat(before, asked);
         }
         let taken = allocate.await?;
-        let references: Vec<_> = taken.iter().map(Given::from).collect();
-        let answer = Answered { request: asked, references: references.clone() };
+        let answer = pool.allocator.answer(asked, &taken);
+        let references = answer.references();
+        let keep = Keep { time: KEEP, bytes_max: api.limits.idempotency_bytes_max };
         // Even if this fails, a retry may receive these references, so nobody else may ever get them.
-        let remembered = api.store.remember(&pool.id, key, answer, api.clock.now(), KEEP);
+        let remembered = api.store.remember(&pool.id, key, answer, api.clock.now(), keep);
         match api.ask(pool, remembered).await? {
             Remembered::Now => Ok((references, Repeated(false))),
             Remembered::Before(before) => {
@@ -87,13 +88,17 @@ impl Key {
                 pool.allocator.give_back(taken);
                 repeat(before, asked)
             }
+            Remembered::Full { retry_after } => {
+                pool.allocator.give_back(taken);
+                Err(Problem::too_many_answers(&pool.id, keep.bytes_max, retry_after))
+            }
         }
     }
 }
 
 fn repeat(before: Answered, asked: Digest) -> Result<(Vec<Given>, Repeated), Problem> {
     match before.request == asked {
-        true => Ok((before.references, Repeated(true))),
+        true => Ok((before.references(), Repeated(true))),
         false => Err(Problem::idempotency_key_reused()),
     }
 }

@@ -3,6 +3,7 @@
 //! Never names `publish/`: it meets the publisher only in the store, so no request causes a signature.
 
 mod auth;
+mod bodies;
 mod body;
 mod code;
 mod fill;
@@ -29,17 +30,18 @@ use actix_web::{HttpResponse, ResponseError, Route, web};
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::RwLock;
 
-use crate::access::Access;
+use crate::access::{Access, Today};
 use crate::allocate::{Allocator, HandedOut};
 use crate::audit::Audit;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::clock_watch::ClockWatch;
-use crate::config::Limits;
+use crate::config::{Limits, Quotas};
 use crate::model::pool::PoolId;
 use crate::status_list::{BaseUri, Capacity, ListId, StatusSet};
 use crate::store::{Deadline, Store, StoreError};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, PoolMetrics};
 use crate::update::Updater;
+use bodies::Bodies;
 pub use openapi::openapi;
 use problem::Problem;
 
@@ -64,6 +66,8 @@ pub struct Api {
     /// Whether the time of day can be believed, if this instance publishes.
     clock_watch: Option<Arc<ClockWatch>>,
     refusals: trail::Refusals,
+    /// The memory of all request bodies.
+    bodies: Arc<Bodies>,
     /// The pool of each known list. A list never changes its pool.
     known: RwLock<HashMap<ListId, PoolId>>,
 }
@@ -82,6 +86,10 @@ pub struct PoolApi {
     pub handed_out: Option<HandedOut>,
     /// Applies updates.
     pub updater: Updater,
+    /// The references handed out today.
+    pub today: Today,
+    /// Its metrics.
+    pub metrics: Arc<PoolMetrics>,
     /// The facts that `GET /pools/{pool}` returns.
     pub facts: ArcSwap<PoolFacts>,
 }
@@ -98,6 +106,8 @@ pub struct PoolFacts {
     pub list_lifetime_secs: u64,
     /// The longest validity of a credential that refers to the pool, if known.
     pub reference_lifetime: Option<Duration>,
+    /// How long published tokens are valid after they should have been renewed.
+    pub valid_after_renewal: Duration,
     /// The beat in seconds.
     pub update_interval_secs: u64,
     /// Names of the token formats.
@@ -108,6 +118,8 @@ pub struct PoolFacts {
     pub certificates_hold_at: Arc<dyn Fn(Timestamp) -> bool + Send + Sync>,
     /// The most references that one request can ever get, apart from the limit in the settings.
     pub amount_max: u32,
+    /// The most that callers can make it store.
+    pub quotas: Quotas,
 }
 
 impl Api {
@@ -122,8 +134,22 @@ impl Api {
         clock: Clock,
     ) -> Self {
         let access = ArcSwap::from_pointee(access);
+        let bodies = Bodies::new(limits.bodies_bytes_max);
         let (audit, clock_watch, refusals, known) = Default::default();
-        Self { base, pools, access, store, limits, metrics, clock, audit, clock_watch, refusals, known }
+        Self {
+            base,
+            pools,
+            access,
+            store,
+            limits,
+            metrics,
+            clock,
+            audit,
+            clock_watch,
+            refusals,
+            bodies,
+            known,
+        }
     }
 
     /// The same API with an audit trail.
@@ -200,7 +226,7 @@ pub struct Offer {
 
 /// Mounts the routes. Must come before the site, which may take every other path.
 pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceConfig) {
-    let (limits, audited) = (api.limits, api.audit.is_on());
+    let audited = api.audit.is_on();
     let metrics = Arc::clone(&api.metrics);
     let at_each = |path: &'static str, routes: Vec<(Method, Route)>| {
         let metrics = Rc::new(metrics.route(path));
@@ -214,7 +240,6 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
     };
     let at = |path: &'static str, method: Method, handler: Route| at_each(path, vec![(method, handler)]);
     config
-        .app_data(web::PayloadConfig::new(limits.body_bytes_max))
         .app_data(api)
         // In the order of their load, because patterns are tried one after the other.
         // Not observed: it is requested often.
@@ -243,13 +268,18 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
             ))
             .service(at("/pools/{pool}/lists/{id}/statuses/{idx}", Method::GET, web::to(pools::status)));
     }
-    config.service(at("/health/ready", Method::GET, web::to(health::ready)));
+    config.service(at("/health/ready", Method::GET, web::to(health::ready))).service(at(
+        "/health/fresh",
+        Method::GET,
+        web::to(health::fresh),
+    ));
     if offer.management {
-        config.service(at("/metrics", Method::GET, web::to(health::metrics))).service(at(
-            "/version",
-            Method::GET,
-            web::to(health::version),
-        ));
+        // The operators' own address needs no certificate: no issuer reaches it.
+        let (metrics, version) = match offer.api {
+            true => (web::to(health::metrics_beside_the_api), web::to(health::version_beside_the_api)),
+            false => (web::to(health::metrics), web::to(health::version)),
+        };
+        config.service(at("/metrics", Method::GET, metrics)).service(at("/version", Method::GET, version));
     }
 }
 
@@ -266,6 +296,11 @@ async fn method_not_allowed(allowed: String) -> HttpResponse {
 /// Answers a change that was sent before this process slept.
 pub(super) fn slept() -> HttpResponse {
     Problem::slept().error_response()
+}
+
+/// Answers a request on a connection that got no place. Its client rarely sees it: the connection is closed already.
+pub(super) fn without_place() -> HttpResponse {
+    Problem::too_many_connections().error_response()
 }
 
 /// Answers a path that no route and no site serves.

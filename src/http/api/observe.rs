@@ -7,6 +7,7 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::{Error, HttpMessage};
 use tracing::Instrument;
 
+use super::problem::sensitive;
 use super::request_id::RequestId;
 use super::trail;
 use crate::telemetry::http::RouteMetrics;
@@ -40,6 +41,7 @@ pub(super) fn observe<S: Service<ServiceRequest, Response = ServiceResponse, Err
             tracing::debug!(request.id = %id, route, status = status.as_u16(), seconds, "answered");
         }
         id.set_in(answer.headers_mut());
+        sensitive(answer.headers_mut());
         Ok(answer)
     }
 }

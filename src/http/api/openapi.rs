@@ -37,6 +37,7 @@ use super::{fill, health, pools, references, statuses};
         statuses::older_update,
         health::live,
         health::ready,
+        health::fresh,
         health::metrics,
         health::version,
     ),

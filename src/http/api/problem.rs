@@ -7,11 +7,16 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use super::code::Code;
+use crate::access::UsedUp;
+use crate::allocate::NotAllocated;
 use crate::model::api_key::Scope;
 use crate::model::pool::PoolId;
 use crate::status_list::{BaseUri, ListId, StatusRefused};
@@ -20,6 +25,17 @@ use crate::update::UpdateError;
 
 /// The media type of an error.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+/// No cache keeps an answer of the API.
+const NO_STORE: (HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// No browser takes it for a page.
+const NO_SNIFF: (HeaderName, HeaderValue) = (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
+/// Sets the headers of every answer of the API.
+pub(super) fn sensitive(headers: &mut HeaderMap) {
+    for (name, value) in [NO_STORE, NO_SNIFF] {
+        headers.insert(name, value);
+    }
+}
 
 /// An error answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,8 +102,7 @@ impl Problem {
 
     pub(super) fn too_many_requests(retry_after: Duration) -> Self {
         let message = "Too many requests; retry after the seconds in Retry-After";
-        let secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        Self::new(Code::RateLimitReached, message).retry(secs)
+        Self::new(Code::RateLimitReached, message).retry(whole_secs(retry_after))
     }
 
     pub(super) fn token_keys_unknown() -> Self {
@@ -154,6 +169,15 @@ impl Problem {
         Self::new(Code::KeyReused, message)
     }
 
+    pub(super) fn too_many_answers(pool: &PoolId, bytes_max: u64, retry_after: Duration) -> Self {
+        let message = format!(
+            "The answers kept under Idempotency-Keys in pool {pool} take all of their {bytes_max} bytes (limits.idempotency-bytes); \
+             request more references at a time, leave the header out, or retry after the seconds in Retry-After"
+        );
+        let secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        Self::new(Code::TooManyAnswers, message).retry(secs)
+    }
+
     pub(super) fn unsupported_media_type() -> Self {
         let message = "The body must be application/json";
         Self::new(Code::UnsupportedMediaType, message)
@@ -173,7 +197,30 @@ impl Problem {
         Self { header: Some((ALLOW, allowed.to_owned())), ..Self::new(Code::MethodNotAllowed, message) }
     }
 
-    pub(super) fn underflow() -> Self {
+    /// The answer to a request for references of `pool` that gets none.
+    pub(super) fn not_allocated_because(why: &NotAllocated, pool: &PoolId) -> Self {
+        match why {
+            NotAllocated::Underflow => Self::underflow(),
+            NotAllocated::TooManyLists { lists } => {
+                let message = format!(
+                    "Pool {pool} has {lists} lists, as many as status-list-pools.{pool}.quotas.lists allows, and too few references \
+                     are left in them; the operator must raise it, or retire lists whose credentials have expired"
+                );
+                Self::new(Code::ListQuotaReached, message)
+            }
+        }
+    }
+
+    pub(super) fn used_up_today(used_up: &UsedUp, pool: &PoolId) -> Self {
+        let UsedUp { setting, most, left, retry_after } = used_up;
+        let message = format!(
+            "{left} of the {most} references of today are left (status-list-pools.{pool}.{setting}); none was handed out, \
+             request no more than that, or retry after the seconds in Retry-After"
+        );
+        Self::new(Code::DailyQuotaReached, message).retry(whole_secs(*retry_after))
+    }
+
+    fn underflow() -> Self {
         let message = "No references are ready; try again shortly";
         Self::new(Code::RateLimitReached, message).retry(1)
     }
@@ -199,6 +246,12 @@ impl Problem {
         Self::new(Code::Unavailable, message).retry(1)
     }
 
+    pub(crate) fn too_many_connections() -> Self {
+        let message =
+            "This address has too many connections; nothing was changed, close some and repeat the request";
+        Self::new(Code::Unavailable, message).retry(1)
+    }
+
     pub(super) fn store_damaged() -> Self {
         let message = "The store is damaged; do not repeat the request, an operator has to act";
         Self::new(Code::StoreDamaged, message)
@@ -207,6 +260,11 @@ impl Problem {
     pub(super) fn unaudited(what_happened: &str) -> Self {
         let message = format!("The audit trail cannot be written; {what_happened}");
         Self::new(Code::Unavailable, message).retry(2)
+    }
+
+    pub(super) fn too_many_bodies() -> Self {
+        let message = "The bodies of other requests take the memory set aside for them; nothing was changed, try again shortly";
+        Self::new(Code::Unavailable, message).retry(1)
     }
 
     pub(super) fn slow_body() -> Self {
@@ -268,6 +326,11 @@ impl Problem {
     }
 }
 
+/// A time to wait, in seconds, that is surely over then.
+fn whole_secs(wait: Duration) -> u32 {
+    u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
+}
+
 /// The client's input, shortened to a harmless length.
 fn shortened(text: &str) -> String {
     const CHARS_MAX: usize = 200;
@@ -296,6 +359,7 @@ impl ResponseError for Problem {
         }
         let mut response = HttpResponse::build(self.status_code());
         response.insert_header((CONTENT_TYPE, MEDIA_TYPE));
+        response.insert_header(NO_STORE).insert_header(NO_SNIFF);
         if let Some(secs) = self.retry_after_secs {
             response.insert_header((RETRY_AFTER, secs));
         }

@@ -1,5 +1,7 @@
 //! `POST /pools/{pool}/new-references`, and the older paths that do the same.
 
+use std::cell::Cell;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,8 +10,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::Caller;
 use super::idempotency::{IdempotencyKey, Key, Repeated};
 use super::problem::Problem;
-use super::responses::{BadRequest, KeyReused, NotFound, RateLimitReached, Unauthorized, Unavailable};
+use super::responses::{
+    BadRequest, KeyReused, ListInUse, NotFound, RateLimitReached, Unauthorized, Unavailable,
+};
 use super::{Api, PoolApi, trail};
+use crate::access::Identity;
+use crate::config::Quotas;
 use crate::model::api_key::Scope;
 use crate::status_list::Reference;
 use crate::store::Given;
@@ -66,6 +72,7 @@ struct Item {
         (status = 400, response = BadRequest),
         (status = 401, response = Unauthorized),
         (status = 404, response = NotFound),
+        (status = 409, response = ListInUse),
         (status = 422, response = KeyReused),
         (status = 429, response = RateLimitReached),
         (status = 503, response = Unavailable),
@@ -104,6 +111,7 @@ pub(super) async fn new_references(
         (status = 400, response = BadRequest),
         (status = 401, response = Unauthorized),
         (status = 404, response = NotFound),
+        (status = 409, response = ListInUse),
         (status = 422, response = KeyReused),
         (status = 429, response = RateLimitReached),
         (status = 503, response = Unavailable),
@@ -138,6 +146,7 @@ pub(super) async fn new_reference(
         (status = 400, response = BadRequest),
         (status = 401, response = Unauthorized),
         (status = 404, response = NotFound),
+        (status = 409, response = ListInUse),
         (status = 422, response = KeyReused),
         (status = 429, response = RateLimitReached),
         (status = 503, response = Unavailable),
@@ -164,15 +173,23 @@ async fn allocate(
     amount: u32,
     claims: bool,
 ) -> Result<Vec<Given>, Problem> {
-    // A pool that does not wait could never hand out more than its buffer holds.
-    let max = pool.facts.load().amount_max.min(api.limits.amount_max);
+    // A pool that does not wait could never hand out more than its buffer holds, and none more than its quotas.
+    let (amount_max, quotas) = {
+        let facts = pool.facts.load();
+        (facts.amount_max, facts.quotas)
+    };
+    let most = [Some(amount_max), quotas.references_per_day, quotas.references_per_key_per_day];
+    let max = most.into_iter().flatten().fold(api.limits.amount_max, u32::min);
     if !(1..=max).contains(&amount) {
         return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
     }
+    let counted = Counted { pool, caller: caller.identity(), amount: Cell::new(0) };
     let taken = async {
+        counted.count(amount, &quotas, api)?;
         let allocated = api.within(pool.allocator.allocate(amount as usize)).await;
-        let allocated =
-            allocated.ok_or_else(Problem::no_references_in_time)?.map_err(|_| Problem::underflow())?;
+        let allocated = allocated
+            .ok_or_else(Problem::no_references_in_time)?
+            .map_err(|why| Problem::not_allocated_because(&why, &pool.id))?;
         if let Err(problem) = trail::allocated(request, api, pool, amount, false).await {
             // Nobody has seen these references.
             pool.allocator.give_back(allocated);
@@ -181,14 +198,49 @@ async fn allocate(
         Ok(allocated)
     };
     let Some(key) = Key::of(request, &pool.id, caller.identity())? else {
-        return Ok(taken.await?.iter().map(Given::from).collect());
+        let references = taken.await?.iter().map(Given::from).collect();
+        counted.keep();
+        return Ok(references);
     };
     let asked = format!("amount={amount}&claims={claims}");
     let (references, Repeated(repeated)) = Box::pin(key.answer(api, pool, &asked, taken)).await?;
-    if repeated {
-        trail::allocated(request, api, pool, amount, true).await?;
+    match repeated {
+        true => trail::allocated(request, api, pool, amount, true).await?,
+        false => counted.keep(),
     }
     Ok(references)
+}
+
+/// What a request counts as handed out today; taken back when dropped, unless it is kept.
+struct Counted<'a> {
+    pool: &'a PoolApi,
+    caller: &'a Identity,
+    amount: Cell<u32>,
+}
+
+impl Counted<'_> {
+    fn count(&self, amount: u32, quotas: &Quotas, api: &Api) -> Result<(), Problem> {
+        let PoolApi { id, today, metrics, .. } = self.pool;
+        let all = today.count(self.caller, amount, quotas, api.clock.now()).map_err(|used_up| {
+            metrics.quota_reached(used_up.setting.trim_start_matches("quotas."));
+            Problem::used_up_today(&used_up, id)
+        })?;
+        metrics.references_today.set(i64::try_from(all).unwrap_or(i64::MAX));
+        self.amount.set(amount);
+        Ok(())
+    }
+
+    fn keep(&self) {
+        self.amount.set(0);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if self.amount.get() > 0 {
+            self.pool.today.take_back(self.caller, self.amount.get());
+        }
+    }
 }
 
 fn items(api: &Api, references: Vec<Given>) -> impl Iterator<Item = Item> {

@@ -182,6 +182,10 @@ pub(super) async fn batch_update(
             }
         };
         latest = Some((&target.uri, list));
+        // This thread also answers other callers.
+        if changes.len() % 4096 == 4095 {
+            tokio::task::yield_now().await;
+        }
         let value = target.value.number();
         if values.insert((list, target.index), value).is_some_and(|other| other != value) {
             return Err(Problem::contradiction(&target.uri, target.index));

@@ -119,6 +119,22 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Every [`Self::check`].
+    pub const CHECKS: [&'static str; 12] = [
+        "unreadable",
+        "signature",
+        "chain",
+        "subject",
+        "array",
+        "iat",
+        "times",
+        "files-differ",
+        "other-array",
+        "final-status",
+        "unexplained",
+        "missing",
+    ];
+
     /// The label of `publish_refused_total`.
     pub fn check(&self) -> &'static str {
         match self {
@@ -347,7 +363,9 @@ mod tests {
         changes: &[(u32, Status)],
         adjust: impl FnOnce(&mut Expected<'_>, &mut TokenFiles),
     ) -> &'static str {
-        outcome(old, new, changes, adjust).map_or_else(|refused| refused.check(), |()| "passed")
+        let label = outcome(old, new, changes, adjust).map_or_else(|refused| refused.check(), |()| "passed");
+        assert!(label == "passed" || Refused::CHECKS.contains(&label), "{label} is missing in CHECKS");
+        label
     }
 
     #[test]

@@ -103,8 +103,7 @@ impl PoolPublisher {
             }
             let mut pending = self.store.dirty(pool).await?;
             let oldest = pending.iter().filter_map(|list| list.since).min();
-            let age = oldest.map_or(0, |oldest| now.since(oldest).as_secs());
-            self.metrics.oldest_unpublished.set(i64::try_from(age).unwrap_or(i64::MAX));
+            self.metrics.freshness.note_unpublished(oldest);
             let due = self.store.due(pool, schedule::due_by(now, self.live.load().update_interval)).await?;
             let dirty: HashSet<_> = pending.iter().map(|list| list.list).collect();
             pending.extend(due.into_iter().filter(|list| !dirty.contains(&list.list)));
@@ -112,7 +111,7 @@ impl PoolPublisher {
                 // An earlier time than necessary: every list is renewed at least this long before its end.
                 let Lifetimes { list_lifetime, resign_after, .. } = self.live.load().lifetimes;
                 let until = renewal.plus(list_lifetime - resign_after).date();
-                self.metrics.tokens_valid_until.set(i64::try_from(until.secs()).unwrap_or(i64::MAX));
+                self.metrics.freshness.note_valid_until(until);
             }
             // New lists first: references wait for them, perhaps in another instance.
             pending.sort_by_key(|list| list.published.is_some());

@@ -15,6 +15,7 @@ if not size then
 end
 local number = redis.call('HINCRBY', KEYS[1], 'made', 1)
 redis.call('HINCRBY', KEYS[1], 'leased', ARGV[4])
+redis.call('HINCRBY', KEYS[1], 'retired', ARGV[14])
 redis.call('ZADD', KEYS[2], number, ARGV[1])
 redis.call('HSET', KEYS[6], 'number', number, 'owner', ARGV[3], 'leased', ARGV[4], 'lease', ARGV[5],
   'open', ARGV[6], 'version', ARGV[7], 'resign-at', ARGV[10], 'retired', ARGV[14])

@@ -84,6 +84,11 @@ impl Keys {
         self.of(pool, &format!("answer:{hex}"))
     }
 
+    /// Hash: the bytes that the pool's answers count for, by the end of their group (ms).
+    pub(super) fn answer_bytes(&self, pool: &PoolId) -> String {
+        self.of(pool, "answer-bytes")
+    }
+
     /// String: counts the reads that waited for replicas, because `WAIT` covers only writes. Nothing reads it.
     pub(super) fn confirmations(&self, pool: &PoolId) -> String {
         self.of(pool, "confirmations")

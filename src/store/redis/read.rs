@@ -175,10 +175,16 @@ impl RedisStore {
     }
 
     pub(in crate::store) async fn usage(&self, pool: &PoolId) -> Result<PoolUsage, StoreError> {
-        let get = cmd("HMGET").arg(self.0.keys.pool(pool)).arg("made").arg("leased").arg("free").take();
+        let get = cmd("HMGET")
+            .arg(self.0.keys.pool(pool))
+            .arg("made")
+            .arg("leased")
+            .arg("free")
+            .arg("retired")
+            .take();
         let sums: Vec<Option<u64>> = self.read_one(get).await?;
         let sum = |n: usize| sums.get(n).copied().flatten().unwrap_or_default();
-        Ok(PoolUsage { lists: sum(0), leased: sum(1), free: sum(2) })
+        Ok(PoolUsage { lists: sum(0), leased: sum(1), free: sum(2), retired: sum(3) })
     }
 
     /// Returns these lists with their latest publications.

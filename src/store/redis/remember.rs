@@ -9,7 +9,7 @@ use super::reply::part;
 use super::scripts::{self, Call};
 use crate::base::clock::Timestamp;
 use crate::model::pool::PoolId;
-use crate::store::remembered::{Answered, Digest, Remembered};
+use crate::store::remembered::{Answered, Digest, Keep, Remembered};
 use crate::store::values::StoreError;
 
 impl RedisStore {
@@ -19,13 +19,21 @@ impl RedisStore {
         key: Digest,
         answer: Answered,
         now: Timestamp,
-        keep: Duration,
+        keep: Keep,
     ) -> Result<Remembered, StoreError> {
-        let call = Call::new(&scripts::REMEMBER, &[self.0.keys.answer(pool, &key)])
+        let keys = [self.0.keys.answer(pool, &key), self.0.keys.answer_bytes(pool)];
+        let call = Call::new(&scripts::REMEMBER, &keys)
             .arg(answer.to_bytes())
-            .arg(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
-        if self.write(&call).await? {
-            return Ok(Remembered::Now);
+            .arg(keep.millis())
+            .arg(keep.group_millis())
+            .arg(answer.bytes())
+            .arg(keep.bytes_max);
+        match self.write::<i64>(&call).await? {
+            1 => return Ok(Remembered::Now),
+            0 => {}
+            wait => {
+                return Ok(Remembered::Full { retry_after: Duration::from_millis(wait.unsigned_abs()) });
+            }
         }
         let before = self.remembered(pool, key, now).await?;
         before

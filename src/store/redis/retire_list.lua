@@ -3,9 +3,12 @@
 -- ARGV  1 list id
 -- Reply 1, or 0 if there is no such list
 
-local open, leased = unpack(redis.call('HMGET', KEYS[3], 'open', 'leased'))
+local open, leased, retired = unpack(redis.call('HMGET', KEYS[3], 'open', 'leased', 'retired'))
 if not leased then
   return 0
+end
+if retired ~= '1' then
+  redis.call('HINCRBY', KEYS[1], 'retired', 1)
 end
 if open == '1' then
   local size = redis.call('HGET', KEYS[1], 'size')

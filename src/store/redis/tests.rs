@@ -9,7 +9,7 @@ use crate::base::clock::Timestamp;
 use crate::config::{Config, StoreConfig};
 use crate::model::instance::InstanceId;
 use crate::status_list::{Bits, Status, StatusSet};
-use crate::store::remembered::Answered;
+use crate::store::remembered::{Answered, Keep};
 use crate::store::servers::RedisServer;
 use crate::store::values::{Refusal, StatusChange, Version};
 
@@ -37,7 +37,7 @@ fn shape(size: u64, bits: Bits) -> PoolShape {
 async fn store_with_list(server: &RedisServer, shape: &PoolShape) -> (RedisStore, ListId) {
     let store = RedisStore::open(&config(&server.settings())).await.unwrap();
     store.declare_pool(shape).await.unwrap();
-    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), u64::MAX, NOW).await.unwrap();
     (store, list)
 }
 
@@ -156,7 +156,7 @@ async fn a_replica_that_does_not_confirm_leaves_the_write_unknown() {
     let store = RedisStore::open(&config(&settings)).await.unwrap();
     let shape = shape(800, Bits::One);
     store.declare_pool(&shape).await.unwrap();
-    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), u64::MAX, NOW).await.unwrap();
     set(&store, list, 1).await.unwrap();
     replica.freeze(true);
     let unknown = set(&store, list, 2).await.unwrap_err().to_string();
@@ -211,13 +211,14 @@ async fn a_pool_that_was_flushed_can_be_declared_again_whatever_was_read_in_betw
     let store = RedisStore::open(&settings).await.unwrap();
     let (shape, key) = (shape(800, Bits::One), [7; 32]);
     store.declare_pool(&shape).await.unwrap();
-    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), u64::MAX, NOW).await.unwrap();
     set(&store, list, 1).await.unwrap();
     server.cli(&["FLUSHALL"]);
 
     store.snapshot(list).await.unwrap_err();
-    let answer = Answered { request: [0; 32], references: Vec::new() };
-    store.remember(&shape.id, key, answer, NOW, Duration::from_secs(60)).await.unwrap();
+    let answer = Answered::new([0; 32], &[], 800);
+    let keep = Keep { time: Duration::from_secs(60), bytes_max: 1 << 30 };
+    store.remember(&shape.id, key, answer, NOW, keep).await.unwrap();
     assert!(store.remembered(&shape.id, key, NOW).await.unwrap().is_some());
     assert_eq!(store.shape_of(&shape.id).await.unwrap(), None);
     assert!(!all_keys(&server).contains(&store.0.keys.pool(&shape.id)), "{:?}", all_keys(&server));
@@ -225,7 +226,7 @@ async fn a_pool_that_was_flushed_can_be_declared_again_whatever_was_read_in_betw
     // As the next start does, followed by allocation.
     let store = RedisStore::open(&settings).await.unwrap();
     store.declare_pool(&shape).await.unwrap();
-    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), u64::MAX, NOW).await.unwrap();
     set(&store, list, 1).await.unwrap();
 }
 
@@ -239,7 +240,7 @@ async fn a_pool_of_which_only_a_counter_is_left_is_declared_anew() {
     store.declare_pool(&shape).await.unwrap();
     store.declare_pool(&shape).await.unwrap();
     assert_eq!(store.shape_of(&shape.id).await.unwrap(), Some(shape.clone()));
-    let list = store.open_list(&shape.id, &owner(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &owner(), u64::MAX, NOW).await.unwrap();
     set(&store, list, 1).await.unwrap();
 }
 
@@ -366,18 +367,20 @@ async fn filling_a_large_list_with_a_final_status_does_not_stop_the_server() {
 }
 
 /// Calls every script with the keys of a pool and a list that do not exist. Returns the calls, each with the key that it may create.
-fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
+fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Vec<String>)> {
     let (keys, pool, list, owner) = (&store.0.keys, "p".parse().unwrap(), ListId::random(), owner());
     let (of_pool, lists, due, dirty) =
         (keys.pool(&pool), keys.lists(&pool), keys.due(&pool), keys.dirty(&pool));
-    let (open, spreads, answer) =
-        (keys.open(&pool, &owner), keys.spreads(&pool), keys.answer(&pool, &[7; 32]));
+    let (open, spreads) = (keys.open(&pool, &owner), keys.spreads(&pool));
+    let (answer, answer_bytes) = (keys.answer(&pool, &[7; 32]), keys.answer_bytes(&pool));
     let (of_list, bytes, id) = (keys.list(&pool, &list), keys.bytes(&pool, &list), list.to_string());
     let call = |script, keys: &[&String], arguments: &[&str]| {
         let keys: Vec<_> = keys.iter().map(|key| (*key).clone()).collect();
-        (Call::new(script, &keys).arg(arguments), None)
+        (Call::new(script, &keys).arg(arguments), Vec::new())
     };
-    let creates = |(call, _): (Call, Option<String>), key: &str| (call, Some(key.to_owned()));
+    let creates = |(call, _): (Call, Vec<String>), keys: &[&String]| {
+        (call, keys.iter().map(|key| (*key).clone()).collect())
+    };
     let import = |is_open: &str| {
         let arguments = [
             &id,
@@ -431,7 +434,7 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
         call(
             &scripts::OPEN_LIST,
             &[&of_pool, &lists, &open, &due, &of_list],
-            &[&id, "0123456789abcdef", "ours", "1"],
+            &[&id, "0123456789abcdef", "ours", "1000", "1"],
         ),
         call(&scripts::RELEASE_PUBLISHER, &[&of_pool], &["ours"]),
         call(&scripts::RETIRE_LIST, &[&of_pool, &open, &of_list, &due, &spreads], &[&id]),
@@ -443,10 +446,17 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Option<String>)> {
             &[&id, "1", "1", "1700000000", "1700000100", "1700000000000", "0"],
         ),
         // The key that a script creates is its purpose, and evidence of nothing else.
-        creates(call(&scripts::REMEMBER, &[&answer], &["an answer", "60000"]), &answer),
+        creates(
+            call(
+                &scripts::REMEMBER,
+                &[&answer, &answer_bytes],
+                &["an answer", "60000", "2500", "300", "1000"],
+            ),
+            &[&answer_bytes, &answer],
+        ),
         creates(
             call(&scripts::DECLARE_POOL, &[&of_pool], &["https://status.example", "1", "800", "0", "null"]),
-            &of_pool,
+            &[&of_pool],
         ),
     ]
 }
@@ -459,7 +469,7 @@ async fn no_script_creates_keys_that_count_as_a_pool_or_a_list() {
         // A script that fails midway keeps what it has written.
         let answer = store.write::<Value>(&call).await;
         let created: Vec<_> = all_keys(&server).into_iter().collect();
-        assert_eq!(created, Vec::from_iter(creates), "{:?} answered {answer:?}", call.command(0));
+        assert_eq!(created, creates, "{:?} answered {answer:?}", call.command(0));
         answer.unwrap();
         server.cli(&["FLUSHALL"]);
     }

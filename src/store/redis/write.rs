@@ -43,8 +43,15 @@ impl RedisStore {
         &self,
         pool: &PoolId,
         owner: &InstanceId,
+        most: u64,
         _now: Timestamp,
     ) -> Result<ListId, StoreError> {
+        let too_many = || StoreError::TooManyLists { pool: pool.clone(), most };
+        // The script decides; this saves a name for each try while the pool has enough lists.
+        let usage = self.usage(pool).await?;
+        if usage.lists.saturating_sub(usage.retired) >= most {
+            return Err(too_many());
+        }
         let list = ListId::random();
         let key = OrderKey::random();
         let keys = &self.0.keys;
@@ -64,14 +71,16 @@ impl RedisStore {
         .arg(list.to_string())
         .arg(&key.as_bytes()[..])
         .arg(owner.as_str())
+        .arg(most)
         .arg(u8::from(
             self.shape(pool)
                 .is_ok_and(|shape| shape.final_status.is_some_and(|last| last != shape.default_status)),
         ));
-        if self.write(&call).await? {
-            return Ok(list);
+        match self.write::<i64>(&call).await? {
+            1 => return Ok(list),
+            -1 => return Err(too_many()),
+            _ => self.declare_again(pool).await?,
         }
-        self.declare_again(pool).await?;
         Err(StoreError::NoSuchPool(pool.clone()))
     }
 

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Applied;
 use super::deadline::Deadline;
-use super::remembered::{Answered, Digest, Remembered};
+use super::remembered::{Answered, Digest, Keep, Remembered};
 use super::spread::Spread;
 use super::values::{
     Block, Changes, DueMark, Fence, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
@@ -174,10 +174,11 @@ impl SimulatedStore {
         &self,
         pool: &PoolId,
         owner: &InstanceId,
+        most: u64,
         _now: Timestamp,
     ) -> Result<ListId, StoreError> {
         let (pool, owner) = (pool.clone(), owner.clone());
-        self.write("open_list", move |server| server.open_list(&pool, &owner)).await
+        self.write("open_list", move |server| server.open_list(&pool, &owner, most)).await
     }
 
     pub(super) async fn open_lists(
@@ -262,7 +263,7 @@ impl SimulatedStore {
         key: Digest,
         answer: Answered,
         _now: Timestamp,
-        keep: Duration,
+        keep: Keep,
     ) -> Result<Remembered, StoreError> {
         let pool = pool.clone();
         self.write("remember", move |server| server.remember(&pool, key, &answer, keep)).await

@@ -12,7 +12,7 @@ use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{ListId, Status, StatusArray};
-use crate::store::remembered::{Answered, Digest, Remembered};
+use crate::store::remembered::{Answered, Digest, Keep, Remembered};
 use crate::store::values::{
     Block, DueMark, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, PoolUsage, Snapshot,
     StoreError, Version,
@@ -129,8 +129,17 @@ impl Server {
         Ok(())
     }
 
-    pub(super) fn open_list(&mut self, pool: &PoolId, owner: &InstanceId) -> Result<ListId, StoreError> {
+    pub(super) fn open_list(
+        &mut self,
+        pool: &PoolId,
+        owner: &InstanceId,
+        most: u64,
+    ) -> Result<ListId, StoreError> {
         let shape = self.data.pool(pool).ok_or_else(|| StoreError::NoSuchPool(pool.clone()))?.shape.clone();
+        let in_use = self.data.lists_of(pool).into_iter().filter(|list| !list.retired).count();
+        if in_use as u64 >= most {
+            return Err(StoreError::TooManyLists { pool: pool.clone(), most });
+        }
         // The bits that tell a random UUID.
         let mut bytes = self.bytes();
         bytes[6] = bytes[6] & 0x0f | 0x40;
@@ -230,13 +239,19 @@ impl Server {
         pool: &PoolId,
         key: Digest,
         answer: &Answered,
-        keep: Duration,
+        keep: Keep,
     ) -> Result<Remembered, StoreError> {
         if let Some(before) = self.remembered(pool, &key) {
             return Ok(Remembered::Before(before));
         }
-        let until = self.now() + millis(keep);
+        let (now, until) = (self.now(), self.now() + keep.millis());
         let pool = self.data.pool_mut(pool).ok_or_else(|| StoreError::NoSuchPool(pool.clone()))?;
+        pool.answers.retain(|_, (_, until)| *until > now);
+        let bytes: u64 = pool.answers.values().map(|(answer, _)| answer.bytes()).sum();
+        if bytes + answer.bytes() > keep.bytes_max {
+            let first = pool.answers.values().map(|(_, until)| *until).min().unwrap_or(until);
+            return Ok(Remembered::Full { retry_after: Duration::from_millis(first - now) });
+        }
         pool.answers.insert(key, (answer.clone(), until));
         Ok(Remembered::Now)
     }
@@ -273,6 +288,7 @@ impl Server {
         let mut usage = PoolUsage::default();
         for list in self.data.lists_of(pool) {
             usage.lists += 1;
+            usage.retired += u64::from(list.retired);
             usage.leased += u64::from(list.leased);
             usage.free += if list.open { u64::from(list.size() - list.leased) } else { 0 };
         }

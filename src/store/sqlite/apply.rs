@@ -61,8 +61,9 @@ impl Writer {
                     }
                 }
             }
-            for (list, index, new, _) in done {
-                accepted.entry(list).or_default().push((index, new));
+            for of_list in done.chunk_by(|one, next| one.0 == next.0) {
+                let changes = of_list.iter().map(|(_, index, new, _)| (*index, *new));
+                accepted.entry(of_list[0].0).or_default().extend(changes);
             }
             if overrules && answer.is_ok() {
                 complete_spreads(connection, hot, request, &accepted, &mut completed)?;

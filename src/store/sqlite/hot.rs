@@ -2,13 +2,13 @@
 //!
 //! Only a cache. Its content equals what is committed, or the list is dropped from it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::read;
-use super::schema::{CHUNK_BYTES, EVERY};
+use super::schema::{CHUNK_BYTES, EVERY, MANY};
+use super::{many, read};
 use crate::model::pool::PoolShape;
 use crate::status_list::{Index, ListId, Status, StatusArray};
 use crate::store::Spread;
@@ -29,8 +29,8 @@ pub(super) struct HotList {
     pub(super) journaled: i64,
     pub(super) spread: Option<Spread>,
     array: StatusArray,
-    /// Chunks that differ from their rows.
-    unfolded: BTreeSet<usize>,
+    /// For each chunk, whether it differs from its row.
+    unfolded: Vec<bool>,
     used_at: u64,
 }
 
@@ -49,14 +49,14 @@ impl HotList {
 
     /// Sets a status and returns the old one.
     pub(super) fn set(&mut self, index: Index, status: Status) -> Status {
-        self.unfolded.insert(self.array.byte_of(index) / CHUNK_BYTES);
+        self.unfolded[self.array.byte_of(index) / CHUNK_BYTES] = true;
         self.array.set(index, status)
     }
 
     /// Sets every status.
     pub(super) fn fill(&mut self, status: Status) {
         self.array = StatusArray::filled(self.array.capacity(), status);
-        self.unfolded = all_chunks(&self.array);
+        self.unfolded.fill(true);
     }
 
     /// Returns the first entry that has this status, or will have it through the list's spread.
@@ -70,13 +70,12 @@ impl HotList {
     /// Returns the chunks that differ from their rows, each with its number.
     pub(super) fn unfolded(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let bytes = self.array.as_bytes();
-        self.unfolded
-            .iter()
-            .map(move |&n| (n, &bytes[n * CHUNK_BYTES..bytes.len().min((n + 1) * CHUNK_BYTES)]))
+        let chunks = bytes.chunks(CHUNK_BYTES).enumerate();
+        chunks.zip(&self.unfolded).filter(|(_, unfolded)| **unfolded).map(|(chunk, _)| chunk)
     }
 
     pub(super) fn folded(&mut self) {
-        self.unfolded.clear();
+        self.unfolded.fill(false);
     }
 }
 
@@ -145,28 +144,23 @@ impl HotLists {
 }
 
 /// Returns the chunks that the journal has changed since the last folding.
-fn unfolded_chunks(
-    connection: &Connection,
-    id: i64,
-    array: &StatusArray,
-) -> Result<BTreeSet<usize>, StoreError> {
+fn unfolded_chunks(connection: &Connection, id: i64, array: &StatusArray) -> Result<Vec<bool>, StoreError> {
     let sql = "SELECT DISTINCT journal.idx FROM journal JOIN list ON list.id = journal.list
                WHERE journal.list = ?1 AND journal.seq > list.folded";
     let mut query = connection.prepare_cached(sql)?;
     let indices = query.query_map([id], |row| row.get::<_, i64>(0))?;
-    let mut chunks = BTreeSet::new();
-    for idx in indices {
-        let idx = idx?;
-        if idx == EVERY {
-            return Ok(all_chunks(array));
-        }
+    let mut chunks = vec![false; array.as_bytes().len().div_ceil(CHUNK_BYTES)];
+    let mut changed = |idx: i64| {
         if let Some(index) = u64::try_from(idx).ok().and_then(|idx| array.capacity().index(idx).ok()) {
-            chunks.insert(array.byte_of(index) / CHUNK_BYTES);
+            chunks[array.byte_of(index) / CHUNK_BYTES] = true;
+        }
+    };
+    for idx in indices {
+        match idx? {
+            EVERY => return Ok(vec![true; array.as_bytes().len().div_ceil(CHUNK_BYTES)]),
+            MANY => many::unfolded(connection, id)?.into_iter().for_each(|idx| changed(idx.into())),
+            idx => changed(idx),
         }
     }
     Ok(chunks)
-}
-
-fn all_chunks(array: &StatusArray) -> BTreeSet<usize> {
-    (0..array.as_bytes().len().div_ceil(CHUNK_BYTES)).collect()
 }

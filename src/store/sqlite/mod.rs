@@ -8,6 +8,7 @@ mod commit;
 mod fill;
 mod hot;
 mod journal;
+mod many;
 mod read;
 mod remember;
 mod schema;
@@ -26,7 +27,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Applied;
 use super::deadline::Deadline;
-use super::remembered::{Answered, Digest, Remembered};
+use super::remembered::{Answered, Digest, Keep, Remembered};
 use super::spread::Spread;
 use super::values::{
     Block, Changes, DueMark, Fence, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, Pending,
@@ -108,10 +109,12 @@ impl SqliteStore {
         &self,
         pool: &PoolId,
         owner: &InstanceId,
+        most: u64,
         _now: Timestamp,
     ) -> Result<ListId, StoreError> {
-        let (pool, owner) = (pool.clone(), owner.clone());
-        self.write(move |writer| writer.open_list(&pool, &owner)).await
+        let (for_pool, owner) = (pool.clone(), owner.clone());
+        let opened = self.write(move |writer| writer.open_list(&for_pool, &owner, most)).await?;
+        opened.ok_or_else(|| StoreError::TooManyLists { pool: pool.clone(), most })
     }
 
     pub(super) async fn lease_block(
@@ -136,7 +139,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn retire_list(&self, list: ListId, deadline: Deadline) -> Result<(), StoreError> {
-        self.write_before(deadline, move |writer| writer.retire_list(list)).await
+        self.write_before(deadline, 1, move |writer| writer.retire_list(list)).await
     }
 
     pub(super) async fn apply(
@@ -146,7 +149,8 @@ impl SqliteStore {
         deadline: Deadline,
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
-        self.write_before(deadline, move |writer| writer.apply(&requests, now)).await
+        let entries = requests.iter().map(Vec::len).sum();
+        self.write_before(deadline, entries, move |writer| writer.apply(&requests, now)).await
     }
 
     pub(super) async fn order_of(&self, list: ListId) -> Result<Option<Order>, StoreError> {
@@ -161,7 +165,7 @@ impl SqliteStore {
         deadline: Deadline,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        self.write_before(deadline, move |writer| writer.fill_list(list, status, beats, now)).await
+        self.write_before(deadline, 1, move |writer| writer.fill_list(list, status, beats, now)).await
     }
 
     pub(super) async fn spreading(&self, pool: &PoolId) -> Result<Vec<ListRecord>, StoreError> {
@@ -177,18 +181,19 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (spread, entries) = (*spread, entries.to_vec());
-        self.write(move |writer| writer.advance_spread(list, &spread, &entries, now)).await
+        self.step(entries.len(), move |writer| writer.advance_spread(list, &spread, &entries, now)).await
     }
 
     pub(super) async fn remember(
         &self,
-        _pool: &PoolId,
+        pool: &PoolId,
         key: Digest,
         answer: Answered,
         now: Timestamp,
-        keep: Duration,
+        keep: Keep,
     ) -> Result<Remembered, StoreError> {
-        self.write(move |writer| writer.remember(&key, &answer, now, keep)).await
+        let pool = pool.clone();
+        self.write(move |writer| writer.remember(&pool, &key, &answer, now, keep)).await
     }
 
     pub(super) async fn remembered(
@@ -327,24 +332,37 @@ impl SqliteStore {
         self.read(move |connection| read::usage(connection, &pool)).await
     }
 
-    /// As [`Self::write`], but fails if the deadline has passed when the step begins. Steps commit in the order in which they begin,
+    /// As [`Self::step`], but fails if the deadline has passed when the step begins. Steps commit in the order in which they begin,
     /// so a step that began in time overwrites nothing that was acknowledged after the deadline.
     async fn write_before<T: Send + 'static>(
         &self,
         deadline: Deadline,
+        entries: usize,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write(move |writer| if deadline.has_passed() { Err(StoreError::Late) } else { work(writer) })
-            .await
+        let step = move |writer: &mut Writer| match deadline.has_passed() {
+            true => Err(StoreError::Late),
+            false => work(writer),
+        };
+        self.step(entries, step).await
     }
 
-    /// Runs `work` on the writing thread and returns after it is durable.
+    /// Runs `work`, which changes no entries, or a whole list at once, on the writing thread and returns after it is durable.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.step(1, work).await
+    }
+
+    /// As [`Self::write`], for a step that changes so many entries: a large one takes turns with the others.
+    async fn step<T: Send + 'static>(
+        &self,
+        entries: usize,
+        work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.writer.send(commit::job(work, answer)).map_err(|_| writer_gone())?;
+        self.writer.send(commit::job(entries, work, answer)).map_err(|_| writer_gone())?;
         answered.await.map_err(|_| writer_gone())?
     }
 
@@ -484,6 +502,73 @@ mod tests {
         SqliteStore::open(&path, Synchronous::Full).unwrap();
     }
 
+    /// Of the large batches of one pool that wait, only one comes before a small batch of another pool, and it has a transaction of
+    /// its own.
+    #[tokio::test]
+    async fn a_small_batch_does_not_wait_for_large_ones_of_another_pool() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("a.db"), Synchronous::Full).unwrap();
+        let settings = "status-list-pools: { p: { api-key: secret }, q: { api-key: another } }";
+        let config = crate::config::Config::load(Some(settings), std::iter::empty()).unwrap();
+        let owner = crate::model::instance::InstanceId::random();
+        let mut lists = Vec::new();
+        for (pool, settings) in &config.pools {
+            store.declare_pool(&settings.shape).await.unwrap();
+            lists.push((
+                pool.clone(),
+                store.open_list(pool, &owner, u64::MAX, Timestamp::from_secs(1)).await.unwrap(),
+            ));
+        }
+        let capacity = config.pools.values().next().unwrap().shape.capacity;
+        let batch = |list: ListId, entries: u64| {
+            let change = |idx| StatusChange {
+                list,
+                index: capacity.index(idx).unwrap(),
+                status: Status::INVALID,
+                expected: None,
+            };
+            vec![(0..entries).map(change).collect::<Vec<_>>()]
+        };
+        let (finished, mut order) = tokio::sync::mpsc::unbounded_channel();
+        let (release, released) = mpsc::channel::<()>();
+        let (blocked, until_blocked) = mpsc::channel();
+        let blocking = tokio::spawn({
+            let store = store.clone();
+            async move {
+                let wait = move |_: &mut Writer| {
+                    blocked.send(()).unwrap();
+                    let _ = released.recv();
+                    Ok(())
+                };
+                store.write(wait).await.unwrap();
+            }
+        });
+        tokio::task::spawn_blocking(move || until_blocked.recv().unwrap()).await.unwrap();
+        let mut steps = Vec::new();
+        for (name, (pool, list), entries) in
+            [("large", &lists[0], 50_000), ("larger", &lists[0], 60_000), ("small", &lists[1], 3)]
+        {
+            let (store, pool, requests, finished) =
+                (store.clone(), pool.clone(), batch(*list, entries), finished.clone());
+            steps.push(tokio::spawn(async move {
+                let deadline = Deadline::after(Duration::from_secs(600));
+                let now = Timestamp::from_secs(2);
+                assert_eq!(store.apply(&pool, requests, deadline, now).await.unwrap(), [Ok(())]);
+                finished.send(name).unwrap();
+            }));
+            // So that the steps are sent in this order.
+            tokio::task::yield_now().await;
+        }
+        release.send(()).unwrap();
+        blocking.await.unwrap();
+        for step in steps {
+            step.await.unwrap();
+        }
+        let order: Vec<_> = std::iter::from_fn(|| order.try_recv().ok()).collect();
+        // The step before was a small one, so now it is the turn of a large one, but of one only.
+        assert_eq!(order, ["large", "small", "larger"]);
+    }
+
     #[tokio::test]
     async fn a_writing_thread_that_ends_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
@@ -540,7 +625,7 @@ mod tests {
         let store = open();
         store.declare_pool(&config.pools[&pool].shape).await.unwrap();
         let owner = crate::model::instance::InstanceId::random();
-        let list = store.open_list(&pool, &owner, Timestamp::from_secs(1)).await.unwrap();
+        let list = store.open_list(&pool, &owner, u64::MAX, Timestamp::from_secs(1)).await.unwrap();
         drop(store);
         Connection::open(&path).unwrap().execute("UPDATE list SET owner = 'not an id!'", []).unwrap();
         let error = open().list(list).await.unwrap_err();

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::schema::{CHUNK_BYTES, EVERY};
+use super::many;
+use super::schema::{CHUNK_BYTES, EVERY, MANY};
 use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
@@ -150,12 +151,18 @@ pub(super) fn snapshot_in(connection: &Connection, list: ListId) -> Result<Optio
     let mut array =
         StatusArray::from_bytes(capacity, bytes).map_err(|error| StoreError::Damaged(error.to_string()))?;
     let mut journal = connection
-        .prepare_cached("SELECT idx, value FROM journal WHERE list = ?1 AND seq > ?2 ORDER BY seq")?;
+        .prepare_cached("SELECT idx, value, seq FROM journal WHERE list = ?1 AND seq > ?2 ORDER BY seq")?;
     let mut rows = journal.query([id, folded])?;
     while let Some(row) = rows.next()? {
         let status = Status::new(row.get(1)?);
         match row.get(0)? {
             EVERY => array = StatusArray::filled(capacity, status),
+            MANY => {
+                for (idx, status) in many::select(connection, id, row.get(2)?)? {
+                    let index = capacity.index(idx.into()).map_err(|error| damaged(0, error))?;
+                    array.set(index, status);
+                }
+            }
             idx => {
                 let idx = u64::try_from(idx).map_err(|error| damaged(0, error))?;
                 array.set(capacity.index(idx).map_err(|error| damaged(0, error))?, status);
@@ -176,7 +183,7 @@ pub(super) fn changes_since_publication(
     list: ListId,
     version: Version,
 ) -> Result<Changes, StoreError> {
-    let sql = "SELECT journal.idx, journal.value FROM list JOIN journal ON journal.list = list.id AND journal.seq > list.published_seq
+    let sql = "SELECT journal.idx, journal.value, journal.list, journal.seq FROM list JOIN journal ON journal.list = list.id AND journal.seq > list.published_seq
                WHERE list.uuid = ?1 AND journal.version <= ?2 ORDER BY journal.seq";
     let mut query = connection.prepare_cached(sql)?;
     let mut rows = query.query(params![list.to_string(), version.0])?;
@@ -185,6 +192,7 @@ pub(super) fn changes_since_publication(
         let status = Status::new(row.get(1)?);
         match row.get(0)? {
             EVERY => changes = Changes { every: Some(status), entries: Vec::new() },
+            MANY => changes.entries.append(&mut many::select(connection, row.get(2)?, row.get(3)?)?),
             idx => changes.entries.push((u32::try_from(idx).map_err(|error| damaged(0, error))?, status)),
         }
     }
@@ -263,10 +271,11 @@ pub(super) fn pools(connection: &Connection) -> Result<Vec<(PoolId, u64)>, Store
 }
 
 pub(super) fn usage(connection: &Connection, pool: &PoolId) -> Result<PoolUsage, StoreError> {
-    let sql = "SELECT count(*), coalesce(sum(list.leased), 0), coalesce(sum(CASE WHEN list.open THEN pool.size - list.leased END), 0)
+    let sql = "SELECT count(*), coalesce(sum(list.leased), 0), coalesce(sum(CASE WHEN list.open THEN pool.size - list.leased END), 0),
+                      coalesce(sum(list.retired), 0)
                FROM list JOIN pool ON pool.id = list.pool WHERE pool.name = ?1";
     let mut query = connection.prepare_cached(sql)?;
     Ok(query.query_row([pool.as_str()], |row| {
-        Ok(PoolUsage { lists: row.get(0)?, leased: row.get(1)?, free: row.get(2)? })
+        Ok(PoolUsage { lists: row.get(0)?, leased: row.get(1)?, free: row.get(2)?, retired: row.get(3)? })
     })?)
 }

@@ -11,17 +11,20 @@ use crate::store::StoreError;
 pub(super) const CHUNK_BYTES: usize = 4096;
 /// The `journal.idx` of a change of every entry.
 pub(super) const EVERY: i64 = -1;
+/// The `journal.idx` of many changes in one step, which are in `many`.
+pub(super) const MANY: i64 = -2;
 
 /// The `application_id` of an unfinished copy, "unfi"; any other database has 0.
 const UNFINISHED: i32 = 0x756e_6669;
 
 /// In order. A released migration is never changed; a new one follows it.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -79,6 +79,7 @@ impl Writer {
             return Ok(false);
         }
         let id = self.connection().last_insert_rowid();
+        self.recount();
         let filled = StatusArray::filled(array.capacity(), default);
         let chunks = array.as_bytes().chunks(CHUNK_BYTES).zip(filled.as_bytes().chunks(CHUNK_BYTES));
         let mut insert =

@@ -19,13 +19,17 @@ pub(super) struct Writer {
     /// The declared pools by row id.
     pub(super) pools: HashMap<i64, Arc<PoolShape>>,
     pub(super) hot: HotLists,
+    /// How many lists each pool has that are not retired, as far as they were counted. Only opening a list keeps it; all
+    /// other changes of the number, and every failure, empty it.
+    in_use: HashMap<PoolId, u64>,
     /// Who holds the lease to publish each pool, and until when.
     leases: HashMap<PoolId, (InstanceId, Instant)>,
 }
 
 impl Writer {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, pools: HashMap::new(), hot: HotLists::default(), leases: HashMap::new() }
+        let (pools, in_use, leases) = Default::default();
+        Self { connection, pools, hot: HotLists::default(), in_use, leases }
     }
 
     /// For steps in other files.
@@ -59,6 +63,7 @@ impl Writer {
         let committed = self.connection.execute_batch("COMMIT");
         if committed.is_err() {
             self.hot = HotLists::default();
+            self.in_use.clear();
         }
         self.hot.trim();
         Ok(committed?)
@@ -75,6 +80,7 @@ impl Writer {
         self.connection.prepare_cached("SAVEPOINT step")?.execute([])?;
         let outcome = step(self);
         if outcome.is_err() {
+            self.in_use.clear();
             // A full disk may have ended the whole transaction: then the commit fails, and every caller gets the error.
             let undone = self.connection.execute_batch("ROLLBACK TO step");
             if undone.is_err() && !self.connection.is_autocommit() {
@@ -117,13 +123,33 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn open_list(&mut self, pool: &PoolId, owner: &InstanceId) -> Result<ListId, StoreError> {
+    /// Returns `None` if the pool has `most` lists already.
+    pub(super) fn open_list(
+        &mut self,
+        pool: &PoolId,
+        owner: &InstanceId,
+        most: u64,
+    ) -> Result<Option<ListId>, StoreError> {
+        let in_use = match self.in_use.get(pool) {
+            Some(in_use) => *in_use,
+            None => {
+                let sql = "SELECT count(*) FROM list JOIN pool ON pool.id = list.pool WHERE pool.name = ?1 AND NOT retired";
+                self.connection.prepare_cached(sql)?.query_row([pool.as_str()], |row| row.get(0))?
+            }
+        };
+        if in_use >= most {
+            return Ok(None);
+        }
         let list = ListId::random();
         let key = OrderKey::random();
         let sql = "INSERT INTO list (uuid, pool, permutation_key, owner) SELECT ?1, id, ?2, ?3 FROM pool WHERE name = ?4";
         let values = params![list.to_string(), key.as_bytes(), owner.as_str(), pool.as_str()];
         let inserted = self.connection.prepare_cached(sql)?.execute(values)?;
-        if inserted == 0 { Err(StoreError::NoSuchPool(pool.clone())) } else { Ok(list) }
+        if inserted == 0 {
+            return Err(StoreError::NoSuchPool(pool.clone()));
+        }
+        self.in_use.insert(pool.clone(), in_use + 1);
+        Ok(Some(list))
     }
 
     pub(super) fn lease_block(
@@ -199,7 +225,13 @@ impl Writer {
         let sql = "DELETE FROM spread WHERE list = (SELECT id FROM list WHERE uuid = ?1)";
         self.connection.prepare_cached(sql)?.execute([list.to_string()])?;
         self.hot.forget(list);
+        self.in_use.clear();
         Ok(())
+    }
+
+    /// Counts the lists of all pools anew. For steps in other files that add some.
+    pub(super) fn recount(&mut self) {
+        self.in_use.clear();
     }
 
     pub(super) fn settle(

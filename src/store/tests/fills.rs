@@ -97,5 +97,8 @@ pub(super) async fn filled_lists_hand_out_no_references_unless_filled_with_the_d
     assert_eq!(lease(&store, list, 10).await, None, "references would be invalid from the start");
     assert!(!store.return_tail(&block, 5).await.unwrap());
     assert!(store.open_lists(&given.id, &ours()).await.unwrap().is_empty());
-    assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 1, leased: 20, free: 0 });
+    assert_eq!(
+        store.usage(&given.id).await.unwrap(),
+        PoolUsage { lists: 1, retired: 0, leased: 20, free: 0 }
+    );
 }

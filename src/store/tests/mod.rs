@@ -4,6 +4,7 @@
 mod allocation;
 mod answers;
 mod fills;
+mod permissions;
 mod pools;
 mod publication;
 mod spreads;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use super::*;
 use crate::base::clock::NumericDate;
 use crate::config::{Config, Synchronous};
-use crate::model::order::OrderKey;
+use crate::model::order::{OrderKey, Permutation};
 use crate::status_list::{Bits, Capacity, Status, StatusSet};
 use allocation::*;
 use answers::*;
@@ -40,7 +41,7 @@ macro_rules! suite {
             suite! { @each $harness;
                 shape_is_kept_and_a_mismatch_refused, blocks_are_disjoint_and_end_with_the_list,
                 concurrent_leases_are_disjoint, tail_comes_back_once_and_only_from_the_end,
-                sealed_list_gives_nothing_more, changes_are_stored_and_counted, requests_are_all_or_nothing,
+                lists_are_opened_up_to_the_quota, concurrent_openings_keep_the_quota, sealed_list_gives_nothing_more, changes_are_stored_and_counted, requests_are_all_or_nothing,
                 an_unexpected_status_refuses_the_whole_request, what_is_expected_stands_after_the_requests_before,
                 a_spread_counts_for_what_is_expected_once_it_is_done,
                 every_refusal_names_its_reason, final_status_is_never_left, final_status_holds_inside_a_batch,
@@ -51,8 +52,10 @@ macro_rules! suite {
                 a_list_that_is_wanted_during_its_publication_stays_due, everything_survives_a_restart,
                 unknown_lists_and_pools_are_errors, usage_adds_up, lists_give_references_through_one_instance,
                 a_store_that_lost_leases_gives_nothing, single_statuses_are_those_of_the_snapshot,
-                large_batches_are_one_step, retired_lists_take_nothing_and_are_due_once,
+                large_batches_are_one_step, large_batches_survive_restarts_and_explain_what_is_published, retired_lists_take_nothing_and_are_due_once,
                 an_answer_is_remembered_once_and_for_a_while, concurrent_answers_under_one_key_are_one,
+                answers_are_small_and_outlive_the_order_of_their_list, answers_of_a_pool_take_no_more_than_their_room,
+                concurrent_answers_do_not_exceed_their_room,
                 filled_lists_have_one_status_and_later_changes, filling_is_refused_as_a_whole_and_changes_nothing,
                 filled_lists_hand_out_no_references_unless_filled_with_the_default,
                 a_spread_sets_each_entry_once_and_ends_with_the_last, a_step_of_a_spread_counts_once_and_only_in_order,
@@ -68,6 +71,7 @@ macro_rules! suite {
 }
 
 suite!(redis, super::RedisHarness::new(super::SERVER.settings()));
+suite!(redis_with_the_shipped_rights, super::permissions::LimitedHarness::new());
 suite!(sentinel, super::RedisHarness::new(format!("replicas: 1, {}", super::SENTINELS.settings())));
 suite!(cluster, super::RedisHarness::new(format!("replicas: 1, {}", super::CLUSTER.settings())));
 #[cfg(feature = "sim")]
@@ -161,7 +165,7 @@ fn shape(name: &str, size: u64, bits: Bits) -> PoolShape {
 async fn store_with_list(harness: &impl Harness, shape: &PoolShape) -> (Store, ListId) {
     let store = harness.open().await;
     store.declare_pool(shape).await.unwrap();
-    let list = store.open_list(&shape.id, &ours(), NOW).await.unwrap();
+    let list = store.open_list(&shape.id, &ours(), u64::MAX, NOW).await.unwrap();
     (store, list)
 }
 

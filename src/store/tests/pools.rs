@@ -65,7 +65,7 @@ pub(super) async fn everything_survives_a_restart(harness: &impl Harness) {
 pub(super) async fn unknown_lists_and_pools_are_errors(harness: &impl Harness) {
     let store = harness.open().await;
     let (pool, list) = ("none".parse().unwrap(), ListId::random());
-    assert!(matches!(store.open_list(&pool, &ours(), NOW).await, Err(StoreError::NoSuchPool(_))));
+    assert!(matches!(store.open_list(&pool, &ours(), u64::MAX, NOW).await, Err(StoreError::NoSuchPool(_))));
     assert!(matches!(store.snapshot(list).await, Err(StoreError::NoSuchList(_))));
     assert!(matches!(store.seal_list(list).await, Err(StoreError::NoSuchList(_))));
     assert!(matches!(store.mark_due(vec![list]).await, Err(StoreError::NoSuchList(_))));
@@ -73,7 +73,7 @@ pub(super) async fn unknown_lists_and_pools_are_errors(harness: &impl Harness) {
     assert_eq!(store.list(list).await.unwrap(), None);
     assert!(store.lists(&pool).await.unwrap().is_empty());
     store.declare_pool(&shape("a", 96, Bits::One)).await.unwrap();
-    let known = store.open_list(&"a".parse().unwrap(), &ours(), NOW).await.unwrap();
+    let known = store.open_list(&"a".parse().unwrap(), &ours(), u64::MAX, NOW).await.unwrap();
     let sent = store.export_list(known).await.unwrap();
     assert!(!store.import_list(&sent).await.unwrap(), "it is there already");
     let record = ListRecord { id: list, pool, ..sent.record.clone() };
@@ -84,9 +84,12 @@ pub(super) async fn unknown_lists_and_pools_are_errors(harness: &impl Harness) {
 pub(super) async fn usage_adds_up(harness: &impl Harness) {
     let given = shape("a", 96, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
-    store.open_list(&given.id, &ours(), NOW).await.unwrap();
+    store.open_list(&given.id, &ours(), u64::MAX, NOW).await.unwrap();
     lease(&store, list, 10).await.unwrap();
-    assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 2, leased: 10, free: 182 });
+    assert_eq!(
+        store.usage(&given.id).await.unwrap(),
+        PoolUsage { lists: 2, retired: 0, leased: 10, free: 182 }
+    );
     store.declare_pool(&shape("b", 96, Bits::One)).await.unwrap();
     assert_eq!(store.pools().await.unwrap(), [("a".parse().unwrap(), 2), ("b".parse().unwrap(), 0)]);
     let lists = store.lists(&given.id).await.unwrap();

@@ -6,7 +6,7 @@ use crate::base::clock::NumericDate;
 pub(super) async fn touched_lists_are_dirty_since_their_first_change(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 800, Bits::One)).await;
     let pool = "a".parse().unwrap();
-    let untouched = store.open_list(&pool, &ours(), NOW).await.unwrap();
+    let untouched = store.open_list(&pool, &ours(), u64::MAX, NOW).await.unwrap();
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 1, 1)]], soon(), NOW).await.unwrap();
     store.apply(&"a".parse().unwrap(), vec![vec![change(list, 2, 1)]], soon(), NOW.plus(TERM)).await.unwrap();
     let dirty = store.dirty(&pool).await.unwrap();
@@ -115,7 +115,10 @@ pub(super) async fn retired_lists_take_nothing_and_are_due_once(harness: &impl H
     store.retire_list(list, soon()).await.unwrap();
     assert_eq!(apply_one(&store, vec![change(list, 2, 1)]).await, Err(Refusal::Retired { list }));
     assert_eq!(lease(&store, list, 1).await, None);
-    assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 1, leased: 10, free: 0 });
+    assert_eq!(
+        store.usage(&given.id).await.unwrap(),
+        PoolUsage { lists: 1, retired: 1, leased: 10, free: 0 }
+    );
     let due = store.due(&given.id, NOW).await.unwrap();
     assert!(due.len() == 1 && due[0].list == list && due[0].retired, "{due:?}");
     publish(&store, &given.id, list, 1, Publication::NEVER).await;
@@ -158,7 +161,7 @@ pub(super) async fn a_list_that_is_retired_during_its_publication_stays_due(harn
     let given = shape("a", 800, Bits::One);
     let (store, list) = store_with_list(harness, &given).await;
     // Also one that was never published, and so is due already.
-    let new = store.open_list(&given.id, &ours(), NOW).await.unwrap();
+    let new = store.open_list(&given.id, &ours(), u64::MAX, NOW).await.unwrap();
     let begun = mark_of(&store, &given.id, new).await;
     store.retire_list(new, soon()).await.unwrap();
     settle(&store, &given.id, new, 0, in_secs(1000), begun).await;

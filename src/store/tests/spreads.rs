@@ -89,7 +89,7 @@ pub(super) async fn another_status_completes_a_spread_first_and_wins(harness: &i
         let id = format!("p{bits}");
         let given = PoolShape { default_status: default, ..shape(&id, 8000, bits) };
         let (store, list) = store_with_list(harness, &given).await;
-        let other = store.open_list(&given.id, &ours(), NOW).await.unwrap();
+        let other = store.open_list(&given.id, &ours(), u64::MAX, NOW).await.unwrap();
         let apply = async |requests| store.apply(&given.id, requests, soon(), NOW).await.unwrap();
         for list in [list, other] {
             store.fill_list(list, Status::INVALID, 4, soon(), NOW).await.unwrap().unwrap();
@@ -214,7 +214,10 @@ pub(super) async fn a_spread_seals_as_filling_does_and_moves_with_its_list(harne
     let record = store.list(list).await.unwrap().unwrap();
     assert_eq!((record.sealed, record.open), (true, false));
     assert_eq!(lease(&store, list, 10).await, None, "references would become invalid");
-    assert_eq!(store.usage(&given.id).await.unwrap(), PoolUsage { lists: 1, leased: 20, free: 0 });
+    assert_eq!(
+        store.usage(&given.id).await.unwrap(),
+        PoolUsage { lists: 1, retired: 0, leased: 20, free: 0 }
+    );
 
     let spread = record.spread.unwrap();
     assert!(store.advance_spread(list, &spread, &indices(&given, 0..24), NOW).await.unwrap());

@@ -4,7 +4,7 @@ use super::*;
 
 pub(super) async fn changes_are_stored_and_counted(harness: &impl Harness) {
     let (store, list) = store_with_list(harness, &shape("a", 100_000, Bits::Two)).await;
-    let other = store.open_list(&"a".parse().unwrap(), &ours(), NOW).await.unwrap();
+    let other = store.open_list(&"a".parse().unwrap(), &ours(), u64::MAX, NOW).await.unwrap();
     let answers = store
         .apply(
             &"a".parse().unwrap(),
@@ -131,6 +131,66 @@ pub(super) async fn large_batches_are_one_step(harness: &impl Harness) {
     assert!(apply_one(&store, all(0)).await.is_err(), "the last change would leave the final status");
     assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [70_000, 1, 9_999, 0]);
     assert_eq!(store.snapshot(list).await.unwrap().version, Version(2));
+}
+
+pub(super) async fn large_batches_survive_restarts_and_explain_what_is_published(harness: &impl Harness) {
+    let given = shape("a", 80_000, Bits::Two);
+    let (store, list) = store_with_list(harness, &given).await;
+    let other = store.open_list(&given.id, &ours(), u64::MAX, NOW).await.unwrap();
+    let reopened = async || {
+        let store = harness.open().await;
+        store.declare_pool(&given).await.unwrap();
+        store
+    };
+    // Entries of two lists in turn, as they are handed out, from both ends of each.
+    let batch = |from: u64, value| {
+        let each = (from..from + 5_000)
+            .flat_map(move |n| [change(list, n, value), change(other, 79_999 - n, value)]);
+        each.collect::<Vec<_>>()
+    };
+    apply_one(&store, batch(0, 2)).await.unwrap();
+    apply_one(&store, vec![change(list, 7, 1)]).await.unwrap();
+    drop(store);
+    let store = reopened().await;
+    assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [75_000, 1, 4_999, 0]);
+    assert_eq!(store.snapshot(other).await.unwrap().array.counts(), [75_000, 0, 5_000, 0]);
+    if let Some(changes) = store.changes_since_publication(list, Version(2)).await.unwrap() {
+        assert_eq!((changes.every, changes.entries.len()), (None, 5_001));
+        assert_eq!(
+            changes.entries[4_999..],
+            [(4_999, Status::new(2)), (7, Status::INVALID)],
+            "in their order"
+        );
+    }
+
+    // Published in between: later batches are not in it.
+    publish(&store, &given.id, list, 2, in_secs(100)).await;
+    apply_one(&store, batch(3_000, 3)).await.unwrap();
+    drop(store);
+    let store = reopened().await;
+    assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [72_000, 1, 2_999, 5_000]);
+    if let Some(changes) = store.changes_since_publication(list, Version(3)).await.unwrap() {
+        assert_eq!((changes.every, changes.entries.len()), (None, 5_000));
+    }
+    // A list that is read anew also knows which of its parts differ from those that are stored.
+    apply_one(&store, vec![change(list, 79_999, 1)]).await.unwrap();
+    publish(&store, &given.id, list, 4, in_secs(100)).await;
+    publish(&store, &given.id, other, 2, in_secs(100)).await;
+    drop(store);
+    let store = reopened().await;
+    assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [71_999, 2, 2_999, 5_000]);
+    assert_eq!(store.snapshot(other).await.unwrap().array.counts(), [72_000, 0, 3_000, 5_000]);
+
+    // After a change of every entry.
+    store.fill_list(list, Status::VALID, 1, soon(), NOW).await.unwrap().unwrap();
+    apply_one(&store, batch(0, 1)).await.unwrap();
+    drop(store);
+    let store = reopened().await;
+    assert_eq!(store.snapshot(list).await.unwrap().array.counts(), [75_000, 5_000, 0, 0]);
+    let version = store.snapshot(list).await.unwrap().version;
+    if let Some(changes) = store.changes_since_publication(list, version).await.unwrap() {
+        assert_eq!((changes.every, changes.entries.len()), (Some(Status::VALID), 5_000));
+    }
 }
 
 pub(super) async fn writes_after_their_deadline_change_nothing(harness: &impl Harness) {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use super::process::{PROGRAM, signal};
+use super::process::{signal, test_tool};
 
 /// A running k6; killed when dropped.
 pub(crate) struct K6 {
@@ -24,7 +24,7 @@ impl K6 {
         let (notes, log) = (folder.join("k6-notes.txt"), folder.join("k6-log.txt"));
         // k6 would append to those of an earlier run.
         File::create(&notes).unwrap();
-        let mut command = Command::new(program());
+        let mut command = Command::new(test_tool("venv/bin/k6"));
         command.args(["run", "--quiet", "--no-summary", "--no-usage-report", "--address", ""]);
         command.args(["--log-format", "raw", "--no-color", "--console-output"]).arg(&notes);
         for (name, value) in environment {
@@ -74,18 +74,11 @@ impl Drop for K6 {
 
 /// Runs a whole script of `k6/` and returns its output; with a failed threshold its exit code is not zero.
 pub(crate) fn run(script: &Path, folder: &Path, environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(program());
+    let mut command = Command::new(test_tool("venv/bin/k6"));
     command.args(["run", "--quiet", "--no-usage-report", "--no-color", "--address", ""]);
     command.arg("--env").arg(format!("SUMMARY={}", folder.join("summary.json").display()));
     for (name, value) in environment {
         command.arg("--env").arg(format!("{name}={value}"));
     }
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script)).stdin(Stdio::null()).output().unwrap()
-}
-
-/// Where `scripts/install-test-tools` puts it: beside this build.
-fn program() -> PathBuf {
-    let builds = Path::new(PROGRAM).ancestors().skip(1);
-    let found = builds.map(|folder| folder.join("test-tools/venv/bin/k6")).find(|program| program.is_file());
-    found.expect("k6 is not installed: run scripts/install-test-tools")
 }

@@ -46,6 +46,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) more: &'a str,
     /// A line of the write API's snippet that is left out, for the control of a test.
     pub(crate) less: &'a str,
+    /// Leaves out `worker_rlimit_nofile`, for the control of a test.
+    pub(crate) usual_open_files: bool,
 }
 
 /// How clients of the write API are verified.
@@ -71,6 +73,7 @@ impl<'a> Settings<'a> {
             api_tls: None,
             more: "",
             less: "",
+            usual_open_files: false,
         }
     }
 }
@@ -145,8 +148,13 @@ impl Nginx {
         }
         fs::File::create(&file).unwrap().write_all(text.as_bytes()).unwrap();
         let main = folder.path().join("conf/nginx.conf");
-        let text =
+        let mut text =
             fs::read_to_string(&main).unwrap().replace("http {\n", &format!("http {{\n{}\n", settings.more));
+        if settings.usual_open_files {
+            let line =
+                text.lines().find(|line| line.starts_with("worker_rlimit_nofile ")).unwrap().to_owned();
+            text = text.replace(&line, "");
+        }
         fs::File::create(&main).unwrap().write_all(text.as_bytes()).unwrap();
 
         if !settings.less.is_empty() {
@@ -158,7 +166,10 @@ impl Nginx {
         }
 
         let errors = fs::File::create(folder.path().join("error.log")).unwrap();
-        let child = Command::new(program())
+        // With as many open files as an init system gives by default; nginx itself raises that.
+        let child = Command::new("sh")
+            .args(["-c", "ulimit -S -n 1024; exec \"$0\" \"$@\""])
+            .arg(program())
             .arg("-p")
             .arg(folder.path())
             .arg("-c")

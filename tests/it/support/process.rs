@@ -82,6 +82,13 @@ impl Drop for Process {
     }
 }
 
+/// A program that `scripts/install-test-tools` put beside this build.
+pub(crate) fn test_tool(path: &str) -> PathBuf {
+    let builds = Path::new(PROGRAM).ancestors().skip(1);
+    let found = builds.map(|folder| folder.join("test-tools").join(path)).find(|program| program.is_file());
+    found.unwrap_or_else(|| panic!("{path} is not installed: run scripts/install-test-tools"))
+}
+
 /// Sends a signal, for example `-STOP`.
 pub(crate) fn signal(name: &str, pid: u32) {
     assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
