@@ -9,6 +9,7 @@ mod fill;
 mod hot;
 mod journal;
 mod many;
+mod place;
 mod read;
 mod remember;
 mod schema;
@@ -16,8 +17,7 @@ mod spread_row;
 mod transfer;
 mod write;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ impl SqliteStore {
             );
         }
         // One lock for the database, by whatever path it is opened.
-        let path = &real_path(path).map_err(|why| open_error(&why))?;
+        let path = &place::real_path(path).map_err(|why| open_error(&why))?;
         let lock = lock(path)?;
         keep_private(path).map_err(|why| open_error(&why))?;
         let mut connection = Connection::open(path).map_err(|why| open_error(&why))?;
@@ -394,25 +394,6 @@ impl From<rusqlite::Error> for StoreError {
 
 fn writer_gone() -> StoreError {
     StoreError::Unavailable("the writing thread has ended; restart the service".to_owned())
-}
-
-/// The path of a database without links. It need not exist yet: then the path where it will be made, also if links lead there.
-fn real_path(path: &Path) -> io::Result<PathBuf> {
-    /// As many as Linux follows.
-    const LINKS_MAX: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..LINKS_MAX {
-        match path.canonicalize() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            found => return found,
-        }
-        let folder = durable::folder_of(&path).canonicalize()?;
-        match path.read_link() {
-            Ok(target) => path = folder.join(target),
-            Err(_) => return Ok(folder.join(path.file_name().unwrap_or_default())),
-        }
-    }
-    Err(io::Error::other("too many links lead to it"))
 }
 
 /// Locks a file beside the database, which keeps a second process out.
