@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::config::ServerConfig;
-use crate::telemetry::metrics::ConnectionMetrics;
+use crate::telemetry::connections::ConnectionMetrics;
 
 /// Files of one connection: its socket, and the second handle with which `connection` closes it.
 const FILES_OF_EACH: u64 = 2;

@@ -1,5 +1,6 @@
 //! Log lines and traces: destination, form and filter. Never a key, a token or a body.
 
+pub mod connections;
 pub mod freshness;
 pub mod http;
 pub mod metrics;
