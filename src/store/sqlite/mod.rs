@@ -447,7 +447,10 @@ mod tests {
         let mut lists = Vec::new();
         for (pool, settings) in &config.pools {
             store.declare_pool(&settings.shape).await.unwrap();
-            lists.push((pool.clone(), store.open_list(pool, &owner, Timestamp::from_secs(1)).await.unwrap()));
+            lists.push((
+                pool.clone(),
+                store.open_list(pool, &owner, u64::MAX, Timestamp::from_secs(1)).await.unwrap(),
+            ));
         }
         let capacity = config.pools.values().next().unwrap().shape.capacity;
         let batch = |list: ListId, entries: u64| {

@@ -71,7 +71,7 @@ async fn every_step(config: &StoreConfig) -> Result<(), StoreError> {
     let pool = &given.id;
     let mut lists = Vec::new();
     for _ in 0..5 {
-        lists.push(store.open_list(pool, &ours(), NOW).await?);
+        lists.push(store.open_list(pool, &ours(), u64::MAX, NOW).await?);
     }
     let [list, filled, spreading, retired, moved] = lists[..] else { unreachable!("five were opened") };
     store.open_lists(pool, &ours()).await?;

@@ -136,7 +136,7 @@ pub(super) async fn large_batches_are_one_step(harness: &impl Harness) {
 pub(super) async fn large_batches_survive_restarts_and_explain_what_is_published(harness: &impl Harness) {
     let given = shape("a", 80_000, Bits::Two);
     let (store, list) = store_with_list(harness, &given).await;
-    let other = store.open_list(&given.id, &ours(), NOW).await.unwrap();
+    let other = store.open_list(&given.id, &ours(), u64::MAX, NOW).await.unwrap();
     let reopened = async || {
         let store = harness.open().await;
         store.declare_pool(&given).await.unwrap();
