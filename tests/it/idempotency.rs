@@ -38,17 +38,21 @@ async fn ready(app: &TestApp) -> u64 {
     app.send(Method::GET, "/pools/p", None).await.1["references"]["ready"].as_u64().unwrap()
 }
 
+/// Waits until nothing more is leased before the buffer of 500 is empty.
+async fn settled(app: &TestApp) {
+    eventually("all lists to be published and the buffer to be full", async || {
+        let lists = app.send(Method::GET, "/pools/p/lists", None).await.1;
+        let published = lists["lists"].as_array()?.iter().filter(|list| !list["publishedVersion"].is_null());
+        (published.count() == 3 && ready(app).await == 500).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_retry_is_answered_the_same_on_every_path_and_takes_nothing() {
     let pool = "size: 8000, precreation: { check-delay: 1h }, prefetch: { capacity: 500, threshold: 1 }";
     let app = TestApp::start(pool);
-    // From then on nothing is leased until the buffer is empty.
-    eventually("all lists to be published and the buffer to be full", async || {
-        let lists = app.send(Method::GET, "/pools/p/lists", None).await.1;
-        let published = lists["lists"].as_array()?.iter().filter(|list| !list["publishedVersion"].is_null());
-        (published.count() == 3 && ready(&app).await == 500).then_some(())
-    })
-    .await;
+    settled(&app).await;
     let first = given(&app, 20, "a").await;
     assert_eq!(first.iter().collect::<HashSet<_>>().len(), 20);
     let left = ready(&app).await;
@@ -182,9 +186,9 @@ async fn a_pool_without_room_for_answers_is_told_so_and_loses_no_references() {
          q: {{ api-key: {KEY}, size: 8000 }}"
     );
     let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    settled(&app).await;
     let first = given(&app, 1, "a").await;
     given(&app, 1, "b").await;
-    eventually("the buffer to be full", async || (ready(&app).await > 400).then_some(())).await;
     let left = ready(&app).await;
     for key in ["c", "d", "c"] {
         let url = format!("{}/pools/p/new-references?amount=20", app.url);

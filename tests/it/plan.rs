@@ -51,7 +51,7 @@ impl Filling {
         let pool = pool();
         store.declare_pool(&config.pools[&pool].shape).await.unwrap();
         let owner: InstanceId = "00000000-0000-4000-8000-000000000001".parse().unwrap();
-        let (mut lists, mut state) = (Vec::new(), 1);
+        let (mut lists, mut changes, mut state) = (Vec::new(), Vec::new(), 1);
         for _ in 0..self.lists {
             let list = store.open_list(&pool, &owner, u64::MAX, now).await.unwrap();
             // Anywhere between two updates, so that the array has no pattern that compresses well.
@@ -62,9 +62,14 @@ impl Filling {
                 let index = capacity.index(idx).unwrap();
                 StatusChange { list, index, status: Status::INVALID, expected: None }
             };
-            let changes = (0..self.updates).map(idx).map(change);
-            store.apply(&pool, vec![changes.collect()], deadline(), now).await.unwrap()[0].as_ref().unwrap();
+            changes.push((0..self.updates).map(idx).map(change).collect::<Vec<_>>());
             lists.push(list);
+        }
+        // A few of each list at a time, as when issuers update them one by one: many changes of one list in one step take less.
+        while changes.iter().any(|left| !left.is_empty()) {
+            let some = changes.iter_mut().map(|left| left.drain(..left.len().min(20)).collect());
+            let applied = store.apply(&pool, some.collect(), deadline(), now).await.unwrap();
+            assert!(applied.iter().all(Result::is_ok));
         }
         (store, lists)
     }
