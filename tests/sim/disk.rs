@@ -91,6 +91,13 @@ impl SimDisk {
         self.fatal.set(Some((calls, doom)));
     }
 
+    /// Takes a pause back that has not come yet.
+    pub(crate) fn spare(&self) {
+        if matches!(self.fatal.get(), Some((_, Doom::Pause))) {
+            self.fatal.set(None);
+        }
+    }
+
     /// The instance that was paused by that, once.
     pub(crate) fn take_paused(&self) -> Option<usize> {
         self.paused.take()

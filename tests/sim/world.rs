@@ -561,13 +561,21 @@ impl World {
             }
             Fault::PauseAfterCalls(calls, length) => {
                 self.disk.doom_after(calls, Doom::Pause);
+                let mut paused = None;
                 for _ in 0..100 {
                     sleep(Duration::from_millis(100)).await;
-                    if let Some(who) = self.disk.take_paused() {
-                        sleep(length).await;
-                        self.instances.resume(who);
+                    paused = self.disk.take_paused();
+                    if paused.is_some() {
                         break;
                     }
+                }
+                match paused {
+                    Some(who) => {
+                        sleep(length).await;
+                        self.instances.resume(who);
+                    }
+                    // Nobody would resume whom it struck later.
+                    None => self.disk.spare(),
                 }
             }
             Fault::Clock(who, millis) => {
