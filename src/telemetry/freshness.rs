@@ -31,6 +31,8 @@ struct State {
     pass_begun: Option<Instant>,
     /// The time before which no published token expires, as the store said last.
     valid_until: Option<NumericDate>,
+    /// When the store was last asked.
+    asked: Option<Instant>,
 }
 
 /// The pools' freshness, and their metrics.
@@ -90,6 +92,16 @@ impl FreshnessMetrics {
 pub struct Pass<'a>(&'a Freshness);
 
 impl Freshness {
+    /// Whether the store was last asked longer ago than `age`; then it counts as asked now.
+    pub fn ask_after(&self, age: Duration) -> bool {
+        let mut state = self.state.lock();
+        let is_due = state.asked.is_none_or(|asked| asked.elapsed() >= age);
+        if is_due {
+            state.asked = Some(Instant::now());
+        }
+        is_due
+    }
+
     /// Notes when the oldest unpublished change was made; `None` if everything is published.
     pub fn note_unpublished(&self, since: Option<Timestamp>) {
         self.state.lock().unpublished_since = since;
@@ -160,6 +172,14 @@ mod tests {
         assert_eq!(freshness.oldest_unpublished.get(), 0);
         freshness.note_valid_until(later.date());
         assert!(!freshness.is_expired(begin) && freshness.is_expired(later));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_store_is_not_asked_more_often_than_that() {
+        let (freshness, second) = (Freshness::default(), Duration::from_secs(1));
+        assert!(freshness.ask_after(second) && !freshness.ask_after(second));
+        tokio::time::advance(second).await;
+        assert!(freshness.ask_after(second));
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,8 @@ use crate::telemetry::text;
 
 /// How long an answer waits for the store.
 const STORE_PATIENCE: Duration = Duration::from_secs(1);
+/// How old an answer of the store may be: whoever asks without a key must not load it.
+const STORE_AGE: Duration = Duration::from_secs(1);
 /// How many beats an acknowledged change may wait for its publication.
 const BEATS_MAX: u64 = 3;
 
@@ -112,6 +114,9 @@ async fn look_at_freshness(api: &Api) {
     let look = async {
         for (id, pool) in &api.pools {
             let freshness = &pool.metrics.freshness;
+            if !freshness.ask_after(STORE_AGE) {
+                continue;
+            }
             if let Ok(dirty) = api.store.dirty(id).await {
                 freshness.note_unpublished(dirty.iter().filter_map(|list| list.since).min());
             }
