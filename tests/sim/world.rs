@@ -35,6 +35,8 @@ const BEAT: f64 = 2.0;
 const CLIENTS: u64 = 6;
 /// How long nothing goes wrong at the end.
 const CALM: Duration = Duration::from_secs(75);
+/// A clock that is wrong by more, in milliseconds, is not believed.
+const CLOCK_APART_MAX: i64 = 60_000;
 /// Statuses that the pool `a` takes; `b` knows 0 and 1.
 const VALUES: [u8; 8] = [1, 2, 3, 12, 13, 14, 15, 0];
 
@@ -253,7 +255,11 @@ impl World {
         // Of the clocks that may be believed.
         let right = (BEGIN * 1000).saturating_add_signed((now * 1000.0) as i64);
         let shown = self.clocks.iter().map(|clock| clock.now().millis());
-        let fastest = shown.filter(|shown| shown.abs_diff(right) <= 60_000).max().unwrap_or(right) / 1000;
+        let fastest = shown
+            .filter(|shown| shown.abs_diff(right) <= CLOCK_APART_MAX.unsigned_abs())
+            .max()
+            .unwrap_or(right)
+            / 1000;
         let lists = self.lists.borrow();
         let retiring = self.retiring.borrow();
         let known = lists.iter().map(|(_, list, _)| id(list)).filter(|list| !retiring.contains(list));
@@ -580,11 +586,18 @@ impl World {
             }
             Fault::Clock(who, millis) => {
                 let clock = &self.clocks[who];
+                // What was signed until now is compared with what this clock showed.
+                self.look();
                 let right = BEGIN * 1000 + self.begun.elapsed().as_millis() as u64;
                 clock.set(Timestamp::from_millis(right.saturating_add_signed(millis)));
                 sleep(Duration::from_secs(20)).await;
+                self.look();
                 let right = BEGIN * 1000 + self.begun.elapsed().as_millis() as u64;
                 clock.set(Timestamp::from_millis(right));
+                if millis.abs() > CLOCK_APART_MAX {
+                    // An instance that started meanwhile took the wrong clock for the right one. It believes the step after a minute.
+                    sleep(Duration::from_secs(60)).await;
+                }
             }
             Fault::Weather(who, weather, length) => {
                 *self.weather[who].lock().unwrap() = weather;
@@ -640,10 +653,12 @@ impl World {
     /// A stop in order. If nothing was wrong before, and nobody else could have published, all that was acknowledged is public.
     async fn stop(&self, who: usize, alone: bool) {
         let Some(running) = self.running.borrow()[who].clone() else { return };
-        let asked = self.now();
+        let (asked, last_fault) = (self.now(), self.calm.get());
         let stopped = tokio::time::timeout(Duration::from_secs(40), running.stop()).await;
         self.history.note(format!("instance {who} was stopped"));
-        if alone && stopped.is_ok() && self.active.get() == 1 && self.instances.count() == 1 {
+        // Another fault meanwhile, such as a second stop, may have ended it early.
+        let alone = alone && self.calm.get() == last_fault && self.active.get() == 1;
+        if alone && stopped.is_ok() && self.instances.count() == 1 {
             self.look();
             self.checker.borrow_mut().all_is_public(asked);
         }
