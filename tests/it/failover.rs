@@ -146,7 +146,7 @@ async fn read(
 }
 
 /// Runs `load` on `app` during `disturb`, then compares the answers with the store.
-async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) -> Outcome {
+async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce(&Mutex<Told>)) -> Outcome {
     let _alone = ALONE.lock().await;
     let (told, stop) = (Arc::new(Mutex::new(Told::default())), Arc::new(AtomicBool::new(false)));
     // They end with this function. If it fails, they must not outlive the service and report that it does not answer.
@@ -158,7 +158,7 @@ async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce()) 
     clients.spawn(revoke(app.url.clone(), Arc::clone(&stop), Arc::clone(&lists)));
     let revoked = Arc::new(AtomicUsize::new(0));
     clients.spawn(read(app.folder().to_owned(), Arc::clone(&stop), lists, Arc::clone(&revoked)));
-    disturb().await;
+    disturb(&told).await;
     let revoked_before = revoked.load(Ordering::SeqCst);
     // It recovers by itself.
     let before = told.lock().unwrap().acknowledged.len();
@@ -210,12 +210,25 @@ async fn fail_over(rounds: u64, replicas: u8, marks: bool) -> Outcome {
         address.port
     );
     let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
-    under_load(&app, replicas == 0, async || {
+    under_load(&app, replicas == 0, async |told: &Mutex<Told>| {
+        let answered = || {
+            let told = told.lock().unwrap();
+            (told.references.len(), told.acknowledged.len())
+        };
         for round in 0..rounds {
             tokio::time::sleep(Duration::from_millis(300)).await;
             replication.cut();
             // From now on the replica receives nothing that is written.
+            let (references, updates) = answered();
             tokio::time::sleep(Duration::from_millis(100 + (round * 67) % 300)).await;
+            if replicas == 0 {
+                // Twice what the service keeps at hand, so that it leases references that the replica does not know of.
+                eventually("answers to what only the master has", async || {
+                    let now = answered();
+                    (now.0 > references + 400 && now.1 > updates + 10).then_some(())
+                })
+                .await;
+            }
             master.kill();
             replica.cli(&["REPLICAOF", "NO", "ONE"]);
             address.lead_to(replica.port);
@@ -258,7 +271,7 @@ async fn a_planned_failover_behind_an_address_is_followed_although_the_old_conne
     let redis = format!("host: 127.0.0.1, port: {}, timeouts: {{ command: 2s }}", address.port);
     let settings = format!("{{ storage-type: redis, redis: {{ {redis} }}, {POOLS} }}");
     let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
-    let outcome = under_load(&app, false, async || {
+    let outcome = under_load(&app, false, async |_: &Mutex<Told>| {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(500)).await;
             // The master hands over its data before it steps down.
@@ -287,7 +300,7 @@ async fn sentinels_lead_the_service_to_the_new_master() {
         sentinels.settings()
     );
     let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
-    let outcome = under_load(&app, false, async || {
+    let outcome = under_load(&app, false, async |_: &Mutex<Told>| {
         for _ in 0..rounds {
             tokio::time::sleep(Duration::from_millis(500)).await;
             let master = sentinels.master();
