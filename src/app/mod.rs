@@ -297,7 +297,12 @@ impl App {
             background.spawn(async move { allocator.run(&store, &signals, &clock, &stopper).await });
             let (publisher, signals, stopper) =
                 (Arc::clone(&pool.publisher), Arc::clone(&pool.signals), background_stopper.clone());
-            background.spawn(async move { publisher.run(&signals, &stopper).await });
+            let key_set = Arc::clone(&self.key_set);
+            background.spawn(async move {
+                if stopper.until(key_set.first_published()).await.is_some() {
+                    publisher.run(&signals, &stopper).await;
+                }
+            });
             let allocator = Arc::clone(&pool.allocator);
             let facts = ArcSwap::from_pointee(pool_facts(&pool.config, &pool.keys, self.config.publish.role));
             let api_keys = &self.config.pools[&id].api_keys;

@@ -5,13 +5,14 @@
 //! has the key of every published token, and a verifier that fetches it now has the key of every token that is still valid: a key
 //! that no longer signs stays until the last of its tokens has expired.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::PoolPublisher;
@@ -49,6 +50,8 @@ pub struct KeySet {
     /// The document of which the buckets were last notified.
     told: Mutex<Vec<u8>>,
     wake: Notify,
+    /// Whether a round has succeeded since the start.
+    published: watch::Sender<bool>,
 }
 
 /// Why the keys are not published.
@@ -68,8 +71,8 @@ impl KeySet {
     /// The set of these pools.
     pub fn new(site: Site, clock: Clock, metrics: Arc<Metrics>, pools: Vec<PoolKeys>) -> Self {
         let (visible_for_millis, lifetime_max_secs) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (told, wake) = (Mutex::default(), Notify::new());
-        Self { site, clock, metrics, pools, visible_for_millis, lifetime_max_secs, told, wake }
+        let (told, wake, published) = (Mutex::default(), Notify::new(), watch::Sender::default());
+        Self { site, clock, metrics, pools, visible_for_millis, lifetime_max_secs, told, wake, published }
     }
 
     /// Sets how long a key must have been published before it signs, and the longest lifetime of a token.
@@ -93,7 +96,7 @@ impl KeySet {
             .map_err(KeySetError::SameKid)
     }
 
-    /// Runs the first round, before anything is signed.
+    /// Runs the first round, before anything is signed. If the disk is full, [`Self::run`] repeats it until there is room.
     pub async fn publish_first(&self) -> Result<(), KeySetError> {
         let before = self.published()?;
         if let Err(error) = self.check(self.pools.iter().flat_map(|pool| pool.ring.announced()).collect()) {
@@ -111,7 +114,22 @@ impl KeySet {
                 );
             }
         }
-        self.round().await.map(|_| ())
+        match self.round().await {
+            Err(KeySetError::Site(error)) if is_full(&error) => {
+                tracing::error!(
+                    %error,
+                    "cannot publish the public keys; until there is room on the disk, updates are taken but nothing is signed"
+                );
+                Ok(())
+            }
+            round => round.map(|_| ()),
+        }
+    }
+
+    /// Waits until the keys have been published since the start: before that nothing may be signed.
+    pub async fn first_published(&self) {
+        // Fails only without a sender, and this is one.
+        let _ = self.published.subscribe().wait_for(|published| *published).await;
     }
 
     /// Runs a round whenever one is due, until the stop.
@@ -164,6 +182,7 @@ impl KeySet {
             self.metrics.certificate_not_after(&pool.id, signer.certificate_not_after());
         }
         self.write(self.pools.iter().flat_map(|pool| pool.ring.announced()).collect())?;
+        self.published.send_replace(true);
         Ok(wait)
     }
 
@@ -196,4 +215,8 @@ impl KeySet {
         let lifetime_max = Duration::from_secs(self.lifetime_max_secs.load(Ordering::Relaxed));
         (lifetime_max / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX)
     }
+}
+
+fn is_full(error: &SiteError) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

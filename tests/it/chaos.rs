@@ -242,10 +242,9 @@ impl World {
         let (mut ended, left): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.active).into_iter().partition(|active| ends(active));
         self.active = left;
-        // An instance starts only with its store, and if it can publish a new key.
+        // An instance starts only with its store.
         let starts = ended.iter().any(|(fault, ..)| *fault == KillInstance);
-        let needed =
-            self.active.extract_if(.., |(fault, ..)| starts && (fault.is_of_redis() || *fault == FullDisk));
+        let needed = self.active.extract_if(.., |(fault, ..)| starts && fault.is_of_redis());
         ended.extend(needed);
         ended.sort_by_key(|(fault, ..)| *fault == KillInstance);
         for (fault, instance, _) in ended {

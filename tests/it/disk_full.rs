@@ -1,6 +1,6 @@
 //! A full disk: writes get 503, published files stay, and everything recovers without intervention once there is room again.
 //!
-//! The data is on a small tmpfs in a separate mount namespace; the filler is written through /proc/<pid>/root.
+//! In the first test the data is on a small tmpfs in a separate mount namespace; the filler is written through /proc/<pid>/root.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,9 +9,11 @@ use reqwest::{Client, StatusCode};
 use serde_json::json;
 
 use crate::support::app::Reference;
+use crate::support::disk::{Disk, can_mount};
 use crate::support::eventually;
+use crate::support::fleet::signer;
 use crate::support::process::{Process, command, free_port, log_path};
-use crate::support::relying_party::List;
+use crate::support::relying_party::{List, published};
 
 const SETTINGS: &str = "
 sqlite: { path: disk/statuslist.db }
@@ -74,6 +76,52 @@ async fn a_full_disk_refuses_writes_keeps_files_and_recovers() {
         .await;
     let log = std::fs::read_to_string(log_path(folder.path())).unwrap();
     assert!(log.contains("full"), "the log says why: {log}");
+}
+
+/// Like a machine that starts again after its signing key was replaced, with a full disk for the lists and another one for the store.
+#[tokio::test]
+async fn a_start_with_a_new_key_and_a_full_disk_signs_nothing_until_there_is_room() {
+    if !can_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::new(folder.path(), "public");
+    let settings = format!(
+        "storage-directory: public
+status-list-pools:
+  p: {{ api-key: x, size: 80000, update-interval: 1s, {} }}",
+        signer(folder.path())
+    );
+    let port = free_port();
+    let start = || Process::start(command(folder.path(), port, &settings), folder.path(), port);
+    let process = start();
+    let (client, base) = (Client::new(), process.url.clone());
+    let reference = eventually("a reference", async || {
+        let request = client.post(format!("{base}/pools/p/new-references")).header("X-Api-Key", "x");
+        let body: serde_json::Value = serde_json::from_str(&request.send().await.ok()?.text().await.ok()?).ok()?;
+        serde_json::from_value::<Reference>(body["references"][0].clone()).ok()
+    })
+    .await;
+    let list = || published(folder.path(), &reference.uri).unwrap();
+    eventually("the list", async || published(folder.path(), &reference.uri).ok()).await;
+    let before = list().iat;
+    process.kill();
+    std::fs::remove_file(folder.path().join("signer.pem")).unwrap();
+    signer(folder.path());
+    let filler = disk.mounted.join("filler");
+    fill(&filler);
+    let _process = start();
+    let client = Client::new();
+    assert_eq!(update(&client, &base, &reference, 1).await, StatusCode::NO_CONTENT);
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    assert_eq!((list().iat, list().status(reference.index)), (before, 0), "nothing is signed");
+    let log = std::fs::read_to_string(log_path(folder.path())).unwrap();
+    assert!(log.contains("until there is room on the disk"), "{log}");
+    std::fs::remove_file(&filler).unwrap();
+    eventually("the update to be published with the new key", async || {
+        (list().status(reference.index) == 1).then_some(())
+    })
+    .await;
 }
 
 /// Runs `inner` where `disk` is an empty file system of four megabytes.
