@@ -98,7 +98,8 @@ status-list-pools:
     let (client, base) = (Client::new(), process.url.clone());
     let reference = eventually("a reference", async || {
         let request = client.post(format!("{base}/pools/p/new-references")).header("X-Api-Key", "x");
-        let body: serde_json::Value = serde_json::from_str(&request.send().await.ok()?.text().await.ok()?).ok()?;
+        let body: serde_json::Value =
+            serde_json::from_str(&request.send().await.ok()?.text().await.ok()?).ok()?;
         serde_json::from_value::<Reference>(body["references"][0].clone()).ok()
     })
     .await;

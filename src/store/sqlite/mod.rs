@@ -352,10 +352,10 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.step(1, work).await
+        self.step(0, work).await
     }
 
-    /// As [`Self::write`], for a step that changes so many entries: a large one takes turns with the others.
+    /// As [`Self::write`], for a step that changes so many entries: others come before a large one.
     async fn step<T: Send + 'static>(
         &self,
         entries: usize,
