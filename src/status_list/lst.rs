@@ -5,6 +5,7 @@
 
 use std::io::Read;
 use std::num::NonZero;
+use std::sync::LazyLock;
 use std::thread::available_parallelism;
 
 use flate2::read::ZlibDecoder;
@@ -39,11 +40,14 @@ pub fn compress(array: &[u8]) -> Vec<u8> {
     zlib.truncate(written);
     zlib.shrink_to_fit();
     let mut idle = compressors();
-    if idle.len() < available_parallelism().map_or(1, NonZero::get) {
+    if idle.len() < *CORES {
         idle.push(compressor);
     }
     zlib
 }
+
+/// Asked once: on Linux each answer reads several files.
+static CORES: LazyLock<usize> = LazyLock::new(|| available_parallelism().map_or(1, NonZero::get));
 
 /// Idle compressors. Level 12 takes nine megabytes of tables, so no more are kept than ever work at the same time.
 fn compressors() -> MutexGuard<'static, Vec<Compressor>> {
