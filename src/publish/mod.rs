@@ -330,7 +330,9 @@ impl PoolPublisher {
 
     fn log(&self, pass: &Pass, took: Duration) {
         if !pass.published.is_empty() {
-            let (published, duration_ms) = (pass.published.len(), took.as_millis());
+            let published = pass.published.len();
+            // A number of more than 64 bits would be text in a JSON line.
+            let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             tracing::info!(pool = %self.shape.id, published, duration_ms, "published");
         }
     }
