@@ -77,8 +77,8 @@ enum Command {
     Seal(store::Seal),
     /// Verify the audit trail
     Audit(audit::Arguments),
-    /// Check whether the running service of these settings is alive. Exits with 0 if it is, with 1 if not
-    Healthcheck,
+    /// Check whether a running service is well. Exits with 0 if it is, with 1 if not
+    Healthcheck(healthcheck::Healthcheck),
     /// Print the OpenAPI description of the service
     Openapi,
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
@@ -135,7 +135,7 @@ impl Cli {
             Command::Retire(retire) => retire.run(),
             Command::Seal(seal) => seal.run(&settings()?),
             Command::GenerateKey(key) => generate_key(&key),
-            Command::Healthcheck => Ok(healthcheck::run(&settings()?.load()?)),
+            Command::Healthcheck(healthcheck) => healthcheck.run(|| settings()?.load()),
             Command::Openapi => openapi::run(),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
