@@ -142,6 +142,7 @@ impl PoolPublisher {
         };
         let sinks = Sinks::new(&buckets, &files);
         metrics.publish_checks(&Refused::CHECKS);
+        metrics.freshness.set_times(live.load().update_interval, live.load().lifetimes.list_lifetime);
         let (swept, advanced_at, changed, look_wanted, stale_found) = Default::default();
         Self {
             shape,
@@ -306,6 +307,7 @@ impl PoolPublisher {
     /// Applies other times; lists keep theirs until their next publication. Ignores other differences.
     pub fn set(&self, live: PoolLive) {
         self.lease.set_beat(live.update_interval);
+        self.metrics.freshness.set_times(live.update_interval, live.lifetimes.list_lifetime);
         self.live.store(Arc::new(live));
         self.changed.notify_one();
     }
