@@ -10,6 +10,7 @@ mod openapi;
 mod plan;
 mod retire;
 mod store;
+mod verify;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,8 @@ enum Command {
     Seal(store::Seal),
     /// Verify the audit trail
     Audit(audit::Arguments),
+    /// Compare every published file with the store, keys and settings, changing nothing; the service may run meanwhile
+    Verify(verify::Verify),
     /// Check whether a running service is well. Exits with 0 if it is, with 1 if not
     Healthcheck(healthcheck::Healthcheck),
     /// Print the OpenAPI description of the service
@@ -136,6 +139,7 @@ impl Cli {
             Command::Seal(seal) => seal.run(&settings()?),
             Command::GenerateKey(key) => generate_key(&key),
             Command::Healthcheck(healthcheck) => healthcheck.run(|| settings()?.load()),
+            Command::Verify(verify) => verify.run(&settings()?),
             Command::Openapi => openapi::run(),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),

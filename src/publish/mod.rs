@@ -16,12 +16,14 @@ mod rehearse;
 mod sinks;
 mod spread;
 pub mod sweep;
+mod verify;
 
 pub use key_set::{KeySet, KeySetError, PoolKeys};
 pub use pass::gate::Refused;
 pub use pass::{Pass, PublishError};
 pub use rehearse::rehearse;
 pub use sinks::Bucket;
+pub use verify::{Fault, FaultKind, Verification, Verified};
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -57,3 +57,4 @@ mod sinks;
 mod slow_clients;
 mod spread;
 mod support;
+mod verify;
