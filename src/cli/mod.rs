@@ -8,6 +8,7 @@ mod first_minute;
 mod healthcheck;
 mod openapi;
 mod plan;
+mod probe;
 mod retire;
 mod store;
 mod verify;
@@ -80,6 +81,8 @@ enum Command {
     Audit(audit::Arguments),
     /// Compare every published file with the store, keys and settings, changing nothing; the service may run meanwhile
     Verify(verify::Verify),
+    /// Look at published lists as wallets do, on every node, and tell Prometheus what is wrong
+    Probe(probe::Arguments),
     /// Check whether a running service is well. Exits with 0 if it is, with 1 if not
     Healthcheck(healthcheck::Healthcheck),
     /// Print the OpenAPI description of the service
@@ -139,6 +142,7 @@ impl Cli {
             Command::Seal(seal) => seal.run(&settings()?),
             Command::GenerateKey(key) => generate_key(&key),
             Command::Healthcheck(healthcheck) => healthcheck.run(|| settings()?.load()),
+            Command::Probe(arguments) => arguments.run(),
             Command::Verify(verify) => verify.run(&settings()?),
             Command::Openapi => openapi::run(),
             Command::HashKey(hash) => hash_key(&hash),

@@ -43,6 +43,7 @@ mod operations;
 mod pkcs11;
 mod plan;
 mod power_cut;
+mod probe;
 mod publish;
 mod publish_role;
 mod quotas;
