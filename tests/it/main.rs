@@ -37,6 +37,7 @@ mod nginx;
 mod nginx_connections;
 mod nginx_hammer;
 mod nginx_service;
+mod observability;
 mod open_files;
 mod operations;
 #[cfg(feature = "pkcs11")]
