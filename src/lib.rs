@@ -38,6 +38,7 @@ pub mod site;
 // What Relying Parties do, and what operators see.
 pub mod check;
 pub mod plan;
+pub mod probe;
 pub mod telemetry;
 
 // Running all parts.

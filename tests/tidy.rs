@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const LINE: &[&[&str]] = &[
     &["main", "lib", "fuzzing"],
     &["cli"],
-    &["app", "plan"],
+    &["app", "plan", "probe"],
     &["http", "publish"],
     &["allocate", "update", "audit", "check"],
     &["store", "site", "access", "keys", "telemetry"],
@@ -65,6 +65,8 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     // Rehearses a publication to measure its cost.
+    // Knows what wallets know, and nothing of the service.
+    ("probe", &["base", "check", "status_list", "telemetry"]),
     ("plan", &["base", "publish", "sign", "site", "status_list"]),
 ];
 

@@ -85,8 +85,11 @@ impl ClockWatch {
                 let expected = Timestamp::from_millis(u64::try_from(expected).unwrap_or_default()).date();
                 return Err(Implausible::Jumped { shown: now.date(), expected });
             }
-            let step_secs = (shown - state.believed) / 1000;
-            tracing::warn!(%step_secs, "the clock was set, and has stayed there for {BELIEVED_AFTER:?}; believing it");
+            let step_secs = i64::try_from((shown - state.believed) / 1000).unwrap_or(i64::MAX);
+            tracing::warn!(
+                step_secs,
+                "the clock was set, and has stayed there for {BELIEVED_AFTER:?}; believing it"
+            );
         }
         // Small steps are followed, so that many of them do not add up to a jump.
         *state = State { believed: shown, other: None };

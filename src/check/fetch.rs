@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::io::Read;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
@@ -18,6 +18,7 @@ use super::address::{Resolver, is_private};
 use super::redirect::{REDIRECTS_MAX, RedirectRefused};
 use super::{Check, CheckLimits, Format};
 use crate::base::loopback::is_loopback_host;
+use crate::status_list::Aggregation;
 
 /// A JWKS is small.
 const JWKS_BYTES_MAX: u64 = 1 << 20;
@@ -134,7 +135,7 @@ pub(super) async fn token(request: &Check) -> Result<Fetched, FetchError> {
         Some(format) => format.media_type().to_owned(),
         None => format!("{}, {};q=0.9", Format::Jwt.media_type(), Format::Cwt.media_type()),
     };
-    let response = get(url.clone(), &accept, Purpose::Token, &request.limits).await?;
+    let response = get(url.clone(), &accept, Purpose::Token, request.node, &request.limits).await?;
     let is_gzip = is_gzip(&response)?;
     let format = format_of(&response)?;
     if let Some(wanted) = request.format.filter(|wanted| *wanted != format) {
@@ -150,9 +151,17 @@ pub(super) async fn jwks(url: &str, limits: &CheckLimits) -> Result<Vec<u8>, Fet
     if !is_safe_for_keys(&url) {
         return Err(FetchError::InsecureKeys { url: url.to_string() });
     }
-    let response = get(url, "application/jwk-set+json, application/json", Purpose::Keys, limits).await?;
+    let response =
+        get(url, "application/jwk-set+json, application/json", Purpose::Keys, None, limits).await?;
     let is_gzip = is_gzip(&response)?;
     body(response, is_gzip, JWKS_BYTES_MAX.min(limits.body_bytes_max)).await
+}
+
+/// Fetches the aggregation at `url`. Its lists are signed, so any connection is acceptable.
+pub(super) async fn aggregation(url: &str, limits: &CheckLimits) -> Result<Vec<u8>, FetchError> {
+    let response = get(parse(url)?, Aggregation::MEDIA_TYPE, Purpose::Token, None, limits).await?;
+    let is_gzip = is_gzip(&response)?;
+    body(response, is_gzip, limits.body_bytes_max).await
 }
 
 fn parse(uri: &str) -> Result<Url, FetchError> {
@@ -165,10 +174,16 @@ fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-async fn get(url: Url, accept: &str, purpose: Purpose, limits: &CheckLimits) -> Result<Response, FetchError> {
-    let client = client(&url, purpose, limits).build().or_else(|error| match url.scheme() {
+async fn get(
+    url: Url,
+    accept: &str,
+    purpose: Purpose,
+    node: Option<SocketAddr>,
+    limits: &CheckLimits,
+) -> Result<Response, FetchError> {
+    let client = client(&url, purpose, node, limits).build().or_else(|error| match url.scheme() {
         // A slim container has no certificate authorities, and plain http needs none.
-        "http" => client(&url, purpose, limits).tls_certs_only([]).build(),
+        "http" => client(&url, purpose, node, limits).tls_certs_only([]).build(),
         _ => Err(error),
     });
     let client = client.map_err(|error| FetchError::Client { why: causes(&error) })?;
@@ -197,7 +212,7 @@ fn is_gzip(response: &Response) -> Result<bool, FetchError> {
     }
 }
 
-fn client(url: &Url, purpose: Purpose, limits: &CheckLimits) -> ClientBuilder {
+fn client(url: &Url, purpose: Purpose, node: Option<SocketAddr>, limits: &CheckLimits) -> ClientBuilder {
     let resolver = Resolver::default();
     let (seen, allowed) = (resolver.clone(), limits.private_redirects);
     let policy = Policy::custom(move |attempt| {
@@ -217,8 +232,12 @@ fn client(url: &Url, purpose: Purpose, limits: &CheckLimits) -> ClientBuilder {
         .connect_timeout(limits.connect_timeout)
         .timeout(limits.total_timeout)
         .user_agent(concat!("statuslist/", env!("CARGO_PKG_VERSION")));
-    // A proxy's localhost is another machine.
-    if is_loopback(url) { client.no_proxy() } else { client }
+    match (node, url.host_str()) {
+        (Some(node), Some(host)) => client.resolve(host, node).no_proxy(),
+        // A proxy's localhost is another machine.
+        _ if is_loopback(url) => client.no_proxy(),
+        _ => client,
+    }
 }
 
 /// Why a redirect from a public address must not be followed. If only the resolver can tell, makes it refuse private

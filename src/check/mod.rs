@@ -24,7 +24,7 @@ mod usage;
 mod verdict;
 
 pub use fetch::FetchError;
-pub use outcome::{CannotTell, IAT_LEEWAY, NotValid, Outcome};
+pub use outcome::{CannotList, CannotTell, IAT_LEEWAY, NotValid, Outcome};
 pub use path::ChainFlaw;
 pub use redirect::{REDIRECTS_MAX, RedirectRefused};
 pub use report::{Report, TokenFacts};
@@ -33,12 +33,13 @@ pub use untrusted::{TrustedBy, Untrusted};
 pub use verdict::judge;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::base::clock::NumericDate;
-use crate::status_list::{Format, LIST_BYTES_MAX};
+use crate::status_list::{Aggregation, Format, LIST_BYTES_MAX};
 
 /// The question, and the rules for the answer.
 #[derive(Clone, Debug)]
@@ -61,6 +62,9 @@ pub struct Check {
     pub time: Option<NumericDate>,
     /// The oldest token to accept, by `iat`, whatever its `exp`.
     pub max_age: Option<Duration>,
+    /// Connects to this address, whatever the `uri`'s name resolves to: one node of several that serve it. A port in the `uri` takes
+    /// precedence over that of the address.
+    pub node: Option<SocketAddr>,
     /// Limits on what a stranger's server can make us wait for or store.
     pub limits: CheckLimits,
 }
@@ -97,18 +101,41 @@ pub async fn check(request: &Check, now: NumericDate) -> Report {
     }
 }
 
+/// As [`check`], with keys that were loaded before.
+pub async fn check_with(request: &Check, trust: &Trust, now: NumericDate) -> Report {
+    match fetch_and_judge(request, Some(trust), now).await {
+        Ok(report) => report,
+        Err(why) => Report::new(request, now, Outcome::Unknown(why), None),
+    }
+}
+
+/// Fetches the `uri`s of an aggregation ("Status List Aggregation").
+pub async fn aggregation(url: &str, limits: &CheckLimits) -> Result<Vec<String>, CannotList> {
+    let document = fetch::aggregation(url, limits).await?;
+    Ok(Aggregation::from_json(&document)?.status_lists)
+}
+
 async fn observe(request: &Check, now: NumericDate) -> Result<Report, CannotTell> {
     // The keys come first: a mistyped file name should cost no request.
     let trust = match &request.trust {
         Some(source) => Some(load(source, request).await?),
         None => None,
     };
+    fetch_and_judge(request, trust.as_ref(), now).await
+}
+
+async fn fetch_and_judge(
+    request: &Check,
+    trust: Option<&Trust>,
+    now: NumericDate,
+) -> Result<Report, CannotTell> {
     let fetched = fetch::token(request).await?;
-    let report = judge(request, fetched.format, &fetched.body, trust.as_ref(), now);
+    let report = judge(request, fetched.format, &fetched.body, trust, now);
     Ok(Report { redirected_to: fetched.redirected_to, ..report })
 }
 
-async fn load(source: &TrustSource, request: &Check) -> Result<Trust, InvalidTrust> {
+/// Loads the trusted keys of a check.
+pub async fn load(source: &TrustSource, request: &Check) -> Result<Trust, InvalidTrust> {
     let trust = match source {
         TrustSource::Url(url) => Trust::from_jwks(&fetch::jwks(url, &request.limits).await?)?,
         TrustSource::File(path) => {
@@ -141,6 +168,7 @@ impl Check {
             format: None,
             time: None,
             max_age: None,
+            node: None,
             limits: CheckLimits::default(),
         }
     }

@@ -9,7 +9,7 @@ use super::times::{instant, span};
 use super::trust::InvalidTrust;
 use super::untrusted::Untrusted;
 use crate::base::clock::NumericDate;
-use crate::status_list::{IndexOutOfRange, InvalidClaims, Status, lst};
+use crate::status_list::{IndexOutOfRange, InvalidAggregation, InvalidClaims, Status, lst};
 
 /// How far the issuer's clock may be ahead of ours.
 pub const IAT_LEEWAY: Duration = Duration::from_secs(60);
@@ -115,6 +115,17 @@ pub enum CannotTell {
     /// The list cannot be inflated.
     #[error("the token's `lst` {0}")]
     Lst(#[from] lst::InvalidLst),
+}
+
+/// Why the lists of an aggregation are unknown.
+#[derive(Debug, Error)]
+pub enum CannotList {
+    /// It cannot be fetched.
+    #[error("cannot fetch the aggregation: {0}")]
+    Fetch(#[from] FetchError),
+    /// It is not one.
+    #[error(transparent)]
+    Document(#[from] InvalidAggregation),
 }
 
 impl Outcome {

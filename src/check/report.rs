@@ -50,6 +50,10 @@ pub struct TokenFacts {
     pub exp: Option<NumericDate>,
     /// `ttl`: how long a copy may be used before it is fetched again.
     pub ttl: Option<Duration>,
+    /// When the first of the certificates that it carries expires.
+    pub certificates_end: Option<NumericDate>,
+    /// Distinguishes it from tokens with other statuses.
+    pub content: [u8; 32],
     /// Bits of an entry.
     pub bits: Bits,
     /// Number of entries, if the list was inflated.
@@ -235,6 +239,8 @@ mod tests {
             iat: after(-12),
             exp: Some(after(86_400)),
             ttl: Some(Duration::from_secs(600)),
+            certificates_end: None,
+            content: [0; 32],
             bits: Bits::One,
             entries: Some(100_000),
         };

@@ -7,6 +7,8 @@ use super::outcome::{CannotTell, IAT_LEEWAY, NotValid, Outcome};
 use super::trust::Signed;
 use super::{Check, Format, Report, TokenFacts, Trust, Untrusted};
 use crate::base::clock::NumericDate;
+use crate::base::digest::digest;
+use crate::sign::Validity;
 use crate::status_list::{
     Capacity, Claims, IndexOutOfRange, InvalidClaims, Status, StatusArray, cwt, jwt, lst,
 };
@@ -32,6 +34,8 @@ pub fn judge(
         iat: claims.iat,
         exp: claims.exp,
         ttl: claims.ttl,
+        certificates_end: Validity::of(&signed.chain).ok().flatten().map(|validity| validity.not_after),
+        content: digest("list", &[&[claims.bits.get()], &claims.lst]),
         bits: claims.bits,
         entries: None,
     };

@@ -75,7 +75,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a duration has a unit, such as 90s, 1h or PT1H".to_owned())
 }
 
-fn token_format(text: &str) -> Result<Format, &'static str> {
+pub(super) fn token_format(text: &str) -> Result<Format, &'static str> {
     let of_tokens = text.parse().ok().filter(|format: &Format| format.is_signed());
     of_tokens.ok_or("the format must be jwt or cwt")
 }

@@ -1,10 +1,13 @@
-//! `statuslist healthcheck`: whether the service of these settings responds. For containers, whose images have no other
-//! client.
+//! `statuslist healthcheck`: whether a service responds as it should. For containers, whose images have no other client, for
+//! timers and for people.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use reqwest::{Client, Response, StatusCode, Url, redirect};
 
 use crate::config::Config;
 
@@ -12,36 +15,83 @@ use crate::config::Config;
 const UNHEALTHY: u8 = 1;
 /// Longer than a busy service takes, and shorter than a container runtime's timeout for this command.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// The most bytes of an answer that are shown.
+const SHOWN_MAX: usize = 4096;
 
-/// Requests `/health/live` at the configured address.
-pub(super) fn run(config: &Config) -> ExitCode {
-    let address = reachable(config.server.listen);
-    match status_line(address) {
-        Ok(line) if line.split(' ').nth(1) == Some("200") => return ExitCode::SUCCESS,
-        Ok(line) => eprintln!("http://{address}/health/live answered `{line}`"),
-        Err(error) => eprintln!("no answer from http://{address}/health/live: {error}"),
+/// `statuslist healthcheck`
+#[derive(Debug, Args)]
+pub(super) struct Healthcheck {
+    /// The address that must answer 200, for example http://127.0.0.1:8090/health/fresh. Without it, /health/live at `server.listen`
+    /// of the settings, which are not read otherwise
+    #[arg(long, value_parser = web_address)]
+    url: Option<Url>,
+}
+
+impl Healthcheck {
+    pub(super) fn run(self, settings: impl FnOnce() -> Result<Config>) -> Result<ExitCode> {
+        let url = match self.url {
+            Some(url) => url,
+            None => {
+                live(settings()?.server.listen).parse().context("cannot make an address of server.listen")?
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime.context("cannot start a runtime")?.block_on(problem(&url)) {
+            None => Ok(ExitCode::SUCCESS),
+            Some(problem) => {
+                eprintln!("{problem}");
+                Ok(ExitCode::from(UNHEALTHY))
+            }
+        }
     }
-    ExitCode::from(UNHEALTHY)
 }
 
-/// Without an HTTP client: it would load certificate authorities first, and a small image has none.
-fn status_line(address: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /health/live HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(4096).read_to_string(&mut answer)?;
-    Ok(answer.lines().next().unwrap_or_default().to_owned())
+/// What is wrong with the answer of `url`.
+async fn problem(url: &Url) -> Option<String> {
+    let answer = async { client(url)?.get(url.clone()).send().await };
+    match answer.await {
+        Ok(answer) if answer.status() == StatusCode::OK => None,
+        Ok(answer) => Some(format!("{url} answered {}: {}", answer.status(), start_of(answer).await)),
+        Err(error) => Some(format!("no answer from {url}: {:#}", anyhow::Error::new(error.without_url()))),
+    }
 }
 
-/// The loopback address, if the service listens on all addresses.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+fn client(url: &Url) -> reqwest::Result<Client> {
+    // A proxy or another address could be well while this one is not.
+    let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(PATIENCE);
+    match url.scheme() {
+        // Without certificate authorities: a small image has none.
+        "http" => client.tls_certs_only([]).build(),
+        _ => client.build(),
+    }
+}
+
+/// The beginning of the body, on one line: the service says in it what is wrong.
+async fn start_of(mut answer: Response) -> String {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await
+        && body.len() < SHOWN_MAX
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(SHOWN_MAX);
+    let text = String::from_utf8_lossy(&body);
+    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn web_address(text: &str) -> Result<Url, &'static str> {
+    let url = text.parse::<Url>().ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    url.ok_or("an address begins with http:// or https://")
+}
+
+/// The address of `/health/live`, at the loopback address if the service listens on all addresses.
+fn live(listen: SocketAddr) -> String {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    SocketAddr::new(ip, listen.port())
+    format!("http://{}/health/live", SocketAddr::new(ip, listen.port()))
 }
 
 #[cfg(test)]
@@ -56,7 +106,10 @@ mod tests {
             ("192.0.2.1:80", "192.0.2.1:80"),
             ("127.0.0.1:80", "127.0.0.1:80"),
         ] {
-            assert_eq!(reachable(listen.parse().unwrap()), asked.parse().unwrap());
+            let url = live(listen.parse().unwrap());
+            assert_eq!(url, format!("http://{asked}/health/live"));
+            assert!(web_address(&url).is_ok());
         }
+        assert!(web_address("127.0.0.1:80").is_err() && web_address("ftp://x/").is_err());
     }
 }

@@ -8,8 +8,10 @@ mod first_minute;
 mod healthcheck;
 mod openapi;
 mod plan;
+mod probe;
 mod retire;
 mod store;
+mod verify;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -77,8 +79,12 @@ enum Command {
     Seal(store::Seal),
     /// Verify the audit trail
     Audit(audit::Arguments),
-    /// Check whether the running service of these settings is alive. Exits with 0 if it is, with 1 if not
-    Healthcheck,
+    /// Compare every published file with the store, keys and settings, changing nothing; the service may run meanwhile
+    Verify(verify::Verify),
+    /// Look at published lists as wallets do, on every node, and tell Prometheus what is wrong
+    Probe(probe::Arguments),
+    /// Check whether a running service is well. Exits with 0 if it is, with 1 if not
+    Healthcheck(healthcheck::Healthcheck),
     /// Print the OpenAPI description of the service
     Openapi,
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
@@ -135,7 +141,9 @@ impl Cli {
             Command::Retire(retire) => retire.run(),
             Command::Seal(seal) => seal.run(&settings()?),
             Command::GenerateKey(key) => generate_key(&key),
-            Command::Healthcheck => Ok(healthcheck::run(&settings()?.load()?)),
+            Command::Healthcheck(healthcheck) => healthcheck.run(|| settings()?.load()),
+            Command::Probe(arguments) => arguments.run(),
+            Command::Verify(verify) => verify.run(&settings()?),
             Command::Openapi => openapi::run(),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),

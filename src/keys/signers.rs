@@ -32,6 +32,24 @@ impl PoolSigners {
             Some(source) => read(source, settings.kid.as_deref())?,
             None => read_pem(&development_key(pool, key_directory)?, None, settings.kid.as_deref())?,
         };
+        Self::of(pool, current, now)
+    }
+
+    /// As [`Self::read`] for commands that only read: generates nothing, and accepts a chain that is not valid now.
+    pub fn read_existing(pool: &PoolConfig, key_directory: &Path, now: Timestamp) -> Result<Self> {
+        let settings = &pool.signer;
+        let current = match &settings.key {
+            Some(source) => read(source, settings.kid.as_deref())?,
+            None => read_pem(&development_key_path(pool, key_directory), None, settings.kid.as_deref())?,
+        };
+        let valid_at = current
+            .validity()
+            .map_or(now.date(), |validity| now.date().max(validity.not_before).min(validity.not_after));
+        Self::of(pool, current, Timestamp::from_secs(valid_at.secs()))
+    }
+
+    fn of(pool: &PoolConfig, current: SigningKey, now: Timestamp) -> Result<Self> {
+        let settings = &pool.signer;
         let next = settings.next.as_ref().map(|next| {
             let key = read(&next.key, next.kid.as_deref()).context("signer.next")?;
             let begin = key.validity().map_or(NumericDate::MIN, |validity| validity.not_before);

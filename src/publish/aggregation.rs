@@ -3,7 +3,17 @@
 use super::{PoolPublisher, PublishError};
 use crate::base::blocking::blocking;
 use crate::publish::sinks::Name;
-use crate::status_list::Aggregation;
+use crate::status_list::{Aggregation, BaseUri};
+use crate::store::ListRecord;
+
+/// The aggregation of a pool with these lists.
+pub(super) fn of(lists: &[ListRecord], base: &BaseUri) -> Aggregation {
+    let published = lists.iter().filter(|list| list.published.is_some() && !list.retired);
+    let mut status_lists: Vec<_> = published.map(|list| base.join(&list.id)).collect();
+    // Sorted by their random names, which reveals nothing about their age.
+    status_lists.sort_unstable();
+    Aggregation { status_lists }
+}
 
 impl PoolPublisher {
     /// Writes the aggregation of the pool.
@@ -14,12 +24,7 @@ impl PoolPublisher {
             }
             // Under the lock, so that no instance overwrites a newer state with an older one.
             let lock = self.lock().await?;
-            let lists = self.store.lists(&self.shape.id).await?;
-            let published = lists.iter().filter(|list| list.published.is_some() && !list.retired);
-            let mut status_lists: Vec<_> = published.map(|list| self.base.join(&list.id)).collect();
-            // Sorted by their random names, which reveals nothing about their age.
-            status_lists.sort_unstable();
-            let document = Aggregation { status_lists }.to_json();
+            let document = of(&self.store.lists(&self.shape.id).await?, &self.base).to_json();
             let (site, pool) = (self.site.clone(), self.shape.id.clone());
             let write = move || {
                 let _until_written = lock;

@@ -21,6 +21,7 @@ use crate::base::stopper::Stopper;
 use crate::model::pool::PoolId;
 use crate::sign::{Jwk, JwkSet, KeyRing};
 use crate::site::folder::{Site, SiteError};
+use crate::site::layout::Lock;
 use crate::telemetry::metrics::Metrics;
 
 /// How often to check the set, at most and at least: another instance may have removed a key that still signs here.
@@ -157,7 +158,7 @@ impl KeySet {
     /// Returns when the next round is due.
     async fn round(&self) -> Result<Duration, KeySetError> {
         // Instances that share the folder must not lose each other's keys.
-        let _lock = self.site.lock("jwks").await?;
+        let _lock = self.site.lock(&Lock::Jwks).await?;
         let announced: Vec<_> = self.pools.iter().map(|pool| pool.ring.announced()).collect();
         self.write(announced.concat())?;
         let now = Instant::now();

@@ -16,12 +16,14 @@ mod rehearse;
 mod sinks;
 mod spread;
 pub mod sweep;
+mod verify;
 
 pub use key_set::{KeySet, KeySetError, PoolKeys};
 pub use pass::gate::Refused;
 pub use pass::{Pass, PublishError};
 pub use rehearse::rehearse;
 pub use sinks::Bucket;
+pub use verify::{Fault, FaultKind, Verification, Verified};
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -142,6 +144,7 @@ impl PoolPublisher {
         };
         let sinks = Sinks::new(&buckets, &files);
         metrics.publish_checks(&Refused::CHECKS);
+        metrics.freshness.set_times(live.load().update_interval, live.load().lifetimes.list_lifetime);
         let (swept, advanced_at, changed, look_wanted, stale_found) = Default::default();
         Self {
             shape,
@@ -306,6 +309,7 @@ impl PoolPublisher {
     /// Applies other times; lists keep theirs until their next publication. Ignores other differences.
     pub fn set(&self, live: PoolLive) {
         self.lease.set_beat(live.update_interval);
+        self.metrics.freshness.set_times(live.update_interval, live.lifetimes.list_lifetime);
         self.live.store(Arc::new(live));
         self.changed.notify_one();
     }
@@ -330,7 +334,9 @@ impl PoolPublisher {
 
     fn log(&self, pass: &Pass, took: Duration) {
         if !pass.published.is_empty() {
-            let (published, duration_ms) = (pass.published.len(), took.as_millis());
+            let published = pass.published.len();
+            // A number of more than 64 bits would be text in a JSON line.
+            let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             tracing::info!(pool = %self.shape.id, published, duration_ms, "published");
         }
     }

@@ -72,15 +72,27 @@ pub(super) fn newest(files: &TokenFiles, keys: &KeyRing, uri: &str) -> Option<Cl
 /// Whether the unsigned files match the tokens: the gzip form contains the JWT, and the raw forms contain the list of
 /// `claims`. A missing file matches.
 pub(super) fn unsigned_files_match(files: &TokenFiles, claims: &Claims) -> bool {
+    unsigned_files_that_differ(files, claims).next().is_none()
+}
+
+/// The unsigned files that do not match the tokens, see [`unsigned_files_match`].
+pub(super) fn unsigned_files_that_differ(
+    files: &TokenFiles,
+    claims: &Claims,
+) -> impl Iterator<Item = ListFile> {
     let raw = RawList::of(claims);
-    // The JSON may end with line feeds, see `TokenFiles`.
-    let json = files.form(Format::Json).is_none_or(|json| json.trim_ascii_end() == raw.to_json());
-    let cbor = files.form(Format::Cbor).is_none_or(|cbor| cbor == raw.to_cbor());
-    let gzip = files.file(ListFile::JwtGzip).is_none_or(|gzip| {
-        let jwt = files.form(Format::Jwt);
-        jwt.is_some_and(|jwt| gunzip(gzip, jwt.len()).is_ok_and(|inflated| inflated == jwt))
-    });
-    json && cbor && gzip
+    let matches = move |file: ListFile, bytes: &[u8]| match file {
+        // The JSON may end with line feeds, see `TokenFiles`.
+        ListFile::Form(Format::Json) => bytes.trim_ascii_end() == raw.to_json(),
+        ListFile::Form(Format::Cbor) => bytes == raw.to_cbor(),
+        ListFile::JwtGzip => {
+            let jwt = files.form(Format::Jwt);
+            jwt.is_some_and(|jwt| gunzip(bytes, jwt.len()).is_ok_and(|inflated| inflated == jwt))
+        }
+        ListFile::Form(Format::Jwt | Format::Cwt) | ListFile::Gone => true,
+    };
+    let differs = move |file: &ListFile| files.file(*file).is_some_and(|bytes| !matches(*file, bytes));
+    ListFile::OF_PUBLICATION.into_iter().filter(differs)
 }
 
 #[cfg(test)]

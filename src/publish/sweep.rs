@@ -28,9 +28,7 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 pub fn remove_leftovers(site: &Site, now: Timestamp) -> Result<usize, SiteError> {
     let mut removed = 0;
     for entry in WalkDir::new(site.layout().lists()).into_iter().filter_map(Result::ok) {
-        let temporary =
-            entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
-        if temporary && is_old(&entry, now) {
+        if is_temporary(&entry) && is_old(&entry, now) {
             // Another instance that is also starting may be faster.
             durable::remove(entry.path())?;
             removed += 1;
@@ -39,7 +37,13 @@ pub fn remove_leftovers(site: &Site, now: Timestamp) -> Result<usize, SiteError>
     Ok(removed)
 }
 
-fn is_old(entry: &walkdir::DirEntry, now: Timestamp) -> bool {
+/// Whether this is a file under a temporary name.
+pub(super) fn is_temporary(entry: &walkdir::DirEntry) -> bool {
+    entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX)
+}
+
+/// Whether nobody can be writing this temporary file any more.
+pub(super) fn is_old(entry: &walkdir::DirEntry, now: Timestamp) -> bool {
     let modified = entry.metadata().ok().and_then(|metadata| metadata.modified().ok());
     let since_1970 = modified.and_then(|modified| modified.duration_since(std::time::UNIX_EPOCH).ok());
     since_1970.is_none_or(|modified| now.since(Timestamp::from_secs(modified.as_secs())) > LEFTOVER_AGE)

@@ -14,7 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use flate2::{Compression, GzBuilder};
 use tokio::time::Instant;
 
-use super::layout::{File, Layout, ListFile};
+use super::layout::{File, Layout, ListFile, Lock};
 use crate::base::clock::NumericDate;
 use crate::base::durable::{self, FileError, LockFile, Mode, Temporary};
 use crate::model::pool::PoolId;
@@ -122,6 +122,11 @@ impl Site {
         Ok(Self { layout })
     }
 
+    /// The folder as it is: creates nothing. For commands that only read.
+    pub fn existing(storage_directory: &Path) -> Self {
+        Self { layout: Layout::of(storage_directory) }
+    }
+
     /// The layout of the storage directory.
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -183,12 +188,12 @@ impl Site {
         }))
     }
 
-    /// Takes the lock of this name. Waits for an instance that holds it, but not for one that hangs.
-    pub async fn lock(&self, name: &str) -> Result<SiteLock, SiteError> {
+    /// Takes this lock. Waits for an instance that holds it, but not for one that hangs.
+    pub async fn lock(&self, lock: &Lock) -> Result<SiteLock, SiteError> {
         let begun = Instant::now();
         loop {
-            if let Some(lock) = self.try_lock(name)? {
-                return Ok(lock);
+            if let Some(held) = self.try_lock(lock)? {
+                return Ok(held);
             }
             if begun.elapsed() > LOCK_PATIENCE {
                 let why = format!(
@@ -196,15 +201,15 @@ impl Site {
                      docs/OPERATIONS.md, \"A publisher that hangs\""
                 );
                 let source = io::Error::new(io::ErrorKind::WouldBlock, why);
-                return Err(FileError::new("lock", &self.layout.lock(name), source));
+                return Err(FileError::new("lock", &self.layout.lock(lock), source));
             }
             tokio::time::sleep(LOCK_POLL).await;
         }
     }
 
-    /// Takes the lock of this name, unless another instance holds it.
-    fn try_lock(&self, name: &str) -> Result<Option<SiteLock>, SiteError> {
-        Ok(LockFile::try_lock(&self.layout.lock(name), Mode::Public)?.map(SiteLock))
+    /// Takes this lock, unless another instance holds it.
+    fn try_lock(&self, lock: &Lock) -> Result<Option<SiteLock>, SiteError> {
+        Ok(LockFile::try_lock(&self.layout.lock(lock), Mode::Public)?.map(SiteLock))
     }
 
     /// Whether a list has files of a format that is no longer published.

@@ -68,6 +68,15 @@ pub enum File {
     Jwks,
 }
 
+/// What is held while files are put in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// Of the lists and the aggregation of a pool.
+    Pool(PoolId),
+    /// Of the public keys.
+    Jwks,
+}
+
 impl File {
     /// The list in this format.
     pub const fn of_list(list: ListId, format: Format) -> Self {
@@ -117,7 +126,8 @@ impl Layout {
         self.archive().join(list.to_string())
     }
 
-    fn archive(&self) -> PathBuf {
+    /// The folder of all earlier tokens.
+    pub fn archive(&self) -> PathBuf {
         self.lists.with_file_name("history")
     }
 
@@ -129,8 +139,12 @@ impl Layout {
         }
     }
 
-    /// The path of the lock with this name.
-    pub fn lock(&self, name: &str) -> PathBuf {
+    /// The path of a lock.
+    pub fn lock(&self, lock: &Lock) -> PathBuf {
+        let name = match lock {
+            Lock::Pool(pool) => format!("pool-{pool}"),
+            Lock::Jwks => "jwks".to_owned(),
+        };
         self.lists.join(format!(".{name}.lock"))
     }
 }
@@ -155,6 +169,9 @@ mod tests {
         assert_eq!(path(&File::List(list, ListFile::Gone)), format!("/storage/lists/{list}.gone"));
         assert_eq!(path(&File::Aggregation("p".parse().unwrap())), "/storage/lists/aggregation/p.json");
         assert_eq!(path(&File::Jwks), "/storage/lists/jwks.json");
+        let lock = |lock: Lock| layout.lock(&lock).to_str().unwrap().to_owned();
+        assert_eq!(lock(Lock::Pool("p".parse().unwrap())), "/storage/lists/.pool-p.lock");
+        assert_eq!(lock(Lock::Jwks), "/storage/lists/.jwks.lock");
         let earlier = File::Archived(list, Format::Cwt, NumericDate::from_secs(17));
         assert_eq!(path(&earlier), format!("/storage/history/{list}/17.cwt"));
         assert_eq!(archived(&layout.path(&earlier)), Some((NumericDate::from_secs(17), Format::Cwt)));

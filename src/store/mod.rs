@@ -74,6 +74,14 @@ impl Store {
         }
     }
 
+    /// Opens a store that exists, for reading only, also while a service uses it: SQLite without its lock, and without migrating it.
+    pub async fn open_to_read(config: &StoreConfig) -> Result<Self, StoreError> {
+        match config {
+            StoreConfig::Sqlite { path, .. } => Ok(Self::Sqlite(SqliteStore::open_to_read(path)?)),
+            StoreConfig::Redis(config) => Ok(Self::Redis(RedisStore::open(config).await?)),
+        }
+    }
+
     /// Waits until the backend can never answer again, which only a bug causes.
     pub async fn ended(&self) {
         backend!(self, store => store.ended());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,7 +22,12 @@ pub struct Freshness {
     pass_running: Gauge,
     last_pass: Gauge,
     tokens_valid_until: Gauge,
+    update_interval: Seconds,
+    list_lifetime: Seconds,
 }
+
+/// A length of time, which may have fractions.
+type Seconds = Gauge<f64, AtomicU64>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -43,6 +49,8 @@ pub(super) struct FreshnessMetrics {
     pass_running: Family<Labels, Gauge>,
     last_pass: Family<Labels, Gauge>,
     tokens_valid_until: Family<Labels, Gauge>,
+    update_interval: Family<Labels, Seconds>,
+    list_lifetime: Family<Labels, Seconds>,
 }
 
 type Labels = [(&'static str, String); 1];
@@ -62,19 +70,27 @@ impl FreshnessMetrics {
         let help =
             "Time before which no published token expires, at the latest look: alarm when it comes near";
         gauge("tokens_valid_until_timestamp", help, &metrics.tokens_valid_until);
+        // Alarms compare with these, so one rule fits all pools.
+        let help = "The pool's beat: how often it is published";
+        registry.register_with_unit("update_interval", help, Unit::Seconds, metrics.update_interval.clone());
+        let help = "How long a token of the pool is valid";
+        registry.register_with_unit("list_lifetime", help, Unit::Seconds, metrics.list_lifetime.clone());
         metrics
     }
 
     /// The freshness of this pool.
     pub(super) fn pool(&self, pool: &PoolId) -> Arc<Freshness> {
         let made = || {
-            let of =
-                |family: &Family<Labels, Gauge>| family.get_or_create_owned(&[("pool", pool.to_string())]);
+            let labels = [("pool", pool.to_string())];
+            let of = |family: &Family<Labels, Gauge>| family.get_or_create_owned(&labels);
+            let times = |family: &Family<Labels, Seconds>| family.get_or_create_owned(&labels);
             Arc::new(Freshness {
                 oldest_unpublished: of(&self.oldest_unpublished),
                 pass_running: of(&self.pass_running),
                 last_pass: of(&self.last_pass),
                 tokens_valid_until: of(&self.tokens_valid_until),
+                update_interval: times(&self.update_interval),
+                list_lifetime: times(&self.list_lifetime),
                 state: Mutex::default(),
             })
         };
@@ -111,6 +127,12 @@ impl Freshness {
     pub fn note_valid_until(&self, until: NumericDate) {
         self.state.lock().valid_until = Some(until);
         self.tokens_valid_until.set(i64::try_from(until.secs()).unwrap_or(i64::MAX));
+    }
+
+    /// Notes the pool's beat and the lifetime of its tokens.
+    pub fn set_times(&self, update_interval: Duration, list_lifetime: Duration) {
+        self.update_interval.set(update_interval.as_secs_f64());
+        self.list_lifetime.set(list_lifetime.as_secs_f64());
     }
 
     /// Notes that a pass begins.

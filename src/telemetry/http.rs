@@ -32,6 +32,9 @@ struct Answered {
     code: u16,
 }
 
+/// The codes whose counters begin at 0, so that an alarm on any increase sees the first one.
+const ALARMING: [u16; 2] = [500, 503];
+
 /// From reading a body that came at once to the longest wait for references.
 fn buckets() -> Histogram {
     Histogram::new([
@@ -52,6 +55,9 @@ impl HttpMetrics {
     pub(super) fn route(&self, route: &'static str) -> RouteMetrics {
         let route = Route { route };
         let seconds = self.seconds.get_or_create_owned(&route);
+        for code in ALARMING {
+            drop(self.requests.get_or_create(&Answered { route: route.route, code }));
+        }
         RouteMetrics { route, requests: self.requests.clone(), seconds }
     }
 }

@@ -73,6 +73,8 @@ pub struct ReloadMetrics {
     stale: Gauge,
 }
 
+/// The quotas that can be reached, named as below `quotas`.
+const QUOTAS: [&str; 3] = ["references-per-day", "references-per-key-per-day", "lists"];
 /// The results of a reload.
 const RESULTS: [&str; 2] = ["ok", "refused"];
 
@@ -182,8 +184,13 @@ impl EncodeLabelSet for Labels {
     }
 }
 
+/// Each usual beat has a bucket that ends with it and one that ends a second later: a quantile is never farther from "a beat and a
+/// second", where it becomes an alarm, than that.
 fn publish_buckets() -> Histogram {
-    Histogram::new([0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0])
+    Histogram::new([
+        0.5, 1.0, 2.0, 3.0, 5.0, 6.0, 10.0, 11.0, 15.0, 16.0, 30.0, 31.0, 60.0, 61.0, 120.0, 121.0, 300.0,
+        301.0, 900.0, 901.0, 3600.0,
+    ])
 }
 
 /// From a single change over a full batch to one large request.
@@ -335,6 +342,10 @@ impl Metrics {
     /// The handles of one pool.
     pub fn pool(&self, pool: &PoolId) -> Arc<PoolMetrics> {
         let labels = Labels::of(pool);
+        // From 0, so that an alarm on any increase sees the first one.
+        for quota in QUOTAS {
+            drop(self.quota_reached.get_or_create(&Labels { quota: Some(quota), ..labels.clone() }));
+        }
         Arc::new(PoolMetrics {
             references_issued: self.references_issued.get_or_create_owned(&labels),
             buffer_underflows: self.buffer_underflows.get_or_create_owned(&labels),

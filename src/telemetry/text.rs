@@ -7,7 +7,7 @@ pub const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Turns OpenMetrics text into the older format: there a counter's name ends with `_total` in its description too, an info is a gauge,
 /// and units and the end have no line.
-pub(super) fn to_prometheus(openmetrics: &str) -> String {
+pub fn to_prometheus(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let lines: Vec<_> = openmetrics.lines().collect();
     let kind_of = |name: &str| {

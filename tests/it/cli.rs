@@ -227,6 +227,25 @@ fn healthcheck_tells_whether_the_service_answers() {
     let command = crate::support::process::command(folder.path(), port, settings);
     let process = Process::start(command, folder.path(), port);
     assert_eq!(check().status.code(), Some(0), "{}", text(&check()));
+
+    // Another address, without any settings.
+    let check_url = |url: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--config", "/nowhere", "healthcheck", "--url", url]).output().unwrap()
+    };
+    let url = process.url.clone();
+    for path in ["/health/fresh", "/health/ready", "/lists/jwks.json"] {
+        let checked = check_url(&format!("{url}{path}"));
+        assert_eq!(checked.status.code(), Some(0), "{path}: {}", text(&checked));
+    }
+    let missing = check_url(&format!("{url}/lists/none"));
+    assert_eq!(missing.status.code(), Some(1), "{}", text(&missing));
+    assert!(text(&missing).contains("/lists/none answered 404 Not Found: {"), "{}", text(&missing));
+    assert_ne!(check_url("127.0.0.1:80").status.code(), Some(0));
+
     process.kill();
     assert_eq!(check().status.code(), Some(1));
+    let gone = check_url(&format!("{url}/health/fresh"));
+    assert_eq!(gone.status.code(), Some(1), "{}", text(&gone));
+    assert!(text(&gone).contains(&format!("no answer from {url}/health/fresh: ")), "{}", text(&gone));
 }

@@ -174,6 +174,31 @@ async fn an_answer_leads_to_its_log_line() {
     assert!(!log.contains("not the key"), "{log}");
 }
 
+/// A program that adds up durations must not have to parse text.
+#[tokio::test]
+async fn numbers_in_json_lines_are_numbers() {
+    let (folder, client, port) = (tempfile::tempdir().unwrap(), Client::new(), free_port());
+    let mut command = command(folder.path(), port, &settings("log: { format: json }"));
+    command.env("STATUSLIST_LOG", "statuslist=debug");
+    let service = Process::start(command, folder.path(), port);
+    assert_eq!(client.get(format!("{}/pools/p", service.url)).send().await.unwrap().status(), 401);
+    let lines = eventually("a publication and an answer in the log", async || {
+        let log = std::fs::read_to_string(log_path(folder.path())).unwrap();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines: Vec<_> = lines.collect();
+        let said = |message: &str| lines.iter().any(|line| line["message"] == message);
+        (said("published") && said("answered")).then_some(lines)
+    });
+    let lines = lines.await;
+    let of = |message: &str| lines.iter().find(|line| line["message"] == message).unwrap();
+    assert!(of("published")["duration_ms"].is_u64() && of("published")["published"].is_u64());
+    assert!(of("answered")["status"] == 401 && of("answered")["seconds"].is_f64());
+    for (name, value) in lines.iter().flat_map(|line| line.as_object().unwrap()) {
+        let is_number = value.as_str().is_some_and(|text| text.parse::<f64>().is_ok());
+        assert!(!is_number, "{name} is text: {value}");
+    }
+}
+
 #[tokio::test]
 async fn a_certificate_that_ends_before_the_tokens_it_signs_is_warned_of() {
     let (folder, key) = (tempfile::tempdir().unwrap(), rcgen::KeyPair::generate().unwrap());

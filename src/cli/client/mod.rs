@@ -5,11 +5,13 @@
 
 mod allocate;
 mod batch;
+mod canary;
 mod info;
 mod set;
 mod status_value;
 
 pub(super) use allocate::Allocate;
+pub(super) use canary::Canary;
 pub(super) use info::Info;
 pub(super) use set::Set;
 

@@ -202,7 +202,8 @@ fn verifying_key(carried: &[Vec<u8>], (key, chain): (&PublicKey, &[Vec<u8>])) ->
     }
 }
 
-fn array_of(claims: &Claims, capacity: Capacity) -> Result<StatusArray, Refused> {
+/// Returns the statuses in these claims, if they can be those of a list of this capacity.
+pub(in crate::publish) fn array_of(claims: &Claims, capacity: Capacity) -> Result<StatusArray, Refused> {
     if claims.bits != capacity.bits() {
         return Err(Refused::Array(format!("bits is {}, the list has {}", claims.bits, capacity.bits())));
     }
@@ -211,7 +212,8 @@ fn array_of(claims: &Claims, capacity: Capacity) -> Result<StatusArray, Refused>
     StatusArray::from_bytes(capacity, bytes).map_err(|error| Refused::Array(error.to_string()))
 }
 
-fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Refused> {
+/// Whether every difference between `array` and the published token was requested, and every request is in `array`.
+pub(in crate::publish) fn check_changes(array: &StatusArray, expected: &Expected<'_>) -> Result<(), Refused> {
     // The latest request for each entry.
     let asked: Option<HashMap<u32, Status>> =
         expected.changes.map(|changes| changes.entries.iter().copied().collect());

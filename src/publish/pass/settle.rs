@@ -6,6 +6,7 @@ use super::{Pass, PublishError, Put, schedule};
 use crate::base::blocking::blocking;
 use crate::publish::PoolPublisher;
 use crate::site::folder::{SiteError, SiteLock};
+use crate::site::layout::Lock;
 use crate::store::{Fence, Pending, StoreError};
 
 impl PoolPublisher {
@@ -32,7 +33,7 @@ impl PoolPublisher {
     }
 
     pub(in crate::publish) async fn lock(&self) -> Result<SiteLock, SiteError> {
-        self.site.lock(&format!("pool-{}", self.shape.id)).await
+        self.site.lock(&Lock::Pool(self.shape.id.clone())).await
     }
 
     /// Records in the store what is now in place.

@@ -22,7 +22,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{oneshot, watch};
 
 use super::Applied;
@@ -49,8 +49,8 @@ pub struct SqliteStore {
     reader: Arc<Mutex<Connection>>,
     /// Closed when the writing thread ends.
     alive: watch::Receiver<()>,
-    /// Held as long as any handle exists. The system releases it when the process ends, even in a crash.
-    _lock: Arc<LockFile>,
+    /// Held as long as any handle exists, unless it only reads. The system releases it when the process ends, even in a crash.
+    _lock: Option<Arc<LockFile>>,
 }
 
 impl SqliteStore {
@@ -73,13 +73,7 @@ impl SqliteStore {
         let mut connection = Connection::open(path).map_err(|why| open_error(&why))?;
         configure(&connection, synchronous).map_err(|why| open_error(&why))?;
         schema::migrate(&mut connection, path)?;
-        if schema::is_unfinished(&connection).map_err(|why| open_error(&why))? {
-            let remove = format!("rm {shown} {shown}-wal {shown}-shm");
-            return Err(StoreError::Unfinished { place: shown, remove });
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let reader = Connection::open_with_flags(path, flags).map_err(|why| open_error(&why))?;
-        reader.busy_timeout(Duration::from_secs(5)).map_err(|why| open_error(&why))?;
+        let reader = read::open(path)?;
 
         let (sender, jobs) = mpsc::channel::<Job>();
         let writer = Writer::new(connection);
@@ -92,7 +86,17 @@ impl SqliteStore {
                 commit::run(writer, &jobs);
             })
             .map_err(|why| open_error(&why))?;
-        Ok(Self { writer: sender, reader: Arc::new(Mutex::new(reader)), alive, _lock: Arc::new(lock) })
+        Ok(Self { writer: sender, reader: Arc::new(Mutex::new(reader)), alive, _lock: Some(Arc::new(lock)) })
+    }
+
+    /// Opens a database that exists, for reading only, also while another process has it open: takes no lock, creates and migrates
+    /// nothing. Every write fails.
+    pub fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let reader = read::open(path)?;
+        schema::check_is_current(&reader, path)?;
+        let (writer, _) = mpsc::channel();
+        let (_, alive) = watch::channel(());
+        Ok(Self { writer, reader: Arc::new(Mutex::new(reader)), alive, _lock: None })
     }
 
     pub(super) async fn ended(&self) {

@@ -1,13 +1,14 @@
 //! Queries of committed data, through the reading connection.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::many;
 use super::schema::{CHUNK_BYTES, EVERY, MANY};
+use super::{many, schema};
 use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
@@ -18,6 +19,20 @@ use crate::store::values::{
     Changes, DueMark, Fence, Lease, ListRecord, OpenList, Order, Pending, PoolUsage, Publication,
     PublisherState, Snapshot, StoreError, Version,
 };
+
+/// A connection that can only read. Fails with [`StoreError::Unfinished`] if a copy into the database was not finished.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    let shown = path.display().to_string();
+    let open_error = |why: rusqlite::Error| StoreError::Open { path: shown.clone(), why: why.to_string() };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let reader = Connection::open_with_flags(path, flags).map_err(open_error)?;
+    reader.busy_timeout(Duration::from_secs(5)).map_err(open_error)?;
+    if schema::is_unfinished(&reader).map_err(open_error)? {
+        let remove = format!("rm {shown} {shown}-wal {shown}-shm");
+        return Err(StoreError::Unfinished { place: shown, remove });
+    }
+    Ok(reader)
+}
 
 /// A value in the database that this program never writes.
 fn damaged(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {

@@ -28,13 +28,9 @@ const MIGRATIONS: [&str; 6] = [
 ];
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let shown = || path.display().to_string();
-    let failed = |why: rusqlite::Error| StoreError::Open { path: shown(), why: why.to_string() };
-    let found: usize =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    if found > MIGRATIONS.len() {
-        return Err(StoreError::SchemaTooNew { path: shown(), found, known: MIGRATIONS.len() });
-    }
+    let failed =
+        |why: rusqlite::Error| StoreError::Open { path: path.display().to_string(), why: why.to_string() };
+    let found = applied(connection, path)?;
     for (number, migration) in MIGRATIONS.iter().enumerate().skip(found) {
         let transaction = connection.transaction().map_err(failed)?;
         transaction.execute_batch(migration).map_err(failed)?;
@@ -42,6 +38,31 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         transaction.commit().map_err(failed)?;
     }
     Ok(())
+}
+
+/// Fails unless all migrations are applied.
+pub(super) fn check_is_current(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let (found, path) = (applied(connection, path)?, path.display().to_string());
+    let known = MIGRATIONS.len();
+    if found < known {
+        let why = format!(
+            "it has schema {found}, and this version reads schema {known}; start its service once, which migrates it"
+        );
+        return Err(StoreError::Open { path, why });
+    }
+    Ok(())
+}
+
+/// The number of applied migrations.
+fn applied(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
+    let path = path.display().to_string();
+    match connection.pragma_query_value(None, "user_version", |row| row.get(0)) {
+        Ok(found) if found > MIGRATIONS.len() => {
+            Err(StoreError::SchemaTooNew { path, found, known: MIGRATIONS.len() })
+        }
+        Ok(found) => Ok(found),
+        Err(why) => Err(StoreError::Open { path, why: why.to_string() }),
+    }
 }
 
 /// Whether a copy into this database was begun and not finished.
