@@ -152,6 +152,18 @@ impl Temporary {
         Ok(temporary)
     }
 
+    /// Lets a library write a private file beside `path`, the name that it is to get. It finds an empty file. Returns what `write`
+    /// returns as well.
+    pub fn written_by<T>(path: &Path, write: impl FnOnce(&Path) -> T) -> Result<(Self, T), FileError> {
+        let temporary = Self(path.with_file_name(format!("{TEMPORARY_PREFIX}{}", Uuid::new_v4())));
+        let path = temporary.0.as_path();
+        create_private(path)?;
+        let written = write(path);
+        let file = File::open(path).map_err(failed("open", path))?;
+        system(Call::Fsync(path), || file.sync_all()).map_err(failed("write", path))?;
+        Ok((temporary, written))
+    }
+
     /// Gives the file its final name and replaces any file of that name. Durable after [`sync_folder`].
     pub fn rename_to(self, path: &Path) -> Result<(), FileError> {
         let call = Call::Rename { from: &self.0, to: path };

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod backup;
 mod check;
 mod client;
 mod exit;
@@ -71,6 +72,8 @@ enum Command {
     Check(check::Arguments),
     /// Show what a deployment will need: lists, sizes, signatures, traffic, memory, staleness
     Plan(plan::Arguments),
+    /// Copy the SQLite database into a new file while the service runs
+    Backup(backup::Backup),
     /// Move all pools and lists from one store to another; no service may use either
     Migrate(store::Migrate),
     /// End a list whose credentials have all expired, in the running service
@@ -137,6 +140,7 @@ impl Cli {
             Command::Serve => serve(&settings()?),
             Command::Publish(publish) => publish_once(&settings()?, publish.replace_future),
             Command::CheckConfig => check_config(&settings()?),
+            Command::Backup(backup) => backup.run(&settings()?),
             Command::Migrate(migrate) => migrate.run(&settings()?),
             Command::Retire(retire) => retire.run(),
             Command::Seal(seal) => seal.run(&settings()?),

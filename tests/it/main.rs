@@ -18,6 +18,9 @@ mod clocks;
 mod crash;
 mod disk_full;
 mod docs;
+#[path = "../drills/mod.rs"]
+mod drills;
+mod edge;
 mod everysec;
 mod explorer;
 mod failover;

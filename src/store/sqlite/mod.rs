@@ -4,6 +4,7 @@
 //! `synchronous=FULL`) before they are acknowledged. Reads use a connection of their own and see what is committed.
 
 mod apply;
+mod backup;
 mod commit;
 mod fill;
 mod hot;
@@ -97,6 +98,12 @@ impl SqliteStore {
         let (writer, _) = mpsc::channel();
         let (_, alive) = watch::channel(());
         Ok(Self { writer, reader: Arc::new(Mutex::new(reader)), alive, _lock: None })
+    }
+
+    /// Copies the database at `from` into the new file `to`, also while a service uses it. Returns the number of its lists after the copy
+    /// is durable and checked. Fails if `to` exists.
+    pub fn back_up(from: &Path, to: &Path) -> Result<u64, StoreError> {
+        backup::back_up(from, to)
     }
 
     pub(super) async fn ended(&self) {
