@@ -235,10 +235,10 @@ mod tests {
         assert!(text.contains("statuslist_probe_valid_ratio{node=\"public\"} 0.75"), "{text}");
         assert!(text.contains("statuslist_probe_age_seconds{node=\"public\"} 15"), "{text}");
         let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-        let families: BTreeSet<_> =
-            families.map(|line| line.split_once(' ').unwrap().0.to_owned()).collect();
+        let families: BTreeSet<_> = families.map(|line| line.split_once(' ').unwrap().0.to_owned()).collect();
         let page = std::fs::read_to_string("docs/OPERATIONS.md").unwrap();
-        let section = page.split("\n## ").find(|section| section.starts_with("Watching from outside")).unwrap();
+        let section =
+            page.split("\n## ").find(|section| section.starts_with("Watching from outside")).unwrap();
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `statuslist_"));
         let documented: BTreeSet<_> =
             rows.map(|row| format!("statuslist_{}", row.split('`').next().unwrap())).collect();
