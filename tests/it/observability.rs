@@ -261,7 +261,14 @@ impl Probe {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(PROGRAM);
         command.args(["probe", "--aggregation", &format!("{service}/lists/aggregation/p")]);
-        command.args(["--trust", &format!("{service}/lists/jwks.json"), "--listen", &address, "--every", "1s"]);
+        command.args([
+            "--trust",
+            &format!("{service}/lists/jwks.json"),
+            "--listen",
+            &address,
+            "--every",
+            "1s",
+        ]);
         command.args(["--canary", "p", "--canary-every", "5s", "--url", service, "--api-key", KEY]);
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Self { process, address }
