@@ -113,6 +113,7 @@ impl Arguments {
         if let Some(canary) = canary {
             let (probe, metrics) = (Probe::new(self.targets(), Clock::System), Arc::clone(&metrics));
             let mut interval = tokio::time::interval(self.canary_every);
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             actix_web::rt::spawn(async move {
                 loop {
                     interval.tick().await;

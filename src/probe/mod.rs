@@ -17,8 +17,11 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use crate::base::clock::{Clock, NumericDate};
-use crate::check::{self, Check, Outcome, Report, TokenFacts, Trust, TrustSource};
+use crate::check::{self, Check, CheckLimits, Outcome, Report, TokenFacts, Trust, TrustSource};
 use crate::status_list::Format;
+
+/// The longest wait for a list: wallets do not wait for longer either.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a node is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -101,15 +104,8 @@ impl Probe {
         };
         let lists = self.lists(&mut round.problems).await;
         let mut seen = Vec::new();
-        for list in &lists {
-            for node in self.targets.nodes.clone() {
-                for format in self.targets.formats.clone() {
-                    match self.look(node, list, format, &trust, metrics).await {
-                        Ok(token) => seen.push(token),
-                        Err(problem) => round.problems.push(problem),
-                    }
-                }
-            }
+        for node in self.targets.nodes.clone() {
+            self.look_at_node(node, &lists, &trust, metrics, &mut seen, &mut round.problems).await;
         }
         round.lists = lists.len();
         self.compare(&mut seen, &trust, metrics, &mut round.problems).await;
@@ -124,7 +120,7 @@ impl Probe {
     async fn lists(&mut self, problems: &mut Vec<Problem>) -> Vec<String> {
         let mut lists = self.targets.lists.clone();
         for url in &self.targets.aggregations {
-            match check::aggregation(url, &check::CheckLimits::default()).await {
+            match check::aggregation(url, &CheckLimits::default()).await {
                 Ok(of_pool) => lists.extend(of_pool),
                 Err(why) => problems.extend(
                     self.targets
@@ -143,6 +139,32 @@ impl Probe {
             self.next = begin + self.targets.lists_max;
         }
         lists
+    }
+
+    /// Looks at all lists on one node, unless it does not answer: then the rest would only take time.
+    async fn look_at_node(
+        &self,
+        node: Node,
+        lists: &[String],
+        trust: &Trust,
+        metrics: &Metrics,
+        seen: &mut Vec<Seen>,
+        problems: &mut Vec<Problem>,
+    ) {
+        for list in lists {
+            for format in &self.targets.formats {
+                match self.look(node, list, *format, trust, metrics).await {
+                    Ok(token) => seen.push(token),
+                    Err(problem) => {
+                        let is_unreachable = problem.reason == Reason::Unreachable;
+                        problems.push(problem);
+                        if is_unreachable {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
     }
 
     async fn look(
@@ -172,7 +194,8 @@ impl Probe {
             Node::Public => None,
             Node::At(address) => Some(address),
         };
-        let request = Check { node, format: Some(format), ..Check::new(uri, idx) };
+        let limits = CheckLimits { total_timeout: PATIENCE, ..CheckLimits::default() };
+        let request = Check { node, format: Some(format), limits, ..Check::new(uri, idx) };
         check::check_with(&request, trust, self.clock.now().date()).await
     }
 

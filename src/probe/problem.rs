@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Node;
-use crate::check::CannotTell;
+use crate::check::{CannotTell, FetchError};
 
 /// Something that a verifier could run into.
 #[derive(Debug)]
@@ -21,7 +21,9 @@ pub struct Problem {
 /// The kinds of problems, each with a counter that begins at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// No token could be fetched.
+    /// The node does not answer, or not in time.
+    Unreachable,
+    /// It answers, but not with a token.
     Fetch,
     /// The trusted keys could not be loaded.
     Trust,
@@ -43,7 +45,8 @@ pub enum Reason {
 
 impl Reason {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Unreachable,
         Self::Fetch,
         Self::Trust,
         Self::Signature,
@@ -57,6 +60,7 @@ impl Reason {
 
     pub(super) fn of(why: &CannotTell) -> Self {
         match why {
+            CannotTell::Fetch(FetchError::Timeout { .. } | FetchError::Transport { .. }) => Self::Unreachable,
             CannotTell::Fetch(_) => Self::Fetch,
             CannotTell::Trust(_) | CannotTell::NoTrust => Self::Trust,
             CannotTell::Untrusted(_) => Self::Signature,
@@ -73,6 +77,7 @@ impl Reason {
     /// The label of `problems_total`.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Unreachable => "unreachable",
             Self::Fetch => "fetch",
             Self::Trust => "trust",
             Self::Signature => "signature",

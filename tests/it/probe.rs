@@ -192,7 +192,7 @@ async fn a_node_that_is_stale_tampered_with_or_gone_is_named() {
     }
     site.copy.process.take().unwrap().kill();
     let (code, said) = site.look(&reference.uri);
-    assert!(code == 1 && said.contains("reason=\"fetch\"") && said.contains(&stale), "{said}");
+    assert!(code == 1 && said.contains("reason=\"unreachable\"") && said.contains(&stale), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
