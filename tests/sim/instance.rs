@@ -111,7 +111,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
         signals.push(Arc::new(Signals::default()));
         pools.push(Pool { allocator, publisher, ring });
     }
-    let key_set = Arc::new(KeySet::new(site, clock.clone(), Arc::clone(&metrics), keys));
+    let key_set = Arc::new(KeySet::new(site, Arc::clone(&metrics), keys));
     key_set.set(Duration::from_secs(10), Duration::from_secs(60));
     key_set.publish_first().await?;
 
