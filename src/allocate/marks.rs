@@ -85,9 +85,16 @@ impl Marks {
         let mut lines = BTreeMap::new();
         // An incomplete last line was never relied on: the next new list overwrites it.
         for (number, line) in (0..).zip(bytes.chunks_exact(LINE_BYTES)) {
+            // Nor was a line relied on that is missing before others: it was new, and so were they.
+            if line.iter().all(|byte| *byte == 0) {
+                continue;
+            }
             let (list, mark) =
                 parse(line).ok_or_else(|| MarksError::Damaged { path: path.to_owned(), line: number + 1 })?;
-            lines.insert(list, (number, mark));
+            // After a failed fsync, the same list may have got another line.
+            if lines.get(&list).is_none_or(|(_, known)| *known < mark) {
+                lines.insert(list, (number, mark));
+            }
         }
         Ok(Self { file, lines })
     }
@@ -105,7 +112,7 @@ impl Marks {
     /// Raises marks durably. If it fails, they keep their values, and the next call writes their lines again.
     pub fn raise(&mut self, marks: &[(ListId, Lease)]) -> Result<(), MarksError> {
         let mut raised = HashMap::with_capacity(marks.len());
-        let mut next = self.lines.len() as u64;
+        let mut next = self.lines.values().map(|(number, _)| number + 1).max().unwrap_or_default();
         for (list, mark) in marks {
             let known = raised.get(list).or_else(|| self.lines.get(list));
             let number = known.map_or(next, |(number, _)| *number);
@@ -169,6 +176,15 @@ mod tests {
         assert_eq!((again.of(&a), again.of(&b)), (Lease(7), Lease(9)));
         io::Write::write_all(&mut &cut, &[0; 100]).unwrap();
         assert_eq!(Marks::open(&path).unwrap().of(&b), Lease(9), "zeros at the end were never relied on");
+        // Lines beside each other may be in different sectors.
+        std::fs::write(&path, [&[0; LINE_BYTES], line(&b, Lease(1)).as_bytes()].concat()).unwrap();
+        let mut marks = Marks::open(&path).unwrap();
+        assert_eq!((marks.of(&a), marks.of(&b)), (Lease(0), Lease(1)), "nor was a line between others");
+        marks.raise(&[(a, Lease(2))]).unwrap();
+        let again = Marks::open(&path).unwrap();
+        assert_eq!((again.of(&a), again.of(&b)), (Lease(2), Lease(1)));
+        std::fs::write(&path, [line(&b, Lease(2)), line(&b, Lease(1))].concat()).unwrap();
+        assert_eq!(Marks::open(&path).unwrap().of(&b), Lease(2), "an earlier mark on a later line");
         let damage = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         damage.write_all_at(b"x", 64).unwrap();
         let error = Marks::open(&path).unwrap_err();

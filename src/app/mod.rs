@@ -182,7 +182,7 @@ impl App {
             publisher: Arc::clone(&pool.publisher),
         };
         let all_keys = pools.iter().map(of_pool).collect();
-        let key_set = Arc::new(KeySet::new(site.clone(), clock.clone(), Arc::clone(&metrics), all_keys));
+        let key_set = Arc::new(KeySet::new(site.clone(), Arc::clone(&metrics), all_keys));
         set_times(&config, &key_set, None);
         key_set.publish_first().await.context("cannot publish the public keys")?;
         Ok(Self {

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -76,6 +77,13 @@ pub(super) fn system<T>(call: &Call<'_>, make: impl FnOnce() -> io::Result<T>) -
         Verdict::FailAfter(kind) => Err(io::Error::new(kind, "simulated, but done")),
         _ => Ok(made),
     }
+}
+
+/// Whether this fault of `tests/sim/mutations.patch` is switched on. Only the patched tree asks.
+pub fn mutated(name: &str) -> bool {
+    static MUTATION: LazyLock<Option<String>> =
+        LazyLock::new(|| std::env::var("STATUSLIST_SIM_MUTATION").ok());
+    MUTATION.as_deref() == Some(name)
 }
 
 /// The path that a call is about.

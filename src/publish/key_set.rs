@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::PoolPublisher;
-use crate::base::clock::{Clock, NumericDate};
+use crate::base::clock::NumericDate;
 use crate::base::stopper::Stopper;
 use crate::model::pool::PoolId;
 use crate::sign::{Jwk, JwkSet, KeyRing};
@@ -42,7 +42,6 @@ pub struct PoolKeys {
 /// Publishes the keys of all pools.
 pub struct KeySet {
     site: Site,
-    clock: Clock,
     metrics: Arc<Metrics>,
     pools: Vec<PoolKeys>,
     visible_for_millis: AtomicU64,
@@ -70,10 +69,10 @@ pub enum KeySetError {
 
 impl KeySet {
     /// The set of these pools.
-    pub fn new(site: Site, clock: Clock, metrics: Arc<Metrics>, pools: Vec<PoolKeys>) -> Self {
+    pub fn new(site: Site, metrics: Arc<Metrics>, pools: Vec<PoolKeys>) -> Self {
         let (visible_for_millis, lifetime_max_secs) = (AtomicU64::new(0), AtomicU64::new(0));
         let (told, wake, published) = (Mutex::default(), Notify::new(), watch::Sender::default());
-        Self { site, clock, metrics, pools, visible_for_millis, lifetime_max_secs, told, wake, published }
+        Self { site, metrics, pools, visible_for_millis, lifetime_max_secs, told, wake, published }
     }
 
     /// Sets how long a key must have been published before it signs, and the longest lifetime of a token.
@@ -92,7 +91,7 @@ impl KeySet {
     pub fn check(&self, announced: Vec<Jwk>) -> Result<(), KeySetError> {
         let published = self.published()?.keys.into_iter().map(|key| Jwk { exp: None, ..key });
         let keys = announced.into_iter().chain(published).collect();
-        JwkSet::successor(keys, JwkSet::default(), NumericDate::MIN, NumericDate::MIN)
+        JwkSet::successor(keys, JwkSet::default(), None, Duration::ZERO)
             .map(|_| ())
             .map_err(KeySetError::SameKid)
     }
@@ -189,10 +188,8 @@ impl KeySet {
 
     /// Writes the set if it has changed, and notifies the buckets of a set that they have not seen.
     fn write(&self, announced: Vec<Jwk>) -> Result<(), KeySetError> {
-        let now = self.clock.now();
         let lifetime_max = Duration::from_secs(self.lifetime_max_secs.load(Ordering::Relaxed));
-        let keep_until = now.plus(lifetime_max).date();
-        let keys = JwkSet::successor(announced, self.published()?, now.date(), keep_until);
+        let keys = JwkSet::successor(announced, self.published()?, self.believed_now(), lifetime_max);
         let keys = keys.map_err(KeySetError::SameKid)?;
         let document = serde_json::to_vec(&keys).expect("keys contain only strings and numbers");
         if self.site.read_jwks()?.as_ref() != Some(&document) {
@@ -204,6 +201,12 @@ impl KeySet {
             *told = document;
         }
         Ok(())
+    }
+
+    /// The time of day; `None` if a publisher does not believe it. A clock that is wrong must not remove keys whose tokens are valid.
+    fn believed_now(&self) -> Option<NumericDate> {
+        let believed = self.pools.iter().map(|pool| pool.publisher.believed_now());
+        believed.collect::<Result<Vec<_>, _>>().ok()?.first().map(|now| now.date())
     }
 
     /// Returns the published set; an unreadable one counts as empty.

@@ -1,6 +1,7 @@
 //! Public keys: verifying a signature, JWK and certificate forms, and a key's thumbprint.
 
-use crate::base::clock::NumericDate;
+use std::time::Duration;
+
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use base64::Engine;
@@ -8,6 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use x509_parser::prelude::{ExtendedKeyUsage, FromDer, X509Certificate};
+
+use crate::base::clock::NumericDate;
 
 /// The signature algorithms. The key determines its algorithm, never the token (RFC 8725, section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,13 +122,13 @@ pub struct JwkSet {
 }
 
 impl JwkSet {
-    /// The key set after `published`, if `current` sign now: keys that no longer sign stay until `keep_until`, or until
-    /// their earlier date. Fails with an id that two different keys have.
+    /// The key set after `published`, if `current` sign `now`: keys that no longer sign stay for `keep_for`, or until their earlier
+    /// date. While nobody knows the time, they all stay. Fails with an id that two different keys have.
     pub fn successor(
         mut current: Vec<Jwk>,
         published: Self,
-        now: NumericDate,
-        keep_until: NumericDate,
+        now: Option<NumericDate>,
+        keep_for: Duration,
     ) -> Result<Self, String> {
         current.sort_by(|a, b| a.kid.cmp(&b.kid));
         current.dedup();
@@ -134,8 +137,8 @@ impl JwkSet {
         }
         let kids: Vec<_> = current.iter().map(|key| key.kid.clone()).collect();
         let earlier = published.keys.into_iter().filter(|key| !kids.contains(&key.kid));
-        let kept = earlier.map(|key| Jwk { exp: Some(key.exp.unwrap_or(keep_until)), ..key });
-        current.extend(kept.filter(|key| key.exp.is_some_and(|exp| exp > now)));
+        let kept = earlier.map(|key| Jwk { exp: key.exp.or(now.map(|now| now.plus(keep_for))), ..key });
+        current.extend(kept.filter(|key| now.is_none_or(|now| key.exp.is_none_or(|exp| exp > now))));
         Ok(Self { keys: current })
     }
 }
@@ -318,24 +321,25 @@ mod tests {
         let key = |kid: &str| {
             PublicKey { algorithm: Algorithm::EdDsa, bytes: vec![kid.len() as u8; 32] }.to_jwk(Some(kid))
         };
-        let successor = |keys, published, now, keep_until| {
-            let [now, keep_until] = [now, keep_until].map(NumericDate::from_secs);
-            JwkSet::successor(keys, published, now, keep_until)
+        let successor = |keys, published, now| {
+            JwkSet::successor(keys, published, Some(NumericDate::from_secs(now)), Duration::from_secs(100))
         };
         let kids =
             |set: &JwkSet| set.keys.iter().map(|key| (key.kid.clone().unwrap(), key.exp)).collect::<Vec<_>>();
-        let first = successor(vec![key("a")], JwkSet::default(), 1000, 1100).unwrap();
+        let first = successor(vec![key("a")], JwkSet::default(), 1000).unwrap();
         assert_eq!(kids(&first), [("a".into(), None)]);
-        let second = successor(vec![key("bb")], first, 2000, 2100).unwrap();
+        let second = successor(vec![key("bb")], first, 2000).unwrap();
         assert_eq!(kids(&second), [("bb".into(), None), ("a".into(), Some(NumericDate::from_secs(2100)))]);
-        let third = successor(vec![key("bb")], second.clone(), 2050, 2150).unwrap();
+        let third = successor(vec![key("bb")], second.clone(), 2050).unwrap();
         assert_eq!(kids(&third), kids(&second), "not prolonged");
-        let last = successor(vec![key("bb")], third, 2100, 2200).unwrap();
+        let unknown = JwkSet::successor(vec![key("bb")], third.clone(), None, Duration::ZERO).unwrap();
+        assert_eq!(kids(&unknown), kids(&third), "nobody knows the time");
+        let last = successor(vec![key("bb")], third, 2100).unwrap();
         assert_eq!(kids(&last), [("bb".into(), None)]);
-        let back = successor(vec![key("a")], second, 2050, 2150).unwrap();
+        let back = successor(vec![key("a")], second, 2050).unwrap();
         assert_eq!(kids(&back), [("a".into(), None), ("bb".into(), Some(NumericDate::from_secs(2150)))]);
         let other = PublicKey { algorithm: Algorithm::EdDsa, bytes: vec![9; 32] }.to_jwk(Some("a"));
-        assert_eq!(successor(vec![key("a"), other], JwkSet::default(), 1, 2), Err("a".into()));
+        assert_eq!(successor(vec![key("a"), other], JwkSet::default(), 1), Err("a".into()));
     }
 
     #[test]

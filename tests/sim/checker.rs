@@ -1,20 +1,27 @@
 //! What a Relying Party and the issuers can tell: whether every promise was kept. Shares no code with the service: it reads the
-//! published files and what clients were answered, with its own few lines.
+//! published files, what clients were answered, and which publications the store counts as done.
 //!
 //! Each entry is a register. A write is an interval from its sending to its answer; one whose outcome is unknown may have been
 //! made in its interval or never. A value that is read is right if some write of it may be the latest: no write that was
 //! acknowledged began after that one had ended. After a calm that is long enough, only what is still on its way is excused.
+//!
+//! A store that loses data loses what was acknowledged of the lists that it had. Of those only the promises are left that do not
+//! depend on it; lists that are made afterwards are like any others.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Read;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
+
+use crate::token::{Key, Shape, Token};
 
 /// Seconds since the simulation began.
 pub(crate) type Moment = f64;
+
+/// The longest that an answer is on its way to a client.
+const ANSWER_AGE_MAX: Moment = 65.0;
+/// After so long everybody has heard that a list is sealed or retired, if nothing is wrong.
+const HEARD_AFTER: Moment = 8.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -33,42 +40,62 @@ struct Write {
     deferred: bool,
 }
 
-/// A token as a Relying Party reads it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Token {
-    iat: u64,
-    exp: u64,
-    bits: u32,
-    array: Vec<u8>,
-}
-
 #[derive(Default)]
 struct Seen {
     bytes: Vec<u8>,
     token: Option<Token>,
+    /// Which key signed it.
+    key: Option<usize>,
 }
 
-/// A pool's shape as the checker was told it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    pub(crate) size: usize,
-    pub(crate) bits: u32,
+/// What a store says of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) list: String,
+    pub(crate) shape: Shape,
+    /// The `iat` of the publication that it counts as done.
+    pub(crate) iat: Option<u64>,
+    /// Whether it counts the removal of its tokens as done.
+    pub(crate) gone: bool,
+    pub(crate) retired: bool,
+}
+
+/// References that a client was given.
+pub(crate) struct Given<'a> {
+    pub(crate) to: &'a str,
+    /// Who used which `Idempotency-Key`.
+    pub(crate) key: Option<&'a str>,
+    pub(crate) references: Vec<(String, u64)>,
+    /// The published files, if the disk has power.
+    pub(crate) folder: Option<&'a Path>,
+    pub(crate) now: Moment,
+    /// How long nothing has gone wrong.
+    pub(crate) calm: Moment,
 }
 
 pub(crate) struct Checker {
     pub(crate) violation: Option<String>,
-    /// The store lost data: what was acknowledged may be gone, but nothing may be handed out twice.
-    pub(crate) lossy: bool,
-    pub(crate) beat: f64,
+    beat: f64,
     handed_out: HashMap<(String, u64), String>,
-    /// Per key: what was answered.
-    answers: HashMap<String, Vec<(String, u64)>>,
+    /// Per key: what was answered, and when.
+    answers: HashMap<String, (Vec<(String, u64)>, Moment)>,
     /// By list and entry; the entry -1 is every entry.
     writes: BTreeMap<String, BTreeMap<i64, Vec<Write>>>,
     seen: BTreeMap<(String, &'static str), Seen>,
     iat_max: BTreeMap<(String, &'static str), u64>,
+    /// Lists that somebody began to retire.
+    retiring: HashSet<String>,
     retired: BTreeMap<String, Moment>,
-    keys: Vec<jsonwebtoken::DecodingKey>,
+    sealed: BTreeMap<String, Moment>,
+    /// Lists whose files somebody removed: publications up to this `iat` are gone.
+    removed: HashMap<String, u64>,
+    /// Lists of a store that lost data.
+    lost: HashSet<String>,
+    lost_at: Moment,
+    keys: Vec<Key>,
+    /// The published key set, and which of the keys are not in it.
+    key_set: (Vec<u8>, Vec<usize>),
+    shapes: HashMap<String, Shape>,
     /// What any clock ever showed that may be believed, in seconds since 1970.
     fastest: u64,
     pub(crate) tokens: u64,
@@ -92,65 +119,71 @@ pub(crate) struct Begun(Vec<(String, i64, usize)>);
 
 impl Checker {
     pub(crate) fn new(keys: Vec<Value>, beat: f64) -> Self {
-        let keys = keys.into_iter().map(|jwk| {
-            let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(jwk).unwrap();
-            jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap()
-        });
         Self {
             violation: None,
-            lossy: false,
             beat,
             handed_out: HashMap::new(),
             answers: HashMap::new(),
             writes: BTreeMap::new(),
             seen: BTreeMap::new(),
             iat_max: BTreeMap::new(),
+            retiring: HashSet::new(),
             retired: BTreeMap::new(),
-            keys: keys.collect(),
+            sealed: BTreeMap::new(),
+            removed: HashMap::new(),
+            lost: HashSet::new(),
+            lost_at: f64::NEG_INFINITY,
+            keys: keys.into_iter().map(Key::of).collect(),
+            key_set: Default::default(),
+            shapes: HashMap::new(),
             fastest: 0,
             tokens: 0,
         }
     }
 
-    fn violated(&mut self, what: String) {
+    pub(crate) fn violated(&mut self, what: String) {
         self.violation.get_or_insert(what);
     }
 
-    /// References were answered to `request`; with a key, a retry must be answered the same.
-    /// What is fresh must be of a list whose `uri` answers in `public`. In `calm` seconds without a fault everybody has heard of
-    /// a retirement.
-    pub(crate) fn handed_out(
-        &mut self,
-        request: &str,
-        key: Option<&str>,
-        references: Vec<(String, u64)>,
-        public: Option<&Path>,
-        (now, calm): (Moment, f64),
-    ) {
-        for (uri, _) in references.iter().filter(|_| key.is_none() && calm > 30.0 && !self.lossy) {
+    /// From now on this key may sign as well.
+    pub(crate) fn may_sign(&mut self, jwk: Value) {
+        self.keys.push(Key::of(jwk));
+        self.key_set = Default::default();
+    }
+
+    /// Someone was given references: nobody else may have them, a retry has the same, and their `uri` answers.
+    pub(crate) fn handed_out(&mut self, given: Given<'_>) {
+        let Given { to, key, references, folder, now, calm } = given;
+        // What is repeated may be of a list that has ended since.
+        for (uri, _) in references.iter().filter(|_| key.is_none()) {
             let list = &uri[uri.len() - 36..];
-            match self.retired.get(list) {
-                Some(retired) if now - retired > 8.0 => {
-                    self.violation.get_or_insert(format!(
-                        "{request} was given a reference of {list}, which was retired"
-                    ));
-                }
-                None if public.is_some_and(|folder| !folder.join(format!("{list}.jwt")).exists()) => {
-                    self.violation.get_or_insert(format!(
-                        "{request} was given a reference of {list}, whose uri does not answer"
-                    ));
-                }
-                _ => {}
+            let ended = self.retired.get(list).or_else(|| self.sealed.get(list));
+            if calm > 30.0
+                && ended.is_some_and(|ended| now - ended > HEARD_AFTER)
+                && !self.lost.contains(list)
+            {
+                self.violation
+                    .get_or_insert(format!("{to} was given a reference of {list}, which was ended"));
+            }
+            let excused =
+                self.lost.contains(list) || self.retiring.contains(list) || self.removed.contains_key(list);
+            if !excused && folder.is_some_and(|folder| !folder.join(format!("{list}.jwt")).exists()) {
+                self.violation.get_or_insert(format!(
+                    "{to} was given a reference of {list}, whose uri does not answer"
+                ));
             }
         }
-        let name = key.unwrap_or(request).to_owned();
+        let name = key.unwrap_or(to).to_owned();
         if let Some(key) = key {
             match self.answers.get(key) {
-                Some(before) if *before != references && !self.lossy => {
+                Some((_, then)) if then - ANSWER_AGE_MAX <= self.lost_at => {
+                    self.answers.insert(key.to_owned(), (references.clone(), now));
+                }
+                Some((before, _)) if *before != references => {
                     self.violated(format!("{key} was answered {before:?}, then {references:?}"));
                 }
                 Some(_) => {}
-                None => drop(self.answers.insert(key.to_owned(), references.clone())),
+                None => drop(self.answers.insert(key.to_owned(), (references.clone(), now))),
             }
         }
         for reference in references {
@@ -199,31 +232,51 @@ impl Checker {
         }
     }
 
+    /// Somebody begins to retire a list.
+    pub(crate) fn retiring(&mut self, list: &str) {
+        self.retiring.insert(list.to_owned());
+    }
+
     pub(crate) fn retired(&mut self, list: &str, now: Moment) {
         self.retired.insert(list.to_owned(), now);
+    }
+
+    pub(crate) fn sealed(&mut self, list: &str, now: Moment) {
+        self.sealed.entry(list.to_owned()).or_insert(now);
+    }
+
+    /// A store that had these lists lost data.
+    pub(crate) fn lost(&mut self, lists: impl Iterator<Item = String>, now: Moment) {
+        self.lost.extend(lists);
+        self.lost.extend(self.writes.keys().cloned());
+        self.lost.extend(self.handed_out.keys().map(|(uri, _)| uri[uri.len() - 36..].to_owned()));
+        self.lost_at = now;
     }
 
     /// The files may be those of earlier moments: the power was cut.
     pub(crate) fn forget_order(&mut self) {
         self.seen.clear();
         self.iat_max.clear();
+        self.key_set = Default::default();
     }
 
-    /// The same of one list, whose files were removed.
-    pub(crate) fn forget_order_of(&mut self, list: &str) {
+    /// Somebody removed the files of this list.
+    pub(crate) fn removed(&mut self, list: &str, stored: Option<u64>) {
+        let of_list = self.iat_max.iter().filter(|((of, _), _)| of == list).map(|(_, iat)| *iat);
+        self.removed.insert(list.to_owned(), of_list.chain(stored).max().unwrap_or_default());
         self.seen.retain(|(of, _), _| of != list);
         self.iat_max.retain(|(of, _), _| of != list);
     }
 
-    /// Looks at every file. `known` are the lists of which references were given, except those that were to be retired.
-    pub(crate) fn look(
-        &mut self,
-        folder: &Path,
-        known: &[String],
-        shapes: &dyn Fn(&str) -> Option<Shape>,
-        Times { now, calm, right: true_now, fastest }: Times,
-    ) {
+    /// Looks at every file. `known` are the lists of which references were given, `stored` what the store says of all.
+    pub(crate) fn look(&mut self, folder: &Path, known: &[String], stored: &[Stored], times: Times) {
+        let Times { now, calm, right, fastest } = times;
         self.fastest = self.fastest.max(fastest);
+        for Stored { list, shape, .. } in stored {
+            if !self.shapes.contains_key(list) {
+                self.shapes.insert(list.clone(), *shape);
+            }
+        }
         let mut names: Vec<_> =
             std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
@@ -231,6 +284,8 @@ impl Checker {
         // Once a second is enough for what changes once in a beat.
         let thorough = long_calm && ((now * 4.0) as u64).is_multiple_of(4);
         let mut lists = BTreeSet::new();
+        let mut there = HashSet::new();
+        self.read_key_set(folder);
         for path in names {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let Some((list, extension)) = name.split_once('.').filter(|(list, _)| list.len() == 36) else {
@@ -241,64 +296,109 @@ impl Checker {
                 "cwt" => "cwt",
                 _ => continue,
             };
-            let Some(shape) = shapes(list) else { continue };
+            let Some(shape) = self.shapes.get(list).copied() else { continue };
             lists.insert(list.to_owned());
+            let place = (list.to_owned(), extension);
             let bytes = std::fs::read(&path).unwrap();
-            let seen = self.seen.entry((list.to_owned(), extension)).or_default();
+            let seen = self.seen.entry(place.clone()).or_default();
             if seen.bytes != bytes {
                 let before = seen.token.take();
                 self.read_new(list, extension, bytes, before, shape, now);
             }
-            let Some(token) =
-                self.seen.get(&(list.to_owned(), extension)).and_then(|seen| seen.token.clone())
-            else {
-                continue;
-            };
+            there.insert(place.clone());
+            let Some(Seen { token: Some(token), key, .. }) = self.seen.get(&place) else { continue };
+            let (token, key) = (token.clone(), *key);
+            if token.exp > right
+                && let Some(key) = key.filter(|key| self.key_set.1.contains(key))
+            {
+                self.violated(format!(
+                    "the key {key} that signed the {extension} of {list} is not published"
+                ));
+            }
             if thorough && !self.retired.contains_key(list) {
-                if token.iat > true_now + 2 {
+                if token.iat > right + 2 {
+                    let iat = token.iat;
                     self.violated(format!(
-                        "the {extension} of {list} has iat {} in the future, it is {true_now}",
-                        token.iat
+                        "the {extension} of {list} has iat {iat} in the future, it is {right}"
                     ));
                 }
                 // A restored store may not know a list, which then nobody renews.
-                if token.exp <= true_now && !self.lossy {
-                    self.violated(format!(
-                        "the {extension} of {list} expired at {}, it is {true_now}",
-                        token.exp
-                    ));
-                }
-                if !self.lossy {
+                if !self.lost.contains(list) {
+                    if token.exp <= right {
+                        let exp = token.exp;
+                        self.violated(format!("the {extension} of {list} expired at {exp}, it is {right}"));
+                    }
                     self.check_bound(list, &token, now, now - self.beat - 3.0);
                 }
             }
         }
         // What was in files that are gone is not published.
-        self.seen.retain(|(list, _), _| lists.contains(list));
-        if long_calm && !self.lossy {
-            for list in known.iter().filter(|list| !self.retired.contains_key(*list)) {
-                if ["jwt", "cwt"].iter().any(|ending| !folder.join(format!("{list}.{ending}")).exists()) {
-                    self.violation
-                        .get_or_insert(format!("list {list} gave references, and its files are missing"));
-                }
+        self.seen.retain(|place, _| there.contains(place));
+        for stored in stored.iter().filter(|stored| !self.lost.contains(&stored.list)).collect::<Vec<_>>() {
+            self.check_settled(stored);
+        }
+        if long_calm {
+            self.check_calm(&lists, known, now);
+        }
+    }
+
+    /// What must be there when nothing has been wrong for long.
+    fn check_calm(&mut self, lists: &BTreeSet<String>, known: &[String], now: Moment) {
+        let of = |checker: &Self, list: &String, extension| {
+            checker.seen.get(&(list.clone(), extension)).and_then(|seen| seen.token.clone())
+        };
+        let excused = |list: &&String| self.retiring.contains(*list) || self.lost.contains(*list);
+        for list in known.iter().filter(|list| !excused(list)).cloned().collect::<Vec<_>>() {
+            if of(self, &list, "jwt").is_none() || of(self, &list, "cwt").is_none() {
+                self.violated(format!("list {list} gave references, and its files are missing"));
             }
-            for (list, retired) in self.retired.clone() {
-                if lists.contains(&list) && now - retired > self.beat + 3.0 {
-                    self.violated(format!("list {list} was retired, and its tokens are there"));
-                }
+        }
+        for (list, retired) in self.retired.clone() {
+            if lists.contains(&list) && now - retired > self.beat + 3.0 && !self.lost.contains(&list) {
+                self.violated(format!("list {list} was retired, and its tokens are there"));
             }
-            for list in &lists {
-                let of = |extension| {
-                    self.seen.get(&(list.clone(), extension)).and_then(|seen| seen.token.as_ref())
-                };
-                if let (Some(jwt), Some(cwt)) = (of("jwt"), of("cwt"))
-                    && jwt != cwt
-                {
-                    let what =
-                        format!("the JWT and the CWT of {list} differ: iat {} and {}", jwt.iat, cwt.iat);
-                    self.violation.get_or_insert(what);
-                }
+        }
+        for list in lists.iter().filter(|list| !self.lost.contains(*list)).collect::<Vec<_>>() {
+            if let (Some(jwt), Some(cwt)) = (of(self, list, "jwt"), of(self, list, "cwt"))
+                && jwt != cwt
+            {
+                self.violated(format!(
+                    "the JWT and the CWT of {list} differ: iat {} and {}",
+                    jwt.iat, cwt.iat
+                ));
             }
+        }
+    }
+
+    /// What the store counts as done is in the files, whatever is wrong: nobody does it again.
+    fn check_settled(&mut self, Stored { list, iat, gone, retired, .. }: &Stored) {
+        for extension in ["jwt", "cwt"] {
+            let seen = self.seen.get(&(list.clone(), extension)).and_then(|seen| seen.token.as_ref());
+            let shown = seen.map(|token| token.iat);
+            let removed = self.removed.get(list).copied().unwrap_or_default();
+            match iat {
+                _ if *retired => {
+                    if *gone && shown.is_some() {
+                        self.violated(format!(
+                            "the store counts the {extension} of {list} as removed, and it is there"
+                        ));
+                    }
+                }
+                Some(iat) if *iat > removed && shown.is_none_or(|shown| shown < *iat) => {
+                    self.violated(format!(
+                        "the store counts {list} as published with iat {iat}, its {extension} has {shown:?}"
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn read_key_set(&mut self, folder: &Path) {
+        let bytes = std::fs::read(folder.join("jwks.json")).unwrap_or_default();
+        if bytes != self.key_set.0 {
+            let missing = (0..self.keys.len()).filter(|key| !self.keys[*key].is_in(&bytes));
+            self.key_set = (bytes.clone(), missing.collect());
         }
     }
 
@@ -313,18 +413,15 @@ impl Checker {
     ) {
         self.tokens += 1;
         let read = match extension {
-            "jwt" => self.read_jwt(&bytes, shape),
-            _ => read_cwt(&bytes, shape),
+            "jwt" => Token::of_jwt(&bytes, shape, &self.keys).map(|(token, key)| (token, Some(key))),
+            _ => Token::of_cwt(&bytes, shape).map(|token| (token, None)),
         };
-        let token = match read {
-            Some(token) => token,
-            None => {
-                self.violated(format!(
-                    "the {extension} of {list} is torn or not signed by the pool: {} bytes",
-                    bytes.len()
-                ));
-                return;
-            }
+        let Some((token, key)) = read else {
+            self.violated(format!(
+                "the {extension} of {list} is torn or not signed by the pool: {} bytes",
+                bytes.len()
+            ));
+            return;
         };
         let place = (list.to_owned(), extension);
         if let Some(latest) = self.iat_max.get(&place)
@@ -340,10 +437,10 @@ impl Checker {
             ));
         }
         self.iat_max.insert(place.clone(), token.iat);
-        if !self.lossy {
+        if !self.lost.contains(list) {
             self.check_values(list, &token, before.as_ref(), now);
         }
-        self.seen.insert(place, Seen { bytes, token: Some(token) });
+        self.seen.insert(place, Seen { bytes, token: Some(token), key });
     }
 
     /// Each value was asked for, and none is older than what was published before.
@@ -371,16 +468,10 @@ impl Checker {
 
     /// All that was acknowledged by then is published.
     pub(crate) fn all_is_public(&mut self, then: Moment) {
-        if self.lossy {
-            return;
-        }
-        let tokens: Vec<_> = self
-            .seen
-            .iter()
-            .filter_map(|((list, _), seen)| Some((list.clone(), seen.token.clone()?)))
-            .collect();
-        for (list, token) in tokens {
-            if !self.retired.contains_key(&list) {
+        let tokens =
+            self.seen.iter().filter_map(|((list, _), seen)| Some((list.clone(), seen.token.clone()?)));
+        for (list, token) in tokens.collect::<Vec<_>>() {
+            if !self.retired.contains_key(&list) && !self.lost.contains(&list) {
                 self.check_bound(&list, &token, then, then);
             }
         }
@@ -409,8 +500,11 @@ impl Checker {
         }
     }
 
-    /// An update was acknowledged that demanded this status of an entry: some write of it may have been the latest.
-    pub(crate) fn stood(&mut self, list: &str, entry: usize, expected: u8, (sent, now): (Moment, Moment)) {
+    /// Somebody who asked from `sent` to `now` learned that an entry had this status: some write of it may have been the latest.
+    pub(crate) fn stood(&mut self, list: &str, entry: usize, value: u8, (sent, now): (Moment, Moment)) {
+        if self.lost.contains(list) {
+            return;
+        }
         let all = self.all_writes_of(list, entry);
         let overruled = |write: &Write| {
             all.iter().any(|later| {
@@ -418,11 +512,11 @@ impl Checker {
                 stands && later.begun > write.ended && later.ended < sent
             })
         };
-        let mut earlier = self.writes_of(list, entry, expected);
-        earlier.retain(|write| write.begun <= now && (write.deferred || !overruled(write)));
-        if earlier.is_empty() && !self.lossy {
+        let mut right = self.writes_of(list, entry, value);
+        right.retain(|write| write.begun <= now && (write.deferred || !overruled(write)));
+        if right.is_empty() {
             self.violated(format!(
-                "{list} entry {entry} was changed as {expected}, which it was not: {all:?}"
+                "{list} entry {entry} was {value} after {sent:.3}, which it was not: {all:?}"
             ));
         }
     }
@@ -442,56 +536,5 @@ impl Checker {
 
     fn writes_of(&self, list: &str, entry: usize, value: u8) -> Vec<Write> {
         self.all_writes_of(list, entry).into_iter().filter(|write| write.value == value).collect()
-    }
-
-    fn read_jwt(&self, bytes: &[u8], shape: Shape) -> Option<Token> {
-        let text = std::str::from_utf8(bytes).ok()?;
-        let (signed, signature) = text.rsplit_once('.')?;
-        let (_, claims) = signed.split_once('.')?;
-        let alg = jsonwebtoken::Algorithm::EdDSA;
-        let verified =
-            |key| jsonwebtoken::crypto::verify(signature, signed.as_bytes(), key, alg).unwrap_or(false);
-        self.keys.iter().any(verified).then_some(())?;
-        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-        let list = &claims["status_list"];
-        let lst = URL_SAFE_NO_PAD.decode(list["lst"].as_str()?).ok()?;
-        Token::of(claims["iat"].as_u64()?, claims["exp"].as_u64()?, list["bits"].as_u64()?, &lst, shape)
-    }
-}
-
-fn read_cwt(bytes: &[u8], shape: Shape) -> Option<Token> {
-    use ciborium::Value as Cbor;
-    let Cbor::Tag(_, parts) = ciborium::from_reader::<Cbor, _>(bytes).ok()? else { return None };
-    let parts = parts.into_array().ok()?;
-    let payload = parts.get(2)?.as_bytes()?.clone();
-    let claims = ciborium::from_reader::<Cbor, _>(&payload[..]).ok()?.into_map().ok()?;
-    let find = |map: &[(Cbor, Cbor)], key: Cbor| {
-        map.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone())
-    };
-    let number = |value: Cbor| value.as_integer().and_then(|number| u64::try_from(number).ok());
-    let list = find(&claims, Cbor::from(65533))?.into_map().ok()?;
-    let lst = find(&list, Cbor::from("lst"))?.into_bytes().ok()?;
-    let bits = number(find(&list, Cbor::from("bits"))?)?;
-    Token::of(
-        number(find(&claims, Cbor::from(6))?)?,
-        number(find(&claims, Cbor::from(4))?)?,
-        bits,
-        &lst,
-        shape,
-    )
-}
-
-impl Token {
-    fn of(iat: u64, exp: u64, bits: u64, lst: &[u8], shape: Shape) -> Option<Self> {
-        let mut array = Vec::new();
-        flate2::read::ZlibDecoder::new(lst).read_to_end(&mut array).ok()?;
-        let whole = array.len() == shape.size * shape.bits as usize / 8 && bits == u64::from(shape.bits);
-        whole.then_some(Self { iat, exp, bits: shape.bits, array })
-    }
-
-    fn value(&self, entry: usize) -> u8 {
-        let bit = entry * self.bits as usize;
-        let mask = u8::try_from((1_u16 << self.bits) - 1).unwrap();
-        self.array[bit / 8] >> (bit % 8) & mask
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::link::Weather;
+use crate::link::{CALLS, Hit, Weather};
 
 /// Something that goes wrong, or that operators do.
 #[derive(Clone, Copy, Debug)]
@@ -29,16 +29,24 @@ pub(crate) enum Fault {
     Standstill(Duration),
     /// So many of a hundred calls to the disk fail, because it is full or bad.
     Disk(u32, bool, Duration),
-    /// A stop in order, and a start.
-    Stop(usize),
+    /// Whoever makes the next call of this name to the store is hit in it; a pause takes so long.
+    Ambush(&'static str, Hit, Duration),
+    /// A stop in order, and a start. What is returned to the store then may be returned once more so long after.
+    Stop(usize, Option<Duration>),
     /// The store is as it was so long ago.
     Restore(Duration),
     /// The same, while the power is cut: the machine of the store was this one.
     Disaster(Duration),
     /// The same, and the marks of an instance are gone.
     LostMarks(usize, Duration),
+    /// FLUSHALL.
+    Flush,
     /// Somebody removes the files of a list. All instances are started again, because a start looks over all files.
     Vandal,
+    /// `statuslist seal`, for one of the pools.
+    Seal(usize),
+    /// One of the pools gets a new key, which all instances hear of one after the other.
+    NewKey(usize),
     Retire,
     /// One status for a whole list, over so many beats.
     Fill(u64),
@@ -78,7 +86,7 @@ impl Plan {
         let skew = |_| if chance.random_range(0..3) == 0 { 0 } else { chance.random_range(-1500..1500) };
         let skews = (0..instances).map(skew).collect();
         let length = Duration::from_secs(chance.random_range(60..240));
-        let lossy = chance.random_range(0..5) == 0;
+        let lossy = chance.random_range(0..4) == 0;
         let weights = weights(&mut chance, lossy);
         let latency = Duration::from_millis([3, 3, 60][chance.random_range(0..3)]);
         let count = chance.random_range(0..DISTURBING_MAX);
@@ -96,16 +104,19 @@ impl Plan {
         }
         // Nothing is wrong, so all that was acknowledged must be public when the only instance ends.
         if instances == 1 {
-            faults
-                .push((length + Duration::from_millis(chance.random_range(67_000..69_000)), Fault::Stop(0)));
+            faults.push((
+                length + Duration::from_millis(chance.random_range(67_000..69_000)),
+                Fault::Stop(0, None),
+            ));
         }
         Self { instances, skews, length, latency, faults }
     }
 }
 
 /// How often each kind of fault comes, in the order of [`fault`]; the last ones only where the store may lose data.
-const WEIGHTS: [u32; 23] = [8, 7, 3, 10, 6, 3, 4, 7, 8, 4, 4, 6, 3, 7, 4, 2, 3, 2, 4, 9, 4, 3, 4];
-const LOSSY: usize = 3;
+const WEIGHTS: [u32; 27] =
+    [8, 7, 3, 10, 6, 3, 4, 7, 8, 4, 4, 6, 3, 7, 4, 2, 3, 2, 4, 9, 14, 2, 3, 8, 8, 6, 4];
+const LOSSY: usize = 4;
 
 /// The weights of one simulation: some kinds never come, some often, so that those that only do harm together meet.
 fn weights(chance: &mut StdRng, lossy: bool) -> Vec<u32> {
@@ -140,15 +151,27 @@ fn fault(chance: &mut StdRng, instances: usize, weights: &[u32]) -> Fault {
         10 => Fault::Standstill(Duration::from_millis(chance.random_range(1000..9000))),
         11 => Fault::Disk(chance.random_range(2..30), false, short),
         12 => Fault::Disk(100, true, short),
-        13 => Fault::Stop(who),
+        13 => {
+            let again = (chance.random_range(0..3) == 0).then(|| short * 2 / 3);
+            Fault::Stop(who, again)
+        }
         14 => Fault::Retire,
         15 => Fault::Fill(1),
         16 => Fault::Fill(chance.random_range(2..12)),
         17 => Fault::Reload(who, chance.random_range(1000..2001), chance.random_range(6..20)),
         18 => Fault::Vandal,
         19 => Fault::PauseAfterCalls(chance.random_range(0..60), long),
-        20 => Fault::Disaster(long / 3),
-        21 => Fault::LostMarks(who, long / 3),
-        _ => Fault::Restore(long / 3),
+        20 => {
+            let call = CALLS[chance.random_range(0..CALLS.len())];
+            let repeat = Hit::Repeat(short * 2 / 3);
+            let hit = [Hit::Pause, Hit::Pause, Hit::Kill, Hit::Lose, repeat][chance.random_range(0..5)];
+            Fault::Ambush(call, hit, long)
+        }
+        21 => Fault::Seal(chance.random_range(0..2)),
+        22 => Fault::NewKey(chance.random_range(0..2)),
+        23 => Fault::Disaster(long / 3),
+        24 => Fault::LostMarks(who, long / 3),
+        25 => Fault::Restore(long / 3),
+        _ => Fault::Flush,
     }
 }

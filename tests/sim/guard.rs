@@ -3,8 +3,10 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
 
 /// The most steps of all tasks of all instances in a quarter of a simulated second. Usual are some hundred; with more, the time
 /// does not go on, because tasks wake each other for ever.
@@ -56,11 +58,11 @@ impl Instances {
     }
 
     fn with<T>(&self, who: usize, ask: impl FnOnce(&mut State) -> T) -> T {
-        ask(&mut self.0.lock().unwrap()[who])
+        ask(&mut self.0.lock()[who])
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.0.lock().unwrap().len()
+        self.0.lock().len()
     }
 
     pub(crate) fn is_dead(&self, who: usize) -> bool {
@@ -120,6 +122,20 @@ impl Life {
 
     pub(crate) fn is_over(&self) -> bool {
         self.all.with(self.who, |state| state.dead || state.life != self.life)
+    }
+
+    /// Stops it, if it runs.
+    pub(crate) fn pause(&self) {
+        if !self.is_over() {
+            self.all.pause(self.who);
+        }
+    }
+
+    /// Ends it as kill -9 does, if it is not over.
+    pub(crate) fn kill(&self) {
+        if !self.is_over() {
+            self.all.kill(self.who);
+        }
     }
 
     /// Runs `future` as this instance does.

@@ -34,6 +34,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::guard::Life;
 
 pub(crate) const KEYS: [&str; 2] = ["the key of one caller", "the key of another"];
+/// How long verifiers keep the key set.
+const KEYS_MAX_AGE: Duration = Duration::from_secs(10);
 /// The longest that a client waits for an answer: longer than any pause.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -59,6 +61,7 @@ pub(crate) struct Pool {
 pub(crate) struct Running {
     pub(crate) life: Life,
     pub(crate) pools: Vec<Pool>,
+    pub(crate) key_set: Arc<KeySet>,
     service: RefCell<Option<Service>>,
     requests: Rc<Cell<usize>>,
     writers: RefCell<Vec<JoinHandle<()>>>,
@@ -88,7 +91,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
     let directory = folder.join(format!("instance-{who}"));
     let instance = Instance::open(&directory)?;
     sweep::remove_leftovers(&site, clock.now())?;
-    let metrics = Arc::new(Metrics::default());
+    let (metrics, clock_watch) = (Arc::new(Metrics::default()), Arc::new(ClockWatch::new(clock.clone())));
     let (mut pools, mut keys, mut signals) = (Vec::new(), Vec::new(), Vec::new());
     for ((id, pool), signer) in config.pools.iter().zip(signers) {
         store.declare_pool(&pool.shape).await.context("declare the pool")?;
@@ -98,7 +101,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             site: site.clone(),
             base: config.public_url.clone(),
             clock: clock.clone(),
-            clock_watch: Arc::new(ClockWatch::new(clock.clone())),
+            clock_watch: Arc::clone(&clock_watch),
             holder: instance.id().clone(),
             role: PublishRole::Leader,
             buckets: Vec::new(),
@@ -111,8 +114,9 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
         signals.push(Arc::new(Signals::default()));
         pools.push(Pool { allocator, publisher, ring });
     }
-    let key_set = Arc::new(KeySet::new(site, clock.clone(), Arc::clone(&metrics), keys));
-    key_set.set(Duration::from_secs(10), Duration::from_secs(60));
+    let key_set = Arc::new(KeySet::new(site, Arc::clone(&metrics), keys));
+    let lifetimes = config.pools.values().map(|pool| pool.live.lifetimes.list_lifetime);
+    key_set.set(KEYS_MAX_AGE, lifetimes.max().unwrap_or_default());
     key_set.publish_first().await?;
 
     let (mut writers, mut background, mut pool_apis) = (Vec::new(), Vec::new(), BTreeMap::new());
@@ -183,6 +187,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
     Ok(Running {
         life,
         pools,
+        key_set,
         service: RefCell::new(Some(service)),
         requests: Rc::default(),
         writers: RefCell::new(writers),

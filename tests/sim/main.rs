@@ -7,11 +7,11 @@
 //!   taken back to an earlier moment, and costs microseconds; `link.rs` is the network to it. `disk.rs` decides what of the files
 //!   survives. Each instance has a clock of its own. `guard.rs` stops the tasks of an instance between any two polls.
 //! - **Not in it**: the Lua scripts and SQL (their own suite holds them to the model), sockets and `base/awake.rs`, reading settings,
-//!   buckets, the audit trail, `migrate`, a new signing key, FLUSHALL.
+//!   buckets, the audit trail, `migrate`.
 //!
-//! `world.rs` runs clients and the faults of `faults.rs`; `checker.rs` judges. `STATUSLIST_SIM_SEED=N` runs one seed and
+//! `world/` runs clients and the faults of `faults.rs`; `checker.rs` judges. `STATUSLIST_SIM_SEED=N` runs one seed and
 //! `STATUSLIST_SIM_HISTORY=1` prints what happened in it; `STATUSLIST_SIM_SECONDS` says for how long new seeds are tried (20);
-//! `STATUSLIST_SIM_CALLS=1` adds each call to the store. `mutations/` holds faults that must be found: `scripts/proof sim-mutations`.
+//! `STATUSLIST_SIM_CALLS=1` adds each call to the store. `mutations.patch` has faults that must be found: `scripts/proof sim-mutations`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -22,6 +22,7 @@ mod guard;
 mod history;
 mod instance;
 mod link;
+mod token;
 mod world;
 
 use std::sync::mpsc;

@@ -10,11 +10,13 @@ mod fill;
 mod publish;
 mod server;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -30,7 +32,7 @@ use crate::base::clock::Timestamp;
 use crate::model::instance::InstanceId;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{Index, ListId, Status};
-pub use server::{Copy, Server};
+pub use server::{Copy, Server, Stored};
 
 /// How long a caller waits for an answer; what arrives at the server later changes nothing.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,18 +78,19 @@ impl Link for Direct {
 pub struct SimulatedStore {
     server: Arc<Mutex<Server>>,
     link: Arc<dyn Link>,
+    /// The pools that were declared through this handle.
+    shapes: Arc<Mutex<BTreeMap<PoolId, PoolShape>>>,
 }
 
 impl SimulatedStore {
     /// A handle to this server over this link.
     pub fn new(server: Arc<Mutex<Server>>, link: Arc<dyn Link>) -> Self {
-        Self { server, link }
+        Self { server, link, shapes: Arc::default() }
     }
 
     /// The time of day by the server's clock. As of Redis, it need not be asked for that.
     pub(super) fn time(&self) -> Timestamp {
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        Timestamp::from_millis(server.now())
+        Timestamp::from_millis(self.server.lock().now())
     }
 
     /// Asks without a change. What is asked may be repeated.
@@ -138,11 +141,11 @@ impl SimulatedStore {
         let travel = async move {
             let there = fate.there?;
             pause(there).await;
-            let outcome = step(&mut server.lock().unwrap_or_else(PoisonError::into_inner));
+            let outcome = step(&mut server.lock());
             if let Some(again) = fate.again {
                 pause(again).await;
                 // Whoever repeats it hears nothing new.
-                let _ = step(&mut server.lock().unwrap_or_else(PoisonError::into_inner));
+                let _ = step(&mut server.lock());
             }
             pause(fate.back?).await;
             answer.send(outcome).ok()
@@ -166,8 +169,10 @@ impl SimulatedStore {
     }
 
     pub(super) async fn declare_pool(&self, shape: &PoolShape) -> Result<(), StoreError> {
-        let shape = shape.clone();
-        self.write("declare_pool", move |server| server.declare_pool(&shape)).await
+        let declared = shape.clone();
+        self.write("declare_pool", move |server| server.declare_pool(&declared)).await?;
+        self.shapes.lock().insert(shape.id.clone(), shape.clone());
+        Ok(())
     }
 
     pub(super) async fn open_list(
@@ -177,8 +182,14 @@ impl SimulatedStore {
         most: u64,
         _now: Timestamp,
     ) -> Result<ListId, StoreError> {
-        let (pool, owner) = (pool.clone(), owner.clone());
-        self.write("open_list", move |server| server.open_list(&pool, &owner, most)).await
+        let (of, owner) = (pool.clone(), owner.clone());
+        let opened = self.write("open_list", move |server| server.open_list(&of, &owner, most)).await;
+        let shape = self.shapes.lock().get(pool).cloned();
+        if let (Err(StoreError::NoSuchPool(_)), Some(shape)) = (&opened, shape) {
+            // As with Redis: a server that came back empty is told of the pool again, and the caller of its loss.
+            self.declare_pool(&shape).await?;
+        }
+        opened
     }
 
     pub(super) async fn open_lists(

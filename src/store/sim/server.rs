@@ -14,8 +14,8 @@ use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{ListId, Status, StatusArray};
 use crate::store::remembered::{Answered, Digest, Keep, Remembered};
 use crate::store::values::{
-    Block, DueMark, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, PoolUsage, Snapshot,
-    StoreError, Version,
+    Block, DueMark, Lease, Leased, ListRecord, ListTransfer, OpenList, Order, PoolUsage, Publication,
+    Snapshot, StoreError, Version,
 };
 
 /// What the clock of the server shows when it starts, in milliseconds since 1970.
@@ -24,6 +24,21 @@ const BEGIN_MILLIS: u64 = 1_700_000_000_000;
 /// All that a server had at one moment: a backup, or a replica that is behind.
 #[derive(Clone, Debug)]
 pub struct Copy(Data);
+
+/// What a server says of one list, for whoever compares it with the files.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The list.
+    pub id: ListId,
+    /// Its pool.
+    pub pool: PoolId,
+    /// The `iat` of its latest publication.
+    pub published_at: Option<NumericDate>,
+    /// Whether it is retired.
+    pub retired: bool,
+    /// Whether, besides, its tokens were removed.
+    pub gone: bool,
+}
 
 /// One server, its clock and its source of random numbers.
 #[derive(Debug)]
@@ -73,6 +88,18 @@ impl Server {
             )
         }));
         lines
+    }
+
+    /// All lists, as the server knows them.
+    pub fn lists_stored(&self) -> Vec<Stored> {
+        let stored = |list: &List| Stored {
+            id: list.id,
+            pool: list.pool.clone(),
+            published_at: list.published.map(|(_, iat)| iat),
+            retired: list.retired,
+            gone: list.retired && list.resign_at == Publication::NEVER,
+        };
+        self.data.lists.values().map(stored).collect()
     }
 
     /// Goes on with what it had before: a restored backup, or a failover to a replica that is behind.

@@ -91,12 +91,12 @@ impl Harness for SqliteHarness {
 
 /// The simulator's model must keep the same promises, or what the simulator finds says nothing of the others.
 #[cfg(feature = "sim")]
-struct SimulatedHarness(std::sync::Arc<std::sync::Mutex<sim::Server>>);
+struct SimulatedHarness(std::sync::Arc<parking_lot::Mutex<sim::Server>>);
 
 #[cfg(feature = "sim")]
 impl SimulatedHarness {
     fn new() -> Self {
-        Self(std::sync::Arc::new(std::sync::Mutex::new(sim::Server::new(1))))
+        Self(std::sync::Arc::new(parking_lot::Mutex::new(sim::Server::new(1))))
     }
 }
 
