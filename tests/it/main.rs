@@ -39,6 +39,7 @@ mod nginx_hammer;
 mod nginx_service;
 mod open_files;
 mod operations;
+mod packages;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod plan;
