@@ -43,6 +43,7 @@ mod nginx_service;
 mod observability;
 mod open_files;
 mod operations;
+mod packages;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod plan;
