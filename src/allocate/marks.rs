@@ -177,13 +177,16 @@ mod tests {
         io::Write::write_all(&mut &cut, &[0; 100]).unwrap();
         assert_eq!(Marks::open(&path).unwrap().of(&b), Lease(9), "zeros at the end were never relied on");
         // Lines beside each other may be in different sectors.
-        std::fs::write(&path, [&[0; LINE_BYTES], line(&b, Lease(1)).as_bytes()].concat()).unwrap();
+        let put = |lines: &[u8]| {
+            std::fs::File::create(&path).and_then(|mut file| io::Write::write_all(&mut file, lines))
+        };
+        put(&[&[0; LINE_BYTES], line(&b, Lease(1)).as_bytes()].concat()).unwrap();
         let mut marks = Marks::open(&path).unwrap();
         assert_eq!((marks.of(&a), marks.of(&b)), (Lease(0), Lease(1)), "nor was a line between others");
         marks.raise(&[(a, Lease(2))]).unwrap();
         let again = Marks::open(&path).unwrap();
         assert_eq!((again.of(&a), again.of(&b)), (Lease(2), Lease(1)));
-        std::fs::write(&path, [line(&b, Lease(2)), line(&b, Lease(1))].concat()).unwrap();
+        put([line(&b, Lease(2)), line(&b, Lease(1))].concat().as_bytes()).unwrap();
         assert_eq!(Marks::open(&path).unwrap().of(&b), Lease(2), "an earlier mark on a later line");
         let damage = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         damage.write_all_at(b"x", 64).unwrap();

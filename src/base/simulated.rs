@@ -80,6 +80,10 @@ pub(super) fn system<T>(call: &Call<'_>, make: impl FnOnce() -> io::Result<T>) -
 }
 
 /// Whether this fault of `tests/sim/mutations.patch` is switched on. Only the patched tree asks.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a fault is chosen for a whole process, and only in the simulator"
+)]
 pub fn mutated(name: &str) -> bool {
     static MUTATION: LazyLock<Option<String>> =
         LazyLock::new(|| std::env::var("STATUSLIST_SIM_MUTATION").ok());
