@@ -17,7 +17,8 @@ fn analyze(arguments: &[&str], unit: &Path) -> Output {
 fn unit(folder: &Path, change: impl FnOnce(String) -> String) -> std::path::PathBuf {
     let shipped = std::fs::read_to_string(UNIT).unwrap().replace("/usr/bin/statuslist", PROGRAM);
     let path = folder.join("statuslist.service");
-    std::fs::write(&path, change(shipped)).unwrap();
+    std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), change(shipped).as_bytes())
+        .unwrap();
     path
 }
 

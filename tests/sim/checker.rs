@@ -377,13 +377,12 @@ impl Checker {
             let shown = seen.map(|token| token.iat);
             let removed = self.removed.get(list).copied().unwrap_or_default();
             match iat {
-                _ if *retired => {
-                    if *gone && shown.is_some() {
-                        self.violated(format!(
-                            "the store counts the {extension} of {list} as removed, and it is there"
-                        ));
-                    }
+                _ if *retired && *gone && shown.is_some() => {
+                    self.violated(format!(
+                        "the store counts the {extension} of {list} as removed, and it is there"
+                    ));
                 }
+                _ if *retired => {}
                 Some(iat) if *iat > removed && shown.is_none_or(|shown| shown < *iat) => {
                     self.violated(format!(
                         "the store counts {list} as published with iat {iat}, its {extension} has {shown:?}"
