@@ -272,11 +272,9 @@ impl Checker {
     pub(crate) fn look(&mut self, folder: &Path, known: &[String], stored: &[Stored], times: Times) {
         let Times { now, calm, right, fastest } = times;
         self.fastest = self.fastest.max(fastest);
-        for Stored { list, shape, .. } in stored {
-            if !self.shapes.contains_key(list) {
-                self.shapes.insert(list.clone(), *shape);
-            }
-        }
+        let new = stored.iter().filter(|stored| !self.shapes.contains_key(&stored.list));
+        let new: Vec<_> = new.map(|stored| (stored.list.clone(), stored.shape)).collect();
+        self.shapes.extend(new);
         let mut names: Vec<_> =
             std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
@@ -506,10 +504,9 @@ impl Checker {
         }
         let all = self.all_writes_of(list, entry);
         let overruled = |write: &Write| {
-            all.iter().any(|later| {
-                let stands = later.outcome == Outcome::Done && (!later.deferred || now - later.ended > 40.0);
-                stands && later.begun > write.ended && later.ended < sent
-            })
+            // What is deferred may take as long as publishers are disturbed.
+            let mut standing = all.iter().filter(|later| later.outcome == Outcome::Done && !later.deferred);
+            standing.any(|later| later.begun > write.ended && later.ended < sent)
         };
         let mut right = self.writes_of(list, entry, value);
         right.retain(|write| write.begun <= now && (write.deferred || !overruled(write)));
