@@ -202,7 +202,8 @@ async fn the_metrics_show_each_node_and_how_long_a_revocation_takes() {
     let reference = site.reference().await;
     let list = reference.uri.rsplit('/').next().unwrap();
     site.copy.copy(&site.publisher, list);
-    let more = ["--list", &reference.uri, "--canary", "p", "--canary-every", "1h", "--canary-patience", "8s"];
+    let more =
+        ["--list", &reference.uri, "--canary", "p", "--canary-every", "1h", "--canary-patience", "15s"];
     let probe = Running::start(site.probe(&[&site.publisher, &site.copy], &more));
     let series = |name: &str, node: &Node, more: &str| {
         format!("statuslist_probe_{name}{{node=\"{}\"{more}}}", node.address())
@@ -210,11 +211,11 @@ async fn the_metrics_show_each_node_and_how_long_a_revocation_takes() {
     let problems =
         |node: &Node, reason: &str| series("problems_total", node, &format!(",reason=\"{reason}\""));
 
-    // The canary reaches the publisher within a beat or two, and the copy never.
+    // The canary reaches the publisher, and the copy never.
     let took =
         eventually("the canary", async || probe.value(&series("canary_seconds", &site.publisher, "")).await)
             .await;
-    assert!((0.0..6.0).contains(&took), "{took}");
+    assert!((0.0..20.0).contains(&took), "{took}");
     eventually("the canary that is missed", async || {
         probe.value(&problems(&site.copy, "canary")).await.filter(|missed| *missed == 1.0)
     })
@@ -222,7 +223,7 @@ async fn the_metrics_show_each_node_and_how_long_a_revocation_takes() {
     assert_eq!(probe.value(&problems(&site.publisher, "canary")).await, Some(0.0));
     let success = probe.value("statuslist_probe_canary_last_success_timestamp_seconds").await.unwrap();
     let started = statuslist::base::clock::Clock::System.now().date().secs() as f64 - success;
-    assert!(started >= 8.0, "it was not found at every node: {started} s ago");
+    assert!(started >= 15.0, "it was not found at every node: {started} s ago");
     eventually("the copy to be behind", async || {
         let behind = probe.value(&series("behind_seconds", &site.copy, "")).await?;
         let good = probe.value(&series("good", &site.copy, "")).await?;
