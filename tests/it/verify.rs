@@ -118,7 +118,9 @@ impl Site {
     }
 }
 
+/// Replaces a file. Its other name in the history keeps the old content.
 fn write(path: &Path, bytes: &[u8]) {
+    let _ = fs::remove_file(path);
     File::create(path).unwrap().write_all(bytes).unwrap();
 }
 
