@@ -119,8 +119,8 @@ impl Site {
     }
 }
 
+/// Replaces a file. Its other name in the history keeps the old content.
 fn write(path: &Path, bytes: &[u8]) {
-    // A file of its own: one of a history may be a link to a published one.
     let _ = fs::remove_file(path);
     File::create(path).unwrap().write_all(bytes).unwrap();
 }
