@@ -27,8 +27,8 @@ use crate::base::clock_watch::ClockWatch;
 use crate::base::durable;
 use crate::base::signals::Signals;
 use crate::base::stopper::{StopSwitch, Stopper, stopper};
-use crate::config::{Config, OnUnderflow, PoolConfig, PublishRole};
-use crate::http::api::{Api, PoolApi, PoolFacts};
+use crate::config::{Config, PoolConfig, PublishRole};
+use crate::http::api::{Api, PoolApi};
 use crate::http::places::Room;
 use crate::http::{self, Listeners};
 use crate::keys::made;
@@ -39,7 +39,6 @@ use crate::publish::{Bucket, KeySet, NEXT_SECOND, Parts, PoolKeys, PoolPublisher
 use crate::sign::KeyRing;
 use crate::site::folder::Site;
 use crate::site::server::SiteServer;
-use crate::status_list::Format;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::update::Updater;
@@ -304,7 +303,11 @@ impl App {
                 }
             });
             let allocator = Arc::clone(&pool.allocator);
-            let facts = ArcSwap::from_pointee(pool_facts(&pool.config, &pool.keys, self.config.publish.role));
+            let facts = ArcSwap::from_pointee(running::pool_facts(
+                &pool.config,
+                &pool.keys,
+                self.config.publish.role,
+            ));
             let api_keys = &self.config.pools[&id].api_keys;
             self.metrics.references_per_day_max(&id, pool.config.live.quotas.references_per_day);
             running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
@@ -425,28 +428,4 @@ async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> PoolFacts {
-    let (keys, certificates) = (Arc::clone(keys), Arc::clone(keys));
-    PoolFacts {
-        bits: pool.shape.capacity.bits().get(),
-        size: pool.shape.capacity.entries(),
-        ttl_secs: pool.live.lifetimes.ttl.as_secs(),
-        reference_lifetime: pool.live.reference_lifetime,
-        list_lifetime_secs: pool.live.lifetimes.list_lifetime.as_secs(),
-        valid_after_renewal: pool.live.lifetimes.list_lifetime - pool.live.lifetimes.resign_after,
-        update_interval_secs: pool.live.update_interval.as_secs(),
-        formats: pool.start.formats.iter().map(Format::name).collect(),
-        key_id: Arc::new(move || keys.signer().kid().to_owned()),
-        // An instance that never publishes signs nothing, so its certificates do not matter.
-        certificates_hold_at: Arc::new(move |now| {
-            role == PublishRole::Off || certificates.signer().certificates_hold_at(now.date())
-        }),
-        amount_max: match pool.live.prefetch.on_underflow {
-            OnUnderflow::Delay => u32::MAX,
-            OnUnderflow::Fail => pool.live.prefetch.capacity,
-        },
-        quotas: pool.live.quotas,
-    }
 }

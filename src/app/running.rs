@@ -7,14 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 
-use super::pool_facts;
 use crate::access::Access;
 use crate::allocate::Allocator;
 use crate::audit::{Action, Caller, Line};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::stopper::Stopper;
-use crate::config::{Config, PoolConfig};
-use crate::http::api::Api;
+use crate::config::{Config, OnUnderflow, PoolConfig, PublishRole};
+use crate::http::api::{Api, PoolFacts};
 use crate::keys::made;
 use crate::keys::signers::{PoolSigners, development_key_path, warn_of_certificate};
 use crate::model::api_key::ApiKey;
@@ -22,6 +21,7 @@ use crate::model::pool::PoolId;
 use crate::publish::{KeySet, PoolPublisher};
 use crate::sign::KeyRing;
 use crate::site::server::SiteServer;
+use crate::status_list::Format;
 use crate::telemetry::metrics::Metrics;
 
 /// How often to check whether certificates still outlive the tokens.
@@ -163,6 +163,31 @@ pub(super) fn access<'a>(
 pub(super) fn tell_next_key_end(metrics: &Metrics, pool: &PoolId, keys: &[ApiKey], now: Timestamp) {
     let ends = keys.iter().filter_map(|key| key.not_after).filter(|end| *end >= now);
     metrics.api_key_not_after(pool, ends.min().map(Timestamp::date));
+}
+
+/// What the API tells of a pool with these settings.
+pub(super) fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> PoolFacts {
+    let (keys, certificates) = (Arc::clone(keys), Arc::clone(keys));
+    PoolFacts {
+        bits: pool.shape.capacity.bits().get(),
+        size: pool.shape.capacity.entries(),
+        ttl_secs: pool.live.lifetimes.ttl.as_secs(),
+        reference_lifetime: pool.live.reference_lifetime,
+        list_lifetime_secs: pool.live.lifetimes.list_lifetime.as_secs(),
+        valid_after_renewal: pool.live.lifetimes.list_lifetime - pool.live.lifetimes.resign_after,
+        update_interval_secs: pool.live.update_interval.as_secs(),
+        formats: pool.start.formats.iter().map(Format::name).collect(),
+        key_id: Arc::new(move || keys.signer().kid().to_owned()),
+        // An instance that never publishes signs nothing, so its certificates do not matter.
+        certificates_hold_at: Arc::new(move |now| {
+            role == PublishRole::Off || certificates.signer().certificates_hold_at(now.date())
+        }),
+        amount_max: match pool.live.prefetch.on_underflow {
+            OnUnderflow::Delay => u32::MAX,
+            OnUnderflow::Fail => pool.live.prefetch.capacity,
+        },
+        quotas: pool.live.quotas,
+    }
 }
 
 /// Tells the parts that need it how long keys and lists may be cached.
