@@ -328,11 +328,12 @@ async fn a_final_status_that_is_set_while_the_entries_are_read_is_not_left() {
         let (store, list) = store_with_list(&server, &shape).await;
         server.cli(&["HDEL", &store.0.keys.list(&shape.id, &list), "no-final"]);
         let fill = async {
-            tokio::time::sleep(Duration::from_micros(round * 7)).await;
+            tokio::time::sleep(Duration::from_millis(3 * (round % 5))).await;
             store.fill_list(list, Status::new(2), 1, soon(), NOW).await.unwrap()
         };
         let finally = async {
-            tokio::time::sleep(Duration::from_micros((200 - round) * 7)).await;
+            // At the same time, or some milliseconds before or after.
+            tokio::time::sleep(Duration::from_millis(3 * (4 - round % 5))).await;
             set(&store, list, 5).await.unwrap();
         };
         match tokio::join!(fill, finally).0 {
