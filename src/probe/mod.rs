@@ -93,7 +93,7 @@ impl Probe {
     pub async fn round(&mut self, metrics: &Metrics) -> Round {
         let mut round = Round::default();
         // Anew in each round: a key set changes.
-        let trust = match check::load(&self.targets.trust, &Check::new("", 0)).await {
+        let trust = match self.trust().await {
             Ok(trust) => trust,
             Err(why) => {
                 let of_all = |node: &Node| Problem::new(*node, "", Reason::Trust, why.to_string());

@@ -19,7 +19,10 @@ pub(super) fn back_up(from: &Path, to: &Path) -> Result<u64, StoreError> {
         check(temporary)
     };
     let (temporary, lists) = Temporary::written_by(to, copy).map_err(of_file)?;
-    let lists = lists.map_err(|why| StoreError::Open { path: shown(from), why: why.to_string() })?;
+    let lists = lists.map_err(|why| StoreError::Open {
+        path: shown(to),
+        why: format!("copying {} into it: {why}; nothing was left there", shown(from)),
+    })?;
     temporary.link_to(to).map_err(of_file)?;
     durable::sync_folder(durable::folder_of(to)).map_err(of_file)?;
     Ok(lists)
