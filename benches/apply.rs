@@ -16,6 +16,8 @@ use pool::{BEGIN, Bench};
 mod pool;
 
 const BATCHES: [u64; 3] = [1, 64, 512];
+/// One request of many changes: what the updates of other pools wait for.
+const LARGE: u64 = 100_000;
 const LISTS: u64 = 4;
 const SIZE: u64 = 100_000;
 /// Coprime to the size, so it visits every index, and never two neighbours in succession.
@@ -27,33 +29,30 @@ fn apply(criterion: &mut Criterion) {
     let folder = pool::folder();
     let bench = Bench::new(folder.path(), &format!("size: {SIZE}"));
     let lists = bench.open_lists(LISTS as usize);
+    let change = |n: u64| {
+        let list = lists[(n % LISTS) as usize];
+        let index = bench.pool.shape.capacity.index(n * STRIDE % SIZE).unwrap();
+        StatusChange { list, index, status: Status::new((n / SIZE % 2) as u8), expected: None }
+    };
+    let apply = |requests| {
+        let deadline = Deadline::after(Duration::from_secs(3600));
+        let applied = bench.store.apply(&bench.pool.shape.id, requests, deadline, BEGIN);
+        assert!(bench.runtime.block_on(applied).unwrap().iter().all(Result::is_ok));
+    };
     let mut at = 0;
+    group.throughput(Throughput::Elements(LARGE));
+    group.bench_function(BenchmarkId::new("one request", LARGE), |criterion| {
+        criterion.iter(|| {
+            apply(vec![(at..at + LARGE).map(change).collect()]);
+            at += LARGE;
+        })
+    });
     for batch in BATCHES {
         group.throughput(Throughput::Elements(batch));
         group.bench_function(BenchmarkId::new("store", batch), |criterion| {
             criterion.iter(|| {
-                let requests = (at..at + batch).map(|n| {
-                    let list = lists[(n % LISTS) as usize];
-                    let index = bench.pool.shape.capacity.index(n * STRIDE % SIZE).unwrap();
-                    vec![StatusChange {
-                        list,
-                        index,
-                        status: Status::new((n / SIZE % 2) as u8),
-                        expected: None,
-                    }]
-                });
-                let requests = requests.collect();
+                apply((at..at + batch).map(|n| vec![change(n)]).collect());
                 at += batch;
-                let applied = bench
-                    .runtime
-                    .block_on(bench.store.apply(
-                        &bench.pool.shape.id,
-                        requests,
-                        Deadline::after(Duration::from_secs(3600)),
-                        BEGIN,
-                    ))
-                    .unwrap();
-                assert!(applied.iter().all(Result::is_ok));
             })
         });
         let connection = bare_database(&folder.path().join("bare.db"));

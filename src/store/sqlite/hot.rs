@@ -3,6 +3,7 @@
 //! Only a cache. Its content equals what is committed, or the list is dropped from it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -88,28 +89,29 @@ impl HotLists {
         shape_of: impl FnOnce(i64) -> Result<Arc<PoolShape>, StoreError>,
     ) -> Result<Option<&mut HotList>, StoreError> {
         self.ticks += 1;
-        let ticks = self.ticks;
-        if !self.lists.contains_key(&list) {
-            let Some(stored) = read::snapshot_in(connection, list)? else { return Ok(None) };
-            let read::Stored { id, journaled, retired, spread, snapshot } = stored;
-            let shape = shape_of(id)?;
-            let unfolded = unfolded_chunks(connection, id, &snapshot.array)?;
-            self.bytes += snapshot.array.as_bytes().len();
-            let hot = HotList {
-                id,
-                shape,
-                retired,
-                version: snapshot.version,
-                journaled,
-                spread,
-                array: snapshot.array,
-                unfolded,
-                used_at: 0,
-            };
-            self.lists.insert(list, hot);
-        }
-        let hot = self.loaded(list);
-        hot.used_at = ticks;
+        // One look into the map: large batches come here for each of their changes.
+        let hot = match self.lists.entry(list) {
+            Entry::Occupied(loaded) => loaded.into_mut(),
+            Entry::Vacant(absent) => {
+                let Some(stored) = read::snapshot_in(connection, list)? else { return Ok(None) };
+                let read::Stored { id, journaled, retired, spread, snapshot } = stored;
+                let shape = shape_of(id)?;
+                let unfolded = unfolded_chunks(connection, id, &snapshot.array)?;
+                self.bytes += snapshot.array.as_bytes().len();
+                absent.insert(HotList {
+                    id,
+                    shape,
+                    retired,
+                    version: snapshot.version,
+                    journaled,
+                    spread,
+                    array: snapshot.array,
+                    unfolded,
+                    used_at: 0,
+                })
+            }
+        };
+        hot.used_at = self.ticks;
         Ok(Some(hot))
     }
 
