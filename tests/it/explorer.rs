@@ -2,7 +2,7 @@
 //! must be visible; screenshots go to `target/explorer/`. `scripts/install-test-tools` installs the browser.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
@@ -13,16 +13,18 @@ use crate::support::eventually;
 use crate::support::process::{PROGRAM, free_port};
 use crate::support::relying_party::published;
 
-/// Runs one scene of `tests/browser/explorer.mjs`.
+/// Runs `tests/browser/run`, which finds Node wherever scripts/install-test-tools has put it.
+fn run(name: &str, scene: &Value) -> Output {
+    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/run"))
+        .arg(name)
+        .env("SCENE", scene.to_string())
+        .output()
+        .unwrap()
+}
+
+/// Plays one scene of `tests/browser/explorer.mjs`.
 pub(crate) async fn play(name: &'static str, scene: Value) {
-    let run = move || {
-        Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/run"))
-            .arg(name)
-            .env("SCENE", scene.to_string())
-            .output()
-            .unwrap()
-    };
-    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let output = tokio::task::spawn_blocking(move || run(name, &scene)).await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n(exit code 3: run scripts/install-test-tools first)");
 }
@@ -135,9 +137,7 @@ async fn faults_of_a_token_are_shown_and_its_statuses_are_not() {
 
 #[test]
 fn the_pages_modules_answer_every_case_of_the_shared_table() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/cases.mjs");
-    let output = Command::new("node").args(["--no-warnings", script]).output();
-    let output = output.expect("Node runs the page's modules: run scripts/install-test-tools first");
+    let output = run("cases", &Value::Null);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
