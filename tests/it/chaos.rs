@@ -417,6 +417,8 @@ status-list-pools: {{ free: {{ bits: 2, {pool} }}, final: {{ final-status: 1, {p
         Some(())
     })
     .await;
+    // While much goes wrong, little may get through.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let told = Told::read(&load.stop());
     let begun = Instant::now();
     while let Some(missing) =
