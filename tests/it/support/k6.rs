@@ -74,11 +74,17 @@ impl Drop for K6 {
 
 /// Runs a whole script of `k6/` and returns its output; with a failed threshold its exit code is not zero.
 pub(crate) fn run(script: &Path, folder: &Path, environment: &[(&str, &str)]) -> Output {
+    command(script, folder, environment).output().unwrap()
+}
+
+/// The same, ready to be run.
+pub(crate) fn command(script: &Path, folder: &Path, environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(test_tool("venv/bin/k6"));
     command.args(["run", "--quiet", "--no-usage-report", "--no-color", "--address", ""]);
     command.arg("--env").arg(format!("SUMMARY={}", folder.join("summary.json").display()));
     for (name, value) in environment {
         command.arg("--env").arg(format!("{name}={value}"));
     }
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script)).stdin(Stdio::null()).output().unwrap()
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script)).stdin(Stdio::null());
+    command
 }
