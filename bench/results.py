@@ -2,12 +2,15 @@
 
 import csv
 import json
+import re
 import statistics
+import time
 
 import plot
 import sample
+import service
 from matrix import reach_at
-from rows import machine_text, medians, ratio_text, ratios
+from rows import machine_text, measured, medians, ratio_text, ratios
 
 LATENCIES = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"]
 LATENCY_NAMES = ["50 %", "90 %", "99 %", "99.9 %", "max"]
@@ -97,6 +100,11 @@ def disturbed(entry):
 
 def targets(entries):
     return [entry for entry in entries if entry["reach"]]
+
+
+def folder_of(machine):
+    """The folder of a run that begins now: below the commit, or the image, that is measured."""
+    return service.RESULTS / re.sub("[^A-Za-z0-9._-]", "_", measured(machine)) / time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
 
 
 def write(folder, results, series, whole):
@@ -207,8 +215,8 @@ def row_lines(entries):
 
 def scenario_lines(results):
     yield (
-        f"The service on {results['front']}, nginx over its files, a beat of 1 s unless stated otherwise; "
-        f"{results['options']['scenario_seconds']} s each, in every round. Milliseconds. *fail*: the pool answers 429 at once when no "
+        f"The service on {results['front']}, nginx over its files, a beat of {results['options']['scenario_beat']} s unless stated "
+        f"otherwise; {results['options']['scenario_seconds']} s each, in every round. Milliseconds. *fail*: the pool answers 429 at once when no "
         "references are ready, the others wait. `fetch-vs-update` runs two k6 at once, one that fetches and one that updates. *Fetches "
         "first*: nginx has a real-time priority; so has the k6 that fetches; the one that updates gets the remaining time, because they "
         "stand for wallets and issuers on other machines. *Control*: the same without priorities, to show what they do; it has no targets."
@@ -252,7 +260,7 @@ def notes(options):
         "the same nginx without the shipped configuration. `redis-disabled` keeps nothing on the disk: it has no target. "
         "Targets of writes are for the largest number of connections. *Cores elsewhere*: the cores that other processes used "
         "meanwhile; with high values a row means little. Raw compression and signature are the reference of publishing: "
-        "`bench/micro publish` ([benches/publish.rs](../../../benches/publish.rs))."
+        "`bench/micro publish` ([benches/publish.rs](../../../../benches/publish.rs))."
     )
     yield ""
-    yield "Plots: throughput.svg, latency-*.svg, resources.svg (each row), whole-run.svg; series: samples.json."
+    yield "Plots: throughput.svg, latency-*.svg, resources.svg (each row), whole-run.svg; series: samples.json. knobs.toml repeats the run."

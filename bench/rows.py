@@ -62,5 +62,10 @@ def ratio_text(row):
     return ratio, reach
 
 
+def measured(machine):
+    """What was measured: a commit, or an image."""
+    return machine.get("image") or machine["commit"]
+
+
 def machine_text(machine):
-    return f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}, {machine['commit']}, {machine['time']}"
+    return f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}, {measured(machine)}, {machine['time']}"

@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import load
@@ -20,11 +21,11 @@ class Scenario:
     script: str
     # Number of clients; None: as in the script.
     clients: Optional[int] = None
-    # A pool of bench/stand.py.
+    # A pool of bench/stand.py, and its beat; None: that of the knob.
     pool: str = "k"
-    beat: int = 1
-    # The server of the lists.
-    site: str = "nginx"
+    beat: Optional[int] = None
+    # The server of the lists; None: it fetches none.
+    site: Optional[str] = "nginx"
     # Distinguishes it from other scenarios of the same script.
     note: str = ""
     # For fetch-vs-update: whether files come before updates on shared cores; None for the other scripts.
@@ -35,7 +36,13 @@ class Scenario:
     @property
     def name(self):
         clients = f"{self.clients} clients" if self.clients else ""
-        return ", ".join(part for part in (self.script, clients, self.note) if part)
+        note = self.note.format(beat=self.beat)
+        return ", ".join(part for part in (self.script, clients, note) if part)
+
+    @property
+    def file_name(self):
+        """Its name, for files."""
+        return re.sub("[^a-z0-9]+", "-", self.name)
 
     @property
     def sides(self):
@@ -59,24 +66,27 @@ class Scenario:
 SCENARIOS = [
     Scenario("fetch-status-list", 100, note="nginx"),
     Scenario("fetch-status-list", 100, site="built-in", note="built-in"),
-    Scenario("update-status", 10),
-    Scenario("update-status", 100),
-    Scenario("fetch-reference-basic"),
-    Scenario("fetch-reference-bulk"),
-    Scenario("fetch-reference-unlimited", 10),
-    Scenario("fetch-reference-unlimited", 100),
-    Scenario("fetch-reference-unlimited", 100, pool="k-fail", note="fail"),
+    Scenario("update-status", 10, site=None),
+    Scenario("update-status", 100, site=None),
+    Scenario("fetch-reference-basic", site=None),
+    Scenario("fetch-reference-bulk", site=None),
+    Scenario("fetch-reference-unlimited", 10, site=None),
+    Scenario("fetch-reference-unlimited", 100, site=None),
+    Scenario("fetch-reference-unlimited", 100, pool="k-fail", note="fail", site=None),
     Scenario("lifecycle", 100),
     Scenario("ramp", 100),
-    Scenario("fetch-vs-update", note="beat of 1 s, fetches first", fetches_first=True),
-    Scenario("fetch-vs-update", note="beat of 1 s, control", fetches_first=False),
-    Scenario("fetch-vs-update", pool="k-slow", beat=5, note="beat of 5 s, fetches first", fetches_first=True),
+    Scenario("fetch-vs-update", note="beat of {beat} s, fetches first", fetches_first=True),
+    Scenario("fetch-vs-update", note="beat of {beat} s, control", fetches_first=False),
+    Scenario("fetch-vs-update", pool="k-slow", beat=5, note="beat of {beat} s, fetches first", fetches_first=True),
     # Long enough for some publications.
-    Scenario("fetch-vs-update", pool="k-min", beat=60, note="beat of 60 s, fetches first", fetches_first=True, phase_seconds=60),
+    Scenario("fetch-vs-update", pool="k-min", beat=60, note="beat of {beat} s, fetches first", fetches_first=True, phase_seconds=60),
 ]
+SCRIPTS = list(dict.fromkeys(scenario.script for scenario in SCENARIOS))
 # The length of a script: a multiple of the given duration, plus a number of seconds.
 LONGER = {"lifecycle": (1, 11), "ramp": (1, 11), "fetch-vs-update": (4, 34)}
 THRESHOLDS_MISSED = 99
+# The folder of k6's reports.
+REPORTS = "k6"
 # The time until two k6 have made their clients, on busy cores; they start together.
 READY_SECONDS = 20
 PERCENTILES = {"p50_ms": "p(50)", "p90_ms": "p(90)", "p99_ms": "p(99)", "p999_ms": "p(99.9)", "max_ms": "max"}
@@ -88,12 +98,25 @@ def program():
     return found or service.fail("k6 is missing: run scripts/install-test-tools, or leave the scenarios out with --no-k6")
 
 
-def run(it, folder, scenario, options, watch):
-    """Runs one scenario and returns the result of each measured step, and the thresholds that it missed."""
+def chosen(knobs):
+    """The scenarios that the knobs choose, with their clients and beats. Those that thereby become the same are one."""
+    found = {}
+    for scenario in SCENARIOS:
+        scenario = replace(scenario, clients=knobs.vus or scenario.clients, beat=scenario.beat or knobs.scenario_beat)
+        served = scenario.site is None or scenario.site in knobs.servers
+        wanted = scenario.script in knobs.scenarios and (knobs.long or not scenario.phase_seconds)
+        if wanted and served and knobs.only in scenario.name:
+            found.setdefault(scenario.name, scenario)
+    return list(found.values())
+
+
+def run(it, folder, scenario, options, watch, watcher=None, is_last=True):
+    """Runs one scenario and returns the result of each measured step, and the thresholds that it missed. The Prometheus of `watcher`
+    gets k6's series. The last round leaves reports: they cost k6 CPU time, which medians over the rounds hardly show."""
     api = f"http://127.0.0.1:{it.services[it.front].port}"
     settings = {
         "API": api,
-        "SITE": f"http://127.0.0.1:{it.nginx.port}/lists" if scenario.site == "nginx" else f"{api}/lists",
+        "SITE": f"{api}/lists" if scenario.site == "built-in" else f"http://127.0.0.1:{it.nginx.port}/lists",
         "POOL": scenario.pool,
         "API_KEY": service.KEY,
         "BEAT": scenario.beat,
@@ -109,6 +132,8 @@ def run(it, folder, scenario, options, watch):
     for name, value in settings.items():
         words += ["-e", f"{name}={value}"]
     environment = {**os.environ, "K6_NO_USAGE_REPORT": "true"}
+    if watcher:
+        environment |= watcher.environment()
     if scenario.fetches_first is not None:
         environment |= priority.K6_ENVIRONMENT
     file = service.ROOT / "k6" / f"{scenario.script}.js"
@@ -117,7 +142,9 @@ def run(it, folder, scenario, options, watch):
         commands = []
         for side, summary in summaries.items():
             summary.unlink(missing_ok=True)
-            commands.append([*first.get(side, []), *words, "-e", f"SIDE={side}", "-e", f"SUMMARY={summary}", file])
+            report = ["env", *report_settings(folder, scenario, side)] if options.reports and is_last else []
+            series = watcher.words(scenario.name, side) if watcher else []
+            commands.append([*first.get(side, []), *report, *words, *series, "-e", f"SIDE={side}", "-e", f"SUMMARY={summary}", file])
         ended = load.together(commands, watch, cwd=folder, env=environment)
     seconds = time.time() - start
     for (side, summary), (code, out, err) in zip(summaries.items(), ended):
@@ -132,6 +159,15 @@ def run(it, folder, scenario, options, watch):
         found["missed_by_control"] = [limit for limit in found["missed"] if not limit.startswith("checks")]
         found["missed"] = [limit for limit in found["missed"] if limit.startswith("checks")]
     return {"beat": scenario.beat, **found}
+
+
+def report_settings(folder, scenario, side):
+    """What makes k6 write its HTML report, without opening a port."""
+    (folder / REPORTS).mkdir(exist_ok=True)
+    name = scenario.file_name if side == "both" else f"{scenario.file_name}-{side}"
+    # Reports have a point for each period, and a scenario may take only some seconds.
+    settings = {"": "true", "_PORT": "-1", "_PERIOD": "1s", "_EXPORT": folder / REPORTS / f"{name}.html"}
+    return [f"K6_WEB_DASHBOARD{setting}={value}" for setting, value in settings.items()]
 
 
 def read(summaries):

@@ -171,15 +171,15 @@ def machine():
     model = next(
         (line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?"
     )
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    # The hash alone, also of a commit with a tag.
+    git = ["git", "describe", "--always", "--exclude=*", "--dirty"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return {
         "cpu": model,
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "kernel": os.uname().release,
-        "commit": commit,
+        "commit": commit or "unknown",
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

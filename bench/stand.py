@@ -7,14 +7,18 @@ import lists
 import nginx
 import service
 
-LIST_SIZE = 100_000
 UPDATED_LISTS = 4
 STORES = ["sqlite", "redis-always", "redis-disabled"]
+SERVERS = ["built-in", "nginx"]
 
-SCENARIO_POOL = f"api-key: {service.KEY}, size: 50000, bits: 1, precreation: {{ lists: 1, check-delay: 40s }}"
-SCENARIO_PREFETCH = "capacity: 10000, threshold: 1000"
 
-SETTINGS = f"""
+def settings(knobs):
+    """The settings of every service. The arguments are the knobs of the measurement (bench/knobs.py)."""
+    lists_of_all = f"bits: {knobs.bits}, formats: [{', '.join(knobs.formats)}]"
+    rows = f"api-key: {service.KEY}, size: {knobs.size}, {lists_of_all}"
+    scenarios = f"api-key: {service.KEY}, size: {knobs.scenario_size}, {lists_of_all}, precreation: {{ lists: 1, check-delay: 40s }}"
+    prefetch = "capacity: 10000, threshold: 1000"
+    return f"""
 limits: {{ amount: 20000, batch: 100000, queue: 100000 }}
 status-list-pools:
   # For references: the buffer is large enough to stay warm.
@@ -24,55 +28,50 @@ status-list-pools:
     precreation: {{ lists: 3, check-delay: 1s }}
     prefetch: {{ capacity: 200000, threshold: 100000 }}
   # For updates: several lists, published on the beat as in production.
-  u:
-    api-key: {service.KEY}
-    size: {LIST_SIZE}
-    open-lists: {UPDATED_LISTS}
+  u: {{ {rows}, open-lists: {UPDATED_LISTS}, update-interval: {knobs.beat}s }}
   # For fetching: changed once, then idle.
-  s:
-    api-key: {service.KEY}
-    size: {LIST_SIZE}
-    open-lists: 1
-    update-interval: 1s
+  s: {{ {rows}, open-lists: 1, update-interval: 1s }}
   # For the scenarios: as in config/append-fsync-always.delay.yaml, but fresher ...
-  k: {{ {SCENARIO_POOL}, prefetch: {{ {SCENARIO_PREFETCH} }}, update-interval: 1s }}
+  k: {{ {scenarios}, prefetch: {{ {prefetch} }}, update-interval: {knobs.scenario_beat}s }}
   # ... as in .fail.yaml ...
-  k-fail: {{ {SCENARIO_POOL}, prefetch: {{ {SCENARIO_PREFETCH}, on-underflow: fail }}, update-interval: 1s }}
+  k-fail: {{ {scenarios}, prefetch: {{ {prefetch}, on-underflow: fail }}, update-interval: {knobs.scenario_beat}s }}
   # ... and less fresh.
-  k-slow: {{ {SCENARIO_POOL}, prefetch: {{ {SCENARIO_PREFETCH} }}, update-interval: 5s }}
-  k-min: {{ {SCENARIO_POOL}, prefetch: {{ {SCENARIO_PREFETCH} }}, update-interval: 60s }}
+  k-slow: {{ {scenarios}, prefetch: {{ {prefetch} }}, update-interval: 5s }}
+  k-min: {{ {scenarios}, prefetch: {{ {prefetch} }}, update-interval: 60s }}
 """
 
 
 class Stand:
     """The programs, by their names in the tables."""
 
-    def __init__(self, folder, stores):
-        self.stores = stores
+    def __init__(self, folder, knobs, image=None):
+        self.stores, self.servers, self.size = knobs.stores, knobs.servers, knobs.size
+        self.settings, self.image = settings(knobs), image
         self.services, self.redis, self.folders = {}, {}, {}
-        for store in stores:
+        for store in self.stores:
             self.start_service(store, folder / store)
         # Fetches do not depend on the store, so one is enough: the durable Redis if available.
-        self.front = "redis-always" if "redis-always" in stores else stores[0]
+        self.front = "redis-always" if "redis-always" in self.stores else self.stores[0]
         front = self.services[self.front]
-        self.list_path = lists.published(front, "s", LIST_SIZE)
+        self.list_path = lists.published(front, "s", self.size)
         self.nginx, self.static = nginx.start(self.folders[self.front], self.folders[self.front] / "public")
         port = service.free_port()
         command = [service.program("examples") / "parse_only", f"127.0.0.1:{port}"]
         self.parser = service.Process(command, port, folder / "parse_only.log")
-        self.updated = {store: lists.uris(self.services[store], "u", UPDATED_LISTS) for store in stores}
+        self.updated = {store: lists.uris(self.services[store], "u", UPDATED_LISTS) for store in self.stores}
 
     def start_service(self, store, folder):
         folder.mkdir()
         port = service.free_port()
-        settings = service.paths(folder, port) + SETTINGS
+        settings = service.paths(folder, port) + self.settings
         if store != "sqlite":
             if not shutil.which("redis-server"):
                 service.fail("redis-server is missing: apt-get install redis-server, or leave it out with --stores sqlite")
             self.redis[store] = service.Redis(folder, durable=store == "redis-always")
             settings += self.redis[store].settings()
         self.folders[store] = folder
-        self.services[store] = service.statuslist(folder, port, settings)
+        start = self.image.start if self.image else service.statuslist
+        self.services[store] = start(folder, port, settings)
 
     def versions(self):
         """Further facts that the figures depend on."""
