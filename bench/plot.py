@@ -52,6 +52,11 @@ class Drawing:
         ground = "<rect width='100%' height='100%' fill='white'/>"
         path.write_text("\n".join([head, ground, heading, *self.parts, "</svg>"]) + "\n")
 
+    def inline(self, width, height):
+        """The drawing as a part of a page; its title is what screen readers say."""
+        head = f"<svg role='img' aria-label='{escape(self.title)}' width='{width:.0f}' height='{height:.0f}' {FONT}>"
+        return "".join([head, *self.parts, "</svg>"])
+
 
 def round_up(value):
     """The next number with one figure of 1, 2 or 5."""
@@ -144,3 +149,19 @@ def over_time(path, title, charts, height=70):
             panel(drawing, MARGIN + 70 + number * (half + 90), y + 18, half, height, lines, colours, unit)
         y += height + 44
     drawing.save(path, y)
+
+
+def history(title, points, height=44, step=18, colour=COLOURS[0]):
+    """A small chart for a page, from zero: points are (value, least, most, hint), the newest last."""
+    drawing = Drawing(title)
+    highest = max(most for _, _, most, _ in points) or 1
+    at = lambda value: height - 4 - value / highest * (height - 8)
+    xs = [step * number + step / 2 for number in range(len(points))]
+    width = step * max(len(points), 6)
+    drawing.line(0, height - 4, width, height - 4, "#bbb")
+    for x, (_, least, most, _) in zip(xs, points):
+        drawing.line(x, at(least), x, at(most), "#888")
+    drawing.path([(x, at(value)) for x, (value, _, _, _) in zip(xs, points)], colour)
+    for x, (value, _, _, hint) in zip(xs, points):
+        drawing.dot(x, at(value), colour, hint)
+    return drawing.inline(width, height)

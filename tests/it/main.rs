@@ -6,6 +6,7 @@ mod allocate;
 mod api;
 mod audit;
 mod auth;
+mod bench;
 mod bodies;
 mod bulk;
 mod certificates;
