@@ -50,6 +50,8 @@ fn reserve(config: &Config) -> u64 {
     let of_store = match &config.store {
         StoreConfig::Sqlite { .. } => 0,
         StoreConfig::Redis(redis) => redis.connections as u64,
+        // One more for the checks.
+        StoreConfig::Postgres(postgres) => postgres.connections as u64 + 1,
     };
     let listeners = [config.server.api_listen, config.server.management_listen].iter().flatten().count() + 1;
     let threads = (config.server.workers * listeners) as u64;

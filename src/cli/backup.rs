@@ -23,10 +23,15 @@ pub(super) struct Backup {
 
 impl Backup {
     pub(super) fn run(&self, settings: &Settings) -> Result<ExitCode> {
-        let StoreConfig::Sqlite { path, .. } = settings.load()?.store else {
-            bail!(
-                "the store is Redis, and this copies SQLite: see docs/OPERATIONS.md, \"Backup and restore\""
-            );
+        let instead = "see docs/OPERATIONS.md, \"Backup and restore\"";
+        let path = match settings.load()?.store {
+            StoreConfig::Sqlite { path, .. } => path,
+            StoreConfig::Redis(_) => bail!("the store is Redis, and this copies SQLite: {instead}"),
+            StoreConfig::Postgres(_) => {
+                bail!(
+                    "the store is PostgreSQL, and this copies SQLite: use pg_dump or an archive of the WAL; {instead}"
+                )
+            }
         };
         ensure!(path.exists(), "{} does not exist: the service has never been started", path.display());
         ensure!(!self.file.exists(), "{} exists already; name a new file", self.file.display());

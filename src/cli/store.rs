@@ -15,8 +15,8 @@ use crate::store::{ListRecord, ListTransfer, Store};
 /// `statuslist migrate`
 #[derive(Debug, Args)]
 pub(super) struct Migrate {
-    /// The present store: sqlite:PATH, redis://HOST:PORT, or sqlite or redis to use the settings, which can also hold a
-    /// password (or the environment: STATUSLIST__REDIS__PASSWORD)
+    /// The present store: sqlite:PATH, redis://HOST:PORT, postgres://ROLE@HOST:PORT/DATABASE, or sqlite, redis or postgres to use
+    /// the settings, which can also hold a password (or the environment: STATUSLIST__REDIS__PASSWORD, STATUSLIST__POSTGRES__PASSWORD)
     #[arg(long)]
     from: String,
     /// The new store; it must have no lists yet
@@ -50,13 +50,17 @@ impl Migrate {
 
     async fn open(&self, place: &str, settings: &Settings) -> Result<Store> {
         let given = match place.split_once(':') {
-            None if place == "sqlite" || place == "redis" => vec![("STORAGE_TYPE", place)],
+            None if ["sqlite", "redis", "postgres"].contains(&place) => vec![("STORAGE_TYPE", place)],
             Some(("sqlite", path)) if !path.is_empty() => {
                 vec![("STORAGE_TYPE", "sqlite"), ("SQLITE__PATH", path)]
             }
             Some(("redis" | "rediss", _)) => vec![("STORAGE_TYPE", "redis"), ("REDIS__URL", place)],
+            Some(("postgres" | "postgresql", _)) => {
+                vec![("STORAGE_TYPE", "postgres"), ("POSTGRES__URL", place)]
+            }
             _ => bail!(
-                "this is not a store; write sqlite:PATH, redis://HOST:PORT, or sqlite or redis as in the settings"
+                "this is not a store; write sqlite:PATH, redis://HOST:PORT, postgres://ROLE@HOST:PORT/DATABASE, or sqlite, redis or \
+                 postgres as in the settings"
             ),
         };
         let given = given.into_iter().map(|(name, value)| (format!("STATUSLIST__{name}"), value.to_owned()));
@@ -74,7 +78,7 @@ impl Migrate {
 async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
     if let Some((pool, lists)) = to.pools().await?.into_iter().find(|(_, lists)| *lists > 0) {
         bail!(
-            "--to already has pool {pool} with {lists} lists; name an empty store (another file, or another redis.key-prefix)"
+            "--to already has pool {pool} with {lists} lists; name an empty store (another file, another redis.key-prefix, or another postgres.schema)"
         );
     }
     let pools = from.pools().await?;

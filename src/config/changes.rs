@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    AuditConfig, Config, InstanceConfig, Limits, PoolConfig, PoolStart, PublishConfig, RedisConfig,
-    ServerConfig, StoreConfig, Telemetry,
+    AuditConfig, Config, InstanceConfig, Limits, PoolConfig, PoolStart, PostgresConfig, PublishConfig,
+    RedisConfig, ServerConfig, StoreConfig, Telemetry,
 };
 use crate::model::pool::PoolShape;
 
@@ -185,15 +185,41 @@ impl StoreConfig {
                         replica_timeout: "timeouts.replicas",
                     }
                 );
-                let [was, is] = [old, new]
-                    .map(|config| config.password.as_ref().map(|password| password.expose_secret()));
-                if was != is {
+                if !same(old.password.as_ref(), new.password.as_ref()) {
                     names.insert("redis.password".to_owned());
+                }
+            }
+            (Self::Postgres(old), Self::Postgres(new)) => {
+                differences!(
+                    names,
+                    old,
+                    new,
+                    "postgres.",
+                    PostgresConfig {
+                        hosts: "hosts (or url)",
+                        tls: "tls",
+                        username: "username",
+                        password: live,
+                        database: "database",
+                        schema: "schema",
+                        durability: "durability",
+                        replicas: "replicas",
+                        connections: "connections",
+                        connect_timeout: "timeouts.connect",
+                        command_timeout: "timeouts.command",
+                    }
+                );
+                if !same(old.password.as_ref(), new.password.as_ref()) {
+                    names.insert("postgres.password".to_owned());
                 }
             }
             _ => _ = names.insert("storage-type".to_owned()),
         }
     }
+}
+
+fn same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
+    one.map(ExposeSecret::expose_secret) == other.map(ExposeSecret::expose_secret)
 }
 
 impl PoolConfig {

@@ -4,6 +4,7 @@
 //! Every error names its key, what is wrong, and what to change.
 
 mod access;
+mod address;
 mod api_keys;
 mod audit;
 mod changes;
@@ -12,6 +13,7 @@ mod layers;
 mod limits;
 mod network;
 mod pools;
+mod postgres;
 mod publish;
 mod rate;
 mod raw;
@@ -21,16 +23,18 @@ mod store;
 mod telemetry;
 
 pub use access::{AccessConfig, ClientCertificate, JwksSource, OauthConfig, Rates};
+pub use address::ServerAddress;
 pub use audit::AuditConfig;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
 pub use network::Network;
 pub use pools::{Lifetimes, OnUnderflow, PoolConfig, PoolLive, PoolStart, Prefetch, Quotas};
+pub use postgres::{Durability, PostgresConfig};
 pub use publish::{PublishConfig, PublishRole, S3Config, S3Credentials};
 pub use rate::Rate;
 pub use server::ServerConfig;
 pub use signer::{KeySource, NextSigner, PemFiles, Pkcs11Key, Pkcs12File, SignerConfig};
-pub use store::{Persistence, RedisAddress, RedisConfig, RedisTarget, StoreConfig, Synchronous};
+pub use store::{Persistence, RedisConfig, RedisTarget, StoreConfig, Synchronous};
 pub use telemetry::{LogFormat, Telemetry};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -150,7 +154,7 @@ impl Config {
                 show_duration(beat)
             ));
         }
-        let store = StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis, &mut warnings)?;
+        let store = StoreConfig::check(raw.storage_type, raw.sqlite, raw.redis, raw.postgres, &mut warnings)?;
         let instance = InstanceConfig { directory: raw.instance_directory, marks: raw.high_water_marks };
         if !instance.marks {
             let lost = "a store that lost data hands out references twice, and nobody notices";

@@ -31,6 +31,7 @@ pub(super) struct RawConfig {
     pub(super) storage_type: RawStorageType,
     pub(super) sqlite: RawSqlite,
     pub(super) redis: RawRedis,
+    pub(super) postgres: RawPostgres,
     pub(super) status_list_pools: BTreeMap<String, RawPool>,
     pub(super) retired_pools: Vec<String>,
     /// The original service's cache time of files. This service notices new files by itself.
@@ -176,6 +177,7 @@ pub(super) enum RawLogFormat {
 pub(super) enum RawStorageType {
     Sqlite,
     Redis,
+    Postgres,
 }
 
 #[derive(Deserialize)]
@@ -229,6 +231,36 @@ pub(super) struct RawRedisTimeouts {
     pub(super) connect: Setting,
     pub(super) command: Setting,
     pub(super) replicas: Setting,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawPostgres {
+    pub(super) hosts: Vec<String>,
+    pub(super) url: Option<String>,
+    pub(super) tls: bool,
+    pub(super) username: String,
+    pub(super) password: Option<String>,
+    pub(super) database: String,
+    pub(super) schema: String,
+    pub(super) durability: RawDurability,
+    pub(super) replicas: u32,
+    pub(super) connections: usize,
+    pub(super) timeouts: RawPostgresTimeouts,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawDurability {
+    Checked,
+    Unchecked,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawPostgresTimeouts {
+    pub(super) connect: Setting,
+    pub(super) command: Setting,
 }
 
 #[derive(Clone, Copy, Deserialize)]

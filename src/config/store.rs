@@ -9,7 +9,11 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::ConfigError;
-use super::raw::{RawPersistence, RawPersistenceName, RawRedis, RawSqlite, RawStorageType, RawSynchronous};
+use super::address::{ServerAddress, addresses};
+use super::postgres::PostgresConfig;
+use super::raw::{
+    RawPersistence, RawPersistenceName, RawPostgres, RawRedis, RawSqlite, RawStorageType, RawSynchronous,
+};
 
 /// The store's backend.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub enum StoreConfig {
     },
     /// Redis, shared by several instances.
     Redis(RedisConfig),
+    /// PostgreSQL, shared by several instances.
+    Postgres(PostgresConfig),
 }
 
 /// Which writes of SQLite survive a power cut.
@@ -67,28 +73,19 @@ pub struct RedisConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisTarget {
     /// One server.
-    Single(RedisAddress),
+    Single(ServerAddress),
     /// The current master of this name.
     Sentinel {
         /// The name of the master.
         master: String,
         /// The sentinels.
-        nodes: Vec<RedisAddress>,
+        nodes: Vec<ServerAddress>,
     },
     /// A cluster.
     Cluster {
         /// Some servers of the cluster.
-        nodes: Vec<RedisAddress>,
+        nodes: Vec<ServerAddress>,
     },
-}
-
-/// Host and port of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisAddress {
-    /// Host name or IP address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
 }
 
 /// The durability that Redis must offer.
@@ -105,6 +102,7 @@ impl StoreConfig {
         kind: RawStorageType,
         sqlite: RawSqlite,
         redis: RawRedis,
+        postgres: RawPostgres,
         warnings: &mut Vec<String>,
     ) -> Result<Self, ConfigError> {
         match kind {
@@ -127,6 +125,7 @@ impl StoreConfig {
                 }
                 Ok(Self::Redis(RedisConfig::check(redis, persistence)?))
             }
+            RawStorageType::Postgres => Ok(Self::Postgres(PostgresConfig::check(postgres, warnings)?)),
         }
     }
 }
@@ -180,7 +179,7 @@ impl RedisConfig {
                 username = username.or_else(|| info.redis_settings().username().map(str::to_owned));
                 password = password.or_else(|| info.redis_settings().password().map(SecretString::from));
                 database = info.redis_settings().db();
-                RedisTarget::Single(RedisAddress { host, port })
+                RedisTarget::Single(ServerAddress { host, port })
             }
             (None, Some(sentinel), _) => RedisTarget::Sentinel {
                 master: sentinel.master,
@@ -189,7 +188,7 @@ impl RedisConfig {
             (None, None, Some(cluster)) => {
                 RedisTarget::Cluster { nodes: addresses("redis.cluster.nodes", &cluster.nodes, 6379)? }
             }
-            (None, None, None) => RedisTarget::Single(RedisAddress { host: raw.host, port: raw.port }),
+            (None, None, None) => RedisTarget::Single(ServerAddress { host: raw.host, port: raw.port }),
         };
         let prefix = &raw.key_prefix;
         if prefix.is_empty() || prefix.contains(['{', '}']) {
@@ -245,7 +244,7 @@ impl RedisTarget {
 impl fmt::Display for RedisTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list =
-            |nodes: &[RedisAddress]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            |nodes: &[ServerAddress]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match self {
             Self::Single(address) => write!(f, "Redis at {address}"),
             Self::Sentinel { master, nodes } => {
@@ -254,29 +253,4 @@ impl fmt::Display for RedisTarget {
             Self::Cluster { nodes } => write!(f, "Redis Cluster with {}", list(nodes)),
         }
     }
-}
-
-impl fmt::Display for RedisAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
-fn addresses(key: &str, nodes: &[String], default_port: u16) -> Result<Vec<RedisAddress>, ConfigError> {
-    if nodes.is_empty() {
-        return Err(ConfigError::at(key, "must name at least one server"));
-    }
-    let address = |node: &String| {
-        let (host, port) =
-            node.rsplit_once(':').map_or((node.as_str(), None), |(host, port)| (host, Some(port)));
-        let port = port.map_or(Ok(default_port), str::parse);
-        match port {
-            Ok(port) if !host.is_empty() => {
-                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-                Ok(RedisAddress { host, port })
-            }
-            _ => Err(ConfigError::at(key, format!("`{node}` is not host:port"))),
-        }
-    };
-    nodes.iter().map(address).collect()
 }

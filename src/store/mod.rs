@@ -5,20 +5,23 @@
 //! deadline has passed changes nothing; the cost of every operation depends on what it returns, never on the number of lists.
 
 mod deadline;
+mod postgres;
 mod redis;
 mod remembered;
 #[cfg(test)]
-#[path = "../../tests/it/support/redis.rs"]
+#[path = "../../tests/it/support/servers.rs"]
 mod servers;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod spread;
 mod sqlite;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub use deadline::Deadline;
+pub use postgres::PostgresStore;
 pub use redis::RedisStore;
 pub use remembered::{Answered, Digest, Keep, Placed, Remembered};
 pub use spread::{SPREAD_STEP_MAX, Spread};
@@ -39,13 +42,15 @@ use crate::status_list::{Index, ListId, Status};
 /// The outcome of one request's changes.
 pub type Applied = Result<(), Refusal>;
 
-/// A backend. Closed: both are listed here, and both pass the suite in `tests/`. A clone is another handle.
+/// A backend. Closed: all are listed here, and all pass the suite in `tests/`. A clone is another handle.
 #[derive(Clone, Debug)]
 pub enum Store {
     /// One file, one process.
     Sqlite(SqliteStore),
     /// Shared by several instances.
     Redis(RedisStore),
+    /// Shared by several instances.
+    Postgres(PostgresStore),
     /// The contract's model, in the simulator only.
     #[cfg(feature = "sim")]
     Simulated(sim::SimulatedStore),
@@ -57,6 +62,7 @@ macro_rules! backend {
         match $self {
             Store::Sqlite($store) => $call.await,
             Store::Redis($store) => $call.await,
+            Store::Postgres($store) => $call.await,
             #[cfg(feature = "sim")]
             Store::Simulated($store) => $call.await,
         }
@@ -71,6 +77,7 @@ impl Store {
                 Ok(Self::Sqlite(SqliteStore::open(path, *synchronous)?))
             }
             StoreConfig::Redis(config) => Ok(Self::Redis(RedisStore::open(config).await?)),
+            StoreConfig::Postgres(config) => Ok(Self::Postgres(PostgresStore::open(config).await?)),
         }
     }
 
@@ -79,6 +86,7 @@ impl Store {
         match config {
             StoreConfig::Sqlite { path, .. } => Ok(Self::Sqlite(SqliteStore::open_to_read(path)?)),
             StoreConfig::Redis(config) => Ok(Self::Redis(RedisStore::open(config).await?)),
+            StoreConfig::Postgres(config) => Ok(Self::Postgres(PostgresStore::open_to_read(config).await?)),
         }
     }
 
@@ -87,12 +95,13 @@ impl Store {
         backend!(self, store => store.ended());
     }
 
-    /// The time of day by the store's own clock; `None` if it has none. Redis is asked every 30 s, and the time since then is
+    /// The time of day by the store's own clock; `None` if it has none. A server is asked every 30 s, and the time since then is
     /// added.
     pub fn time(&self) -> Option<Timestamp> {
         match self {
             Self::Sqlite(_) => None,
             Self::Redis(store) => store.time(),
+            Self::Postgres(store) => store.time(),
             #[cfg(feature = "sim")]
             Self::Simulated(store) => Some(store.time()),
         }

@@ -4,31 +4,23 @@
 //! reused; while the link is closed, nobody waits for a server that is known not to answer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool_redis::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
-use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
 
 use super::checks::{self, Unusable};
 use super::pools::{Connection, Pools, is_busy};
 use super::scripts::Call;
-use crate::base::clock::Timestamp;
 use crate::config::RedisConfig;
+use crate::store::standing::Standing;
 use crate::store::{Deadline, StoreError};
-
-/// Why nothing is currently sent to Redis; `None` if the link is open.
-type Closed = Option<Arc<str>>;
 
 /// Connections to Redis, and whether they may be used.
 pub(super) struct Link {
     pools: Pools,
     pub(super) config: RedisConfig,
-    closed: watch::Sender<Closed>,
-    /// The servers' time at the latest check, in milliseconds since 1970, and when it was read.
-    time: Mutex<(u64, Instant)>,
-    /// Tells the watcher to check at once.
-    pub(super) doubted: Arc<Notify>,
+    /// Its time is that of the clock that is furthest behind.
+    pub(super) standing: Arc<Standing>,
 }
 
 impl Link {
@@ -36,36 +28,15 @@ impl Link {
     pub(super) fn new(config: RedisConfig) -> Result<Self, StoreError> {
         let pools = Pools::new(&config)
             .map_err(|why| StoreError::Open { path: config.target.to_string(), why: why.to_string() })?;
-        let (closed, _) = watch::channel(Some(Arc::from("it was not checked yet")));
-        Ok(Self { pools, config, closed, time: Mutex::new((0, Instant::now())), doubted: Arc::default() })
-    }
-
-    /// Whether requests are sent.
-    pub(super) fn is_open(&self) -> bool {
-        self.closed.borrow().is_none()
-    }
-
-    /// Opens or closes the link. Logs a change.
-    pub(super) fn set(&self, closed: Closed) {
-        self.closed.send_if_modified(|now| {
-            if *now == closed {
-                return false;
-            }
-            match &closed {
-                Some(why) => tracing::error!(redis = %self.config.target, %why, "Redis cannot be used; writes answer 503"),
-                None => tracing::info!(redis = %self.config.target, "Redis can be used"),
-            }
-            *now = closed;
-            true
-        });
+        let standing = Arc::new(Standing::new("Redis", config.target.to_string()));
+        Ok(Self { pools, config, standing })
     }
 
     /// Runs one atomic step. Returns when it is as durable as the settings demand. After the deadline it changes nothing,
     /// however late the server reads it.
     pub(super) async fn write(&self, call: &Call, deadline: Deadline) -> Result<Value, StoreError> {
-        self.refuse_if_closed()?;
-        let (millis, read_at) = *self.time.lock();
-        let command = call.command(deadline.by_clock(millis, read_at));
+        self.standing.refuse_if_closed()?;
+        let command = call.command(self.standing.by_its_clock(deadline));
         let named = Pipeline::with_capacity(2);
         let mut answers = match self.send(&self.confirmed(named, &command)).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
@@ -79,7 +50,7 @@ impl Link {
         .map_err(|error| match error.code() {
             Some("LATE") => {
                 // Unless this instance is slow, the server's clock was changed, so read it again.
-                self.doubted.notify_one();
+                self.standing.recheck();
                 StoreError::Late
             }
             _ => self.doubt(&error),
@@ -90,7 +61,7 @@ impl Link {
 
     /// Runs a write that needs no script.
     pub(super) async fn write_plain(&self, command: Cmd) -> Result<(), StoreError> {
-        self.refuse_if_closed()?;
+        self.standing.refuse_if_closed()?;
         let commands = self.confirmed(Pipeline::with_capacity(2), &command);
         let answers = self.send(&commands).await.map_err(|error| self.doubt(&error))?;
         self.check_replicas(answers.get(1))
@@ -100,7 +71,7 @@ impl Link {
     /// wait covers only writes on the same connection, so `write` goes first; its reply is dropped. `write` must not create anything
     /// that counts as evidence of data: the server may have come back empty.
     pub(super) async fn read_confirmed(&self, write: Cmd, reads: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
-        self.refuse_if_closed()?;
+        self.standing.refuse_if_closed()?;
         let mut commands = Pipeline::with_capacity(reads.len() + 2);
         let writes = usize::from(self.config.replicas > 0);
         let count = writes + reads.len();
@@ -115,23 +86,16 @@ impl Link {
 
     /// Runs read commands, which need not be one atomic step. Returns the replies in the order of the commands.
     pub(super) async fn read(&self, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        self.refuse_if_closed()?;
+        self.standing.refuse_if_closed()?;
         self.send(commands).await.map_err(|error| self.doubt(&error))
-    }
-
-    /// What the servers' clock shows now, going by the latest check; `None` before the first.
-    pub(super) fn time(&self) -> Option<Timestamp> {
-        let (millis, read_at) = *self.time.lock();
-        (millis > 0).then(|| Timestamp::from_millis(millis).plus(read_at.elapsed()))
     }
 
     /// Checks whether the server, or every master of a cluster, keeps what it acknowledges; opens or closes the link.
     pub(super) async fn check(&self) -> Result<(), Unusable> {
         let checked = match self.ask_servers().await {
             Ok(servers) => {
-                // The time of the clock that is furthest behind, with a moment after it was read: so a deadline is early, never late.
                 if let Some(millis) = servers.iter().filter_map(|server| server.clock_millis).min() {
-                    *self.time.lock() = (millis, Instant::now());
+                    self.standing.saw_clock(millis);
                 }
                 checks::judge(&servers, &self.config)
             }
@@ -141,7 +105,7 @@ impl Link {
             // They may all lead to a former master that still answers.
             self.pools.forget_idle();
         }
-        self.set(checked.as_ref().err().map(|why| Arc::from(why.to_string())));
+        self.standing.set(checked.as_ref().err().map(|why| Arc::from(why.to_string())));
         checked
     }
 
@@ -155,13 +119,6 @@ impl Link {
         };
         let asked = tokio::time::timeout(self.config.command_timeout, asking).await;
         asked.unwrap_or_else(|_| Err(timed_out(self.config.command_timeout)))
-    }
-
-    fn refuse_if_closed(&self) -> Result<(), StoreError> {
-        match &*self.closed.borrow() {
-            Some(why) => Err(StoreError::Unavailable(format!("Redis: {why}"))),
-            None => Ok(()),
-        }
     }
 
     /// `command`, and after it the wait for the replicas, which covers what was written on the same connection.
@@ -184,7 +141,7 @@ impl Link {
             Some(Value::Int(confirmed)) if *confirmed >= wanted => Ok(()),
             None if wanted == 0 => Ok(()),
             confirmed => {
-                self.doubted.notify_one();
+                self.standing.recheck();
                 let confirmed = if let Some(Value::Int(confirmed)) = confirmed { *confirmed } else { 0 };
                 Err(StoreError::Unavailable(format!(
                     "{confirmed} of {wanted} replicas confirmed a write within {:?}; whether it stands is unknown",
@@ -214,8 +171,7 @@ impl Link {
             return StoreError::Unavailable(error.to_string());
         }
         self.pools.forget_idle();
-        self.set(Some(Arc::from(error.to_string())));
-        self.doubted.notify_one();
+        self.standing.doubt(&error.to_string());
         StoreError::Unavailable(format!("Redis: {error}"))
     }
 }

@@ -29,6 +29,7 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use super::deadline::Deadline;
+use super::standing::PROBE_EVERY;
 use super::values::StoreError;
 use crate::base::clock::Timestamp;
 use crate::config::RedisConfig;
@@ -42,10 +43,6 @@ use scripts::Call;
 
 /// How long a start waits for a Redis that does not answer yet.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// How often an unusable Redis is checked again.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// How often a usable Redis is checked.
-const CHECK_EVERY: Duration = Duration::from_secs(30);
 /// The most lists queried in one round trip.
 const PAGE: usize = 500;
 
@@ -94,7 +91,7 @@ impl RedisStore {
 
     /// The time of day by the servers' clock, as far as it was asked.
     pub(super) fn time(&self) -> Option<Timestamp> {
-        self.0.link.time()
+        self.0.link.standing.time()
     }
 
     async fn pool_of(&self, list: ListId) -> Result<PoolId, StoreError> {
@@ -149,13 +146,9 @@ async fn watch(shared: Weak<Shared>) {
     while let Some(store) = shared.upgrade() {
         // A failed check has closed the link and logged why.
         let _ = store.link.check().await;
-        let pause = if store.link.is_open() { CHECK_EVERY } else { PROBE_EVERY };
-        let doubted = Arc::clone(&store.link.doubted);
+        let standing = Arc::clone(&store.link.standing);
         drop(store);
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = doubted.notified() => {}
-        }
+        standing.next_check().await;
     }
 }
 

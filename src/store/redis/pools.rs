@@ -12,7 +12,7 @@ use deadpool_redis::{
 };
 use secrecy::ExposeSecret;
 
-use crate::config::{RedisAddress, RedisConfig, RedisTarget};
+use crate::config::{RedisConfig, RedisTarget, ServerAddress};
 
 /// Pools of reusable connections.
 pub(super) enum Pools {
@@ -178,12 +178,12 @@ impl Connection {
     }
 }
 
-fn server(config: &RedisConfig, address: &RedisAddress) -> ConnectionInfo {
+fn server(config: &RedisConfig, address: &ServerAddress) -> ConnectionInfo {
     ConnectionInfo { addr: address_of(config, address), redis: login(config) }
 }
 
-fn address_of(config: &RedisConfig, address: &RedisAddress) -> ConnectionAddr {
-    let RedisAddress { host, port } = address.clone();
+fn address_of(config: &RedisConfig, address: &ServerAddress) -> ConnectionAddr {
+    let ServerAddress { host, port } = address.clone();
     match config.tls {
         true => ConnectionAddr::TcpTls { host, port, insecure: false },
         false => ConnectionAddr::Tcp(host, port),

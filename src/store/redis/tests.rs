@@ -10,7 +10,7 @@ use crate::config::{Config, StoreConfig};
 use crate::model::instance::InstanceId;
 use crate::status_list::{Bits, Status, StatusSet};
 use crate::store::remembered::{Answered, Keep};
-use crate::store::servers::RedisServer;
+use crate::store::servers::redis::RedisServer;
 use crate::store::values::{Refusal, StatusChange, Version};
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -19,7 +19,7 @@ fn config(redis: &str) -> RedisConfig {
     let settings = format!("{{ storage-type: redis, redis: {{ {redis} }} }}");
     match Config::load(Some(&settings), std::iter::empty()).unwrap().store {
         StoreConfig::Redis(config) => config,
-        StoreConfig::Sqlite { .. } => unreachable!("the settings say redis"),
+        other => unreachable!("the settings say redis: {other:?}"),
     }
 }
 

@@ -70,6 +70,13 @@ macro_rules! suite {
     };
 }
 
+suite!(postgres, super::PostgresHarness::new(&super::POSTGRES.settings()));
+suite!(postgres_with_the_shipped_role, super::permissions::RoleHarness::new());
+suite!(postgres_behind_pgbouncer, super::PostgresHarness::new(&super::PGBOUNCER.settings()));
+suite!(
+    postgres_with_a_standby,
+    super::PostgresHarness::new(&format!("replicas: 1, {}", super::PAIR.primary.settings()))
+);
 suite!(redis, super::RedisHarness::new(super::SERVER.settings()));
 suite!(redis_with_the_shipped_rights, super::permissions::LimitedHarness::new());
 suite!(sentinel, super::RedisHarness::new(format!("replicas: 1, {}", super::SENTINELS.settings())));
@@ -108,10 +115,10 @@ impl Harness for SimulatedHarness {
 }
 
 /// All tests share the servers, and have key prefixes of their own.
-static SERVER: LazyLock<servers::RedisServer> = LazyLock::new(servers::RedisServer::start);
-static SENTINELS: LazyLock<servers::Sentinels> =
-    LazyLock::new(|| servers::Sentinels::start(&[("min-replicas-to-write", "1")]));
-static CLUSTER: LazyLock<servers::Cluster> = LazyLock::new(servers::Cluster::start);
+static SERVER: LazyLock<servers::redis::RedisServer> = LazyLock::new(servers::redis::RedisServer::start);
+static SENTINELS: LazyLock<servers::redis::Sentinels> =
+    LazyLock::new(|| servers::redis::Sentinels::start(&[("min-replicas-to-write", "1")]));
+static CLUSTER: LazyLock<servers::redis::Cluster> = LazyLock::new(servers::redis::Cluster::start);
 
 struct RedisHarness(StoreConfig);
 
@@ -126,6 +133,29 @@ impl RedisHarness {
 impl Harness for RedisHarness {
     async fn open(&self) -> Store {
         Store::open(&self.0).await.expect("Redis can be used")
+    }
+}
+
+/// All tests share the servers, and have schemas of their own.
+static POSTGRES: LazyLock<servers::postgres::PostgresServer> =
+    LazyLock::new(servers::postgres::PostgresServer::start);
+static PGBOUNCER: LazyLock<servers::postgres::Pgbouncer> =
+    LazyLock::new(|| servers::postgres::Pgbouncer::to(&POSTGRES));
+static PAIR: LazyLock<servers::postgres::Pair> = LazyLock::new(servers::postgres::Pair::start);
+
+struct PostgresHarness(StoreConfig);
+
+impl PostgresHarness {
+    fn new(postgres: &str) -> Self {
+        let schema = ListId::random().to_string().replace('-', "_");
+        let settings = format!("{{ storage-type: postgres, postgres: {{ schema: s{schema}, {postgres} }} }}");
+        Self(Config::load(Some(&settings), std::iter::empty()).unwrap().store)
+    }
+}
+
+impl Harness for PostgresHarness {
+    async fn open(&self) -> Store {
+        Store::open(&self.0).await.expect("PostgreSQL can be used")
     }
 }
 

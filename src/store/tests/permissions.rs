@@ -1,8 +1,10 @@
-//! The rights in `redis/users.conf` are enough for every promise, and none of them is one too many.
+//! The rights in `redis/users.conf` and `postgres/role.sql` are enough for every promise, and none of them is one too many.
 
 use std::fs;
+use std::path::Path;
 
-use super::servers::RedisServer;
+use super::servers::postgres::settings as postgres_settings;
+use super::servers::redis::RedisServer;
 use super::*;
 
 /// The user in the shipped file, with another name, prefix and password.
@@ -204,4 +206,55 @@ async fn the_shipped_user_reaches_no_other_keys_and_no_settings() {
         let said = server.cli(&command);
         assert!(said.contains("NOPERM"), "{forbidden:?}: {said}");
     }
+}
+
+/// A role of the shipped script, with a schema of its own.
+pub(super) struct RoleHarness(StoreConfig);
+
+impl RoleHarness {
+    pub(super) fn new() -> Self {
+        Self(config_of_role(&make_role()))
+    }
+}
+
+impl Harness for RoleHarness {
+    async fn open(&self) -> Store {
+        Store::open(&self.0).await.expect("PostgreSQL can be used")
+    }
+}
+
+/// Runs the shipped script. Returns the name of the new role, which is also that of its schema.
+fn make_role() -> String {
+    let name = format!("r{}", ListId::random()).replace('-', "_");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres/role.sql");
+    // PostgreSQL refuses two grants on one database at the same moment.
+    static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+    let _alone = ALONE.lock();
+    POSTGRES.run_file(&script, &[("role", &name), ("schema", &name)]);
+    name
+}
+
+fn config_of_role(name: &str) -> StoreConfig {
+    let target = postgres_settings(POSTGRES.port).replace("username: postgres", &format!("username: {name}"));
+    let settings = format!("{{ storage-type: postgres, postgres: {{ schema: {name}, {target} }} }}");
+    Config::load(Some(&settings), std::iter::empty()).unwrap().store
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_role_makes_every_step_and_may_nothing_else() {
+    let (name, other) = (make_role(), make_role());
+    every_step(&config_of_role(&name)).await.unwrap();
+    Store::open(&config_of_role(&other)).await.unwrap();
+    let refused = |sql: &str| {
+        let as_role = format!("SET ROLE {name}; {sql}");
+        assert!(POSTGRES.try_sql(&as_role).is_none(), "the role may: {sql}");
+        assert!(POSTGRES.try_sql(sql).is_some(), "the control: {sql}");
+    };
+    refused(&format!("SELECT count(*) FROM {other}.list"));
+    refused(&format!("CREATE SCHEMA {name}_2"));
+    refused(&format!("CREATE ROLE {name}_2"));
+    refused(&format!("CREATE TABLE public.{name} (a int)"));
+    refused("SELECT pg_reload_conf()");
+    refused("SELECT pg_ls_dir('.')");
+    refused("CHECKPOINT");
 }

@@ -11,8 +11,12 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(folder: &Path, name: &str) -> Self {
+        Self::of_size(folder, name, 64 << 20)
+    }
+
+    pub(crate) fn of_size(folder: &Path, name: &str, bytes: u64) -> Self {
         let image = folder.join(format!("{name}.img"));
-        std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        std::fs::File::create(&image).unwrap().set_len(bytes).unwrap();
         sh(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
         Self::mount(image, folder.join(name))
     }

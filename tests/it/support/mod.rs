@@ -8,12 +8,14 @@ pub(crate) mod k6;
 pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod reader;
-pub(crate) mod redis;
 pub(crate) mod relying_party;
 pub(crate) mod s3;
+pub(crate) mod servers;
 pub(crate) mod site;
 pub(crate) mod told;
 pub(crate) mod wire;
+
+pub(crate) use servers::{postgres, redis};
 
 use std::time::{Duration, Instant};
 

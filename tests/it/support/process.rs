@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub(crate) use super::redis::port::free_port;
+pub(crate) use super::servers::port::free_port;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_statuslist");
 

@@ -1,20 +1,15 @@
 //! Real Redis servers on free ports of this machine: alone, replicated, behind sentinels, as a cluster.
-//!
-//! Names nothing of this crate, so that the unit tests of the store can include this file.
 
 #![allow(dead_code, reason = "each of the including tests uses a part")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
-use port::free_port;
 use tempfile::TempDir;
 
-#[path = "port.rs"]
-pub(crate) mod port;
+use super::child::{self, spawn};
+use super::port::free_port;
 
 /// One server; killed when dropped.
 #[derive(Debug)]
@@ -78,7 +73,7 @@ impl RedisServer {
         for (name, value) in &self.options {
             command.arg(format!("--{name}")).args(value.split(' '));
         }
-        self.running = Some(spawn(command));
+        self.running = Some(spawn(command, None, Stdio::null()));
         self.wait("a server that answers", |server| server.try_cli(&["PING"]).as_deref() == Some("PONG"));
     }
 
@@ -149,11 +144,7 @@ impl RedisServer {
     }
 
     pub(crate) fn wait(&self, what: &str, condition: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !condition(self) {
-            assert!(Instant::now() < deadline, "waited in vain for {what} on port {}", self.port);
-            pause();
-        }
+        child::wait(&format!("{what} on port {}", self.port), || condition(self));
     }
 }
 
@@ -219,7 +210,7 @@ fn start_sentinel(master: u16) -> RedisServer {
     std::fs::File::create(&file).unwrap().write_all(settings.as_bytes()).unwrap();
     let mut command = Command::new("redis-server");
     command.arg(&file).arg("--sentinel");
-    let running = Some(spawn(command));
+    let running = Some(spawn(command, None, Stdio::null()));
     let sentinel = RedisServer {
         port,
         folder: folder.path().to_owned(),
@@ -283,26 +274,4 @@ fn cli(port: u16, command: &[&str]) -> Option<String> {
         Command::new("redis-cli").args(["-p", &port.to_string()]).args(command).output().expect("redis-cli");
     let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
-}
-
-/// Starts a server that ends with this process in any case: the system kills it when the thread that started it is gone, and that
-/// thread waits for ever.
-fn spawn(command: Command) -> Child {
-    let (started, starting) = mpsc::channel();
-    std::thread::spawn(move || {
-        let program = command.get_program().to_owned();
-        let mut wrapped = Command::new("setpriv");
-        wrapped.args(["--pdeathsig", "KILL", "--"]).arg(program).args(command.get_args());
-        let child = wrapped.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        started.send(child.expect("setpriv and redis-server are installed")).unwrap();
-        loop {
-            std::thread::park();
-        }
-    });
-    starting.recv().unwrap()
-}
-
-#[allow(clippy::disallowed_methods, reason = "polling another process from a test thread")]
-fn pause() {
-    std::thread::sleep(Duration::from_millis(20));
 }
