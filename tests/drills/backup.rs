@@ -202,7 +202,9 @@ async fn redis_is_copied_under_load_and_restored() {
     let settings = format!(
         "{{ storage-type: redis, redis: {{ host: 127.0.0.1, port: {port} }}, status-list-pools: {{ {POOL} }} }}"
     );
-    let [_, _, back_up, restore] = &blocks("Backup and restore")[..] else { panic!("the page has changed") };
+    let [_, _, back_up, restore, ..] = &blocks("Backup and restore")[..] else {
+        panic!("the page has changed")
+    };
     let shell = Shell {
         folder: folder.path(),
         here: vec![

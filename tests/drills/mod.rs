@@ -1,4 +1,4 @@
 //! The runbook as tests: each drill follows the commands of a section of docs/OPERATIONS.md, read from the page, with real processes.
 
 mod backup;
-mod runbook;
+pub(crate) mod runbook;

@@ -8,7 +8,7 @@ use crate::support::process::PROGRAM;
 const PAGE: &str = include_str!("../../docs/OPERATIONS.md");
 
 /// The shell blocks of this section, in order.
-pub(super) fn blocks(section: &str) -> Vec<String> {
+pub(crate) fn blocks(section: &str) -> Vec<String> {
     let heading = format!("\n## {section}\n");
     let (_, text) = PAGE.split_once(&heading).unwrap_or_else(|| panic!("no section {section}"));
     let text = text.split("\n## ").next().unwrap();
@@ -16,15 +16,15 @@ pub(super) fn blocks(section: &str) -> Vec<String> {
 }
 
 /// A shell in a folder, in which `statuslist` is the program under test and some paths of the page are other ones.
-pub(super) struct Shell<'a> {
-    pub(super) folder: &'a Path,
+pub(crate) struct Shell<'a> {
+    pub(crate) folder: &'a Path,
     /// What the page names, and what it is here.
-    pub(super) here: Vec<(&'a str, String)>,
+    pub(crate) here: Vec<(&'a str, String)>,
 }
 
 impl Shell<'_> {
     /// Runs these lines of the page.
-    pub(super) fn run(&self, lines: &str) -> Output {
+    pub(crate) fn run(&self, lines: &str) -> Output {
         let programs = self.folder.join("bin");
         std::fs::create_dir_all(&programs).unwrap();
         let _ = std::os::unix::fs::symlink(PROGRAM, programs.join("statuslist"));
@@ -34,7 +34,7 @@ impl Shell<'_> {
     }
 
     /// Runs these lines, which must succeed. Returns what they printed.
-    pub(super) fn succeed(&self, lines: &str) -> String {
+    pub(crate) fn succeed(&self, lines: &str) -> String {
         let output = self.run(lines);
         assert!(output.status.success(), "{lines}: {}", said(&output));
         said(&output)
@@ -42,6 +42,6 @@ impl Shell<'_> {
 }
 
 /// What a command printed.
-pub(super) fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }

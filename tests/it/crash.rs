@@ -9,38 +9,73 @@ use reqwest::{Client, StatusCode};
 use serde_json::json;
 
 use crate::support::app::Reference;
+use crate::support::postgres::PostgresServer;
 use crate::support::process::{Process, command, free_port};
 use crate::support::relying_party::{List, jwks, published};
 use crate::support::told::Told;
 use crate::support::{eventually, proof, tries};
 
 const CLIENTS: usize = 8;
-const SETTINGS: &str = "
+const POOLS: &str = "
 status-list-pools:
   p: { api-key: x, size: 20000, update-interval: 1s, prefetch: { capacity: 500 }, open-lists: 3 }";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_under_load_lose_nothing_and_repeat_nothing() {
-    let kills = tries("STATUSLIST_TEST_KILLS", 50);
+    under_load("", "kills of an instance on SQLite", tries("STATUSLIST_TEST_KILLS", 50), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_on_postgresql_lose_nothing_and_repeat_nothing() {
+    let server = PostgresServer::start();
+    let store = format!("storage-type: postgres\npostgres: {{ {} }}", server.settings());
+    under_load(&store, "kills of an instance on PostgreSQL", tries("STATUSLIST_TEST_KILLS", 10), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_of_postgresql_lose_nothing_and_repeat_nothing() {
+    let server = PostgresServer::start();
+    let store = format!("storage-type: postgres\npostgres: {{ {} }}", server.settings());
+    under_load(&store, "kills of PostgreSQL", tries("STATUSLIST_TEST_KILLS", 4), Some(server)).await;
+}
+
+/// Kills the instance again and again, or this server.
+async fn under_load(store: &str, what: &str, kills: u64, mut server: Option<PostgresServer>) {
+    let settings = format!("{store}\n{POOLS}");
+    // The shortest life in milliseconds, and as many updates as take a few seconds. A server is farther than a file.
+    let (least, enough) = if store.is_empty() { (20, 500) } else { (400, 200) };
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let told = Arc::new(Mutex::new(Told::default()));
     let stop = Arc::new(AtomicBool::new(false));
-    let mut process = Some(Process::start(command(folder.path(), port, SETTINGS), folder.path(), port));
+    let mut process = Some(Process::start(command(folder.path(), port, &settings), folder.path(), port));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| tokio::spawn(load(client, port, Arc::clone(&told), Arc::clone(&stop))))
         .collect();
     let readers = tokio::spawn(read_files(folder.path().to_owned(), Arc::clone(&told), Arc::clone(&stop)));
     for kill in 0..kills {
         // Times that fall differently relative to beats, batches and refills; the start is interrupted too.
-        let life = Duration::from_millis(20 + (kill * 37) % 400);
+        let life = Duration::from_millis(least + (kill * 37) % 400);
         tokio::time::sleep(life).await;
+        if let Some(server) = &mut server {
+            // It takes a moment until it is used again.
+            tokio::time::sleep(Duration::from_millis(800)).await;
+            server.kill();
+            server.start_again();
+            continue;
+        }
         process.take().unwrap().kill();
-        let path = folder.path().to_owned();
-        let again = move || Process::start(command(&path, port, SETTINGS), &path, port);
+        let (path, settings) = (folder.path().to_owned(), settings.clone());
+        let again = move || Process::start(command(&path, port, &settings), &path, port);
         process = Some(tokio::task::spawn_blocking(again).await.unwrap());
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
+    // A busy machine takes longer for as much.
+    eventually("as much to be written as the promises are measured by", async || {
+        let told = told.lock().unwrap();
+        (told.references.len() > 1000 && told.acknowledged.len() > enough).then_some(())
+    })
+    .await;
     stop.store(true, Ordering::SeqCst);
     for client in clients {
         client.await.unwrap();
@@ -51,12 +86,6 @@ async fn kills_under_load_lose_nothing_and_repeat_nothing() {
     let told = Arc::into_inner(told).unwrap().into_inner().unwrap();
     assert_eq!(told.duplicates(), 0, "a reference was handed out twice");
     let Told { references, acknowledged, unknown, .. } = told;
-    assert!(
-        references.len() > 1000 && acknowledged.len() > 500,
-        "{} references, {} updates",
-        references.len(),
-        acknowledged.len()
-    );
     assert!(files_read > 100, "{files_read} files were read");
 
     // Whatever was published before the last kill, every acknowledged update is published within a beat of the restart.
@@ -90,11 +119,11 @@ async fn kills_under_load_lose_nothing_and_repeat_nothing() {
         references.len(),
         acknowledged.len()
     );
-    proof("kills of an instance on SQLite", &tried, "0 repeated, 0 lost");
+    proof(what, &tried, "0 repeated, 0 lost");
 }
 
 /// Allocates, revokes, and un-revokes; records only what was answered.
-async fn load(client: usize, port: u16, told: Arc<Mutex<Told>>, stop: Arc<AtomicBool>) {
+pub(crate) async fn load(client: usize, port: u16, told: Arc<Mutex<Told>>, stop: Arc<AtomicBool>) {
     let http = Client::builder().timeout(Duration::from_secs(3)).build().unwrap();
     let base = format!("http://127.0.0.1:{port}");
     let mut mine: Vec<Reference> = Vec::new();

@@ -12,6 +12,7 @@ use statuslist::base::clock::Clock;
 use tokio::task::JoinSet;
 
 use crate::support::app::{KEY, Reference, TestApp};
+use crate::support::postgres::{PostgresServer, wait_in_step};
 use crate::support::redis::{RedisServer, Sentinels};
 use crate::support::relying_party::published;
 use crate::support::told::Told;
@@ -319,4 +320,77 @@ async fn sentinels_lead_the_service_to_the_new_master() {
     .await;
     assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
     outcome.proof("failovers by sentinels", rounds);
+}
+
+/// `rounds` failovers of PostgreSQL by hand, each to a standby that has not received the latest writes.
+async fn fail_over_postgresql(rounds: u64, replicas: u8, marks: bool) -> Outcome {
+    let mut primary = PostgresServer::start();
+    // Both follow the primary: the address that the service knows, and the connection from its log to the standby.
+    let (address, replication) = (Wire::to(primary.port), Wire::to(primary.port));
+    let mut standby = PostgresServer::standby_of(replication.port, &[]);
+    let names = if replicas > 0 { "*" } else { "" };
+    primary.set("synchronous_standby_names", names);
+    let wait = |primary: &PostgresServer| {
+        if replicas > 0 {
+            wait_in_step(primary)
+        }
+    };
+    wait(&primary);
+    let settings = format!(
+        "{{ storage-type: postgres, high-water-marks: {marks},
+            postgres: {{ {}, replicas: {replicas}, timeouts: {{ command: 3s }} }}, {POOLS} }}",
+        crate::support::postgres::settings(address.port)
+    );
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    under_load(&app, replicas == 0, async |told: &Mutex<Told>| {
+        let answered = || {
+            let told = told.lock().unwrap();
+            (told.references.len(), told.acknowledged.len())
+        };
+        for round in 0..rounds {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            replication.cut();
+            // From now on the standby receives nothing that is written.
+            let (references, updates) = answered();
+            tokio::time::sleep(Duration::from_millis(100 + (round * 67) % 300)).await;
+            if replicas == 0 {
+                // Twice what the service keeps at hand, so that it leases references that the standby does not know of.
+                eventually("answers to what only the primary has", async || {
+                    let now = answered();
+                    (now.0 > references + 400 && now.1 > updates + 10).then_some(())
+                })
+                .await;
+            }
+            primary.kill();
+            // Before it takes writes, so that none is acknowledged without a standby.
+            standby.set("synchronous_standby_names", names);
+            standby.promote();
+            address.lead_to(standby.port);
+            replication.lead_to(standby.port);
+            std::mem::swap(&mut primary, &mut standby);
+            // The old primary returns as the new standby, and discards what only it had.
+            standby.start_again_as_standby_of(replication.port);
+            wait(&primary);
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failovers_of_postgresql_to_a_lagging_standby_lose_and_repeat_nothing() {
+    let rounds = tries("STATUSLIST_TEST_FAILOVERS", 2);
+    let outcome = fail_over_postgresql(rounds, 1, true).await;
+    assert!(outcome.references > 200 && outcome.updates > 50 && outcome.revoked > 0, "{outcome:?}");
+    assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
+    outcome.proof("failovers of PostgreSQL to a lagging standby", rounds);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_synchronous_standby_updates_are_lost_and_only_the_marks_keep_references_apart() {
+    let outcome = fail_over_postgresql(2, 0, true).await;
+    assert!(outcome.repeated == 0 && outcome.lost > 0, "{outcome:?}");
+    outcome.proof("control: failovers of PostgreSQL to an asynchronous standby", 2);
+    let outcome = fail_over_postgresql(2, 0, false).await;
+    assert!(outcome.repeated > 0 && outcome.lost > 0, "the control: {outcome:?}");
+    outcome.proof("control: the same without marks", 2);
 }

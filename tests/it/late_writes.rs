@@ -1,5 +1,6 @@
 //! A request that was sent before an acknowledged update, and was not acknowledged itself, takes no effect afterwards: not from a
-//! paused instance that reads an old request when it resumes, and not from a paused Redis that finds an old batch in its sockets.
+//! paused instance that reads an old request when it resumes, and not from a paused Redis or PostgreSQL that finds an old batch in its
+//! sockets.
 
 use std::time::Duration;
 
@@ -8,18 +9,21 @@ use serde_json::{Value, json};
 
 use crate::support::app::Reference;
 use crate::support::fleet::{Instance, on_redis, shared};
+use crate::support::postgres::PostgresServer;
 use crate::support::process::signal;
 use crate::support::redis::RedisServer;
 
 /// Longer than a request may take, so that its sender has given up.
 const PAUSE: Duration = Duration::from_secs(4);
 
-/// Two instances whose requests may take two seconds.
-fn two_instances(folder: &std::path::Path, redis: &RedisServer) -> [Instance; 2] {
+/// What makes a command of Redis end in time.
+const REDIS: &str = "timeouts: { command: 2s, replicas: 1s }";
+
+/// Two instances on this store whose requests may take two seconds.
+fn two_instances(folder: &std::path::Path, store: &str) -> [Instance; 2] {
     let settings = format!(
         "limits: {{ request-timeout: 2s }}\n{}\nstatus-list-pools: {{ p: {{ api-key: x, size: 200000, {} }} }}",
-        on_redis(redis, "timeouts: { command: 2s, replicas: 1s }"),
-        "precreation: { check-delay: 200ms }"
+        store, "precreation: { check-delay: 200ms }"
     );
     let settings = format!("{settings}\n{}", shared(folder));
     ["a", "b"].map(|name| Instance::start(folder, name, &settings))
@@ -29,7 +33,7 @@ fn two_instances(folder: &std::path::Path, redis: &RedisServer) -> [Instance; 2]
 async fn a_request_that_a_paused_instance_reads_late_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start();
-    let [a, b] = two_instances(folder.path(), &redis);
+    let [a, b] = two_instances(folder.path(), &on_redis(&redis, REDIS));
     let references = b.issuer().references("p", 20).await;
     a.issuer().references("p", 1).await;
     // On connections that are already open, and on new ones.
@@ -68,9 +72,23 @@ async fn a_request_that_a_paused_instance_reads_late_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_a_paused_redis_reads_late_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start();
-    let [a, b] = two_instances(folder.path(), &redis);
+    late_batch(&on_redis(&redis, REDIS), |frozen| redis.freeze(frozen)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_a_paused_postgresql_reads_late_changes_nothing() {
+    let server = PostgresServer::start();
+    let store = format!(
+        "storage-type: postgres\npostgres: {{ {}, timeouts: {{ command: 2s }} }}\n",
+        server.settings()
+    );
+    late_batch(&store, |frozen| server.freeze(frozen)).await;
+}
+
+async fn late_batch(store: &str, freeze: impl Fn(bool)) {
+    let folder = tempfile::tempdir().unwrap();
+    let [a, b] = two_instances(folder.path(), store);
     let references = b.issuer().references("p", 10).await;
     let list = references[0].uri.clone();
     let of_list: Vec<_> = references.iter().filter(|reference| reference.uri == list).collect();
@@ -83,10 +101,10 @@ async fn a_batch_that_a_paused_redis_reads_late_changes_nothing() {
     let entry = |index: u64| json!({ "uri": list, "index": index });
     assert_eq!(batch(vec![entry(1)], 0).await.unwrap().status(), StatusCode::NO_CONTENT);
 
-    signal("-STOP", redis.pid());
+    freeze(true);
     let old = batch((0..30_000).map(entry).collect(), 0).await.unwrap();
     assert_eq!(old.status(), StatusCode::SERVICE_UNAVAILABLE);
-    // Sent by another instance while Redis is still paused: it waits in another socket of Redis.
+    // Sent by another instance while the server is still paused: it waits in another of its sockets.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let issuer = b.issuer();
     let later: Vec<_> = of_list.iter().map(|reference| (*reference).clone()).collect();
@@ -100,7 +118,7 @@ async fn a_batch_that_a_paused_redis_reads_late_changes_nothing() {
     });
     let later: Vec<_> = later.collect();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    signal("-CONT", redis.pid());
+    freeze(false);
     for set in later {
         set.await.unwrap();
     }

@@ -48,6 +48,7 @@ mod packages;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod plan;
+mod postgres;
 mod power_cut;
 mod probe;
 mod publish;

@@ -1,4 +1,4 @@
-//! Moving a store from SQLite to Redis and back keeps everything that was issued before.
+//! Moving a store from SQLite to another and back keeps everything that was issued before.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,6 +15,7 @@ use statuslist::store::Store;
 
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
+use crate::support::postgres::PostgresServer;
 use crate::support::process::PROGRAM;
 use crate::support::redis::RedisServer;
 use crate::support::relying_party::published;
@@ -39,8 +40,17 @@ fn migrate(folder: &Path, from: &str, to: &str) -> (bool, String) {
 #[tokio::test]
 async fn lists_move_to_redis_and_back_with_their_counters_and_statuses() {
     let redis = RedisServer::start();
-    let url = format!("redis://127.0.0.1:{}", redis.port);
-    let on_redis = settings(&format!("storage-type: redis, redis: {{ url: \"{url}\" }}"));
+    there_and_back("redis", &format!("redis://127.0.0.1:{}", redis.port)).await;
+}
+
+#[tokio::test]
+async fn lists_move_to_postgresql_and_back_with_their_counters_and_statuses() {
+    let postgres = PostgresServer::start();
+    there_and_back("postgres", &format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port)).await;
+}
+
+async fn there_and_back(kind: &str, url: &str) {
+    let on_it = settings(&format!("storage-type: {kind}, {kind}: {{ url: \"{url}\" }}"));
     let public = "http://status.example";
     let mut told: Vec<Reference> = Vec::new();
     let mut statuses = Vec::new();
@@ -60,12 +70,12 @@ async fn lists_move_to_redis_and_back_with_their_counters_and_statuses() {
     let folder = app.stop();
     let from = format!("sqlite:{}", folder.path().join("statuslist.db").display());
 
-    let (moved, text) = migrate(folder.path(), &from, &url);
+    let (moved, text) = migrate(folder.path(), &from, url);
     assert!(moved && text.contains("compared every list"), "{text}");
-    let (again, text) = migrate(folder.path(), &from, &url);
+    let (again, text) = migrate(folder.path(), &from, url);
     assert!(!again && text.contains("already has pool"), "{text}");
 
-    let app = TestApp::start_at(folder, public, &on_redis, Clock::System);
+    let app = TestApp::start_at(folder, public, &on_it, Clock::System);
     told.extend(app.references(300).await);
     for (n, (reference, value)) in statuses.iter_mut().enumerate().filter(|(n, _)| n % 3 < 2) {
         assert_eq!(app.stored(reference).await["value"], *value);
@@ -73,11 +83,11 @@ async fn lists_move_to_redis_and_back_with_their_counters_and_statuses() {
         *value = if n % 2 == 0 { 1 } else { 3 };
         app.update(reference, json!(*value)).await;
     }
-    let (refused, text) = migrate(app.folder(), &url, "sqlite:back.db");
+    let (refused, text) = migrate(app.folder(), url, "sqlite:back.db");
     assert!(!refused && text.contains("stop all instances"), "{text}");
     let folder = app.stop();
 
-    let (moved, text) = migrate(folder.path(), &url, "sqlite:back.db");
+    let (moved, text) = migrate(folder.path(), url, "sqlite:back.db");
     assert!(moved, "{text}");
     std::fs::rename(folder.path().join("back.db"), folder.path().join("statuslist.db")).unwrap();
     for rest in ["-wal", "-shm"] {
@@ -107,9 +117,11 @@ async fn lists_move_to_redis_and_back_with_their_counters_and_statuses() {
 
 #[tokio::test]
 async fn a_list_that_is_being_spread_goes_on_in_the_other_store() {
-    let redis = RedisServer::start();
+    let (redis, postgres) = (RedisServer::start(), PostgresServer::start());
     let url = format!("redis://127.0.0.1:{}", redis.port);
     let on_redis = settings(&format!("storage-type: redis, redis: {{ url: \"{url}\" }}"));
+    let next = format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port);
+    let on_next = settings(&format!("storage-type: postgres, postgres: {{ url: \"{next}\" }}"));
     let (folder, public) = (tempfile::tempdir().unwrap(), "http://status.example");
     let app = TestApp::start_at(folder, public, &settings("storage-type: sqlite"), Clock::System);
     let uri = app.references(1).await.remove(0).uri;
@@ -129,7 +141,13 @@ async fn a_list_that_is_being_spread_goes_on_in_the_other_store() {
     let (moved, text) = migrate(folder.path(), &from, &url);
     assert!(moved, "{text}");
     let app = TestApp::start_at(folder, public, &on_redis, Clock::System);
-    eventually("the next share", async || (left(&app).await < begun).then_some(())).await;
+    let begun =
+        eventually("the next share", async || Some(left(&app).await).filter(|left| *left < begun)).await;
+    let folder = app.stop();
+    let (moved, text) = migrate(folder.path(), &url, &next);
+    assert!(moved, "{text}");
+    let app = TestApp::start_at(folder, public, &on_next, Clock::System);
+    eventually("the share after that", async || (left(&app).await < begun).then_some(())).await;
 }
 
 #[tokio::test]

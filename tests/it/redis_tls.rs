@@ -12,7 +12,7 @@ use crate::support::app::KEY;
 use crate::support::process::{Process, command, free_port};
 use crate::support::redis::RedisServer;
 
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
+pub(crate) fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -20,7 +20,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn file(folder: &Path, name: &str, content: &str) -> PathBuf {
+pub(crate) fn file(folder: &Path, name: &str, content: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::File::create(&path).unwrap().write_all(content.as_bytes()).unwrap();
     path

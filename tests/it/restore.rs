@@ -9,8 +9,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use statuslist::base::clock::Clock;
 
+use crate::drills::runbook::{Shell, blocks};
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
+use crate::support::postgres::PostgresServer;
 use crate::support::process::pause;
 use crate::support::redis::RedisServer;
 use crate::support::relying_party::published;
@@ -210,6 +212,23 @@ fn copy_folder(from: &Path, to: &Path) {
 async fn a_restored_copy_of_redis_repeats_nothing_in_a_million_but_would_without_marks() {
     assert_eq!(repeated_on_redis(true, AFTER).await, 0);
     assert!(repeated_on_redis(false, 20_000).await > 0, "the control");
+}
+
+async fn repeated_on_postgresql(marks: bool, amount: usize) -> usize {
+    let (server, folder) = (PostgresServer::start(), tempfile::tempdir().unwrap());
+    let postgres = format!("storage-type: postgres, postgres: {{ {} }}", server.settings());
+    let [.., back_up, restore] = &blocks("Backup and restore")[..] else { panic!("the page has changed") };
+    let database = format!("--host 127.0.0.1 --port {} --username postgres --dbname postgres", server.port);
+    let here = vec![("--dbname statuslist", database), ("/backup", folder.path().display().to_string())];
+    let shell = Shell { folder: folder.path(), here };
+    let run = |lines: &str| drop(shell.succeed(lines));
+    repeated(&settings(&postgres, marks), amount, |_| run(back_up), |_| run(restore)).await
+}
+
+#[tokio::test]
+async fn a_dump_of_postgresql_restored_as_the_runbook_says_repeats_nothing_but_would_without_marks() {
+    assert_eq!(repeated_on_postgresql(true, 100_000).await, 0);
+    assert!(repeated_on_postgresql(false, 20_000).await > 0, "the control");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ pub(crate) fn spawn(command: Command, user: Option<&str>, log: Stdio) -> Child {
         }
         wrapped.arg("--").arg(program).args(command.get_args());
         let child = wrapped.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        // It keeps the log open, and with it the disk.
+        drop(wrapped);
         started.send(child.expect("setpriv and the server are installed")).unwrap();
         loop {
             std::thread::park();
