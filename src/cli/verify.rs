@@ -12,6 +12,7 @@ use super::exit::REFUSED;
 use crate::base::clock::Clock;
 use crate::config::StoreConfig;
 use crate::keys::signers::PoolSigners;
+use crate::model::pool::PoolShape;
 use crate::publish::{Verification, Verified};
 use crate::site::folder::Site;
 use crate::store::Store;
@@ -51,6 +52,9 @@ impl Verify {
         let bar = ProgressBar::new(0).with_style(style);
         let verified = actix_web::rt::System::new().block_on(async {
             let store = Store::open_to_read(&config.store).await.context("cannot open the store")?;
+            if let StoreConfig::Redis(_) = &config.store {
+                recognise(&store, pools.iter().map(|(pool, ..)| &pool.shape)).await?;
+            }
             let verification = Verification::new(store, site, &config.public_url, clock, pools);
             let progress = |done: usize, of: usize| {
                 bar.set_length(of as u64);
@@ -65,6 +69,16 @@ impl Verify {
         }
         Ok(if verified.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
     }
+}
+
+/// Tells the store the shapes of the pools that it has. Redis reads lists only of pools whose shape it was told; a pool that it does not
+/// have yet would be created, so that one is left out.
+async fn recognise(store: &Store, shapes: impl Iterator<Item = &PoolShape>) -> Result<()> {
+    let there = store.pools().await.context("cannot read the store")?;
+    for shape in shapes.filter(|shape| there.iter().any(|(pool, _)| *pool == shape.id)) {
+        store.declare_pool(shape).await.context("the settings do not match the store")?;
+    }
+    Ok(())
 }
 
 fn print(Verified { lists, files, pending, faults }: &Verified) {
