@@ -135,7 +135,18 @@ async fn sqlite_is_copied_under_load_and_restored() {
     let backups = folder.path().join("copies");
     std::fs::create_dir(&backups).unwrap();
     let [back_up, restore, ..] = &blocks("Backup and restore")[..] else { panic!("the page has changed") };
-    let mut shell = Shell { folder: folder.path(), here: vec![("/backup", backups.display().to_string())] };
+    let mut shell = Shell {
+        folder: folder.path().to_owned(),
+        here: vec![
+            ("/backup", backups.display().to_string()),
+            ("/etc/statuslist/", String::new()),
+            ("/var/lib/statuslist/", String::new()),
+            ("runuser -u statuslist -- ", String::new()),
+            ("-o statuslist -g statuslist ", String::new()),
+        ],
+    };
+    drop(command(folder.path(), free_port(), &settings));
+    std::fs::copy(folder.path().join("settings.yaml"), folder.path().join("statuslist.yaml")).unwrap();
     let never = shell.run(back_up);
     assert!(!never.status.success() && said(&never).contains("never been started"), "{}", said(&never));
 
@@ -206,7 +217,7 @@ async fn redis_is_copied_under_load_and_restored() {
         panic!("the page has changed")
     };
     let shell = Shell {
-        folder: folder.path(),
+        folder: folder.path().to_owned(),
         here: vec![
             ("redis-cli", format!("redis-cli -p {port}")),
             ("/etc/redis/redis.conf", file.display().to_string()),

@@ -1,4 +1,11 @@
 //! The runbook as tests: each drill follows the commands of a section of docs/OPERATIONS.md, read from the page, with real processes.
 
 mod backup;
+mod callers;
+mod clock;
+mod keys;
+mod losses;
+mod machine;
+mod moves;
 pub(crate) mod runbook;
+mod upgrade;

@@ -1,36 +1,42 @@
 //! The commands of docs/OPERATIONS.md.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::support::process::PROGRAM;
 
 const PAGE: &str = include_str!("../../docs/OPERATIONS.md");
 
-/// The shell blocks of this section, in order.
-pub(crate) fn blocks(section: &str) -> Vec<String> {
+/// The text of this section.
+pub(crate) fn section(section: &str) -> &'static str {
     let heading = format!("\n## {section}\n");
     let (_, text) = PAGE.split_once(&heading).unwrap_or_else(|| panic!("no section {section}"));
-    let text = text.split("\n## ").next().unwrap();
-    text.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned()).collect()
+    text.split("\n## ").next().unwrap()
+}
+
+/// The shell blocks of this section, in order.
+pub(crate) fn blocks(name: &str) -> Vec<String> {
+    let blocks = section(name).split("```sh\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
 }
 
 /// A shell in a folder, in which `statuslist` is the program under test and some paths of the page are other ones.
-pub(crate) struct Shell<'a> {
-    pub(crate) folder: &'a Path,
-    /// What the page names, and what it is here.
-    pub(crate) here: Vec<(&'a str, String)>,
+pub(crate) struct Shell {
+    pub(crate) folder: PathBuf,
+    /// What the page names, and what it is here; at each place the first that fits counts.
+    pub(crate) here: Vec<(&'static str, String)>,
 }
 
-impl Shell<'_> {
+impl Shell {
     /// Runs these lines of the page.
     pub(crate) fn run(&self, lines: &str) -> Output {
         let programs = self.folder.join("bin");
         std::fs::create_dir_all(&programs).unwrap();
         let _ = std::os::unix::fs::symlink(PROGRAM, programs.join("statuslist"));
-        let lines = self.here.iter().fold(lines.to_owned(), |lines, (from, to)| lines.replace(from, to));
-        let lines = format!("PATH={}:$PATH\n{lines}", programs.display());
-        Command::new("bash").args(["-euc", &lines]).current_dir(self.folder).output().unwrap()
+        let lines = format!("PATH={}:$PATH\n{}", programs.display(), said_here(lines, &self.here));
+        // Some lines wait for something, which must not be for ever.
+        let mut shell = Command::new("timeout");
+        shell.args(["60", "bash", "-euc", &lines]).current_dir(&self.folder).output().unwrap()
     }
 
     /// Runs these lines, which must succeed. Returns what they printed.
@@ -39,6 +45,21 @@ impl Shell<'_> {
         assert!(output.status.success(), "{lines}: {}", said(&output));
         said(&output)
     }
+}
+
+/// A text of the page with the names of `here` in place of its own: at each place the first that fits.
+pub(crate) fn said_here(text: &str, here: &[(&str, String)]) -> String {
+    let (mut said, mut rest) = (String::new(), text);
+    while let Some(next) = rest.chars().next() {
+        let found = here.iter().find(|(name, _)| rest.starts_with(name));
+        let (length, by) = match found {
+            Some((name, by)) => (name.len(), by.as_str()),
+            None => (next.len_utf8(), &rest[..next.len_utf8()]),
+        };
+        said.push_str(by);
+        rest = &rest[length..];
+    }
+    said
 }
 
 /// What a command printed.

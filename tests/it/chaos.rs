@@ -17,7 +17,7 @@ use crate::support::reader::Reader;
 use crate::support::redis::{Cluster, RedisServer, Sentinels};
 use crate::support::relying_party::published;
 use crate::support::told::Told;
-use crate::support::{eventually, proof, tries};
+use crate::support::{eventually, fake_clock, proof, tries};
 
 /// How long after the last fault everything is published: a lease, the time until a deleted file is missed, and some beats.
 const CALM: Duration = Duration::from_secs(40);
@@ -315,10 +315,7 @@ impl World {
     }
 
     fn set_clock(&self, instance: usize, by: &str) {
-        let file = clock_file(&self.folder, instance);
-        let new = file.with_extension("new");
-        std::io::Write::write_all(&mut std::fs::File::create(&new).unwrap(), by.as_bytes()).unwrap();
-        std::fs::rename(new, file).unwrap();
+        fake_clock::set(&clock_file(&self.folder, instance), by);
     }
 
     fn delete(&self, chosen: impl Fn(&str) -> bool) {
@@ -338,23 +335,6 @@ impl World {
 
 fn clock_file(folder: &Path, instance: usize) -> PathBuf {
     folder.join(format!("clock-{instance}"))
-}
-
-/// The environment of an instance whose time of day follows a file. The uptime and the times of files stay real.
-fn clock_of(folder: &Path, instance: usize) -> Vec<(String, String)> {
-    let libraries = std::fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
-    let library =
-        libraries.map(|of| of.path().join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
-    let library = library.expect("libfaketime is installed: run scripts/test");
-    let pairs = [
-        ("LD_PRELOAD", library.display().to_string()),
-        ("FAKETIME_TIMESTAMP_FILE", clock_file(folder, instance).display().to_string()),
-        ("FAKETIME_NO_CACHE", "1".to_owned()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ("NO_FAKE_STAT", "1".to_owned()),
-    ];
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 async fn survive(name: &str, servers: Servers, instances: usize) {
@@ -385,7 +365,7 @@ status-list-pools: {{ free: {{ bits: 2, {pool} }}, final: {{ final-status: 1, {p
     };
     for instance in 0..instances {
         world.set_clock(instance, "+0");
-        let clock = clock_of(folder.path(), instance);
+        let clock = fake_clock::follows(&clock_file(folder.path(), instance));
         world.instances.push(Instance::start_with(folder.path(), &instance.to_string(), &settings, clock));
     }
     let issuers: Vec<_> = world.instances.iter().map(Instance::issuer).collect();

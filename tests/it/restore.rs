@@ -220,7 +220,7 @@ async fn repeated_on_postgresql(marks: bool, amount: usize) -> usize {
     let [.., back_up, restore] = &blocks("Backup and restore")[..] else { panic!("the page has changed") };
     let database = format!("--host 127.0.0.1 --port {} --username postgres --dbname postgres", server.port);
     let here = vec![("--dbname statuslist", database), ("/backup", folder.path().display().to_string())];
-    let shell = Shell { folder: folder.path(), here };
+    let shell = Shell { folder: folder.path().to_owned(), here };
     let run = |lines: &str| drop(shell.succeed(lines));
     repeated(&settings(&postgres, marks), amount, |_| run(back_up), |_| run(restore)).await
 }

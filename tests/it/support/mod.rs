@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod authority;
 pub(crate) mod disk;
+pub(crate) mod fake_clock;
 pub(crate) mod fleet;
 pub(crate) mod k6;
 pub(crate) mod nginx;

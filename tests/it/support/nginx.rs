@@ -193,6 +193,11 @@ impl Nginx {
         nginx
     }
 
+    /// Its prefix: its pid is in `nginx.pid`, its configuration below `conf`.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// `lists.log`, `api.log` or `error.log`.
     pub(crate) fn log(&self, name: &str) -> String {
         fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
