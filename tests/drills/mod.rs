@@ -7,5 +7,6 @@ mod keys;
 mod losses;
 mod machine;
 mod moves;
+mod night;
 pub(crate) mod runbook;
 mod upgrade;

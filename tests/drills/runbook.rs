@@ -66,3 +66,18 @@ pub(crate) fn said_here(text: &str, here: &[(&str, String)]) -> String {
 pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
+
+/// Sections whose commands others run: `scripts/chart`, `it::edge` and `it::probe`.
+const ELSEWHERE: [&str; 3] = ["Install", "Caches in front", "Watching from outside"];
+
+#[test]
+fn each_section_with_commands_has_a_drill() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drills");
+    let drills = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let drills: String = drills.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let sections = PAGE.split("\n## ").skip(1).filter(|section| section.contains("```sh\n"));
+    let names = sections.map(|section| section.lines().next().unwrap());
+    let without = |name: &&str| !ELSEWHERE.contains(name) && !drills.contains(&format!("blocks(\"{name}\")"));
+    let missing: Vec<_> = names.filter(without).collect();
+    assert!(missing.is_empty(), "no drill follows {missing:?} of docs/OPERATIONS.md");
+}

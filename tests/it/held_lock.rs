@@ -11,7 +11,7 @@ use reqwest::StatusCode;
 use crate::support::app::Reference;
 use crate::support::eventually;
 use crate::support::fleet::{Instance, on_redis, publisher, shared, signer};
-use crate::support::process::log_path;
+use crate::support::process::{log_path, signal};
 use crate::support::redis::RedisServer;
 use crate::support::relying_party::published;
 
@@ -32,6 +32,31 @@ fn holder_of(lock: &Path) -> Option<u32> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Stops the process that publishes while it holds the lock `path`: the test holds it until that process waits for it with the files
+/// of `change`, and Redis stands still when it gets the lock, so that it keeps it until it is stopped.
+pub(crate) async fn stop_with_lock(
+    path: &Path,
+    publisher: u32,
+    redis: u32,
+    change: impl Future<Output = ()>,
+) {
+    let lock = File::open(path).unwrap();
+    lock.lock().unwrap();
+    change.await;
+    eventually("new files that wait for the lock", async || {
+        let files = std::fs::read_dir(path.parent().unwrap()).unwrap();
+        let mut names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.any(|name| name.starts_with(".tmp-")).then_some(())
+    })
+    .await;
+    signal("-STOP", redis);
+    drop(lock);
+    eventually("the publisher to hold the lock", async || (holder_of(path) == Some(publisher)).then_some(()))
+        .await;
+    signal("-STOP", publisher);
+    signal("-CONT", redis);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_stopped_with_the_lock_holds_up_its_pool_until_it_is_killed() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,26 +73,11 @@ async fn a_publisher_stopped_with_the_lock_holds_up_its_pool_until_it_is_killed(
     let other = second.issuer().references("q", 1).await.remove(0);
     assert_eq!(publisher(&redis, "p").0, first.id());
 
-    // The test holds the lock until the first instance waits for it, and Redis stands still when that gets it, so that it keeps it
-    // until it is stopped.
     let path = folder.path().join("public/lists/.pool-p.lock");
-    let lock = File::open(&path).unwrap();
-    lock.lock().unwrap();
-    assert_eq!(second.issuer().set(&reference, 1).await, Some(StatusCode::NO_CONTENT));
-    eventually("new files that wait for the lock", async || {
-        let files = std::fs::read_dir(folder.path().join("public/lists")).unwrap();
-        let mut names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-        names.any(|name| name.starts_with(".tmp-")).then_some(())
-    })
-    .await;
-    redis.freeze(true);
-    drop(lock);
-    eventually("the instance to hold the lock", async || {
-        (holder_of(&path) == Some(first.pid())).then_some(())
-    })
-    .await;
-    first.freeze(true);
-    redis.freeze(false);
+    let change = async {
+        assert_eq!(second.issuer().set(&reference, 1).await, Some(StatusCode::NO_CONTENT));
+    };
+    stop_with_lock(&path, first.pid(), redis.pid(), change).await;
 
     // Its lease ends, but nobody can know that it will not go on with renaming. Other pools go on.
     let stopped = Instant::now();

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,10 @@ use serde_json::{Value, json};
 use crate::support::app::Reference;
 use crate::support::k6;
 use crate::support::process::{PROGRAM, Process, command, free_port, test_tool};
+use crate::support::prometheus::{Prometheus, Scraped, shipped};
 use crate::support::{eventually, tries};
 
-const FOLDER: &str = "deploy/observability";
 const KEY: &str = "the key of this test";
-
-fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER).join(name)
-}
 
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -106,7 +102,7 @@ fn samples_are_valid() {
 }
 
 /// The names of alerts in a text.
-fn alerts_in(text: &str) -> BTreeSet<String> {
+pub(crate) fn alerts_in(text: &str) -> BTreeSet<String> {
     let quoted = text.split('`').skip(1).step_by(2);
     let names = quoted.filter(|quoted| {
         quoted.starts_with("Statuslist") && quoted.chars().all(|c| c.is_ascii_alphanumeric())
@@ -150,73 +146,6 @@ fn the_operators_page_and_the_rules_name_the_same_alarms() {
             let alert = alerts.iter().find(|alert| alert.name == name).unwrap();
             assert!(alert.expression.contains(metric), "{name} does not look at {metric}");
         }
-    }
-}
-
-/// A Prometheus with the shipped configuration, but these addresses, and a scrape each second; killed when dropped.
-struct Prometheus {
-    process: Child,
-    url: String,
-    client: Client,
-}
-
-impl Prometheus {
-    async fn start(folder: &Path, service: &str, probe: &str) -> Self {
-        let port = free_port();
-        fs::copy(shipped("rules.yml"), folder.join("rules.yml")).unwrap();
-        let sample = read(shipped("prometheus.yml"));
-        let ours =
-            [("127.0.0.1:8090", service), ("127.0.0.1:9634", probe), ("interval: 10s", "interval: 1s")];
-        let config = ours.into_iter().fold(sample, |config, (sample, ours)| {
-            assert!(config.contains(sample), "{sample} is not in prometheus.yml");
-            config.replace(sample, ours)
-        });
-        let file = folder.join("prometheus.yml");
-        fs::File::create(&file).unwrap().write_all(config.as_bytes()).unwrap();
-        let process = Command::new(test_tool("bin/prometheus"))
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .arg("--web.enable-remote-write-receiver")
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(folder.join("prometheus.log")).unwrap())
-            .spawn()
-            .unwrap();
-        let prometheus = Self { process, url: format!("http://127.0.0.1:{port}"), client: Client::new() };
-        let ready = format!("{}/-/ready", prometheus.url);
-        eventually("Prometheus", async || {
-            let answer = prometheus.client.get(&ready).send().await.ok()?;
-            (answer.status() == StatusCode::OK).then_some(())
-        })
-        .await;
-        prometheus
-    }
-
-    async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
-        let url =
-            reqwest::Url::parse_with_params(&format!("{}/api/v1/{path}", self.url), parameters).unwrap();
-        let answer: Value =
-            serde_json::from_str(&self.client.get(url).send().await.unwrap().text().await.unwrap()).unwrap();
-        assert_eq!(answer["status"], "success", "{parameters:?}: {answer}");
-        answer["data"].clone()
-    }
-
-    /// Whether a query has had a number in the last `seconds`.
-    async fn has(&self, query: &str, seconds: u64) -> bool {
-        let now = statuslist::base::clock::Clock::System.now().date().secs();
-        let (begin, end) = ((now - seconds).to_string(), now.to_string());
-        let parameters = [("query", query), ("start", &begin), ("end", &end), ("step", "1")];
-        let found = self.ask("query_range", &parameters).await;
-        let values = found["result"].as_array().unwrap().iter();
-        let mut values = values.flat_map(|series| series["values"].as_array().unwrap());
-        values.any(|value| value[1].as_str().unwrap().parse::<f64>().unwrap().is_finite())
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -348,7 +277,8 @@ async fn rules_and_dashboards_find_their_data() {
     let service = service(folder.path()).await;
     let probe = Probe::start(&service.url);
     let address = service.url.strip_prefix("http://").unwrap();
-    let prometheus = Prometheus::start(folder.path(), address, &probe.address).await;
+    let scraped = Scraped { services: &[address.to_owned()], probe: &probe.address, every: "1s" };
+    let prometheus = Prometheus::start(folder.path(), &scraped, &read(shipped("rules.yml"))).await;
     let (url, written, home) = (service.url.clone(), prometheus.url.clone(), folder.path().to_owned());
     let by_k6 = tokio::task::spawn_blocking(move || load_by_k6(&url, &written, &home));
     // Longer makes a better picture.

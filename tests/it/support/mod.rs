@@ -8,6 +8,7 @@ pub(crate) mod fleet;
 pub(crate) mod k6;
 pub(crate) mod nginx;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod reader;
 pub(crate) mod relying_party;
 pub(crate) mod s3;
