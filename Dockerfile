@@ -50,7 +50,7 @@ RUN cd /image \
  && echo 'statuslist:x:10001:10001::/var/lib/statuslist:/usr/sbin/nologin' > etc/passwd && echo 'statuslist:x:10001:' > etc/group \
  && install -d -m 1777 tmp \
  && install -d -o 10001 -g 10001 var/lib/statuslist var/lib/statuslist/public/lists \
- && install -d -o 10001 -g 10001 -m 700 var/lib/statuslist/data
+ && install -d -o 10001 -g 10001 -m 700 var/lib/statuslist/data var/lib/statuslist/keys
 
 
 FROM scratch AS statuslist
