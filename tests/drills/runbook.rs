@@ -67,8 +67,8 @@ pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
-/// Sections whose commands others run: `scripts/chart`, `it::edge` and `it::probe`.
-const ELSEWHERE: [&str; 3] = ["Install", "Caches in front", "Watching from outside"];
+/// Sections whose commands others run: `scripts/chart`, `it::edge`, `it::probe` and `store::tests::permissions`.
+const ELSEWHERE: [&str; 4] = ["Install", "Caches in front", "Watching from outside", "PostgreSQL"];
 
 #[test]
 fn each_section_with_commands_has_a_drill() {
