@@ -137,6 +137,25 @@ pub(super) struct Step<'a> {
     conflict: bool,
 }
 
+/// A connection with statements under way. It is closed when dropped, also when the caller gives up in the middle of an answer: the next
+/// one would find the transaction open.
+struct Held(Option<Pooled>);
+
+impl Held {
+    /// Takes it out when all went well. Dropping it then gives it back.
+    fn release(mut self) -> Option<Pooled> {
+        self.0.take()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(Pooled::take(connection));
+        }
+    }
+}
+
 /// A statement on its way.
 type Sending<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'a>>;
 
@@ -182,8 +201,8 @@ impl Step<'_> {
 
     async fn send(&mut self, queries: Vec<Query>, then: Then) -> Result<Answers, StoreError> {
         let ended = || StoreError::Unavailable("an earlier statement ended the transaction".to_owned());
-        // Given back only if all goes well.
-        let connection = self.connection.take().ok_or_else(ended)?;
+        let held = Held(Some(self.connection.take().ok_or_else(ended)?));
+        let connection = held.0.as_ref().ok_or_else(ended)?;
         let begin = self.begin.take();
         let last = match then {
             Then::Continue => None,
@@ -206,7 +225,6 @@ impl Step<'_> {
         // Each is sent when it is first polled, so in this order.
         let answered = tokio::time::timeout(self.link.config.command_timeout, join_all(sending)).await;
         let Ok(answered) = answered else {
-            drop(Pooled::take(connection));
             let why = format!("no answer within {:?}", self.link.config.command_timeout);
             self.link.standing.doubt(&why);
             return Err(StoreError::Unavailable(format!(
@@ -217,22 +235,22 @@ impl Step<'_> {
         let mut answers = match answered.into_iter().collect::<Result<Answers, Error>>() {
             Ok(answers) => answers,
             Err(error) => {
-                if !(last.is_some() && ended_well && is_harmless(&error)) {
-                    drop(Pooled::take(connection));
+                if last.is_some() && ended_well && is_harmless(&error) {
+                    drop(held.release());
                 }
                 return Err(self.failed(&error));
             }
         };
         if then == Then::Commit && connection.was_warned() {
-            drop(Pooled::take(connection));
             let why = "the server warned when it committed: a synchronous standby may not have confirmed it";
             self.link.standing.recheck();
             return Err(StoreError::Unavailable(format!(
                 "PostgreSQL: {why}; whether the write stands is unknown"
             )));
         }
+        let connection = held.release();
         if then == Then::Continue {
-            self.connection = Some(connection);
+            self.connection = connection;
         }
         drop(answers.drain(..first));
         answers.truncate(queries.len());

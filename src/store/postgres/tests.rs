@@ -227,7 +227,7 @@ async fn a_step_that_is_abandoned_leaves_no_lock_and_no_open_transaction() {
         // As when the request that it is for ends.
         drop(step);
     }
-    for waited in [0, 1, 3, 10] {
+    for waited in [0, 1, 2, 3, 4, 5, 6, 8, 10] {
         let setting = set(&store, list, waited);
         let _ = tokio::time::timeout(Duration::from_millis(waited), setting).await;
     }
