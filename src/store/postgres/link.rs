@@ -107,7 +107,13 @@ impl Link {
                 return Err(StoreError::Unavailable(format!("PostgreSQL: {error}")));
             }
         };
-        Ok(Step { link: self, connection: Some(connection), begin: Some(begin), deadline, conflict: false })
+        Ok(Step {
+            link: self,
+            connection: Held(Some(connection)),
+            begin: Some(begin),
+            deadline,
+            conflict: false,
+        })
     }
 }
 
@@ -129,7 +135,7 @@ fn begin(isolation: &str, config: &PostgresConfig) -> String {
 /// A transaction. If it is dropped before its end, its connection is closed, and the server undoes it.
 pub(super) struct Step<'a> {
     link: &'a Link,
-    connection: Option<Pooled>,
+    connection: Held,
     /// How it begins, until it has.
     begin: Option<&'a str>,
     /// By the database's clock; `None` if it changes nothing.
@@ -137,12 +143,12 @@ pub(super) struct Step<'a> {
     conflict: bool,
 }
 
-/// A connection with statements under way. It is closed when dropped, also when the caller gives up in the middle of an answer: the next
-/// one would find the transaction open.
+/// A connection that is closed when dropped, also when the caller gives up in the middle of an answer: whoever got it next would find
+/// the transaction open.
 struct Held(Option<Pooled>);
 
 impl Held {
-    /// Takes it out when all went well. Dropping it then gives it back.
+    /// Takes it out after its transaction has ended. Dropping it then gives it back to the pool.
     fn release(mut self) -> Option<Pooled> {
         self.0.take()
     }
@@ -201,7 +207,7 @@ impl Step<'_> {
 
     async fn send(&mut self, queries: Vec<Query>, then: Then) -> Result<Answers, StoreError> {
         let ended = || StoreError::Unavailable("an earlier statement ended the transaction".to_owned());
-        let held = Held(Some(self.connection.take().ok_or_else(ended)?));
+        let held = std::mem::replace(&mut self.connection, Held(None));
         let connection = held.0.as_ref().ok_or_else(ended)?;
         let begin = self.begin.take();
         let last = match then {
@@ -248,9 +254,9 @@ impl Step<'_> {
                 "PostgreSQL: {why}; whether the write stands is unknown"
             )));
         }
-        let connection = held.release();
-        if then == Then::Continue {
-            self.connection = connection;
+        match then {
+            Then::Continue => self.connection = held,
+            Then::Commit | Then::Rollback => drop(held.release()),
         }
         drop(answers.drain(..first));
         answers.truncate(queries.len());
@@ -286,11 +292,9 @@ impl Step<'_> {
 
 impl Drop for Step<'_> {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take()
-            && self.begin.is_none()
-        {
-            // In the middle of a transaction.
-            drop(Pooled::take(connection));
+        if self.begin.is_some() {
+            // Nothing was sent, so it may go back.
+            drop(self.connection.0.take());
         }
     }
 }
