@@ -12,6 +12,7 @@ use statuslist::base::clock::Clock;
 use tokio::task::JoinSet;
 
 use crate::support::app::{KEY, Reference, TestApp};
+use crate::support::patroni::Patroni;
 use crate::support::postgres::{PostgresServer, wait_in_step};
 use crate::support::redis::{RedisServer, Sentinels};
 use crate::support::relying_party::published;
@@ -196,6 +197,26 @@ async fn under_load(app: &TestApp, may_lose: bool, disturb: impl AsyncFnOnce(&Mu
     }
 }
 
+/// Lets a replica receive nothing any more of what is written, for a while that differs in each round; if that may be lost, until some of
+/// it was acknowledged.
+async fn fall_behind(replication: &Wire, told: &Mutex<Told>, round: u64, may_lose: bool) {
+    let answered = || {
+        let told = told.lock().unwrap();
+        (told.references.len(), told.acknowledged.len())
+    };
+    replication.cut();
+    let (references, updates) = answered();
+    tokio::time::sleep(Duration::from_millis(100 + (round * 67) % 300)).await;
+    if may_lose {
+        // Twice what the service keeps at hand, so that it leases references that the replica does not know of.
+        eventually("answers to what the replica does not have", async || {
+            let now = answered();
+            (now.0 > references + 400 && now.1 > updates + 10).then_some(())
+        })
+        .await;
+    }
+}
+
 /// `rounds` failovers, each to a replica that has not received the latest writes.
 async fn fail_over(rounds: u64, replicas: u8, marks: bool) -> Outcome {
     let to_write = replicas.to_string();
@@ -212,24 +233,9 @@ async fn fail_over(rounds: u64, replicas: u8, marks: bool) -> Outcome {
     );
     let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
     under_load(&app, replicas == 0, async |told: &Mutex<Told>| {
-        let answered = || {
-            let told = told.lock().unwrap();
-            (told.references.len(), told.acknowledged.len())
-        };
         for round in 0..rounds {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            replication.cut();
-            // From now on the replica receives nothing that is written.
-            let (references, updates) = answered();
-            tokio::time::sleep(Duration::from_millis(100 + (round * 67) % 300)).await;
-            if replicas == 0 {
-                // Twice what the service keeps at hand, so that it leases references that the replica does not know of.
-                eventually("answers to what only the master has", async || {
-                    let now = answered();
-                    (now.0 > references + 400 && now.1 > updates + 10).then_some(())
-                })
-                .await;
-            }
+            fall_behind(&replication, told, round, replicas == 0).await;
             master.kill();
             replica.cli(&["REPLICAOF", "NO", "ONE"]);
             address.lead_to(replica.port);
@@ -343,24 +349,9 @@ async fn fail_over_postgresql(rounds: u64, replicas: u8, marks: bool) -> Outcome
     );
     let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
     under_load(&app, replicas == 0, async |told: &Mutex<Told>| {
-        let answered = || {
-            let told = told.lock().unwrap();
-            (told.references.len(), told.acknowledged.len())
-        };
         for round in 0..rounds {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            replication.cut();
-            // From now on the standby receives nothing that is written.
-            let (references, updates) = answered();
-            tokio::time::sleep(Duration::from_millis(100 + (round * 67) % 300)).await;
-            if replicas == 0 {
-                // Twice what the service keeps at hand, so that it leases references that the standby does not know of.
-                eventually("answers to what only the primary has", async || {
-                    let now = answered();
-                    (now.0 > references + 400 && now.1 > updates + 10).then_some(())
-                })
-                .await;
-            }
+            fall_behind(&replication, told, round, replicas == 0).await;
             primary.kill();
             // Before it takes writes, so that none is acknowledged without a standby.
             standby.set("synchronous_standby_names", names);
@@ -393,4 +384,30 @@ async fn without_a_synchronous_standby_updates_are_lost_and_only_the_marks_keep_
     let outcome = fail_over_postgresql(2, 0, false).await;
     assert!(outcome.repeated > 0 && outcome.lost > 0, "the control: {outcome:?}");
     outcome.proof("control: the same without marks", 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn patroni_leads_the_service_to_the_new_primary() {
+    let rounds = tries("STATUSLIST_TEST_FAILOVERS", 1);
+    let mut patroni = Patroni::start();
+    let settings = format!(
+        "{{ storage-type: postgres, postgres: {{ {}, replicas: 1, timeouts: {{ command: 3s }} }}, {POOLS} }}",
+        patroni.settings()
+    );
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    let outcome = under_load(&app, false, async |_: &Mutex<Told>| {
+        for _ in 0..rounds {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let primary = patroni.primary().expect("a primary");
+            patroni.kill(primary);
+            // Patroni gives the old one 20 seconds.
+            tokio::time::sleep(Duration::from_secs(18)).await;
+            eventually("another primary", async || patroni.primary()).await;
+            patroni.start_again(primary);
+            eventually("a standby in step", async || patroni.is_whole().then_some(())).await;
+        }
+    })
+    .await;
+    assert_eq!((outcome.repeated, outcome.lost), (0, 0), "{outcome:?}");
+    outcome.proof("failovers of PostgreSQL by Patroni", rounds);
 }

@@ -7,6 +7,7 @@ use crate::model::instance::InstanceId;
 use crate::status_list::{Bits, Capacity, Index, ListId, Status, StatusSet};
 use crate::store::Deadline;
 use crate::store::servers::postgres::{Pair, PostgresServer, settings, wait_in_step};
+use crate::store::servers::wire::Wire;
 use crate::store::values::{Lease, Leased, StatusChange, Version};
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -234,6 +235,48 @@ async fn a_step_that_is_abandoned_leaves_no_lock_and_no_open_transaction() {
     set(&store, list, 100).await.unwrap();
     let idle = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
     server.wait("no transaction", |server| server.sql(idle) == "0");
+}
+
+/// The connection ends after ever more bytes of an update, in both directions together, until one gets through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_ends_at_any_point_of_an_update_leaves_all_of_it_or_nothing_and_no_lock() {
+    let server = PostgresServer::start();
+    let wire = Wire::to(server.port);
+    let (store, list) = store_with_list(&settings(wire.port)).await;
+    let both = |idx| {
+        let change = |idx| StatusChange { list, index: index(idx), status: Status::INVALID, expected: None };
+        vec![vec![change(idx), change(idx + 1)]]
+    };
+    let (mut cut, mut refused, mut set_before) = (0, 0, 1);
+    soon_set(&store, list, 799).await;
+    loop {
+        // Few enough bytes that the limits fall between all messages.
+        wire.close_after(1 + cut * 83);
+        let idx = u64::try_from(cut * 2).unwrap();
+        let answer = store.apply(&shape().id, both(idx), soon(), NOW).await;
+        let has_closed = wire.has_closed();
+        wire.close_after(usize::MAX);
+        // Waits until the step stands or is undone, because it locks the same list.
+        soon_set(&store, list, 799).await;
+        let [_, set] = store.snapshot(list).await.unwrap().array.counts()[..] else { panic!("one bit") };
+        match answer {
+            Ok(answers) => {
+                assert_eq!(answers, [Ok(())]);
+                assert_eq!(set, set_before + 2, "an acknowledged update is lost after cut {cut}");
+            }
+            Err(StoreError::Unavailable(_)) => {
+                assert!(set == set_before || set == set_before + 2, "half an update after cut {cut}");
+                refused += 1;
+            }
+            Err(other) => panic!("cut {cut}: {other:?}"),
+        }
+        set_before = set;
+        if !has_closed {
+            break;
+        }
+        cut += 1;
+    }
+    assert!(refused > 5, "only {refused} of {cut} cuts struck");
 }
 
 #[tokio::test]

@@ -15,9 +15,8 @@ pub(crate) mod s3;
 pub(crate) mod servers;
 pub(crate) mod site;
 pub(crate) mod told;
-pub(crate) mod wire;
 
-pub(crate) use servers::{postgres, redis};
+pub(crate) use servers::{patroni, postgres, redis, wire};
 
 use std::time::{Duration, Instant};
 

@@ -13,7 +13,11 @@ use super::child::{self, spawn};
 use super::port::free_port;
 
 /// The user that runs servers if this is root, which they refuse.
-const USER: &str = "postgres";
+pub(super) const USER: &str = "postgres";
+
+/// How many standbys have every write before it is acknowledged.
+pub(super) const IN_STEP: &str =
+    "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'";
 
 /// Options of every server: durable, and small.
 const OPTIONS: [(&str, &str); 9] = [
@@ -144,15 +148,8 @@ impl PostgresServer {
     /// kill -9 of all of its processes, so that nothing is written any more, as in a crash of its machine.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.running.take() {
-            let postmaster = child.id();
-            // It starts no more of them.
-            signal("-STOP", &[postmaster]);
-            let children = children(postmaster);
-            signal("-KILL", &children);
-            child.kill().unwrap();
+            kill_server(child.id());
             child.wait().unwrap();
-            // Until then they hold their files, and the disk of them.
-            child::wait("the server's processes to end", || children.iter().all(|pid| has_ended(*pid)));
         }
     }
 
@@ -178,26 +175,18 @@ impl PostgresServer {
     }
 
     pub(crate) fn try_sql(&self, sql: &str) -> Option<String> {
-        let mut psql = self.psql();
+        let mut psql = psql(self.port);
         let output = psql.args(["--command", sql]).output().expect("psql");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
     /// Runs a script.
     pub(crate) fn run_file(&self, file: &Path, variables: &[(&str, &str)]) {
-        let mut psql = self.psql();
+        let mut psql = psql(self.port);
         for (name, value) in variables {
             psql.args(["--set", &format!("{name}={value}")]);
         }
         succeed(psql.args(["--set", "ON_ERROR_STOP=1", "--file"]).arg(file));
-    }
-
-    fn psql(&self) -> Command {
-        let mut psql = Command::new(program("psql"));
-        psql.args(["--no-psqlrc", "--no-align", "--tuples-only", "--host", "127.0.0.1"]);
-        psql.args(["--port", &self.port.to_string(), "--username", USER, "--dbname", "postgres"]);
-        psql.env("PGCONNECT_TIMEOUT", "5").env("PGOPTIONS", "-c statement_timeout=20s");
-        psql
     }
 
     /// Sets a parameter, and waits until it counts.
@@ -248,11 +237,7 @@ impl Pair {
 
 /// Waits until a server has a synchronous standby in step.
 pub(crate) fn wait_in_step(primary: &PostgresServer) {
-    primary.wait("a synchronous standby", |primary| {
-        primary
-            .sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'")
-            == "1"
-    });
+    primary.wait("a synchronous standby", |primary| primary.sql(IN_STEP) == "1");
 }
 
 /// pgbouncer in transaction mode, with few connections to the server; killed when dropped.
@@ -295,15 +280,36 @@ impl Drop for Pgbouncer {
     }
 }
 
+/// psql as the administrator.
+pub(super) fn psql(port: u16) -> Command {
+    let mut psql = Command::new(program("psql"));
+    psql.args(["--no-psqlrc", "--no-align", "--tuples-only", "--host", "127.0.0.1"]);
+    psql.args(["--port", &port.to_string(), "--username", USER, "--dbname", "postgres"]);
+    psql.env("PGCONNECT_TIMEOUT", "5").env("PGOPTIONS", "-c statement_timeout=20s");
+    psql
+}
+
+/// kill -9 of all processes of a server.
+pub(super) fn kill_server(postmaster: u32) {
+    // It starts no more of them.
+    signal("-STOP", &[postmaster]);
+    let children = children(postmaster);
+    signal("-KILL", &children);
+    signal("-KILL", &[postmaster]);
+    // Until then they hold their files, and the disk of them.
+    let all = children.iter().chain([&postmaster]);
+    child::wait("the server's processes to end", || all.clone().all(|pid| has_ended(*pid)));
+}
+
 /// A program of PostgreSQL: Debian has the servers of each version in a folder of their own.
-fn program(name: &str) -> PathBuf {
+pub(super) fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let programs = versions.map(|version| version.path().join("bin").join(name));
     programs.filter(|program| program.is_file()).max().unwrap_or_else(|| name.into())
 }
 
 /// The user to run servers as, if this is root.
-fn as_other_user() -> Option<&'static str> {
+pub(super) fn as_other_user() -> Option<&'static str> {
     let id = Command::new("id").arg("-u").output().unwrap();
     (id.stdout == b"0\n").then_some(USER)
 }
@@ -326,7 +332,7 @@ fn signal(name: &str, pids: &[u32]) {
     let _ = Command::new("kill").arg(name).args(pids).stderr(Stdio::null()).status();
 }
 
-fn succeed(command: &mut Command) {
+pub(super) fn succeed(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -4,9 +4,13 @@
 
 #[path = "child.rs"]
 mod child;
+#[path = "patroni.rs"]
+pub(crate) mod patroni;
 #[path = "port.rs"]
 pub(crate) mod port;
 #[path = "postgres.rs"]
 pub(crate) mod postgres;
 #[path = "redis.rs"]
 pub(crate) mod redis;
+#[path = "wire.rs"]
+pub(crate) mod wire;

@@ -1,8 +1,10 @@
 //! The test's own network connection: it can be cut, and redirected, like an address that moves with the master.
 
+#![allow(dead_code, reason = "each of the including tests uses a part")]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Forwards connections on `port` to a port that can be changed.
@@ -15,6 +17,8 @@ struct Shared {
     target: AtomicU16,
     /// Swallows all data, as when packets are lost.
     cut: AtomicBool,
+    /// How many more bytes pass before all connections are closed.
+    left: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -22,8 +26,12 @@ impl Wire {
     pub(crate) fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared =
-            Arc::new(Shared { target: target.into(), cut: AtomicBool::new(false), open: Mutex::default() });
+        let shared = Arc::new(Shared {
+            target: target.into(),
+            cut: AtomicBool::new(false),
+            left: AtomicUsize::new(usize::MAX),
+            open: Mutex::default(),
+        });
         let of_thread = Arc::clone(&shared);
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
@@ -47,6 +55,16 @@ impl Wire {
         self.shared.cut.store(true, Ordering::SeqCst);
     }
 
+    /// Closes all connections once so many more bytes have passed, in both directions together. New ones are not limited.
+    pub(crate) fn close_after(&self, bytes: usize) {
+        self.shared.left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Whether so many bytes have passed.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.shared.left.load(Ordering::SeqCst) == usize::MAX
+    }
+
     /// Connects new connections to `target`; existing ones stay.
     pub(crate) fn lead_new_to(&self, target: u16) {
         self.shared.target.store(target, Ordering::SeqCst);
@@ -55,10 +73,24 @@ impl Wire {
     /// Closes all connections; new ones go to `target`.
     pub(crate) fn lead_to(&self, target: u16) {
         self.shared.target.store(target, Ordering::SeqCst);
-        for stream in self.shared.open.lock().unwrap().drain(..) {
+        self.shared.close();
+        self.shared.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn close(&self) {
+        for stream in self.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        self.shared.cut.store(false, Ordering::SeqCst);
+    }
+
+    /// How many of these bytes may pass, and whether they are the last.
+    fn pass(&self, bytes: usize) -> (usize, bool) {
+        let rest = |left: usize| if left <= bytes { usize::MAX } else { left - bytes };
+        let left =
+            self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(rest(left))).unwrap();
+        (left.min(bytes), left <= bytes)
     }
 }
 
@@ -66,7 +98,15 @@ fn forward(mut from: TcpStream, mut to: TcpStream, shared: Arc<Shared>) {
     std::thread::spawn(move || {
         let mut buffer = [0; 65536];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
-            if !shared.cut.load(Ordering::SeqCst) && to.write_all(&buffer[..read]).is_err() {
+            if shared.cut.load(Ordering::SeqCst) {
+                continue;
+            }
+            let (passing, last) = shared.pass(read);
+            if to.write_all(&buffer[..passing]).is_err() {
+                break;
+            }
+            if last {
+                shared.close();
                 break;
             }
         }
