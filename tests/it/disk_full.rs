@@ -2,6 +2,7 @@
 //!
 //! In the first test the data is on a small tmpfs in a separate mount namespace; the filler is written through /proc/<pid>/root.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,6 +13,7 @@ use crate::support::app::Reference;
 use crate::support::disk::{Disk, can_mount};
 use crate::support::eventually;
 use crate::support::fleet::signer;
+use crate::support::postgres::PostgresServer;
 use crate::support::process::{Process, command, free_port, log_path};
 use crate::support::relying_party::{List, published};
 
@@ -34,17 +36,7 @@ async fn a_full_disk_refuses_writes_keeps_files_and_recovers() {
     let client = Client::new();
     let base = process.url.clone();
 
-    let reference = eventually("a first reference", async || {
-        let answer = client
-            .post(format!("{base}/pools/p/new-references"))
-            .header("X-Api-Key", "x")
-            .send()
-            .await
-            .ok()?;
-        let body: serde_json::Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
-        serde_json::from_value::<Reference>(body["references"][0].clone()).ok()
-    })
-    .await;
+    let reference = references(&client, &base, 1).await.remove(0);
     assert_eq!(update(&client, &base, &reference, 0).await, StatusCode::NO_CONTENT);
     let keys = serde_json::from_slice(&std::fs::read(seen.join("public/lists/jwks.json")).unwrap()).unwrap();
     let fetch = async || {
@@ -96,13 +88,7 @@ status-list-pools:
     let start = || Process::start(command(folder.path(), port, &settings), folder.path(), port);
     let process = start();
     let (client, base) = (Client::new(), process.url.clone());
-    let reference = eventually("a reference", async || {
-        let request = client.post(format!("{base}/pools/p/new-references")).header("X-Api-Key", "x");
-        let body: serde_json::Value =
-            serde_json::from_str(&request.send().await.ok()?.text().await.ok()?).ok()?;
-        serde_json::from_value::<Reference>(body["references"][0].clone()).ok()
-    })
-    .await;
+    let reference = references(&client, &base, 1).await.remove(0);
     let list = || published(folder.path(), &reference.uri).unwrap();
     eventually("the list", async || published(folder.path(), &reference.uri).ok()).await;
     let before = list().iat;
@@ -123,6 +109,90 @@ status-list-pools:
         (list().status(reference.index) == 1).then_some(())
     })
     .await;
+}
+
+/// PostgreSQL ends when its log has no room. Whoever runs it makes room, and starts it again; the service stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_of_postgresql_loses_no_acknowledged_update() {
+    if !can_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // The server's user has its data there.
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let disk = Disk::of_size(folder.path(), "disk", 200 << 20);
+    let mut server = PostgresServer::start_in(&disk.mounted, &[]);
+    let settings = format!(
+        "storage-type: postgres
+postgres: {{ {} }}
+status-list-pools:
+  p: {{ api-key: x, size: 80000, update-interval: 1s, prefetch: {{ capacity: 50 }} }}",
+        server.settings()
+    );
+    let port = free_port();
+    let process = Process::start(command(folder.path(), port, &settings), folder.path(), port);
+    let (client, base) = (Client::new(), process.url.clone());
+    let mut references = references(&client, &base, 200).await;
+    let filler = disk.mounted.join("filler");
+    fill(&filler);
+    let mut acknowledged = Vec::new();
+    eventually("writes to be refused", async || {
+        // Its log continues in a new file.
+        let _ = server.try_sql("SELECT pg_switch_wal()");
+        let reference = references.pop().expect("room for fewer updates");
+        match update(&client, &base, &reference, 1).await {
+            StatusCode::NO_CONTENT => acknowledged.push(reference),
+            StatusCode::SERVICE_UNAVAILABLE => return Some(()),
+            other => panic!("{other}"),
+        }
+        None
+    })
+    .await;
+    assert_eq!(client.get(format!("{base}/health/live")).send().await.unwrap().status(), StatusCode::OK);
+    std::fs::remove_file(&filler).unwrap();
+    server.start_again();
+    let last = references.pop().unwrap();
+    eventually("writes to go on without a restart of the service", async || {
+        (update(&client, &base, &last, 1).await == StatusCode::NO_CONTENT).then_some(())
+    })
+    .await;
+    acknowledged.push(last);
+    eventually("every acknowledged update to be published", async || {
+        let revoked = |reference: &Reference| {
+            published(folder.path(), &reference.uri).is_ok_and(|list| list.status(reference.index) == 1)
+        };
+        acknowledged.iter().all(revoked).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backup_without_room_says_so_and_leaves_nothing() {
+    if !can_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::new(folder.path(), "backups");
+    let port = free_port();
+    let settings = "status-list-pools: { p: { api-key: x, size: 80000, update-interval: 1s } }";
+    let process = Process::start(command(folder.path(), port, settings), folder.path(), port);
+    references(&Client::new(), &process.url, 1).await;
+    let back_up =
+        || command(folder.path(), port, settings).args(["backup", "backups/copy.db"]).output().unwrap();
+    let there = || {
+        let names = std::fs::read_dir(&disk.mounted).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name != "lost+found").collect::<Vec<_>>()
+    };
+    let filler = disk.mounted.join("filler");
+    fill(&filler);
+    let failed = back_up();
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(!failed.status.success() && said.contains("full") && said.contains("copy.db"), "{said}");
+    assert_eq!(there(), ["filler"]);
+    std::fs::remove_file(&filler).unwrap();
+    let done = back_up();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(there(), ["copy.db"]);
 }
 
 /// Runs `inner` where `disk` is an empty file system of four megabytes.
@@ -148,6 +218,17 @@ pub(crate) fn fill(filler: &Path) {
     for bytes in [65536, 4096, 256, 1] {
         while file.write_all(&vec![7; bytes]).is_ok() {}
     }
+}
+
+/// The first references, as soon as there are some.
+async fn references(client: &Client, base: &str, amount: u64) -> Vec<Reference> {
+    eventually("references", async || {
+        let request = client.post(format!("{base}/pools/p/new-references?amount={amount}"));
+        let answer = request.header("X-Api-Key", "x").send().await.ok()?;
+        let body: serde_json::Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+        serde_json::from_value(body["references"].clone()).ok()
+    })
+    .await
 }
 
 async fn update(client: &Client, base: &str, reference: &Reference, value: u8) -> StatusCode {
