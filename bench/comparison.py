@@ -9,7 +9,7 @@ ROUNDS_ENOUGH = 3
 # The knobs that only choose what is measured, or how often (an interrupt leaves fewer rounds). All others may change the figures.
 CHOICES = {"image", "only", "scenarios", "long", "rounds"}
 # The facts of a machine that change the figures.
-FACTS = ["cpu", "cores", "kernel", "nginx", "redis"]
+FACTS = ["cpu", "cores", "kernel", "nginx", "redis", "postgres"]
 
 
 def read(folder):

@@ -177,7 +177,7 @@ KNOBS = {
         Knob(
             "stores", stand.STORES, Several(Word(tuple(stand.STORES))),
             "The stores that writes are measured on: SQLite, a Redis that fsyncs before it answers, a Redis that keeps "
-            "nothing.",
+            "nothing, a PostgreSQL.",
         ),
         Knob(
             "servers", stand.SERVERS, Several(Word(tuple(stand.SERVERS))),

@@ -12,7 +12,9 @@ from rows import Row
 
 HEALTH, PARSE_ONLY, SETBIT = "health", "parse only", "SETBIT"
 FILE, SMALL_FILE, FILE_304 = "a file", "a file, compressed size", "a file, 304"
-REFERENCES_REACH, REDIS_REACH, SQLITE_REACH, FETCH_REACH = 0.8, 0.5, 0.5, 0.95
+REFERENCES_REACH, FETCH_REACH = 0.8, 0.95
+# Of updates. A store that is not durable has no target, only a ratio.
+UPDATE_REACH = {"sqlite": 0.5, "redis-always": 0.5, "postgres": 0.5}
 BATCH = 100
 
 
@@ -62,8 +64,9 @@ def references(it):
     update = update_of(it, it.front)
     yield Cell(HEALTH, front, "/health/live", by="service", parts=[f"service on {it.front}"])
     yield Cell(PARSE_ONLY, it.parser, by="parser", parts=["parse only"], **update)
-    for store, redis in it.redis.items():
-        yield Cell(SETBIT, redis, by=store, parts=[store])
+    for store, database in it.databases.items():
+        if isinstance(database, service.Redis):
+            yield Cell(SETBIT, database, by=store, parts=[store])
     yield Cell(FILE, path="/plain.bin", size=plain, **file)
     yield Cell(SMALL_FILE, path="/gzip.bin", size=gzip, **file)
     yield Cell(FILE_304, path="/plain.bin", status=304, size=0, headers={"If-None-Match": etag}, **file)
@@ -104,19 +107,18 @@ def update_of(it, store):
 
 
 def writes(it, store):
-    redis = it.redis.get(store)
-    by = {"process": it.services[store], "by": store, "parts": [f"service on {store}"] + ([store] if redis else [])}
+    database = it.databases.get(store)
+    redis = database if isinstance(database, service.Redis) else None
+    by = {"process": it.services[store], "by": store, "parts": [f"service on {store}"] + ([store] if database else [])}
     key = {"X-Api-Key": service.KEY}
     new = {"method": "POST", "script": "references.lua", "headers": key}
     path = "/pools/p/new-references?amount="
     yield Cell("references, 1", path=f"{path}1", reference=f"{HEALTH}, service", reach=REFERENCES_REACH, **new, **by)
     yield Cell("references, 25", path=f"{path}25", amount=25, **new, **by)
 
-    # A store that is not durable has no target, only a ratio.
-    reach = {"sqlite": SQLITE_REACH, "redis-always": REDIS_REACH}.get(store)
     reference = f"{SETBIT}, {store}" if redis else f"{PARSE_ONLY}, parser"
     update = update_of(it, store)
-    yield Cell("update", reference=reference, reach=reach, redis=redis, **update, **by)
+    yield Cell("update", reference=reference, reach=UPDATE_REACH.get(store), redis=redis, **update, **by)
 
     targets = [{"uri": update["body"]["uri"], "index": index} for index in range(BATCH)]
     batch = {

@@ -14,7 +14,7 @@ from rows import machine_text, measured, medians, ratio_text, ratios
 
 LATENCIES = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"]
 LATENCY_NAMES = ["50 %", "90 %", "99 %", "99.9 %", "max"]
-ROLES = ["service", "redis", "nginx", "parser", "load"]
+ROLES = ["service", "database", "nginx", "parser", "load"]
 # The words for a scenario that missed a threshold, and for a control, which has no targets.
 LIMITS = ["missed", "missed_by_control"]
 ROUNDS_ENOUGH = 5
@@ -28,7 +28,7 @@ def role(part):
         return "load"
     if part.startswith("service"):
         return "service"
-    return {"nginx": "nginx", "parse only": "parser"}.get(part, "redis")
+    return {"nginx": "nginx", "parse only": "parser"}.get(part, "database")
 
 
 def used(uses, requests):
@@ -163,7 +163,7 @@ def draw(folder, results, series, whole):
 def table(results):
     options = results["options"]
     rounds = options["rounds"]
-    versions = "".join(f"{what} {results['machine'][what]}; " for what in ("nginx", "redis") if what in results["machine"])
+    versions = "".join(f"{what} {results['machine'][what]}; " for what in ("nginx", "redis", "postgres") if what in results["machine"])
     lines = [
         f"{machine_text(results['machine'])}; {versions}wrk with {options['threads']} threads on the same machine; medians of {rounds} × "
         f"{options['seconds']} s, rounds interleaved; RSS and CPU of each process from /proc.",
@@ -194,7 +194,7 @@ def number(value, digits=1):
 def row_lines(entries):
     yield (
         "| row | by | conn. | requests/s (min–max) | items/s | p50 ms | p90 | p99 | p99.9 | max | "
-        "CPU µs: service | Redis | nginx | load | memory MiB: service | Redis | written KiB/s | cores elsewhere | ratio |"
+        "CPU µs: service | database | nginx | load | memory MiB: service | database | written KiB/s | cores elsewhere | ratio |"
     )
     yield "|---|---|" + "---:|" * 16 + "---|"
     for entry in entries:
@@ -207,8 +207,8 @@ def row_lines(entries):
         written = sum(use["written_kib_per_second"] for name, use in entry["used"].items() if name != "load")
         cells = [entry["name"], entry["by"], entry["connections"], rate, items]
         cells += [number(entry[latency], 2) for latency in LATENCIES]
-        cells += [of("service", "cpu_us"), of("redis", "cpu_us"), of("nginx", "cpu_us"), of("load", "cpu_us")]
-        cells += [of("service", "peak_mib"), of("redis", "peak_mib"), number(written, 0)]
+        cells += [of("service", "cpu_us"), of("database", "cpu_us"), of("nginx", "cpu_us"), of("load", "cpu_us")]
+        cells += [of("service", "peak_mib"), of("database", "peak_mib"), number(written, 0)]
         cells += [number(entry["cores_elsewhere"], 2), ratio_text(entry)[0]]
         yield f"| {' | '.join(map(str, cells))} |"
 
@@ -259,7 +259,7 @@ def notes(options):
         f"writes for each store ({', '.join(options['stores'])}). `a file` is an arbitrary file of the list's size, from "
         "the same nginx without the shipped configuration. `redis-disabled` keeps nothing on the disk: it has no target. "
         "Targets of writes are for the largest number of connections. *Cores elsewhere*: the cores that other processes used "
-        "meanwhile; with high values a row means little. Raw compression and signature are the reference of publishing: "
+        "meanwhile; with high values a row means little. Memory of PostgreSQL counts what its processes share in each of them. Raw compression and signature are the reference of publishing: "
         "`bench/micro publish` ([benches/publish.rs](../../../../benches/publish.rs))."
     )
     yield ""

@@ -154,6 +154,53 @@ class Redis(Process):
         return f"storage-type: redis\nredis: {{ host: 127.0.0.1, port: {self.port}, persistence-strategy: {strategy} }}\n"
 
 
+class Postgres(Process):
+    """A PostgreSQL that writes to the disk before it answers, with its data in `folder`. root lets the user postgres run it."""
+
+    def __init__(self, folder):
+        data, port = folder / "postgres", free_port()
+        data.mkdir(mode=0o700)
+        if os.getuid() == 0:
+            shutil.chown(data, "postgres")
+            for parent in (folder, folder.parent):
+                parent.chmod(0o711)
+        words = self.tool("initdb", "--pgdata", data, "--auth", "trust", "--username", "postgres", "--encoding", "UTF8", "--locale", "C")
+        made = subprocess.run(words, cwd="/", capture_output=True, text=True)
+        if made.returncode:
+            fail(f"initdb failed: {made.stderr}")
+        options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "shared_buffers": "128MB"}
+        command = self.tool("postgres", "-D", data)
+        for name, value in options.items():
+            command += ["-c", f"{name}={value}"]
+        super().__init__(command, port, folder / "postgres.log")
+
+    @staticmethod
+    def program(name):
+        """Debian has the servers of each version in a folder of their own."""
+        found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[4]))
+        if not found and not shutil.which(name):
+            fail(f"{name} is missing: apt-get install postgresql, or leave postgres out with --stores")
+        return found[-1] if found else name
+
+    @classmethod
+    def tool(cls, name, *arguments):
+        user = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups", "--"] if os.getuid() == 0 else []
+        return [*user, cls.program(name), *arguments]
+
+    def answers(self, _):
+        words = [self.program("pg_isready"), "--quiet", "--host", "127.0.0.1", "--port", str(self.port)]
+        return subprocess.run(words).returncode == 0
+
+    def pids(self):
+        """The server and the processes of its connections and background work."""
+        pid = self.child.pid
+        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+    def settings(self):
+        """The settings of a service that uses it."""
+        return f"storage-type: postgres\npostgres: {{ hosts: ['127.0.0.1:{self.port}'], username: postgres, database: postgres }}\n"
+
+
 def paths(folder, port):
     """The settings of all paths."""
     return f"""

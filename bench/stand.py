@@ -8,7 +8,7 @@ import nginx
 import service
 
 UPDATED_LISTS = 4
-STORES = ["sqlite", "redis-always", "redis-disabled"]
+STORES = ["sqlite", "redis-always", "redis-disabled", "postgres"]
 SERVERS = ["built-in", "nginx"]
 
 
@@ -47,7 +47,7 @@ class Stand:
     def __init__(self, folder, knobs, image=None):
         self.stores, self.servers, self.size = knobs.stores, knobs.servers, knobs.size
         self.settings, self.image = settings(knobs), image
-        self.services, self.redis, self.folders = {}, {}, {}
+        self.services, self.databases, self.folders = {}, {}, {}
         for store in self.stores:
             self.start_service(store, folder / store)
         # Fetches do not depend on the store, so one is enough: the durable Redis if available.
@@ -64,11 +64,14 @@ class Stand:
         folder.mkdir()
         port = service.free_port()
         settings = service.paths(folder, port) + self.settings
-        if store != "sqlite":
+        if store == "postgres":
+            self.databases[store] = service.Postgres(folder)
+        elif store != "sqlite":
             if not shutil.which("redis-server"):
                 service.fail("redis-server is missing: apt-get install redis-server, or leave it out with --stores sqlite")
-            self.redis[store] = service.Redis(folder, durable=store == "redis-always")
-            settings += self.redis[store].settings()
+            self.databases[store] = service.Redis(folder, durable=store == "redis-always")
+        if store in self.databases:
+            settings += self.databases[store].settings()
         self.folders[store] = folder
         start = self.image.start if self.image else service.statuslist
         self.services[store] = start(folder, port, settings)
@@ -77,18 +80,20 @@ class Stand:
         """Further facts that the figures depend on."""
         say = lambda *words: subprocess.run(words, capture_output=True, text=True)
         found = {"nginx": say(nginx.program(), "-v").stderr.partition("/")[2].strip()}
-        if self.redis:
+        if any(store.startswith("redis") for store in self.databases):
             found["redis"] = say("redis-server", "--version").stdout.partition("v=")[2].split()[0]
+        if "postgres" in self.databases:
+            found["postgres"] = say(service.Postgres.program("postgres"), "--version").stdout.split()[2]
         return found
 
     def processes(self):
         """All programs, for the sampler."""
         services = {f"service on {store}": process for store, process in self.services.items()}
-        return {**services, **self.redis, "nginx": self.nginx, "parse only": self.parser}
+        return {**services, **self.databases, "nginx": self.nginx, "parse only": self.parser}
 
     def front_parts(self):
         """The programs that take part in a scenario on the front store."""
-        return [f"service on {self.front}", *([self.front] if self.front in self.redis else []), "nginx"]
+        return [f"service on {self.front}", *([self.front] if self.front in self.databases else []), "nginx"]
 
     def rest(self, seconds=10, share=0.05):
         """Waits until the background work of earlier rows ends: refills, publications, compactions."""
