@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::support::disk::{Disk, can_mount};
 use crate::support::fleet::{Instance, PUBLIC_URL, shared, signer};
 use crate::support::k6::K6;
+use crate::support::postgres::PostgresServer;
 use crate::support::process::{PROGRAM, pause};
 use crate::support::reader::Reader;
 use crate::support::redis::{Cluster, RedisServer, Sentinels};
@@ -30,10 +31,10 @@ enum Fault {
     PauseInstance,
     /// A wrong clock of one instance, by this.
     Clock(&'static str),
-    /// kill -9 of a Redis server: of the master, where there are several.
-    KillRedis,
-    PauseRedis,
-    /// Redis is told not to fsync any more.
+    /// kill -9 of a server of the store: of the master, where there are several.
+    KillServer,
+    PauseServer,
+    /// The server is told not to fsync any more.
     NoFsync,
     MoveSlots,
     DeleteTokens,
@@ -50,10 +51,10 @@ impl Fault {
     /// The shortest and the longest time that it lasts, in milliseconds.
     fn lasts(self) -> (u64, u64) {
         match self {
-            KillInstance | KillRedis => (0, 400),
+            KillInstance | KillServer => (0, 400),
             PauseInstance => (500, 14_000),
             Clock(_) | FrozenDisk | FullDisk => (1000, 5000),
-            PauseRedis | NoFsync => (500, 3000),
+            PauseServer | NoFsync => (500, 3000),
             MoveSlots | DeleteTokens | DeleteLocks | NewKey => (0, 0),
         }
     }
@@ -62,8 +63,8 @@ impl Fault {
         matches!(self, KillInstance | PauseInstance | Clock(_))
     }
 
-    fn is_of_redis(self) -> bool {
-        matches!(self, KillRedis | PauseRedis | NoFsync | MoveSlots)
+    fn is_of_server(self) -> bool {
+        matches!(self, KillServer | PauseServer | NoFsync | MoveSlots)
     }
 }
 
@@ -72,6 +73,7 @@ enum Servers {
     One(RedisServer),
     Sentinels(Sentinels),
     Cluster(Cluster),
+    Postgres(PostgresServer),
 }
 
 impl Servers {
@@ -81,14 +83,45 @@ impl Servers {
             Self::One(server) => server.settings(),
             Self::Sentinels(sentinels) => format!("{}, replicas: 1", sentinels.settings()),
             Self::Cluster(cluster) => format!("{}, replicas: 1", cluster.settings()),
+            Self::Postgres(server) => {
+                return format!(
+                    "storage-type: postgres\npostgres: {{ {}, connections: 8 }}\n",
+                    server.settings()
+                );
+            }
         };
         format!("storage-type: redis\nredis: {{ {redis}, connections: 8 }}\n")
     }
 
-    /// The server to which the next fault happens.
+    fn kill(&mut self) {
+        match self {
+            Self::Postgres(server) => server.kill(),
+            _ => self.victim().kill(),
+        }
+    }
+
+    fn pause(&mut self) {
+        match self {
+            Self::Postgres(server) => server.freeze(true),
+            _ => self.victim().freeze(true),
+        }
+    }
+
+    /// Whether writes are on the disk before they are answered.
+    fn fsync(&mut self, always: bool) {
+        match self {
+            Self::Postgres(server) => server.set("fsync", if always { "on" } else { "off" }),
+            _ => {
+                let when = if always { "always" } else { "everysec" };
+                self.victim().cli(&["CONFIG", "SET", "appendfsync", when]);
+            }
+        }
+    }
+
+    /// The Redis to which the next fault happens.
     fn victim(&mut self) -> &mut RedisServer {
         match self {
-            Self::Sqlite => panic!("SQLite has no server"),
+            Self::Sqlite | Self::Postgres(_) => panic!("there is no Redis"),
             Self::One(server) => server,
             Self::Sentinels(sentinels) => {
                 let master = sentinels.master();
@@ -109,7 +142,7 @@ impl Servers {
             !replication.contains("role:master") || replication.contains("min_slaves_good_slaves:1")
         };
         match self {
-            Self::Sqlite | Self::One(_) => {}
+            Self::Sqlite | Self::One(_) | Self::Postgres(_) => {}
             Self::Sentinels(sentinels) => {
                 let deadline = Instant::now() + Duration::from_secs(60);
                 let is_whole = || {
@@ -167,9 +200,9 @@ impl World {
         ];
         kinds.extend(match self.servers {
             Servers::Sqlite => vec![],
-            Servers::One(_) => vec![KillRedis, KillRedis, PauseRedis, NoFsync],
-            Servers::Sentinels(_) => vec![KillRedis, PauseRedis],
-            Servers::Cluster(_) => vec![KillRedis, PauseRedis, MoveSlots],
+            Servers::One(_) | Servers::Postgres(_) => vec![KillServer, KillServer, PauseServer, NoFsync],
+            Servers::Sentinels(_) => vec![KillServer, PauseServer],
+            Servers::Cluster(_) => vec![KillServer, PauseServer, MoveSlots],
         });
         kinds
     }
@@ -197,7 +230,7 @@ impl World {
         let conflicts = |(active, at, _): &(Fault, usize, Instant)| {
             alone(*active)
                 || alone(fault)
-                || (fault.is_of_redis() && active.is_of_redis())
+                || (fault.is_of_server() && active.is_of_server())
                 || (fault.is_of_instance() && active.is_of_instance() && *at == instance)
                 || *active == fault
         };
@@ -209,9 +242,9 @@ impl World {
             KillInstance => self.instances[instance].kill(),
             PauseInstance => self.instances[instance].freeze(true),
             Clock(by) => self.set_clock(instance, by),
-            KillRedis => self.servers.victim().kill(),
-            PauseRedis => self.servers.victim().freeze(true),
-            NoFsync => drop(self.servers.victim().cli(&["CONFIG", "SET", "appendfsync", "everysec"])),
+            KillServer => self.servers.kill(),
+            PauseServer => self.servers.pause(),
+            NoFsync => self.servers.fsync(false),
             MoveSlots => self.move_slots(),
             DeleteTokens => self.delete(|name| name.contains(".jwt") || name.ends_with(".cwt")),
             DeleteLocks => self.delete(|name| name.ends_with(".lock")),
@@ -244,7 +277,7 @@ impl World {
         self.active = left;
         // An instance starts only with its store.
         let starts = ended.iter().any(|(fault, ..)| *fault == KillInstance);
-        let needed = self.active.extract_if(.., |(fault, ..)| starts && fault.is_of_redis());
+        let needed = self.active.extract_if(.., |(fault, ..)| starts && fault.is_of_server());
         ended.extend(needed);
         ended.sort_by_key(|(fault, ..)| *fault == KillInstance);
         for (fault, instance, _) in ended {
@@ -252,34 +285,44 @@ impl World {
                 KillInstance => self.instances[instance].start_again(),
                 PauseInstance => self.instances[instance].freeze(false),
                 Clock(_) => self.set_clock(instance, "+0"),
-                KillRedis => self.revive(),
-                PauseRedis => self.each_server(|server| server.freeze(false)),
-                NoFsync => drop(self.servers.victim().cli(&["CONFIG", "SET", "appendfsync", "always"])),
+                KillServer => self.revive(),
+                PauseServer => self.resume(),
+                NoFsync => self.servers.fsync(true),
                 FullDisk => self.delete_fill(),
                 FrozenDisk => self.site.freeze(false),
                 MoveSlots | DeleteTokens | DeleteLocks | NewKey => {}
             }
-            if fault.is_of_redis() {
+            if fault.is_of_server() {
                 self.servers.wait_until_whole();
             }
         }
     }
 
-    fn each_server(&mut self, act: impl Fn(&mut RedisServer)) {
+    fn each_redis(&mut self, act: impl Fn(&mut RedisServer)) {
         match &mut self.servers {
-            Servers::Sqlite => {}
+            Servers::Sqlite | Servers::Postgres(_) => {}
             Servers::One(server) => act(server),
             Servers::Sentinels(sentinels) => sentinels.servers.iter_mut().for_each(act),
             Servers::Cluster(cluster) => cluster.servers.iter_mut().for_each(act),
         }
     }
 
+    fn resume(&mut self) {
+        if let Servers::Postgres(server) = &self.servers {
+            server.freeze(false);
+        }
+        self.each_redis(|server| server.freeze(false));
+    }
+
     fn revive(&mut self) {
+        if let Servers::Postgres(server) = &mut self.servers {
+            return server.start_again();
+        }
         // Long enough that another server has become the master.
         if !matches!(self.servers, Servers::One(_)) {
             pause(Duration::from_secs(4));
         }
-        self.each_server(|server| {
+        self.each_redis(|server| {
             if !server.is_running() {
                 server.start_again();
             }
@@ -443,6 +486,11 @@ async fn two_instances_behind_sentinels_survive_faults_of_every_kind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_instances_on_a_cluster_survive_faults_of_every_kind() {
     survive("two instances, Cluster", Servers::Cluster(Cluster::start()), 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_instances_on_postgresql_survive_faults_of_every_kind() {
+    survive("two instances, PostgreSQL", Servers::Postgres(PostgresServer::start()), 2).await;
 }
 
 /// The control: after a step back to a copy of Redis, without marks, references are repeated and updates are lost.
