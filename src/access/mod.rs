@@ -364,12 +364,10 @@ mod tests {
                     times.push(begun.elapsed());
                 }
             }
-            let mut medians = times.map(|(_, mut times)| {
-                times.sort_unstable();
-                times[times.len() / 2].as_secs_f64()
-            });
-            medians.sort_unstable_by(f64::total_cmp);
-            medians[2] / medians[0]
+            // The shortest of each: what else runs on the machine makes them only longer.
+            let mut shortest = times.map(|(_, times)| times.into_iter().min().unwrap().as_secs_f64());
+            shortest.sort_unstable_by(f64::total_cmp);
+            shortest[2] / shortest[0]
         };
         let (ours, control) = (slowest_to_fastest(&ours), slowest_to_fastest(&ends_early));
         assert!(ours < 1.5, "{ours}: the time of a refusal depends on the key");
