@@ -121,7 +121,8 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
 fn program() -> String {
     let path = std::env::current_exe().unwrap_or_else(|_| Path::new("statuslist").to_owned());
     let folder = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&folder).unwrap_or(&path).display().to_string()
+    let path = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
+    if path.contains('/') { path } else { format!("./{path}") }
 }
 
 #[cfg(test)]

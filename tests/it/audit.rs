@@ -287,11 +287,9 @@ status-list-pools: { p: { api-key: x, size: 20000, update-interval: 1s } }";
     // Without files, those of the settings, the current one included.
     let of_settings = |path: &Path| {
         let variable = ("STATUSLIST__AUDIT__PATH", path);
-        let output = Command::new(PROGRAM)
-            .args(["audit", "verify"])
-            .env(variable.0, variable.1)
-            .current_dir(folder.path());
-        let output = output.output().unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.args(["audit", "verify"]).env(variable.0, variable.1).current_dir(folder.path());
+        let output = command.output().unwrap();
         let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
         (output.status.code().unwrap(), text)
     };

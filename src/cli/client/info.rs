@@ -96,7 +96,7 @@ fn rows(out: &mut impl Write, prefix: &str, facts: &Value) -> std::io::Result<()
         let name = format!("{prefix}{name}");
         match fact {
             Value::Object(_) => rows(out, &format!("{name}."), fact)?,
-            Value::Array(pools) if name == "pools" => table(out, pools)?,
+            Value::Array(_) if name == "pools" => {}
             Value::Array(entries) => {
                 let entries: Vec<_> = entries.iter().map(plain).collect();
                 writeln!(out, "{:<30} {}", label(&name), entries.join(", "))?;
@@ -104,7 +104,8 @@ fn rows(out: &mut impl Write, prefix: &str, facts: &Value) -> std::io::Result<()
             fact => writeln!(out, "{:<30} {}", label(&name), shown(&name, fact))?,
         }
     }
-    Ok(())
+    // After the facts of the service.
+    facts["pools"].as_array().map_or(Ok(()), |pools| table(out, pools))
 }
 
 /// One row for each pool.
