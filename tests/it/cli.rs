@@ -151,9 +151,14 @@ fn check_config_reads_what_serve_will_read() {
         assert!(made.status.success(), "{}", text(&made));
     };
     openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "rsa.pem"]);
-    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "ec.pem"]);
-    openssl(&["req", "-x509", "-key", "ec.pem", "-subj", "/CN=x", "-days", "-1", "-out", "ended.pem"]);
-    openssl(&["req", "-x509", "-key", "ec.pem", "-subj", "/CN=x", "-days", "9000", "-out", "good.pem"]);
+    let key = rcgen::KeyPair::generate().unwrap();
+    write(&folder.path().join("ec.pem"), &key.serialize_pem());
+    for (name, year) in [("ended.pem", 2021), ("good.pem", 2100)] {
+        let mut params = rcgen::CertificateParams::new(vec!["status.example".into()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        write(&folder.path().join(name), &params.self_signed(&key).unwrap().pem());
+    }
     write(&folder.path().join("file"), "");
     let settings = |signers: [&str; 4], storage: &str| {
         let pool = |(name, signer): (usize, &&str)| {

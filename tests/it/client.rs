@@ -75,10 +75,7 @@ async fn allocate_set_and_info_work_together() {
     let (code, out, _) = run(&mut client(&app.url, &["info"]));
     assert!(code == 0 && out.contains(env!("CARGO_PKG_VERSION")) && out.contains("\"pool\":\"p\""), "{out}");
     let (code, out, _) = run(&mut client(&app.url, &["info", uri, &idx, "--format", "table"]));
-    assert!(
-        code == 0 && out.contains("stored status                  suspended (2)\n"),
-        "without --pool: {out}"
-    );
+    assert!(code == 0 && out.contains("stored status                  valid (0)\n"), "without --pool: {out}");
 }
 
 /// Exit code 1 means refused, 2 means failed, and each message says what to do.
