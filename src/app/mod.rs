@@ -330,7 +330,8 @@ impl App {
         );
         // An instance that never publishes signs nothing, so its clock does not matter.
         let watch = (self.config.publish.role != PublishRole::Off).then(|| Arc::clone(&self.clock_watch));
-        let api = web::Data::new(api.audited(self.audit.clone()).watching(watch));
+        let api =
+            web::Data::new(api.audited(self.audit.clone()).watching(watch).lenient(self.config.lenient));
         let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
         let (key_set, stopper) = (Arc::clone(&self.key_set), background_stopper.clone());
         background.spawn(async move { key_set.run(&stopper).await });

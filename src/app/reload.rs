@@ -37,8 +37,8 @@ pub type Apply = Arc<dyn Fn(Config) -> Result<()> + Send + Sync>;
 /// The source of the settings.
 #[derive(Clone)]
 pub struct Source {
-    /// The settings file, if there is one.
-    pub file: Option<PathBuf>,
+    /// The settings files.
+    pub files: Vec<PathBuf>,
     /// Loads them.
     pub load: Load,
     /// Content of the files just before the settings in use were read.
@@ -73,7 +73,7 @@ impl Reload {
     /// Watches the files of `current`, the settings in use. The first comparison finds everything changed since
     /// `source.seen`.
     pub fn new(source: Source, current: &Config, apply: Apply, metrics: ReloadMetrics) -> Self {
-        let files = files_of(source.file.as_ref(), current.files());
+        let files = files_of(&source.files, current.files());
         let tried = source.seen;
         Self { source, apply, metrics, files, tried, stale: false }
     }
@@ -146,7 +146,7 @@ impl Reload {
     async fn read_and_apply(&mut self) -> Result<()> {
         let mut config = self.load().await?;
         // Also the files of refused settings: the fault may be corrected in one of them.
-        let files = files_of(self.source.file.as_ref(), config.files());
+        let files = files_of(&self.source.files, config.files());
         if files != self.files {
             self.files = files;
             // Before reading, so that the next comparison finds later changes.
@@ -177,15 +177,15 @@ async fn hung_up(hangup: &mut Option<Signal>) {
     }
 }
 
-/// The settings file and the files that the settings name.
-fn files_of(settings: Option<&PathBuf>, named: Vec<PathBuf>) -> Vec<PathBuf> {
-    settings.cloned().into_iter().chain(named).collect()
+/// The settings files and the files that the settings name.
+fn files_of(settings: &[PathBuf], named: Vec<PathBuf>) -> Vec<PathBuf> {
+    settings.iter().cloned().chain(named).collect()
 }
 
 impl Fingerprint {
-    /// The fingerprint of this settings file and of the files that `config` names.
-    pub fn of_settings(file: Option<&PathBuf>, config: &Config) -> Self {
-        Self::of(&files_of(file, config.files()))
+    /// The fingerprint of these settings files and of the files that `config` names.
+    pub fn of_settings(files: &[PathBuf], config: &Config) -> Self {
+        Self::of(&files_of(files, config.files()))
     }
 
     /// An unreadable file counts as a content of its own.
@@ -221,14 +221,14 @@ mod tests {
         for (later, taken) in [(Some("limits: { amount: 9 }"), Some(9)), (None, None)] {
             write("limits: { amount: 7 }");
             let config = read(&file);
-            let seen = Fingerprint::of_settings(Some(&file), &config);
+            let seen = Fingerprint::of_settings(std::slice::from_ref(&file), &config);
             later.into_iter().for_each(write);
             let named = file.clone();
             let load: Load = Arc::new(move || Ok(read(&named)));
             let (tell, mut told) = mpsc::unbounded_channel();
             let apply: Apply = Arc::new(move |config: Config| Ok(tell.send(config.limits.amount_max)?));
             let metrics = crate::telemetry::metrics::Metrics::default().reloads;
-            let source = Source { file: Some(file.clone()), load, seen };
+            let source = Source { files: vec![file.clone()], load, seen };
             let reload = Reload::new(source, &config, apply, metrics);
             let (_switch, stopper) = crate::base::stopper::stopper();
             tokio::spawn(async move { reload.run(&stopper).await });

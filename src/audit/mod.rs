@@ -14,12 +14,14 @@
 //! same time), and an operator must decide how long to keep its files.
 
 mod chain;
+mod files;
 mod line;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use chain::{Broken, Span, verify};
+pub use files::files_of;
 pub use line::{Action, Caller, Change, Line, Outcome, PoolName, Refusal};
 
 use std::path::PathBuf;

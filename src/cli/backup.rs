@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use super::Settings;
+use super::settings::Settings;
 use crate::config::StoreConfig;
 use crate::store::SqliteStore;
 

@@ -1,5 +1,6 @@
 //! The welcome text: commands to copy, with real values, when the service runs on its built-in settings.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -12,9 +13,11 @@ use crate::status_list::BaseUri;
 /// The settings that the text needs.
 pub(super) struct FirstMinute {
     base: BaseUri,
+    /// Where this machine reaches the service.
     address: String,
     pool: PoolId,
-    beat: String,
+    /// In seconds.
+    beat: u64,
 }
 
 /// The text, except for two references.
@@ -30,9 +33,12 @@ impl FirstMinute {
         let (pool, settings) = config.pools.first_key_value()?;
         Some(Self {
             base: config.public_url.clone(),
-            address: format!("http://{}", config.server.listen),
+            address: format!(
+                "http://{}",
+                reachable(config.server.api_listen.unwrap_or(config.server.listen))
+            ),
             pool: pool.clone(),
-            beat: crate::config::show_duration(settings.live.update_interval),
+            beat: settings.live.update_interval.as_secs(),
         })
     }
 
@@ -70,19 +76,25 @@ impl Welcome {
         };
         println!(
             r#"
+See the lists in a browser: {address}/
+The documentation of the API: {address}/docs
+
 {key_line}
 
-Get a reference for a new credential:
+1. Get a reference for a new credential:
   curl -X POST -H "X-Api-Key: {key}" "{address}/pools/{pool}/new-references?amount=1"
 
-Revoke one (a reference that was made for you to try this):
-  curl -X PATCH -H "X-Api-Key: {key}" -H "Content-Type: application/json" \
-    -d '{{"uri":"{revoked_uri}","index":{revoked_idx},"value":"invalid"}}' {address}/status-lists/update
+2. Revoke one (a reference that was made for you to try this). The answer is empty, so curl prints its status, 204:
+  curl -X PATCH -H "X-Api-Key: {key}" -H "Content-Type: application/json" -w "%{{http_code}}\n" \
+    -d '{{"uri":"{revoked_uri}","index":{revoked_idx},"value":"revoked"}}' {address}/status-lists/update
 
-Fetch the list as a wallet or verifier does:
+3. Wait for the next beat, on which changed lists are signed and published:
+  sleep {beat}
+
+4. Fetch the list as a wallet or verifier does:
   curl {revoked_uri}
 
-Check as a verifier; the first says INVALID within {beat} of the revocation, the second VALID:
+5. Check as a verifier: INVALID for the one that you revoked, VALID for another:
   {program} check --uri {revoked_uri} --idx {revoked_idx} --trust {jwks}
   {program} check --uri {kept_uri} --idx {kept_idx} --trust {jwks}
 "#,
@@ -95,9 +107,37 @@ Check as a verifier; the first says INVALID within {beat} of the revocation, the
     }
 }
 
+/// The address at which this machine reaches what listens on `listen`.
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
 /// The command that started this program, as a shell accepts it.
 fn program() -> String {
     let path = std::env::current_exe().unwrap_or_else(|_| Path::new("statuslist").to_owned());
     let folder = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&folder).unwrap_or(&path).display().to_string()
+    let path = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
+    if path.contains('/') { path } else { format!("./{path}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listen_address_has_a_reachable_one() {
+        for (listen, asked) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), asked);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod check;
+mod check_config;
 mod client;
 mod exit;
 mod first_minute;
@@ -11,32 +12,34 @@ mod openapi;
 mod plan;
 mod probe;
 mod retire;
+mod settings;
 mod store;
 mod verify;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use exit::FAILED;
 use indicatif::{ProgressBar, ProgressStyle};
+use settings::Settings;
+use tracing_subscriber::filter::LevelFilter;
 use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::app::reload::{self, Fingerprint, Source};
+use crate::app::reload;
 use crate::base::clock::Clock;
 use crate::base::private_memory;
-use crate::config::Config;
 use crate::keys::made;
 use crate::model::api_key::{ApiKeyHash, generate_api_key};
 use crate::sign::Algorithm;
 use crate::telemetry;
 
-/// Read if no settings file is named.
-const DEFAULT_FILE: &str = "statuslist.yaml";
+/// The environment variable of `server.listen`.
+const LISTEN: &str = "STATUSLIST__SERVER__LISTEN";
 
 /// A Status Issuer for the IETF Token Status List.
 ///
@@ -45,9 +48,15 @@ const DEFAULT_FILE: &str = "statuslist.yaml";
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// Settings file (YAML). Without it ./statuslist.yaml is read, if it exists.
+    /// Settings file (YAML). Without it ./statuslist.yaml is read, if it exists. May be given several times: the files are merged, and
+    /// later ones win
     #[arg(long, global = true, env = "STATUSLIST_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
+    config: Vec<PathBuf>,
+    /// Print no welcome and no progress; log only warnings, unless STATUSLIST_LOG says otherwise
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(flatten)]
+    serve: Serve,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -55,11 +64,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the API, publish on the beat, and serve the lists if the settings say so (the default)
-    Serve,
+    Serve(Serve),
     /// Publish what is pending without serving; no service may be running on the same SQLite file
     Publish(Publish),
-    /// Read the settings and report faults, without changing anything
-    CheckConfig,
+    /// Read what serve will read, settings, keys, certificates and folders, and report every mistake; changes nothing
+    CheckConfig(check_config::CheckConfig),
     /// Make a signing key (PKCS#8 PEM) in a new file
     GenerateKey(GenerateKey),
     /// Take references of a pool for new credentials from the running service
@@ -92,6 +101,13 @@ enum Command {
     Openapi,
     /// Print the hash of an API key for `api-keys`; the key is read from standard input
     HashKey(HashKey),
+}
+
+#[derive(Debug, Default, Args)]
+struct Serve {
+    /// The address to listen on, in place of server.listen
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]
@@ -135,11 +151,16 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
         private_memory::keep();
-        let settings = || Settings::read(self.config.as_deref());
-        match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve(&settings()?),
-            Command::Publish(publish) => publish_once(&settings()?, publish.replace_future),
-            Command::CheckConfig => check_config(&settings()?),
+        let (quiet, settings) = (self.quiet, || Settings::read(&self.config));
+        let listen = self.serve.listen;
+        match self.command.unwrap_or_else(|| Command::Serve(Serve::default())) {
+            Command::Serve(of_serve) => {
+                let listen = of_serve.listen.or(listen).map(|listen| (LISTEN, listen.to_string()));
+                serve(&Settings::read_with(&self.config, listen.into_iter().collect())?, quiet)
+            }
+            _ if listen.is_some() => bail!("--listen is for serve only; leave it out"),
+            Command::Publish(publish) => publish_once(&settings()?, publish.replace_future, quiet),
+            Command::CheckConfig(check) => check.run(&settings()?),
             Command::Backup(backup) => backup.run(&settings()?),
             Command::Migrate(migrate) => migrate.run(&settings()?),
             Command::Retire(retire) => retire.run(),
@@ -152,7 +173,7 @@ impl Cli {
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
             Command::Plan(arguments) => arguments.run(),
-            Command::Audit(arguments) => arguments.run(),
+            Command::Audit(arguments) => arguments.run(|| settings()?.load()),
             Command::Allocate(allocate) => allocate.run(),
             Command::Set(set) => set.run(),
             Command::Info(info) => info.run(),
@@ -160,53 +181,8 @@ impl Cli {
     }
 }
 
-/// The operator's settings.
-struct Settings {
-    /// `None` for the built-in settings.
-    file: Option<PathBuf>,
-    text: Option<Zeroizing<String>>,
-}
-
-impl Settings {
-    fn read(file: Option<&Path>) -> Result<Self> {
-        let file = file
-            .map(Path::to_owned)
-            .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
-        let read = |file: &PathBuf| {
-            std::fs::read_to_string(file)
-                .map(Zeroizing::new)
-                .with_context(|| format!("cannot read {}", file.display()))
-        };
-        let text = file.as_ref().map(read).transpose()?;
-        Ok(Self { file, text })
-    }
-
-    /// The source from which a running service reloads them. `config` is in use until then.
-    fn source(&self, config: &Config) -> Source {
-        let (file, named) = (self.file.clone(), self.file.clone());
-        let load = move || Self::read(named.as_deref())?.load();
-        let seen = Fingerprint::of_settings(file.as_ref(), config);
-        Source { file, load: Arc::new(load), seen }
-    }
-
-    fn load(&self) -> Result<Config> {
-        Config::load(self.text.as_deref().map(String::as_str), environment()).with_context(|| {
-            match &self.file {
-                Some(file) => format!("cannot use the settings in {}", file.display()),
-                None => "cannot use the settings".to_owned(),
-            }
-        })
-    }
-}
-
-/// The environment variables. Skips values that are not text: none of ours are.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-fn serve(settings: &Settings) -> Result<ExitCode> {
-    if let Some(file) = settings.file.as_ref().filter(|file| !file.is_file()) {
+fn serve(settings: &Settings, quiet: bool) -> Result<ExitCode> {
+    if let Some(file) = settings.files.iter().find(|file| !file.is_file()) {
         // A pipe is empty when it is read again, and empty settings are the built-in ones.
         bail!(
             "{} is not a regular file: a running service reads its settings repeatedly, to apply changes; \
@@ -216,12 +192,12 @@ fn serve(settings: &Settings) -> Result<ExitCode> {
     }
     let source = settings.source(&settings.load()?);
     // Load again, now that the content before is known: later changes show.
-    let (config, built_in) = ((source.load)()?, settings.file.is_none());
-    let _exporting = telemetry::start(&config.telemetry);
+    let (config, built_in) = ((source.load)()?, settings.are_built_in());
+    let _exporting = telemetry::start(&config.telemetry, usual_lines(quiet))?;
     actix_web::rt::System::new().block_on(async {
         // Opening the store may take a while. The first comparison finds what changed meanwhile.
         reload::survive_hangups();
-        let first_minute = built_in.then(|| first_minute::FirstMinute::new(&config)).flatten();
+        let first_minute = (built_in && !quiet).then(|| first_minute::FirstMinute::new(&config)).flatten();
         let app = App::build(config, Clock::System).await.context("cannot start")?;
         let app = app.reloading(source);
         let welcome = first_minute.map(|first_minute| first_minute.of(&app));
@@ -245,6 +221,11 @@ fn serve(settings: &Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The log lines, unless the environment says otherwise.
+fn usual_lines(quiet: bool) -> LevelFilter {
+    if quiet { LevelFilter::WARN } else { LevelFilter::INFO }
+}
+
 async fn wait_for_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) =
@@ -259,12 +240,12 @@ async fn wait_for_signal() {
     }
 }
 
-fn publish_once(settings: &Settings, replace_future: bool) -> Result<ExitCode> {
+fn publish_once(settings: &Settings, replace_future: bool, quiet: bool) -> Result<ExitCode> {
     let config = settings.load()?;
-    let _exporting = telemetry::start(&config.telemetry);
+    let _exporting = telemetry::start(&config.telemetry, usual_lines(quiet))?;
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lists, {per_sec}, {eta} left")
         .context("cannot draw the progress bar")?;
-    let bar = ProgressBar::new(0).with_style(style);
+    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0).with_style(style) };
     let (published, failed) = actix_web::rt::System::new().block_on(async {
         // Nothing is served, so any free port is suitable.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").context("cannot bind")?;
@@ -283,28 +264,6 @@ fn publish_once(settings: &Settings, replace_future: bool) -> Result<ExitCode> {
     if failed > 0 {
         bail!("{failed} lists could not be published or uploaded; the log says why; their old tokens stay");
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn check_config(settings: &Settings) -> Result<ExitCode> {
-    let (config, built_in) = (settings.load()?, settings.file.is_none());
-    for warning in &config.warnings {
-        println!("warning: {warning}");
-    }
-    for (id, pool) in &config.pools {
-        let (capacity, lifetimes) = (pool.shape.capacity, &pool.live.lifetimes);
-        let show = crate::config::show_duration;
-        println!(
-            "pool {id}: {} entries of {} bit(s), published every {}, valid for {}, signed again after {}, ttl {}",
-            capacity.entries(),
-            capacity.bits(),
-            show(pool.live.update_interval),
-            show(lifetimes.list_lifetime),
-            show(lifetimes.resign_after),
-            show(lifetimes.ttl)
-        );
-    }
-    println!("{} good", if built_in { "the built-in settings are" } else { "the settings are" });
     Ok(ExitCode::SUCCESS)
 }
 

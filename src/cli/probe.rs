@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::{Context, Result};
 use clap::Args;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::check::{duration, token_format};
 use super::client::{Canary, Connection};
@@ -77,7 +78,10 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let _exporting = telemetry::start(&Telemetry { format: LogFormat::Human, otlp_endpoint: None });
+        let _exporting = telemetry::start(
+            &Telemetry { format: LogFormat::Human, otlp_endpoint: None },
+            LevelFilter::INFO,
+        )?;
         actix_web::rt::System::new().block_on(self.probe())
     }
 

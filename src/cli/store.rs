@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Settings, environment};
+use super::settings::Settings;
 
-use crate::config::{Config, StoreConfig};
+use crate::config::StoreConfig;
 use crate::model::pool::PoolId;
 use crate::store::{ListRecord, ListTransfer, Store};
 
@@ -64,7 +64,7 @@ impl Migrate {
             ),
         };
         let given = given.into_iter().map(|(name, value)| (format!("STATUSLIST__{name}"), value.to_owned()));
-        let config = Config::load(settings.text.as_deref().map(String::as_str), environment().chain(given))?;
+        let config = settings.load_with(given)?;
         if let StoreConfig::Sqlite { path, .. } = &config.store {
             let new = place == self.to;
             ensure!(new || path.exists(), "{} does not exist", path.display());

@@ -7,8 +7,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::Settings;
 use super::exit::REFUSED;
+use super::settings::Settings;
 use crate::base::clock::Clock;
 use crate::config::StoreConfig;
 use crate::keys::signers::PoolSigners;

@@ -37,7 +37,7 @@ impl Config {
     /// The settings that differ in `newer` and that a running service cannot apply.
     pub fn needs_restart(&self, newer: &Self) -> Vec<String> {
         let mut names = Names::new();
-        // Sections with settings of their own follow below; warnings and files follow from the other settings.
+        // Sections with settings of their own follow below; warnings, files and places follow from the other settings.
         differences!(
             names,
             self,
@@ -55,8 +55,10 @@ impl Config {
                 publish: live,
                 pools: live,
                 retired_pools: "retired-pools",
+                lenient: "compatibility",
                 warnings: live,
                 secret_files: live,
+                places: live,
             }
         );
         differences!(
@@ -290,7 +292,7 @@ mod tests {
             ("bits: 2", "", &["status-list-pools.a.bits"]),
             (
                 "history: { retention: 1d }",
-                "server: { listen: 127.0.0.1:1 }",
+                "server: { listen: 127.0.0.1:1 }\npublic-url: http://localhost:8090/lists",
                 &["server.listen", "status-list-pools.a.history"],
             ),
         ] {

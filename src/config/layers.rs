@@ -1,66 +1,235 @@
-//! Settings in layers: the built-in defaults, the operator's file, the environment. Merged as trees, then read once, so
-//! that a missing key takes its default and an error names an unknown one.
+//! Settings in layers: the built-in defaults, the operator's files, the environment. Merged as trees, then read, so that a
+//! missing key takes its default and an error names an unknown one. A setting that cannot be used is replaced by its default,
+//! and all is read again: so every mistake is found.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-use super::ConfigError;
+use super::hint::hint;
+use super::mistakes::Mistakes;
+use super::places::Places;
 use super::raw::RawConfig;
+use super::{ConfigError, POOLS, SettingsFile, TEMPLATE_POOL, original};
 
 const DEFAULTS: &str = include_str!("../../config/default.yaml");
 const ENVIRONMENT_PREFIX: &str = "STATUSLIST__";
-const POOLS: &str = "status-list-pools";
-/// The pool of the defaults. Every other pool takes the settings that it leaves out from it.
-pub(super) const TEMPLATE_POOL: &str = "demo";
 
 /// Settings that are always texts, whatever they look like.
 const TEXTS: [&str; 7] = ["api-key", "audience", "password", "pin", "eku", "kid", "issuer"];
+/// How a message about an unknown setting begins.
+const UNKNOWN: &str = "there is no such setting";
+/// Stands for a secret that cannot be read, while the other settings are checked. The settings are refused afterwards.
+const STAND_IN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The merged settings, and warnings for the operator.
+/// The merged settings.
 pub(super) struct Layers {
-    pub(super) raw: RawConfig,
+    tree: Value,
+    defaults: Value,
+    pub(super) places: Places,
     pub(super) warnings: Vec<String>,
     /// The files that settings with a name in `-file` were read from.
     pub(super) secret_files: Vec<PathBuf>,
 }
 
-pub(super) fn merge(
-    file: Option<&str>,
-    environment: impl Iterator<Item = (String, String)>,
-) -> Result<Layers, ConfigError> {
-    let mut warnings = Vec::new();
-    let mut tree = parse("the built-in defaults", DEFAULTS)?;
-    let template = tree[POOLS][TEMPLATE_POOL].clone();
-    if let Some(file) = file {
-        let mut given = unwrap_app(parse("the settings file", file)?, &mut warnings);
+impl Layers {
+    /// Merges these layers. Adds to `mistakes` what cannot be merged, and goes on without it.
+    pub(super) fn merge(
+        files: &[SettingsFile],
+        environment: impl Iterator<Item = (String, String)>,
+        mistakes: &mut Mistakes,
+    ) -> Result<Self, ConfigError> {
+        let defaults = parse("the built-in defaults", DEFAULTS)?;
+        let mut layers = Self {
+            tree: defaults.clone(),
+            defaults,
+            places: Places::default(),
+            warnings: Vec::new(),
+            secret_files: Vec::new(),
+        };
+        let (mut has_pools, mut sections) = (false, Vec::new());
+        for file in files {
+            match parse(&file.name, &file.text) {
+                Ok(given) => layers.add(file, given, &mut has_pools, &mut sections, mistakes),
+                Err(error) => mistakes.add(error, None),
+            }
+        }
+        for (name, value) in environment {
+            let value = Zeroizing::new(value);
+            if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+                match set(&mut layers.tree, &name, path, &value) {
+                    Ok(setting) => layers.places.add_variable(setting, name),
+                    Err(error) => mistakes.add(error, None),
+                }
+            }
+        }
+        if layers.places.variable("storage-type").is_some() {
+            sections.push("storage-type".to_owned());
+        }
+        layers.derive_public_url();
+        if let Err(error) = original::choose_store(&sections, &mut layers.tree, &mut layers.warnings) {
+            layers.note(error, mistakes);
+        }
+        let template = layers.defaults[POOLS][TEMPLATE_POOL].clone();
+        layers.tree[POOLS] = match with_defaults(layers.tree[POOLS].take(), &template) {
+            Ok(pools) => pools,
+            Err(error) => {
+                layers.note(error, mistakes);
+                layers.defaults[POOLS].clone()
+            }
+        };
+        let mut unread = Vec::new();
+        read_secret_files(&mut layers.tree, "", &mut layers.secret_files, &mut unread);
+        unread.into_iter().for_each(|error| layers.note(error, mistakes));
+        Ok(layers)
+    }
+
+    /// Adds a file. `sections` gets the names of its sections.
+    fn add(
+        &mut self,
+        file: &SettingsFile,
+        given: Value,
+        has_pools: &mut bool,
+        sections: &mut Vec<String>,
+        mistakes: &mut Mistakes,
+    ) {
+        let (mut given, within) = original::unwrap_app(given, &mut self.warnings);
+        self.places.add(&file.name, &file.text, within);
+        let mut refused = Vec::new();
+        original::resolve_paths(&mut given, "", &mut refused);
+        refused.into_iter().for_each(|error| self.note(error, mistakes));
+        sections.extend(given.as_object().into_iter().flat_map(Map::keys).cloned());
         if let Some(pools) = given.as_object_mut().and_then(|given| given.remove(POOLS)) {
-            tree[POOLS] = pools;
+            // The first file's pools replace the built-in one.
+            match std::mem::replace(has_pools, true) {
+                true => overlay(&mut self.tree[POOLS], pools),
+                false => self.tree[POOLS] = pools,
+            }
         }
-        overlay(&mut tree, given);
+        overlay(&mut self.tree, given);
     }
-    let mut overridden = Vec::new();
-    for (name, value) in environment {
-        let value = Zeroizing::new(value);
-        if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-            let setting = set(&mut tree, &name, path, &value)?;
-            overridden.push(Override { setting, variable: name });
+
+    /// Where no `public-url` is given, the lists are on this machine, at the port of `server.listen`.
+    fn derive_public_url(&mut self) {
+        let listen = self.tree.pointer("/server/listen").and_then(Value::as_str);
+        let listen: Option<SocketAddr> = listen.and_then(|listen| listen.parse().ok());
+        if let Some(listen) = listen.filter(|listen| listen.port() != 0)
+            && self.places.of("public-url").is_none()
+        {
+            let host = match listen.ip() {
+                ip if ip.is_unspecified() || ip.is_loopback() => "localhost".to_owned(),
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+            };
+            self.tree["public-url"] = format!("http://{host}:{}/lists", listen.port()).into();
         }
     }
-    tree[POOLS] = with_defaults(tree[POOLS].take(), &template)?;
-    let mut files = Vec::new();
-    read_secret_files(&mut tree, "", &mut files)?;
-    Ok(Layers { raw: read(tree, &overridden)?, warnings, secret_files: files })
+
+    /// Adds a mistake with its place.
+    pub(super) fn note(&self, error: ConfigError, mistakes: &mut Mistakes) {
+        let place = error.key().and_then(|key| self.places.of(key));
+        mistakes.add(error, place);
+    }
+
+    /// Reads the settings, types only.
+    pub(super) fn read(&self) -> Result<RawConfig, ConfigError> {
+        read(&self.tree, &self.places, &self.defaults)
+    }
+
+    /// Replaces the setting at fault by its default, or removes it, so that the others can be checked. Returns whether
+    /// anything changed.
+    pub(super) fn mend(&mut self, error: &ConfigError) -> bool {
+        let ConfigError::Setting { key, why } = error else { return false };
+        if why.starts_with(UNKNOWN) {
+            return remove(&mut self.tree, key);
+        }
+        if let Some(secret) = self.tree.pointer_mut(&pointer(key)) {
+            // Without these, a pool would have yet another fault.
+            let stand_in = match (last_of(key), &*secret) {
+                ("api-key", Value::String(_) | Value::Null) => None,
+                ("api-key", _) => Some(STAND_IN.into()),
+                ("api-keys", Value::Array(keys)) if keys.is_empty() => Some(serde_json::json!([STAND_IN])),
+                _ => None,
+            };
+            if let Some(stand_in) = stand_in {
+                *secret = stand_in;
+                return true;
+            }
+        }
+        let mut path = key.as_str();
+        loop {
+            let (setting, default) = (self.tree.pointer(&pointer(path)), self.default_of(path));
+            match (setting, default) {
+                (Some(setting), Some(default)) if setting != default => {
+                    let default = default.clone();
+                    return self.tree.pointer_mut(&pointer(path)).map(|setting| *setting = default).is_some();
+                }
+                // One that is only documented: not in a group that is null by default, nor in an entry of a list.
+                (Some(_), None) if !path.contains('[') && !self.is_in_null(path) => {
+                    return remove(&mut self.tree, path);
+                }
+                _ => {}
+            }
+            let Some(end) = path.rfind(['.', '[']) else { return false };
+            path = &path[..end];
+        }
+    }
+
+    fn default_of(&self, path: &str) -> Option<&Value> {
+        let in_pool = path.strip_prefix(POOLS).and_then(|rest| rest.strip_prefix('.'));
+        match in_pool.map(|rest| rest.split_once('.').map_or("", |(_, rest)| rest)) {
+            Some("") => self.defaults.pointer(&format!("/{POOLS}/{TEMPLATE_POOL}")),
+            Some(rest) => self.defaults.pointer(&format!("/{POOLS}/{TEMPLATE_POOL}{}", pointer(rest))),
+            None => self.defaults.pointer(&pointer(path)),
+        }
+    }
+
+    fn is_in_null(&self, path: &str) -> bool {
+        let parent = path.rfind('.').map(|end| &path[..end]);
+        parent.is_some_and(|parent| self.default_of(parent).is_none_or(Value::is_null))
+    }
 }
 
-fn parse(origin: &'static str, yaml: &str) -> Result<Value, ConfigError> {
+impl Drop for Layers {
+    /// Wipes the texts, some of which are secret.
+    fn drop(&mut self) {
+        fn wipe(node: &mut Value) {
+            match node {
+                Value::String(text) => text.zeroize(),
+                Value::Array(entries) => entries.iter_mut().for_each(wipe),
+                Value::Object(members) => members.values_mut().for_each(wipe),
+                _ => {}
+            }
+        }
+        wipe(&mut self.tree);
+    }
+}
+
+/// The JSON pointer of a setting's path.
+fn pointer(path: &str) -> String {
+    format!("/{}", path.replace('~', "~0").replace('/', "~1").replace(['.', '['], "/").replace(']', ""))
+}
+
+fn last_of(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+fn remove(tree: &mut Value, path: &str) -> bool {
+    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let parent = if parent.is_empty() { Some(tree) } else { tree.pointer_mut(&pointer(parent)) };
+    parent.and_then(Value::as_object_mut).and_then(|parent| parent.remove(name)).is_some()
+}
+
+fn parse(origin: &str, yaml: &str) -> Result<Value, ConfigError> {
+    let fault = |why| ConfigError::Yaml { origin: origin.to_owned(), why };
     let value: Option<Value> = serde_saphyr::from_str_with_options(yaml, yaml_options())
-        .map_err(|error| ConfigError::Yaml { origin, why: without_quotes(&error.to_string()) })?;
+        .map_err(|error| fault(without_quotes(&error.to_string())))?;
     match value {
         None | Some(Value::Null) => Ok(Value::Object(Map::new())),
         Some(object @ Value::Object(_)) => Ok(object),
-        Some(_) => Err(ConfigError::Yaml { origin, why: "expected keys and values at the top".to_owned() }),
+        Some(_) => Err(fault("expected keys and values at the top".to_owned())),
     }
 }
 
@@ -87,35 +256,6 @@ fn without_quotes(message: &str) -> String {
         before = character;
     }
     kept
-}
-
-/// A setting that an environment variable overrides.
-struct Override {
-    /// Its path.
-    setting: String,
-    /// The variable's name.
-    variable: String,
-}
-
-impl Override {
-    /// Whether the setting `key` is this one, or a part of it.
-    fn holds(&self, key: &str) -> bool {
-        let rest = key.strip_prefix(self.setting.as_str());
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    }
-}
-
-/// The original service keeps its settings under `app`, beside those of its framework.
-fn unwrap_app(mut given: Value, warnings: &mut Vec<String>) -> Value {
-    let Some(app) = given.as_object_mut().and_then(|given| given.remove("app")) else { return given };
-    let others: Vec<_> = given.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
-    if !others.is_empty() {
-        warnings.push(format!(
-            "only the settings under `app` are used; ignored beside it: {}",
-            others.join(", ")
-        ));
-    }
-    app
 }
 
 fn with_defaults(pools: Value, template: &Value) -> Result<Value, ConfigError> {
@@ -173,44 +313,45 @@ fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<String, 
 }
 
 /// `api-key-file: /run/secrets/key` sets `api-key` to the content of that file.
-fn read_secret_files(node: &mut Value, path: &str, files: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
+fn read_secret_files(node: &mut Value, path: &str, files: &mut Vec<PathBuf>, unread: &mut Vec<ConfigError>) {
     if let Value::Array(entries) = node {
         let parent = path.trim_end_matches('.');
-        let mut entries = entries.iter_mut().enumerate();
-        return entries
-            .try_for_each(|(n, entry)| read_secret_files(entry, &format!("{parent}[{n}]."), files));
+        for (n, entry) in entries.iter_mut().enumerate() {
+            read_secret_files(entry, &format!("{parent}[{n}]."), files, unread);
+        }
     }
-    let Value::Object(map) = node else { return Ok(()) };
+    let Value::Object(map) = node else { return };
     for (key, value) in map.iter_mut() {
-        read_secret_files(value, &format!("{path}{key}."), files)?;
+        read_secret_files(value, &format!("{path}{key}."), files, unread);
     }
     let from_files: Vec<_> = map.keys().filter(|key| key.ends_with("-file")).cloned().collect();
     for key in from_files {
-        let file = map.remove(&key).unwrap_or_default();
-        let Value::String(file) = file else {
-            return Err(ConfigError::at(format!("{path}{key}"), "must be the path of a file"));
+        let read = match map.remove(&key) {
+            Some(Value::String(file)) => {
+                let content = std::fs::read_to_string(&file).map(Zeroizing::new);
+                let content = content.map_err(|error| format!("cannot read {file}: {error}"));
+                content.inspect(|_| files.push(file.into()))
+            }
+            _ => Err("must be the path of a file".to_owned()),
         };
-        let content = std::fs::read_to_string(&file).map(Zeroizing::new).map_err(|error| {
-            ConfigError::at(format!("{path}{key}"), format!("cannot read {file}: {error}"))
-        })?;
-        files.push(file.into());
+        let content = read.unwrap_or_else(|why| {
+            unread.push(ConfigError::at(format!("{path}{key}"), why));
+            Zeroizing::new(STAND_IN.to_owned())
+        });
         map.insert(key.trim_end_matches("-file").to_owned(), Value::String(content.trim().to_owned()));
     }
-    Ok(())
 }
 
-fn read(tree: Value, overridden: &[Override]) -> Result<RawConfig, ConfigError> {
+fn read(tree: &Value, places: &Places, defaults: &Value) -> Result<RawConfig, ConfigError> {
     serde_path_to_error::deserialize(tree).map_err(|error| {
         let (key, why) = (error.path().to_string(), error.into_inner().to_string());
-        let variable = overridden.iter().find(|one| one.holds(&key)).map(|one| &one.variable);
+        let variable = places.variable(&key);
         match unknown_field(&why) {
             Some((unknown, known)) => {
                 let parent = key.strip_suffix(unknown).unwrap_or(&key);
-                let nearest = known.iter().max_by(|a, b| {
-                    strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown))
-                });
-                let advice = nearest.map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
-                ConfigError::at(format!("{parent}{unknown}"), format!("there is no such setting{advice}"))
+                let path = format!("{parent}{unknown}");
+                let advice = hint(&path, unknown, &known, defaults);
+                ConfigError::at(path, format!("{UNKNOWN}{advice}"))
             }
             // The faulty value may be the secret itself, and messages end up in logs.
             None if holds_a_secret(&key) && !why.starts_with("missing field") => {
@@ -251,8 +392,15 @@ fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
 mod tests {
     use super::*;
 
-    fn merged(file: &str, environment: &[(&str, &str)]) -> Result<Layers, ConfigError> {
-        merge(Some(file), environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    struct Merged {
+        raw: RawConfig,
+    }
+
+    fn merged(file: &str, environment: &[(&str, &str)]) -> Result<Merged, ConfigError> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut mistakes = Mistakes::default();
+        let layers = Layers::merge(&[SettingsFile::unnamed(file)], environment, &mut mistakes)?;
+        mistakes.into_first().map_or_else(|| Ok(Merged { raw: layers.read()? }), Err)
     }
 
     #[test]
@@ -297,6 +445,23 @@ mod tests {
         assert_eq!(pool.update_interval.0.as_secs(), 5);
         let error = merged("", &[("STATUSLIST__SERVER__LISTENN", "x")]).err().unwrap().to_string();
         assert!(error.contains("server.listenn") && error.contains("`listen`"), "{error}");
+    }
+
+    #[test]
+    fn without_a_public_url_it_follows_the_address_that_is_listened_on() {
+        for (settings, expected) in [
+            ("server: { listen: 0.0.0.0:9000 }", "http://localhost:9000/lists"),
+            ("server: { listen: 192.0.2.1:80 }", "http://192.0.2.1:80/lists"),
+            ("server: { listen: '[2001:db8::1]:9000' }", "http://[2001:db8::1]:9000/lists"),
+            ("server: { listen: 127.0.0.1:0 }", "http://localhost:8090/lists"),
+            (
+                "public-url: http://localhost:8090/lists\nserver: { listen: 0.0.0.0:9000 }",
+                "http://localhost:8090/lists",
+            ),
+            ("", "http://localhost:8090/lists"),
+        ] {
+            assert_eq!(merged(settings, &[]).unwrap().raw.public_url, expected, "{settings}");
+        }
     }
 
     #[test]

@@ -9,11 +9,16 @@ mod api_keys;
 mod audit;
 mod changes;
 mod duration;
+mod hint;
 mod layers;
 mod limits;
+mod mistakes;
 mod network;
+mod original;
+mod places;
 mod pools;
 mod postgres;
+mod public_url;
 mod publish;
 mod rate;
 mod raw;
@@ -27,6 +32,7 @@ pub use address::ServerAddress;
 pub use audit::AuditConfig;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use limits::Limits;
+pub use mistakes::{Mistake, Mistakes};
 pub use network::Network;
 pub use pools::{Lifetimes, OnUnderflow, PoolConfig, PoolLive, PoolStart, Prefetch, Quotas};
 pub use postgres::{Durability, PostgresConfig};
@@ -39,11 +45,23 @@ pub use telemetry::{LogFormat, Telemetry};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use layers::Layers;
+use places::Places;
+use raw::{RawCompatibility, RawConfig};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::model::pool::PoolId;
 use crate::status_list::BaseUri;
+
+/// The setting with the pools.
+const POOLS: &str = "status-list-pools";
+/// The pool of the defaults. Every other pool takes the settings that it leaves out from it.
+const TEMPLATE_POOL: &str = "demo";
+/// The most mistakes that are looked for.
+const MISTAKES_MAX: usize = 100;
 
 /// All settings. Only `app` sees the whole; every other part gets its own section.
 #[derive(Clone, Debug)]
@@ -70,10 +88,14 @@ pub struct Config {
     pub pools: BTreeMap<PoolId, PoolConfig>,
     /// Pools of the store to give up: their lists are not renewed any more.
     pub retired_pools: BTreeSet<PoolId>,
+    /// Whether the API ignores members and parameters that it does not know, as the original service does.
+    pub lenient: bool,
     /// Settings that are allowed but probably a mistake; logged at the start.
     pub warnings: Vec<String>,
     /// The files that settings with a name in `-file` were read from.
     secret_files: Vec<PathBuf>,
+    /// Where each setting was written.
+    places: Arc<Places>,
 }
 
 /// What an instance keeps outside the store.
@@ -100,7 +122,7 @@ pub enum ConfigError {
     #[error("{origin} cannot be read as YAML: {why}")]
     Yaml {
         /// Name of the text.
-        origin: &'static str,
+        origin: String,
         /// The parser's message, with line and column.
         why: String,
     },
@@ -110,17 +132,92 @@ impl ConfigError {
     fn at(key: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Setting { key: key.into(), why: why.into() }
     }
+
+    /// The setting's path.
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Setting { key, .. } => Some(key),
+            Self::Yaml { .. } => None,
+        }
+    }
+}
+
+/// A settings file: its name in messages, and its content.
+pub struct SettingsFile {
+    /// The name.
+    pub name: String,
+    /// The content in YAML.
+    pub text: Zeroizing<String>,
+}
+
+impl SettingsFile {
+    fn unnamed(text: &str) -> Self {
+        Self { name: "the settings file".to_owned(), text: Zeroizing::new(text.to_owned()) }
+    }
 }
 
 impl Config {
-    /// Loads the settings from a file's text (or only the defaults) and the environment variables.
+    /// Loads the settings from a file's text (or only the defaults) and the environment variables. Fails with the first mistake.
     pub fn load(
         file: Option<&str>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let layers::Layers { raw, mut warnings, secret_files } = layers::merge(file, environment)?;
-        let public_url: BaseUri =
-            raw.public_url.parse().map_err(|why| ConfigError::at("public-url", format!("{why}")))?;
+        let files: Vec<_> = file.map(SettingsFile::unnamed).into_iter().collect();
+        let (config, mistakes) = Self::examine(&files, environment);
+        match (config, mistakes.into_first()) {
+            (Some(config), None) => Ok(config),
+            (_, Some(mistake)) => Err(mistake),
+            (None, None) => unreachable!("without settings there is a mistake"),
+        }
+    }
+
+    /// Loads the settings from files, of which later ones win, and the environment variables. Fails with every mistake.
+    pub fn load_files(
+        files: &[SettingsFile],
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Mistakes> {
+        match Self::examine(files, environment) {
+            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(mistakes.sorted()),
+        }
+    }
+
+    /// Returns every mistake in the settings, and the settings with defaults in place of what is wrong: to examine them further, not
+    /// to be used.
+    pub fn examine(
+        files: &[SettingsFile],
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> (Option<Self>, Mistakes) {
+        let mut mistakes = Mistakes::default();
+        let mut layers = match Layers::merge(files, environment, &mut mistakes) {
+            Ok(layers) => layers,
+            Err(error) => {
+                mistakes.add(error, None);
+                return (None, mistakes);
+            }
+        };
+        for _ in 0..MISTAKES_MAX {
+            let error = match layers.read().and_then(|raw| Self::check(raw, &layers)) {
+                Ok(config) => return (Some(config), mistakes),
+                Err(error) => error,
+            };
+            let mended = layers.mend(&error);
+            layers.note(error, &mut mistakes);
+            if !mended {
+                break;
+            }
+        }
+        (None, mistakes)
+    }
+
+    /// A mistake in these settings that only the outside shows: `why` this one cannot be used.
+    pub fn mistake(&self, key: &str, why: impl Into<String>) -> Mistake {
+        Mistake::new(ConfigError::at(key, why), self.places.of(key))
+    }
+
+    fn check(raw: RawConfig, layers: &Layers) -> Result<Self, ConfigError> {
+        let (mut warnings, secret_files) = (layers.warnings.clone(), layers.secret_files.clone());
+        let public_url = public_url::check(&raw.public_url, &mut warnings)?;
         if raw.cache_duration.is_some() {
             warnings
                 .push("cache-duration is not needed and ignored: new files are noticed at once".to_owned());
@@ -130,13 +227,7 @@ impl Config {
         }
         let mut pools = BTreeMap::new();
         for (name, raw_pool) in raw.status_list_pools {
-            let pool = PoolConfig::check(
-                &name,
-                &public_url,
-                raw_pool,
-                name == layers::TEMPLATE_POOL,
-                &mut warnings,
-            )?;
+            let pool = PoolConfig::check(&name, &public_url, raw_pool, name == TEMPLATE_POOL, &mut warnings)?;
             pools.insert(pool.shape.id.clone(), pool);
         }
         let publish = PublishConfig {
@@ -163,6 +254,9 @@ impl Config {
         let access = AccessConfig::check(raw.oauth, &raw.server, &raw.limits)?;
         let server = ServerConfig::check(raw.server, raw.serve_status_lists)?;
         server.check_paths(&public_url)?;
+        if server.serve_status_lists {
+            public_url::check_port(&public_url, server.listen, &mut warnings);
+        }
         publish.keep_secret(&store, &instance, &pools)?;
         let retired = raw.retired_pools.iter().map(|name| name.parse());
         let retired_pools = retired
@@ -180,8 +274,10 @@ impl Config {
             publish,
             pools,
             retired_pools,
+            lenient: raw.compatibility == RawCompatibility::Lenient,
             warnings,
             secret_files,
+            places: Arc::new(layers.places.clone()),
         })
     }
 }
@@ -226,6 +322,73 @@ mod tests {
             "{:?}",
             config.warnings
         );
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_line() {
+        let files = [
+            (
+                "a.yaml",
+                "public-url: lists\nserver:\n  listen: x\n  workerz: 2\nstatus-list-pools:\n  p:\n    api-key: 17\n    size: 9\n    prefetch: { capacity: 0 }\n  q:\n    update-interval: 5\n",
+            ),
+            (
+                "b.yaml",
+                "spring: { profiles: x }\nstatus-list-pools:\n  q:\n    signer:\n      keystore: classpath:a.p12\n      password-file: /none\nredis: { key-prefix: '{' }\n",
+            ),
+        ];
+        let files =
+            files.map(|(name, text)| SettingsFile { name: name.to_owned(), ..SettingsFile::unnamed(text) });
+        let environment =
+            [("STATUSLIST__LIMITS__AMOUNT", "many"), ("STATUSLIST__SERVER__MAX_CONNECTIONS", "0")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mistakes = Config::load_files(&files, environment.into_iter()).unwrap_err();
+        let found: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        let expected = [
+            "a.yaml:1: public-url: must begin with http",
+            "a.yaml:3: server.listen: invalid",
+            "a.yaml:4: server.workerz: there is no such setting; did you mean `workers`?",
+            "a.yaml:7: status-list-pools.p.api-key: must be a text",
+            "a.yaml:8: status-list-pools.p.size: ",
+            "a.yaml:9: status-list-pools.p.prefetch: ",
+            "a.yaml:11: status-list-pools.q.update-interval: ",
+            "b.yaml:1: spring: there is no such setting; it is for the framework",
+            "b.yaml:3: status-list-pools.q.api-keys: ",
+            "b.yaml:5: status-list-pools.q.signer.keystore: a `classpath:`",
+            "b.yaml:6: status-list-pools.q.signer.password-file: cannot read /none",
+            "b.yaml:7: redis.key-prefix: must",
+            "limits.amount: the value of STATUSLIST__LIMITS__AMOUNT cannot be used",
+            "server.max-connections: must be at least 1 (set by STATUSLIST__SERVER__MAX_CONNECTIONS)",
+        ];
+        assert_eq!(found.len(), expected.len(), "{mistakes}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found}\n{expected}\n{mistakes}");
+        }
+    }
+
+    #[test]
+    fn later_files_win() {
+        let files = [
+            "public-url: https://a.example\nlimits: { amount: 5, batch: 6 }\nstatus-list-pools: { p: { api-key: x, bits: 2 } }",
+            "limits: { amount: 7 }\nstatus-list-pools: { p: { size: 800 }, q: { api-key: y } }",
+        ];
+        let config = Config::load_files(&files.map(SettingsFile::unnamed), std::iter::empty()).unwrap();
+        assert_eq!((config.limits.amount_max, config.limits.batch_max), (7, 6));
+        assert_eq!(config.pools.len(), 2);
+        let p = &config.pools[&"p".parse().unwrap()].shape.capacity;
+        assert_eq!((p.entries(), p.bits()), (800, crate::status_list::Bits::Two));
+    }
+
+    #[test]
+    fn hints_are_given_only_where_they_help() {
+        for (file, expected) in [
+            ("spring: {}", "leave it out"),
+            ("update-interval: 5s", "it belongs to `status-list-pools.<pool>`"),
+            ("email-from-address: a", "there is no such setting; config/default.yaml has them all"),
+            ("storage-typ: sqlite", "did you mean `storage-type`?"),
+        ] {
+            let error = load(file).unwrap_err().to_string();
+            assert!(error.ends_with(expected), "{file}: {error}");
+        }
     }
 
     #[test]
@@ -354,10 +517,8 @@ mod tests {
             let StoreConfig::Redis(redis) = config.store else { panic!("not redis") };
             assert_eq!(redis.persistence, expected, "{form}");
         }
-        assert!(
-            load("redis: { persistence-strategy: { disabled: true, append-fsync-always: true } }").is_ok(),
-            "not used"
-        );
+        let both = "redis: { persistence-strategy: { disabled: true, append-fsync-always: true } }";
+        assert!(load(&format!("storage-type: sqlite\n{both}")).is_ok(), "not used");
         assert!(load("storage-type: redis\nredis: { persistence-strategy: {} }").is_err());
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct RawConfig {
     pub(super) postgres: RawPostgres,
     pub(super) status_list_pools: BTreeMap<String, RawPool>,
     pub(super) retired_pools: Vec<String>,
+    pub(super) compatibility: RawCompatibility,
     /// The original service's cache time of files. This service notices new files by itself.
     #[serde(default)]
     pub(super) cache_duration: Option<Setting>,
@@ -82,6 +83,13 @@ fn lists() -> String {
 
 fn yes() -> bool {
     true
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawCompatibility {
+    Strict,
+    Lenient,
 }
 
 #[derive(Clone, Copy, Deserialize)]

@@ -46,7 +46,10 @@ impl Listeners {
     /// Binds the addresses of the settings.
     pub fn bind(config: &ServerConfig) -> Result<Self> {
         let bind = |address: SocketAddr, key: &str| {
-            TcpListener::bind(address).with_context(|| format!("cannot listen on {address} (server.{key})"))
+            TcpListener::bind(address).with_context(|| {
+                let variable = key.to_uppercase().replace('-', "_");
+                format!("cannot listen on {address}; set server.{key} (STATUSLIST__SERVER__{variable}) to an address that is free")
+            })
         };
         Ok(Self {
             public: bind(config.listen, "listen")?,

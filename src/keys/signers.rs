@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use crate::base::clock::{NumericDate, Timestamp};
 use crate::base::durable;
-use crate::config::{KeySource, Pkcs11Key, PoolConfig};
+use crate::config::{KeySource, NextSigner, Pkcs11Key, PoolConfig};
 use crate::keys::made::write_new_key;
 #[cfg(feature = "pkcs11")]
 use crate::sign::HsmKey;
@@ -48,14 +48,24 @@ impl PoolSigners {
         Self::of(pool, current, Timestamp::from_secs(valid_at.secs()))
     }
 
-    fn of(pool: &PoolConfig, current: SigningKey, now: Timestamp) -> Result<Self> {
+    /// What [`Self::read`] would refuse: the current key, and the next one. Generates nothing.
+    pub fn refusals(pool: &PoolConfig, key_directory: &Path, now: Timestamp) -> Vec<Error> {
         let settings = &pool.signer;
-        let next = settings.next.as_ref().map(|next| {
-            let key = read(&next.key, next.kid.as_deref()).context("signer.next")?;
-            let begin = key.validity().map_or(NumericDate::MIN, |validity| validity.not_before);
-            signer(pool, key, now.date().max(begin)).context("signer.next")
-        });
-        Ok(Self { current: signer(pool, current, now.date())?, next: next.transpose()? })
+        let generated = development_key_path(pool, key_directory);
+        let current = match &settings.key {
+            Some(source) => Some(read(source, settings.kid.as_deref())),
+            None => generated.exists().then(|| read_pem(&generated, None, settings.kid.as_deref())),
+        };
+        let current = current.map(|key| signer(pool, key?, now.date()));
+        let next = settings.next.as_ref().map(|next| next_signer(pool, next, now));
+        let signers: Vec<_> = current.into_iter().chain(next).collect();
+        signers.iter().flatten().for_each(|signer| warn_of_certificate(signer, pool, now));
+        signers.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn of(pool: &PoolConfig, current: SigningKey, now: Timestamp) -> Result<Self> {
+        let next = pool.signer.next.as_ref().map(|next| next_signer(pool, next, now)).transpose()?;
+        Ok(Self { current: signer(pool, current, now.date())?, next })
     }
 
     /// Warns of each certificate that ends before the tokens signed now.
@@ -63,6 +73,13 @@ impl PoolSigners {
         warn_of_certificate(&self.current, pool, now);
         self.next.iter().for_each(|next| warn_of_certificate(next, pool, now));
     }
+}
+
+/// The next signer. Its chain may start later than `now`.
+fn next_signer(pool: &PoolConfig, next: &NextSigner, now: Timestamp) -> Result<Signer> {
+    let key = read(&next.key, next.kid.as_deref()).context("signer.next")?;
+    let begin = key.validity().map_or(NumericDate::MIN, |validity| validity.not_before);
+    signer(pool, key, now.date().max(begin)).context("signer.next")
 }
 
 /// Warns if the certificate of `signer` ends before the tokens that it signs now.

@@ -90,6 +90,15 @@ impl Store {
         }
     }
 
+    /// Whether a store that others share answers and is as durable as the settings want. Changes nothing; SQLite is not asked.
+    pub async fn check_server(config: &StoreConfig) -> Result<(), StoreError> {
+        match config {
+            StoreConfig::Sqlite { .. } => Ok(()),
+            StoreConfig::Redis(config) => RedisStore::open(config).await.map(drop),
+            StoreConfig::Postgres(config) => PostgresStore::check_server(config).await,
+        }
+    }
+
     /// Waits until the backend can never answer again, which only a bug causes.
     pub async fn ended(&self) {
         backend!(self, store => store.ended());

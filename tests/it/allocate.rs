@@ -129,7 +129,11 @@ async fn underflow_fails_at_once_where_the_pool_is_set_to() {
     })
     .await;
     let (status, body) = app.send(Method::POST, "/pools/p/new-references?amount=9", None).await;
-    assert_eq!((status, body["code"].as_str()), (StatusCode::BAD_REQUEST, Some("BAD_REQUEST")), "{body}");
+    assert_eq!(
+        (status, body["code"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("VALUE_OUT_OF_RANGE")),
+        "{body}"
+    );
     assert!(
         body["message"].as_str().unwrap().contains("1 to 8"),
         "it can never succeed, so a retry must not be advised: {body}"

@@ -79,8 +79,51 @@ async fn every_refused_request_has_its_code_and_changes_nothing() {
     .await;
     patch(&[JSON, RIGHT], r#"{"uri":"a","index":1}"#.into(), (400, "BAD_REQUEST", "missing field `value`"))
         .await;
-    patch(&[JSON, RIGHT], update(uri, "-1", "1"), (400, "BAD_REQUEST", "invalid value")).await;
-    patch(&[JSON, RIGHT], update(uri, "1", "\"revoked\""), (400, "BAD_REQUEST", "`value` must be")).await;
+    patch(&[JSON, RIGHT], update(uri, "-1", "1"), (400, "INDEX_OUT_OF_BOUNDS", "index=-1")).await;
+    patch(&[JSON, RIGHT], update(uri, "1", "-1"), (400, "VALUE_OUT_OF_RANGE", "value=-1")).await;
+    patch(&[JSON, RIGHT], update(uri, "1", "\"gone\""), (400, "BAD_REQUEST", "`value` must be")).await;
+    let plain = ("Content-Type", "text/plain");
+    check(
+        &app,
+        Method::PATCH,
+        "/status-lists/update",
+        &[plain, RIGHT],
+        &good,
+        (415, "UNSUPPORTED_MEDIA_TYPE", "got `text/plain`"),
+    )
+    .await;
+    let hash = statuslist::model::api_key::ApiKeyHash::of(KEY).to_setting();
+    let hashed = ("X-Api-Key", hash.as_str());
+    check(
+        &app,
+        Method::PATCH,
+        "/status-lists/update",
+        &[JSON, hashed],
+        &good,
+        (401, "UNAUTHORIZED", "send the key that it was made of"),
+    )
+    .await;
+    let bearer = format!("Bearer {KEY}");
+    let bearer = ("Authorization", bearer.as_str());
+    check(
+        &app,
+        Method::PATCH,
+        "/status-lists/update",
+        &[JSON, bearer],
+        &good,
+        (401, "UNAUTHORIZED", "in the header X-Api-Key"),
+    )
+    .await;
+    let known = format!("the lists of this service are {base}/<list id>");
+    check(
+        &app,
+        Method::PATCH,
+        "/status-lists/update",
+        &[JSON, RIGHT],
+        &update("abc", "1", "1"),
+        (400, "NO_SUCH_LIST", &known),
+    )
+    .await;
     patch(&[JSON, RIGHT], update("abc", "1", "1"), (400, "NO_SUCH_LIST", "listUri abc invalid")).await;
     patch(&[JSON, RIGHT], update(&nowhere, "1", "1"), (400, "NO_SUCH_LIST", "No list with id 5f1ae880"))
         .await;
@@ -124,7 +167,31 @@ async fn every_refused_request_has_its_code_and_changes_nothing() {
         path,
         &[JSON, RIGHT],
         &batch(&[3, 800], uri),
-        (400, "INDEX_OUT_OF_BOUNDS", "index=800"),
+        (
+            400,
+            "INDEX_OUT_OF_BOUNDS",
+            "index=800); the list has the indices 0 to 799; it is statusListReferences[1]",
+        ),
+    )
+    .await;
+    let third = json!({ "updates": [{"uri": uri, "index": 1, "value": 1}, {"uri": uri, "index": 2, "value": "gone"}] }).to_string();
+    check(
+        &app,
+        Method::PATCH,
+        path,
+        &[JSON, RIGHT],
+        &third,
+        (400, "BAD_REQUEST", "updates[1].value: `value` must be"),
+    )
+    .await;
+    check(
+        &app,
+        Method::PATCH,
+        path,
+        &[JSON, RIGHT],
+        &json!({ "updates": [{"uri": uri, "index": 1, "value": 1}, {"uri": "abc", "index": 2, "value": 1}] })
+            .to_string(),
+        (400, "NO_SUCH_LIST", "it is updates[1]"),
     )
     .await;
     check(
@@ -149,9 +216,17 @@ async fn every_refused_request_has_its_code_and_changes_nothing() {
         (404, "NO_SUCH_POOL", "No pool with id abc"),
     )
     .await;
-    for amount in ["0", "51"] {
+    for amount in ["0", "-1", "51"] {
         let path = format!("{allocate}?amount={amount}");
-        check(&app, Method::POST, &path, &[RIGHT], "", (400, "BAD_REQUEST", "amount must be 1 to 50")).await;
+        let expected = (400, "VALUE_OUT_OF_RANGE", "amount must be 1 to 50, got ");
+        check(&app, Method::POST, &path, &[RIGHT], "", expected).await;
+        check(&app, Method::POST, &format!("/api/p/new-references/{amount}"), &[RIGHT], "", expected).await;
+    }
+    for path in
+        [format!("{allocate}?ammount=5"), "/api/p/new-reference?amount=5".to_owned(), "/pools/p?x".to_owned()]
+    {
+        let method = if path.contains("new") { Method::POST } else { Method::GET };
+        check(&app, method, &path, &[RIGHT], "", (400, "BAD_REQUEST", "is unknown")).await;
     }
     check(
         &app,
@@ -159,7 +234,7 @@ async fn every_refused_request_has_its_code_and_changes_nothing() {
         "/pools/p/new-references?amount=x",
         &[RIGHT],
         "",
-        (400, "BAD_REQUEST", "query"),
+        (400, "BAD_REQUEST", "The query parameter `amount` must be a number from 1, got `x`"),
     )
     .await;
     check(&app, Method::GET, allocate, &[RIGHT], "", (405, "METHOD_NOT_ALLOWED", "only POST")).await;
@@ -206,7 +281,8 @@ async fn a_status_is_only_set_if_the_expected_one_is_stored() {
     assert_eq!(stored(0).await, 2, "nothing was changed");
     for (expected, code, part) in [
         (json!(null), "BAD_REQUEST", "`expected` must be a number"),
-        (json!("revoked"), "BAD_REQUEST", "`expected` must be a number"),
+        (json!("gone"), "BAD_REQUEST", "`expected` must be a number"),
+        (json!(-1), "VALUE_OUT_OF_RANGE", "value=-1"),
         (json!(4), "VALUE_OUT_OF_RANGE", "value=4"),
         (json!(256), "VALUE_OUT_OF_RANGE", "value=256"),
     ] {
@@ -230,7 +306,8 @@ async fn a_status_is_only_set_if_the_expected_one_is_stored() {
     let (status, problem) =
         batch(json!({ "updates": [update(1, 2, None), update(2, 2, Some(0)), update(0, 0, Some(1))] })).await;
     assert_eq!(status, StatusCode::PRECONDITION_FAILED, "{problem}");
-    assert_eq!(problem["message"].as_str().unwrap(), message.replace("expected=0", "expected=1"));
+    let in_batch = format!("{}; it is updates[2]", message.replace("expected=0", "expected=1"));
+    assert_eq!(problem["message"].as_str().unwrap(), in_batch);
     assert_eq!([stored(0).await, stored(1).await, stored(2).await], [2, 0, 0]);
     let of_all = |expected: &str| json!({ "statusListReferences": [target(1), target(0)], "value": 0, "expected": expected });
     assert_eq!(batch(of_all("valid")).await.0, StatusCode::PRECONDITION_FAILED);
@@ -274,15 +351,52 @@ async fn of_many_changes_that_expect_the_same_status_one_is_made() {
 async fn names_and_numbers_mean_the_same_and_older_path_works() {
     let app = TestApp::start("bits: 2");
     let reference = app.references(1).await.remove(0);
-    for (value, number) in
-        [(json!("invalid"), 1), (json!("suspended"), 2), (json!("valid"), 0), (json!(2), 2)]
-    {
+    for (value, number) in [
+        (json!("invalid"), 1),
+        (json!("suspended"), 2),
+        (json!("revoked"), 1),
+        (json!("valid"), 0),
+        (json!(2), 2),
+    ] {
         assert_eq!(app.update(&reference, value).await.0, StatusCode::NO_CONTENT);
         assert_eq!(app.stored(&reference).await["value"], number);
     }
     let body = json!({ "uri": reference.uri, "index": reference.index, "value": 1 });
     assert_eq!(app.send(Method::POST, "/api/update-status", Some(body)).await.0, StatusCode::NO_CONTENT);
     assert_eq!(app.stored(&reference).await["value"], 1);
+}
+
+/// What `compatibility: lenient` promises, and that it is no more than that.
+#[tokio::test]
+async fn lenient_ignores_only_what_it_does_not_know() {
+    let settings =
+        format!("compatibility: lenient\nstatus-list-pools: {{ p: {{ api-key: {KEY}, bits: 2 }} }}");
+    let app =
+        TestApp::start_with(tempfile::tempdir().unwrap(), &settings, statuslist::base::clock::Clock::System);
+    let (status, body) = app.send(Method::POST, "/pools/p/new-references?amount=2&reason=x", None).await;
+    assert_eq!((status, body["references"].as_array().map(Vec::len)), (StatusCode::OK, Some(2)), "{body}");
+    let reference = app.references(1).await.remove(0);
+    let (uri, index) = (&reference.uri, reference.index);
+    let send = async |path: &str, body: Value| app.send(Method::PATCH, path, Some(body)).await;
+    let one = json!({ "uri": uri, "index": index, "value": 1, "reason": { "value": 2 } });
+    assert_eq!(send("/status-lists/update", one).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(app.stored(&reference).await["value"], 1);
+    for batch in [
+        json!({ "statusListReferences": [{ "uri": uri, "index": index, "idx": 0, "value": 1 }], "value": 2, "note": [1] }),
+        json!({ "updates": [{ "uri": uri, "index": index, "value": 0, "note": "x" }], "by": "me" }),
+    ] {
+        let (status, problem) = send("/status-lists/batch-update", batch).await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "{problem}");
+    }
+    assert_eq!(app.stored(&reference).await["value"], 0, "the last one");
+    for wrong in [
+        json!({ "uri": uri, "idx": index, "value": 1 }),
+        json!({ "uri": uri, "index": index, "value": 1, "expected": null }),
+        json!([uri, index, 1]),
+    ] {
+        let (status, problem) = send("/status-lists/update", wrong).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("BAD_REQUEST")), "{problem}");
+    }
 }
 
 #[tokio::test]
@@ -313,8 +427,14 @@ async fn the_facts_of_a_pool_are_returned() {
     );
     assert_eq!(pool["formats"], json!(["jwt", "cwt"]));
     assert!(pool["references"]["free"].as_u64().unwrap() > 0 && pool["keyId"].is_string(), "{pool}");
+    let (status, pools) = app.send(Method::GET, "/pools", None).await;
+    assert_eq!((status, &pools["pools"][0]["pool"]), (StatusCode::OK, &json!("p")), "{pools}");
     let (_, version) = app.send(Method::GET, "/version", None).await;
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    let as_text =
+        app.client.get(format!("{}/version", app.url)).header("Accept", "text/plain").send().await.unwrap();
+    assert!(as_text.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
+    assert_eq!(as_text.text().await.unwrap(), env!("CARGO_PKG_VERSION"));
     for path in ["/health/live", "/health/ready"] {
         assert_eq!(app.send(Method::GET, path, None).await.0, StatusCode::OK);
     }

@@ -284,11 +284,31 @@ status-list-pools: { p: { api-key: x, size: 20000, update-interval: 1s } }";
     assert_eq!(without_line(&[update_of(&lines[begun])], &fewer, false), 1);
     let last = text.lines().last().unwrap().rsplit(' ').next().unwrap();
     assert_eq!(verify(&files(&path), &["--anchor", last]).0, 0);
+    // Without files, those of the settings, the current one included.
+    let of_settings = |path: &Path| {
+        let variable = ("STATUSLIST__AUDIT__PATH", path);
+        let mut command = Command::new(PROGRAM);
+        command.args(["audit", "verify"]).env(variable.0, variable.1).current_dir(folder.path());
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        (output.status.code().unwrap(), text)
+    };
+    let (code, found) = of_settings(&path);
+    assert!(
+        code == 0 && files(&path).iter().all(|file| found.contains(&format!("read {}\n", file.display()))),
+        "{found}"
+    );
+    let (code, found) = of_settings(&folder.path().join("none.jsonl"));
+    assert!(code == 2 && found.contains("audit.path"), "{found}");
     let whole = std::fs::read_to_string(&path).unwrap();
     let shorter: String = whole.split_inclusive('\n').take(whole.lines().count() - 1).collect();
     std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), shorter.as_bytes()).unwrap();
     let (code, text) = verify(&files(&path), &["--anchor", last]);
     assert!(code == 1 && text.contains("cut off"), "{text}");
+    let broken = shorter.replacen("\"seq\":", "\"seq\":1", 1);
+    std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), broken.as_bytes()).unwrap();
+    let (code, text) = of_settings(&path);
+    assert!(code == 1 && text.contains("line 1 of") && text.contains("audit.jsonl "), "{text}");
     let tried = format!("{KILLS} kills, {acknowledged} updates, {} lines", lines.len());
     proof("a line of the audit trail for every change", &tried, "0 missing");
 }

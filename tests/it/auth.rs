@@ -71,14 +71,8 @@ async fn invalid_keys_are_refused_alike_and_change_nothing() {
         "{ key: ended, not-after: 2020-01-01T00:00:00Z }, { key: not begun, not-before: 2120-01-01T00:00:00Z }",
     ));
     let reference = app.references(1).await.remove(0);
-    for (key, message) in [
-        ("wrong", "Invalid api key"),
-        ("", "Invalid api key"),
-        ("ended", "Invalid api key"),
-        ("not begun", "Invalid api key"),
-        ("the key of q", "Invalid api key"),
-        ("the key of this tesu", "Invalid api key"),
-    ] {
+    let message = "Invalid api key; it is unknown, has ended, or is for another pool";
+    for key in ["wrong", "", "ended", "not begun", "the key of q", "the key of this tesu"] {
         for (_, request) in operations(&app, &reference) {
             let (status, body, headers) = sent(request, ("X-Api-Key", key)).await;
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{key}: {body}");
@@ -87,10 +81,16 @@ async fn invalid_keys_are_refused_alike_and_change_nothing() {
         }
     }
     // Without a credential, or with one of a kind that is not configured.
-    for header in [("X-Other", KEY), ("Authorization", "Bearer abc"), ("Authorization", "Basic abc")] {
+    let missing = "Missing api key; send it in the header X-Api-Key";
+    let no_tokens = "Missing api key; this service takes no bearer tokens: send an API key of the pool in the header X-Api-Key";
+    for (header, message) in [
+        (("X-Other", KEY), missing),
+        (("Authorization", "Bearer abc"), no_tokens),
+        (("Authorization", "Basic abc"), missing),
+    ] {
         for (_, request) in operations(&app, &reference) {
             let (status, body, _) = sent(request, header).await;
-            assert_eq!((status, &body["message"]), (StatusCode::UNAUTHORIZED, &json!("Missing api key")));
+            assert_eq!((status, &body["message"]), (StatusCode::UNAUTHORIZED, &json!(message)));
         }
     }
     assert_untouched(&app, &reference).await;
@@ -216,11 +216,11 @@ async fn invalid_tokens_are_refused_alike_and_change_nothing() {
             let (status, body, headers) = sent(request, ("Authorization", &bearer(token))).await;
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{what}: {body}");
             if *what != "nothing" {
-                assert_eq!(
-                    body,
-                    json!({ "code": "UNAUTHORIZED", "message": "Invalid bearer token" }),
-                    "{what}"
-                );
+                let message = match *what {
+                    "no JWT" => "Invalid bearer token; it is no JWT: send an API key in the header X-Api-Key",
+                    _ => "Invalid bearer token",
+                };
+                assert_eq!(body, json!({ "code": "UNAUTHORIZED", "message": message }), "{what}");
                 assert_eq!(headers["www-authenticate"], "Bearer error=\"invalid_token\"", "{what}");
             }
         }

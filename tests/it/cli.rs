@@ -28,7 +28,6 @@ fn the_first_minute_ends_with_a_verified_revocation() {
     let mut child = Command::new(PROGRAM)
         .current_dir(folder.path())
         .env("STATUSLIST__SERVER__LISTEN", format!("127.0.0.1:{port}"))
-        .env("STATUSLIST__PUBLIC_URL", format!("http://localhost:{port}/lists"))
         .env("STATUSLIST__STATUS_LIST_POOLS__DEMO__UPDATE_INTERVAL", "2s")
         .stdout(output)
         .stderr(log)
@@ -47,17 +46,23 @@ fn the_first_minute_ends_with_a_verified_revocation() {
     let commands: Vec<_> = commands
         .lines()
         .map(str::trim)
-        .filter(|line| line.starts_with("curl") || line.contains(" check --uri"))
+        .filter(|line| line.starts_with("curl") || line.starts_with("sleep") || line.contains(" check --uri"))
         .collect();
     let shell =
         |command: &str| Command::new("sh").args(["-c", command]).current_dir(folder.path()).output().unwrap();
-    let [allocate, revoke, fetch, check_revoked, check_kept] = commands.as_slice() else {
+    let [allocate, revoke, wait, fetch, check_revoked, check_kept] = commands.as_slice() else {
         panic!("{printed}")
     };
+    assert_eq!(*wait, "sleep 2", "the beat");
+    for page in ["/", "/docs"] {
+        let url = format!("http://127.0.0.1:{port}{page}");
+        assert!(printed.lines().take(3).any(|line| line.ends_with(&format!(": {url}"))), "{printed}");
+        assert!(text(&shell(&format!("curl -sf {url}"))).contains("<html"), "{url}");
+    }
 
     assert!(text(&shell(allocate)).contains("\"references\":[{"), "{}", text(&shell(allocate)));
-    let revoked = shell(&format!("{revoke} -s -o /dev/null -w '%{{http_code}}'"));
-    assert_eq!(String::from_utf8_lossy(&revoked.stdout), "204", "{}", text(&revoked));
+    let revoked = shell(&format!("{revoke} -s"));
+    assert_eq!(String::from_utf8_lossy(&revoked.stdout), "204\n", "{}", text(&revoked));
     assert!(String::from_utf8_lossy(&shell(fetch).stdout).starts_with("eyJ"));
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -78,14 +83,13 @@ fn the_first_minute_ends_with_a_verified_revocation() {
     assert_eq!(untrusted.status.code(), Some(2), "{}", text(&untrusted));
     assert!(text(&untrusted).contains("--trust"), "{}", text(&untrusted));
 
-    let key = printed.lines().nth(2).unwrap().trim();
+    let key = printed.lines().skip_while(|line| !line.starts_with("API key of")).nth(1).unwrap().trim();
     assert_eq!(key.len(), 64, "{key}");
     let stored = Command::new("grep").args(["-rl", key, "data"]).current_dir(folder.path()).output().unwrap();
     assert!(stored.stdout.is_empty(), "the key itself is stored in {}", text(&stored));
-    assert!(
-        !std::fs::read_to_string(log_path(folder.path())).unwrap().contains(key),
-        "the key is in the log"
-    );
+    let log = std::fs::read_to_string(log_path(folder.path())).unwrap();
+    assert!(!log.contains(key), "the key is in the log");
+    assert!(!log.contains("workers") && !log.contains("untime"), "lines of the framework: {log}");
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -136,6 +140,92 @@ fn wrong_settings_are_refused_by_name() {
     assert!(run(folder.path(), &["check-config"]).status.success());
     let refused = text(&run(folder.path(), &["serve"]));
     assert!(refused.contains("cannot open Redis at 127.0.0.1") && refused.contains("refused"), "{refused}");
+}
+
+/// What `serve` would refuse after reading the settings is found before, and all of it.
+#[test]
+fn check_config_reads_what_serve_will_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let openssl = |arguments: &[&str]| {
+        let made = Command::new("openssl").args(arguments).current_dir(folder.path()).output().unwrap();
+        assert!(made.status.success(), "{}", text(&made));
+    };
+    openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "rsa.pem"]);
+    let key = rcgen::KeyPair::generate().unwrap();
+    write(&folder.path().join("ec.pem"), &key.serialize_pem());
+    for (name, year) in [("ended.pem", 2021), ("good.pem", 2100)] {
+        let mut params = rcgen::CertificateParams::new(vec!["status.example".into()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        write(&folder.path().join(name), &params.self_signed(&key).unwrap().pem());
+    }
+    write(&folder.path().join("file"), "");
+    let settings = |signers: [&str; 4], storage: &str| {
+        let pool = |(name, signer): (usize, &&str)| {
+            format!("  p{name}:\n    api-key: x\n    signer: {{ {signer} }}\n")
+        };
+        let pools: String = signers.iter().enumerate().map(pool).collect();
+        format!("storage-directory: {storage}\nstatus-list-pools:\n{pools}")
+    };
+    let ended = "pem: { key: ec.pem, chain: ended.pem }";
+    let wrong =
+        ["pem: { key: none.pem }", "pem: { key: rsa.pem }", ended, "keystore: ec.pem, password: hidden"];
+    write(&folder.path().join("wrong.yaml"), &settings(wrong, "file/public"));
+    let checked = run(folder.path(), &["check-config", "--config", "wrong.yaml"]);
+    let found = text(&checked);
+    assert_eq!(checked.status.code(), Some(2), "{found}");
+    for part in [
+        "5 mistakes",
+        "wrong.yaml:1: storage-directory: file/public is not a folder",
+        "wrong.yaml:5: status-list-pools.p0.signer: make a key with `statuslist generate-key FILE`: cannot read none.pem",
+        "wrong.yaml:8: status-list-pools.p1.signer: cannot use the signing key rsa.pem",
+        "wrong.yaml:11: status-list-pools.p2.signer: verifiers would refuse what this key signs: ",
+        "wrong.yaml:14: status-list-pools.p3.signer: cannot use the key store ec.pem",
+    ] {
+        assert!(found.contains(part), "{part}\n{found}");
+    }
+    assert!(!found.contains("hidden") && !folder.path().join("data").exists(), "{found}");
+    let good = "pem: { key: ec.pem, chain: good.pem }";
+    write(&folder.path().join("good.yaml"), &settings([good, "", good, ""], "public"));
+    let checked = run(folder.path(), &["check-config", "--config", "good.yaml"]);
+    assert!(
+        checked.status.success() && !folder.path().join("data").exists(),
+        "the control: {}",
+        text(&checked)
+    );
+    // Two files, of which the later one wins, and a server that does not answer.
+    let nobody = format!(
+        "storage-type: redis\nredis: {{ host: 127.0.0.1, port: {}, timeouts: {{ connect: 100ms }} }}",
+        free_port()
+    );
+    write(&folder.path().join("redis.yaml"), &nobody);
+    let both = ["--config", "good.yaml", "--config", "redis.yaml", "check-config"];
+    assert!(run(folder.path(), &both).status.success(), "{}", text(&run(folder.path(), &both)));
+    let asked = text(&run(folder.path(), &[both.as_slice(), &["--online"]].concat()));
+    assert!(asked.contains("redis.yaml:2: redis: cannot open Redis at 127.0.0.1"), "{asked}");
+}
+
+#[test]
+fn an_address_in_use_and_a_misspelt_filter_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = text(&run(folder.path(), &["--listen", &address]));
+    assert!(refused.contains(&address) && refused.contains("STATUSLIST__SERVER__LISTEN"), "{refused}");
+    let misplaced = run(folder.path(), &["--listen", &address, "check-config"]);
+    assert!(
+        !misplaced.status.success() && text(&misplaced).contains("--listen is for serve"),
+        "{}",
+        text(&misplaced)
+    );
+    let mut command = Command::new(PROGRAM);
+    let refused =
+        command.env("STATUSLIST_LOG", "inof").arg("serve").current_dir(folder.path()).output().unwrap();
+    assert!(
+        !refused.status.success() && text(&refused).contains("`inof` is no filter"),
+        "{}",
+        text(&refused)
+    );
 }
 
 #[test]

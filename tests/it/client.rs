@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::app::{KEY, Reference, TestApp};
-use crate::support::process::{PROGRAM, Process, command, free_port, pause};
+use crate::support::eventually;
+use crate::support::process::{PROGRAM, Process, command, free_port, pause, signal};
 use crate::support::relying_party::published;
 
 /// A command against the service at `url`, without settings from our environment.
@@ -63,11 +64,18 @@ async fn allocate_set_and_info_work_together() {
     assert!(code == 1 && error.contains("expected=1, stored=2"), "{code} {error}");
     assert_eq!((set("suspended").0, set("suspended").0), (0, 1), "the second finds what the first set");
     let (code, out, _) = run(&mut client(&app.url, &["info", "--pool", "p", "--format", "table"]));
-    assert!(code == 0 && out.contains("bits                 2") && out.contains("references.used"), "{out}");
+    assert!(
+        code == 0
+            && out.contains("bits per entry                 2\n")
+            && out.contains("references handed out"),
+        "{out}"
+    );
     let (code, out, _) = run(&mut client(&app.url, &["allocate", "--pool", "p", "--format", "table"]));
     assert!(code == 0 && out.starts_with("URI ") && out.lines().count() == 2, "{out}");
     let (code, out, _) = run(&mut client(&app.url, &["info"]));
-    assert!(code == 0 && out.contains(env!("CARGO_PKG_VERSION")), "{out}");
+    assert!(code == 0 && out.contains(env!("CARGO_PKG_VERSION")) && out.contains("\"pool\":\"p\""), "{out}");
+    let (code, out, _) = run(&mut client(&app.url, &["info", uri, &idx, "--format", "table"]));
+    assert!(code == 0 && out.contains("stored status                  valid (0)\n"), "without --pool: {out}");
 }
 
 /// Exit code 1 means refused, 2 means failed, and each message says what to do.
@@ -95,7 +103,15 @@ async fn errors_say_what_to_do_and_show_no_key() {
         (client(&app.url, &["set", uri, "800", "1"]), 1, "Index out of bounds"),
         (client(&app.url, &["set", uri, "1", "suspended"]), 1, "more bits"),
         (client(&app.url, &["set", uri, "1"]), 2, "<VALUE>"),
-        (client(&app.url, &["info", uri, "1"]), 2, "--pool"),
+        (client(&app.url, &["info", uri]), 2, "<IDX>"),
+        (
+            client(
+                &app.url,
+                &["info", &format!("{}/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d", app.url), "1"],
+            ),
+            1,
+            "No list with id 5f1ae880",
+        ),
         (client(&format!("{}/lists", app.url), &["info", "--pool", "p"]), 2, "is --url right?"),
     ] {
         let (code, out, error) = run(&mut command);
@@ -130,17 +146,22 @@ async fn a_batch_stops_at_the_first_refused_line_and_can_be_continued() {
     let (code, out, error) = run(&mut client(&app.url, &batch));
     let summary: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &summary["refused"]["line"]), (1, &13.into()), "{out}{error}");
-    assert!(error.contains("line 13: Index out of bounds") && error.contains("--skip "), "{error}");
-    let through = summary["through"].as_u64().unwrap() as usize;
-    assert!(through <= 12, "{out}");
-    for reference in &given[..through.saturating_sub(1)] {
+    assert!(error.contains("line 13: Index out of bounds"), "{error}");
+    let ways = [
+        "correct line 13 and run statuslist set --batch ",
+        " --skip 12\n",
+        "or leave it out: ",
+        " --skip 13\n",
+    ];
+    assert!(ways.iter().all(|way| error.contains(way)), "{error}");
+    assert_eq!(summary["through"], 12, "all lines before it are done");
+    for reference in &given[..11] {
         assert_eq!(app.stored(reference).await["value"], 1, "{reference:?}");
     }
 
     lines[12] = good;
     write(&file, &lines.join("\n"));
-    let skip = through.to_string();
-    let (code, out, error) = run(&mut client(&app.url, &[batch.as_slice(), &["--skip", &skip]].concat()));
+    let (code, out, error) = run(&mut client(&app.url, &[batch.as_slice(), &["--skip", "12"]].concat()));
     assert_eq!(code, 0, "{out}{error}");
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["through"], 21);
     for reference in &given {
@@ -155,6 +176,61 @@ async fn a_batch_stops_at_the_first_refused_line_and_can_be_continued() {
     write(&file, "nonsense\n");
     let (code, _, error) = run(&mut client(&app.url, &batch));
     assert!(code == 1 && error.contains("line 1: a line is URI, IDX and VALUE"), "{error}");
+}
+
+/// Lines are sent in groups: a refused one must not keep earlier lines of another group from being done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaving_out_the_refused_line_of_an_export_does_all_others() {
+    let app = TestApp::start("size: 800, update-interval: 1s");
+    let given = app.references(3).await;
+    let line = |n: usize, index: u64, value: &str| format!(";\"{}\";{index};{value}\r\n", given[n].uri);
+    let lines = [
+        "\u{feff}Name;List URI;Index;Status\r\n".to_owned(),
+        line(0, given[0].index, "Revoked"),
+        line(1, given[1].index, "valid"),
+        line(0, 800, "revoked"),
+        line(2, given[2].index, "1"),
+    ];
+    let file = app.folder().join("export.csv");
+    write(&file, &lines.concat());
+    let batch = ["set", "--batch", file.to_str().unwrap()];
+    let (code, out, _) = run(&mut client("http://127.0.0.1:1", &[batch.as_slice(), &["--dry-run"]].concat()));
+    assert!(code == 0 && out.contains("\"statuses\":4"), "asks nobody: {out}");
+    assert_eq!(app.stored(&given[0]).await["value"], 0);
+    let (code, out, error) = run(&mut client(&app.url, &batch));
+    assert!(code == 1 && out.contains("\"through\":3") && error.contains("line 4: "), "{out}{error}");
+    assert_eq!(app.stored(&given[0]).await["value"], 1);
+    let (code, out, error) = run(&mut client(&app.url, &[batch.as_slice(), &["--skip", "4"]].concat()));
+    assert!(code == 0 && app.stored(&given[2]).await["value"] == 1, "{out}{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_batch_says_where_it_stopped() {
+    let app = TestApp::start("size: 8000, update-interval: 1s");
+    let given = app.references(1).await.remove(0);
+    let mut batch = client(&app.url, &["set", "--batch"]);
+    let mut batch =
+        batch.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = batch.stdin.take().unwrap();
+    for index in 0..2500 {
+        writeln!(input, "{} {index} revoked", given.uri).unwrap();
+    }
+    input.flush().unwrap();
+    let last = Reference { uri: given.uri.clone(), index: 1999 };
+    eventually("the first lines are done", async || (app.stored(&last).await["value"] == 1).then_some(()))
+        .await;
+    // The answer of that request may still be on its way.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    signal("-INT", batch.id());
+    let output = batch.wait_with_output().unwrap();
+    drop(input);
+    let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(2), "{out}{error}");
+    assert!(out.contains("\"interrupted\":true") && out.contains("\"through\":2000"), "{out}{error}");
+    assert!(
+        error.contains("interrupted after line 2000") && error.contains("--skip 2000 (repeating"),
+        "{error}"
+    );
 }
 
 /// The last line of a reference wins, although lines are grouped by value.

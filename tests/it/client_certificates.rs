@@ -108,7 +108,10 @@ async fn only_clients_with_a_certificate_of_the_authority_reach_the_api() {
         let known = authority.client(Some(&good));
         assert_eq!(ask(&known, &base, KEY, None).await.0, 200, "{verify}");
         let (status, message) = ask(&known, &base, "wrong", None).await;
-        assert_eq!((status, message.as_str()), (401, "Invalid api key"), "a certificate is not enough");
+        assert!(
+            status == 401 && message.starts_with("Invalid api key"),
+            "a certificate is not enough: {message}"
+        );
         for (what, certificate) in
             [("none", None), ("of another authority", Some(&foreign)), ("ended", Some(&ended))]
         {

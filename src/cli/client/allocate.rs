@@ -15,6 +15,9 @@ use crate::cli::exit::EXIT_CODES;
 /// The most references of one request; a service may allow fewer.
 const AMOUNT_MAX: u64 = 500;
 
+/// The codes of a service that hands out fewer at once; the second is that of earlier versions.
+const TOO_MANY: [&str; 2] = ["VALUE_OUT_OF_RANGE", "BAD_REQUEST"];
+
 /// `statuslist allocate`
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -60,7 +63,9 @@ impl Allocate {
             match self.request(service, amount, &key).await {
                 Ok(answer) => bar.suspend(|| self.print(&answer, format, done == 0))?,
                 // More than this pool can ever return at once.
-                Err(Failure::Refused(refusal)) if refusal.code == "BAD_REQUEST" && at_once > 1 => {
+                Err(Failure::Refused(refusal))
+                    if TOO_MANY.contains(&refusal.code.as_str()) && at_once > 1 =>
+                {
                     at_once = amount.div_ceil(2).min(at_once - 1);
                     continue;
                 }

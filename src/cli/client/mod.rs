@@ -6,7 +6,9 @@
 mod allocate;
 mod batch;
 mod canary;
+mod dry_run;
 mod info;
+mod lines;
 mod set;
 mod status_value;
 

@@ -12,7 +12,8 @@ use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::json;
 
-use super::batch::{Batch, Stop};
+use super::batch::{self, Batch, Refused, Stop};
+use super::dry_run::DryRun;
 use super::status_value::StatusValue;
 use super::{Connection, Failure, Format, Service, run};
 use crate::cli::exit::{EXIT_CODES, FAILED, REFUSED};
@@ -33,13 +34,18 @@ pub(in crate::cli) struct Set {
     expected: Option<StatusValue>,
     /// Read lines `URI IDX VALUE` from this file, or from standard input
     ///
-    /// Fields are separated by blanks or commas; a line may also be a JSON object with uri, index and value. Empty lines
-    /// and lines that begin with # are skipped. It stops at the first refused line, and says how to continue.
+    /// Fields are separated by commas, semicolons, tabs or blanks, and may be in quotes. A first line may name the columns (uri, idx
+    /// or index, value or status); others are ignored. A line may also be a JSON object with uri, index and value, and the file a
+    /// JSON array of them. Empty lines and lines that begin with # are skipped. It stops at the first refused line, and says how to
+    /// continue.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", conflicts_with = "uri")]
     batch: Option<PathBuf>,
     /// Skip this many lines of the batch, which are already done
     #[arg(long, value_name = "LINES", requires = "batch", default_value_t = 0)]
     skip: u64,
+    /// Say what would be set, without asking a service; names every line that cannot be read
+    #[arg(long)]
+    dry_run: bool,
     /// Output; by default a table on a terminal, JSON elsewhere
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -49,10 +55,18 @@ pub(in crate::cli) struct Set {
 
 impl Set {
     pub(in crate::cli) fn run(&self) -> Result<ExitCode> {
-        let service = self.connection.open()?;
         match (&self.batch, &self.uri, self.idx, self.value) {
-            (Some(file), ..) => self.set_batch(&service, file),
-            (None, Some(uri), Some(idx), Some(value)) => run(self.set_one(&service, uri, idx, value)),
+            (Some(file), ..) if self.dry_run => self.try_batch(file),
+            (Some(file), ..) => self.set_batch(&self.connection.open()?, file),
+            (None, Some(uri), Some(idx), Some(value)) if self.dry_run => {
+                println!(
+                    "would set index {idx} of {uri} to {value}; nothing was changed, and no service was asked"
+                );
+                Ok(ExitCode::SUCCESS)
+            }
+            (None, Some(uri), Some(idx), Some(value)) => {
+                run(self.set_one(&self.connection.open()?, uri, idx, value))
+            }
             _ => unreachable!("clap requires all three, or a batch"),
         }
     }
@@ -62,9 +76,9 @@ impl Set {
         service: &Service,
         uri: &str,
         idx: u64,
-        StatusValue(value): StatusValue,
+        value: StatusValue,
     ) -> Result<(), Failure> {
-        let update = json!({ "uri": uri, "index": idx, "value": value });
+        let update = json!({ "uri": uri, "index": idx, "value": value.0 });
         let mut body = update.clone();
         if let Some(StatusValue(expected)) = self.expected {
             body["expected"] = json!(expected);
@@ -84,36 +98,66 @@ impl Set {
         Ok(())
     }
 
+    fn try_batch(&self, file: &Path) -> Result<ExitCode> {
+        let found =
+            DryRun::of(open(file)?, self.skip).with_context(|| format!("cannot read {}", file.display()))?;
+        let printed = found.print(Format::or_by_output(self.format), &mut std::io::stdout().lock());
+        printed.context("cannot print")?;
+        Ok(if found.is_good() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    }
+
     fn set_batch(&self, service: &Service, file: &Path) -> Result<ExitCode> {
-        let of_a_file = file != Path::new("-");
-        let open = || File::open(file).with_context(|| format!("cannot read {}", file.display()));
-        let (input, bar): (Box<dyn BufRead>, _) = if of_a_file {
+        let of_a_file = is_file(file);
+        let (input, bar) = if of_a_file {
             // Counted first, so that the progress bar knows its end.
-            let lines = BufReader::new(open()?).split(b'\n').count();
+            let lines = open(file)?.split(b'\n').count();
             let style = ProgressStyle::with_template("{bar:40} line {pos}/{len}, {per_sec}, {eta} left")?;
-            (Box::new(BufReader::new(open()?)), ProgressBar::new(lines as u64).with_style(style))
+            (open(file)?, ProgressBar::new(lines as u64).with_style(style))
         } else {
             let style = ProgressStyle::with_template("{spinner} line {pos}, {per_sec}")?;
-            (Box::new(std::io::stdin().lock()), ProgressBar::new_spinner().with_style(style))
+            (open(file)?, ProgressBar::new_spinner().with_style(style))
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let mut batch = Batch::new(service, self.skip, &bar);
-        let stopped = runtime.context("cannot start a runtime")?.block_on(batch.run(input));
+        let stopped = runtime.context("cannot start a runtime")?.block_on(async {
+            tokio::select! {
+                ended = batch.run(batch::read(input)) => ended,
+                _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
+            }
+        });
         let (done, through) = (batch.done, batch.through());
         bar.finish_and_clear();
 
         let mut summary = json!({ "done": done, "through": through });
-        let code = match &stopped {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(Stop::Refused { line, code, message }) => {
+        let command = |skip: u64| {
+            let file = if of_a_file { format!(" {}", file.display()) } else { String::new() };
+            format!("statuslist set --batch{file} --skip {skip}")
+        };
+        let again = || format!("to continue: {} (repeating a line does no harm)", command(through));
+        let (code, advice) = match &stopped {
+            Ok(()) => (ExitCode::SUCCESS, None),
+            Err(Stop::Refused(Refused { line, code, message })) => {
                 summary["refused"] = json!({ "line": line, "code": code, "message": message });
                 eprintln!("refused: line {line}: {message}");
-                ExitCode::from(REFUSED)
+                let (with, without) = (command(line - 1), command(*line));
+                let advice = match code.as_str() {
+                    // Not the line's fault.
+                    "UNAUTHORIZED" => again(),
+                    _ => {
+                        format!("to continue: correct line {line} and run {with}\nor leave it out: {without}")
+                    }
+                };
+                (ExitCode::from(REFUSED), Some(advice))
             }
             Err(Stop::Failed(error)) => {
                 summary["failed"] = json!(format!("{error:#}"));
                 eprintln!("error: {error:#}");
-                ExitCode::from(FAILED)
+                (ExitCode::from(FAILED), Some(again()))
+            }
+            Err(Stop::Interrupted) => {
+                summary["interrupted"] = json!(true);
+                eprintln!("interrupted after line {through}");
+                (ExitCode::from(FAILED), Some(again()))
             }
         };
         let mut out = std::io::stdout().lock();
@@ -122,12 +166,19 @@ impl Set {
             Format::Table => writeln!(out, "{done} statuses were set, all of the first {through} lines"),
         };
         printed.context("cannot print")?;
-        if stopped.is_err() {
-            let name = if of_a_file { format!(" {}", file.display()) } else { String::new() };
-            eprintln!(
-                "to continue: statuslist set --batch{name} --skip {through} (repeating a line does no harm)"
-            );
-        }
+        advice.iter().for_each(|advice| eprintln!("{advice}"));
         Ok(code)
     }
+}
+
+fn is_file(file: &Path) -> bool {
+    file != Path::new("-")
+}
+
+fn open(file: &Path) -> Result<Box<dyn BufRead + Send>> {
+    if !is_file(file) {
+        return Ok(Box::new(BufReader::new(std::io::stdin())));
+    }
+    let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Box::new(BufReader::new(opened)))
 }

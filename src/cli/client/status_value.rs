@@ -1,5 +1,6 @@
 //! A status on the command line: a registered name or a number. The service checks whether the list can hold it.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::status_list::Status;
@@ -22,6 +23,17 @@ impl FromStr for StatusValue {
             }
         };
         Ok(Self(status.value().into()))
+    }
+}
+
+impl fmt::Display for StatusValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.pad("valid (0)"),
+            1 => f.pad("revoked (1)"),
+            2 => f.pad("suspended (2)"),
+            other => f.pad(&other.to_string()),
+        }
     }
 }
 

@@ -27,15 +27,19 @@ impl Caller {
     /// Authenticates the caller of this request, or refuses the request before its body is read.
     pub(super) async fn of(request: &HttpRequest, api: &Api) -> Result<Self, Problem> {
         let access = api.access();
-        let caller = access.admit(&credentials(request, &access)).await;
+        let credentials = credentials(request, &access);
+        let caller = access.admit(&credentials).await;
         if api.audit.is_on()
             && let Ok(caller) = &caller
         {
             request.extensions_mut().insert(CallerName(Arc::clone(caller.name())));
         }
         caller.map(Self).map_err(|refused| match refused {
+            Refused::Missing if credentials.token.is_some() => Problem::no_tokens(),
             Refused::Missing => Problem::missing_key(),
+            Refused::InvalidKey if credentials.api_key.is_some_and(is_hash) => Problem::hash_as_key(),
             Refused::InvalidKey => Problem::invalid_key(),
+            Refused::InvalidToken if credentials.token.is_some_and(is_key) => Problem::key_as_token(),
             Refused::InvalidToken => Problem::invalid_token(),
             Refused::KeysUnknown => Problem::token_keys_unknown(),
             Refused::NoCertificate => Problem::no_client_certificate(),
@@ -59,6 +63,11 @@ impl Caller {
         }
     }
 
+    /// The pools in which the caller has this scope.
+    pub(super) fn pools<'a>(&self, api: &'a Api, scope: Scope) -> impl Iterator<Item = &'a PoolApi> {
+        api.pools.values().filter(move |pool| self.0.may(scope, &pool.id).is_ok())
+    }
+
     /// Identifies the caller, whatever name logs use.
     pub(super) fn identity(&self) -> &Identity {
         self.0.identity()
@@ -68,6 +77,16 @@ impl Caller {
     pub(super) fn name(&self) -> &str {
         self.0.name()
     }
+}
+
+/// Whether this is what stands under `api-keys` in the settings.
+fn is_hash(key: &[u8]) -> bool {
+    key.to_ascii_lowercase().starts_with(b"sha256:")
+}
+
+/// Whether this is no JWT at all.
+fn is_key(token: &str) -> bool {
+    !token.is_empty() && !token.contains('.')
 }
 
 /// Refuses a request without a verified client certificate, if the settings require one.

@@ -25,8 +25,14 @@ const SLOW_FOR: Duration = Duration::from_secs(2);
 /// From so many bytes on, a body is parsed on a thread of its own: this one also answers other callers.
 const LARGE_BYTES: usize = 65_536;
 
+/// A body, which names its members: where unknown ones are ignored, these are kept.
+pub(super) trait Body {
+    /// Each member, with those of its entries.
+    const NAMES: &'static [(&'static str, &'static [&'static str])];
+}
+
 /// Reads the body as `T`. A body whose announced length exceeds the limit is not read at all.
-pub(super) async fn read<T: DeserializeOwned + Send + 'static>(
+pub(super) async fn read<T: DeserializeOwned + Body + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     api: &Api,
@@ -36,7 +42,7 @@ pub(super) async fn read<T: DeserializeOwned + Send + 'static>(
     };
     let essence = header(CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::unsupported_media_type());
+        return Err(Problem::unsupported_media_type(essence));
     }
     // The server refuses a length that is not a number.
     let announced = header(CONTENT_LENGTH).parse().unwrap_or(0);
@@ -46,6 +52,8 @@ pub(super) async fn read<T: DeserializeOwned + Send + 'static>(
     let mut share = api.bodies.share();
     let receiving = receive(payload.into_inner(), announced, &mut share, &api.limits);
     let body = api.within(receiving).await.ok_or_else(Problem::slow_body)??;
+    let lenient = api.lenient;
+    let parse = move |body: &[u8]| if lenient { parse_leniently(body) } else { parse(body) };
     let value = match body.len() < LARGE_BYTES {
         true => parse(&body),
         false => blocking(move || parse(&body)).await.map_err(|_| Problem::unavailable())?,
@@ -96,9 +104,32 @@ async fn receive(
 
 /// Parses these bytes as `T`.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body)
-        .map(|Object(value)| value)
-        .map_err(|error| Problem::bad_request(format!("The body does not match the API: {error}")))
+    serde_json::from_slice(body).map(|Object(value)| value).map_err(|error| {
+        // Only now, because it takes time: names the entry of a batch.
+        let mut again = serde_json::Deserializer::from_slice(body);
+        let place = serde_path_to_error::deserialize::<_, Object<T>>(&mut again).err();
+        let place = place.map(|error| error.path().to_string()).filter(|path| path.contains('['));
+        let place = place.map_or(String::new(), |path| format!("{path}: "));
+        Problem::bad_request(format!("The body does not match the API: {place}{error}"))
+    })
+}
+
+/// As [`parse`], without the members that `T` does not have.
+fn parse_leniently<T: DeserializeOwned + Body>(body: &[u8]) -> Result<T, Problem> {
+    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(body) else { return parse(body) };
+    if let Some(members) = value.as_object_mut() {
+        members.retain(|name, _| T::NAMES.iter().any(|(known, _)| known == name));
+        for (name, known) in T::NAMES {
+            for entry in members.get_mut(*name).and_then(|member| member.as_array_mut()).into_iter().flatten()
+            {
+                entry
+                    .as_object_mut()
+                    .into_iter()
+                    .for_each(|entry| entry.retain(|name, _| known.contains(&name.as_str())));
+            }
+        }
+    }
+    parse(value.to_string().as_bytes())
 }
 
 /// A value that is written as a JSON object. A derived `Deserialize` also accepts an array of the members in their order, which

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::Caller;
+use super::body::Body;
 use super::problem::Problem;
+use super::query;
 use super::responses::{
     BadRequest, Forbidden, ListRetired, NotFound, PayloadTooLarge, RequestTimeout, Unauthorized, Unavailable,
     UnsupportedMediaType,
@@ -34,6 +36,11 @@ struct Fill {
     spread_beats: u32,
 }
 
+impl Body for Fill {
+    const NAMES: &'static [(&'static str, &'static [&'static str])] =
+        &[("value", &[]), ("spread-beats", &[])];
+}
+
 fn at_once() -> u32 {
     1
 }
@@ -52,6 +59,7 @@ struct Spreading {
 /// so that no token shows which entries belong together. An update of an entry to another status in between completes the
 /// rest first, at once. Repeating the request changes nothing; a request with another value or number of beats replaces it.
 #[utoipa::path(
+    operation_id = "setStatusesOfList",
     patch,
     path = "/pools/{pool}/lists/{id}",
     tag = "pools",
@@ -84,6 +92,7 @@ pub(super) async fn fill(
     let (pool, id) = path.into_inner();
     let caller = Caller::of(&request, &api).await?;
     let pool = caller.pool(&api, &pool, Scope::Update)?;
+    query::none(&request, &api)?;
     let Fill { value, spread_beats: beats } = body::read(&request, payload, &api).await?;
     if !(1..=BEATS_MAX).contains(&beats) {
         return Err(Problem::bad_request(format!("spread-beats must be 1 to {BEATS_MAX}, got {beats}")));
@@ -91,13 +100,14 @@ pub(super) async fn fill(
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
     let record = api.ask(pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     record.ok_or_else(|| Problem::no_such_list(&id))?;
-    let changing = trail::filling(&request, &api, pool, list, value.number(), beats).await?;
-    let status = pool.statuses.check(value.number());
+    let value = value.number(&api.base.join(&list))?;
+    let changing = trail::filling(&request, &api, pool, list, value, beats).await?;
+    let status = pool.statuses.check(value);
     let filled = match status {
         Ok(status) => {
             api.ask(pool, api.store.fill_list(list, status, beats, api.deadline(), api.clock.now())).await
         }
-        Err(why) => Err(Problem::value_out_of_range(&api.base.join(&list), value.number(), &why)),
+        Err(why) => Err(Problem::value_out_of_range(&api.base.join(&list), value, &why)),
     };
     let filled = filled.and_then(|filled| {
         filled.map_err(|refusal| match refusal {
@@ -114,7 +124,7 @@ pub(super) async fn fill(
     }
     changing.ended(&api, filled).await?;
     let caller = caller.name();
-    let (pool_id, value) = (&pool.id, value.number());
+    let pool_id = &pool.id;
     tracing::info!(pool = %pool_id, list.id = %list, caller, value, beats, "set every entry of a list");
     Ok(match beats {
         1 => HttpResponse::NoContent().finish(),

@@ -48,7 +48,7 @@ struct Version {
 /// Get liveness
 ///
 /// `GET /health/live`
-#[utoipa::path(get, path = "/health/live", tag = "operation", responses((status = 200, description = "The process answers", body = Health)))]
+#[utoipa::path(operation_id = "getLiveness", get, path = "/health/live", tag = "operation", responses((status = 200, description = "The process answers", body = Health)))]
 pub(super) async fn live() -> impl Responder {
     Health::answer(Vec::new())
 }
@@ -59,6 +59,7 @@ pub(super) async fn live() -> impl Responder {
 /// get 503, and another instance would do no better. It is not ready while a certificate of a signing key is out of date,
 /// because verifiers refuse what this instance publishes, and while its clock cannot be believed, because it publishes nothing.
 #[utoipa::path(
+    operation_id = "getReadiness",
     get,
     path = "/health/ready",
     tag = "operation",
@@ -84,6 +85,7 @@ pub(super) async fn ready(api: web::Data<Api>) -> impl Responder {
 /// been waiting for its publication for longer than three beats. For load balancers in front of the lists. While the store does not
 /// answer, what it said last counts.
 #[utoipa::path(
+    operation_id = "getFreshness",
     get,
     path = "/health/fresh",
     tag = "operation",
@@ -132,6 +134,7 @@ async fn look_at_freshness(api: &Api) {
 ///
 /// `GET /metrics`
 #[utoipa::path(
+    operation_id = "getMetrics",
     get,
     path = "/metrics",
     tag = "operation",
@@ -166,16 +169,29 @@ pub(super) async fn metrics_beside_the_api(
 ///
 /// `GET /version`
 #[utoipa::path(
+    operation_id = "getVersion",
     get,
     path = "/version",
     tag = "operation",
     responses(
-        (status = 200, description = "The version of the program", body = Version),
+        (status = 200, description = "The version of the program; as text for those who ask for that alone", content(
+            (Version = "application/json"),
+            (String = "text/plain"),
+        )),
         (status = 401, response = Unauthorized),
     )
 )]
-pub(super) async fn version() -> HttpResponse {
-    HttpResponse::Ok().json(Version { version: env!("CARGO_PKG_VERSION") })
+pub(super) async fn version(request: HttpRequest) -> HttpResponse {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    let accepted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match accepted
+        .split([',', ';'])
+        .next()
+        .is_some_and(|first| first.trim().eq_ignore_ascii_case("text/plain"))
+    {
+        true => HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(VERSION),
+        false => HttpResponse::Ok().json(Version { version: VERSION }),
+    }
 }
 
 /// As [`version`], at an address that issuers can reach.
@@ -184,5 +200,5 @@ pub(super) async fn version_beside_the_api(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
     require_certificate(&request, &api)?;
-    Ok(version().await)
+    Ok(version(request).await)
 }

@@ -13,6 +13,7 @@ mod observe;
 mod openapi;
 mod pools;
 mod problem;
+mod query;
 mod references;
 mod request_id;
 mod responses;
@@ -65,6 +66,8 @@ pub struct Api {
     pub audit: Audit,
     /// Whether the time of day can be believed, if this instance publishes.
     clock_watch: Option<Arc<ClockWatch>>,
+    /// Whether unknown members and parameters are ignored, as the original service does.
+    lenient: bool,
     refusals: trail::Refusals,
     /// The memory of all request bodies.
     bodies: Arc<Bodies>,
@@ -135,7 +138,7 @@ impl Api {
     ) -> Self {
         let access = ArcSwap::from_pointee(access);
         let bodies = Bodies::new(limits.bodies_bytes_max);
-        let (audit, clock_watch, refusals, known) = Default::default();
+        let (audit, clock_watch, lenient, refusals, known) = Default::default();
         Self {
             base,
             pools,
@@ -146,6 +149,7 @@ impl Api {
             clock,
             audit,
             clock_watch,
+            lenient,
             refusals,
             bodies,
             known,
@@ -160,6 +164,11 @@ impl Api {
     /// The same API, ready only while `clock_watch` believes the time of day.
     pub fn watching(self, clock_watch: Option<Arc<ClockWatch>>) -> Self {
         Self { clock_watch, ..self }
+    }
+
+    /// The same API, which ignores unknown members and parameters if `lenient`.
+    pub fn lenient(self, lenient: bool) -> Self {
+        Self { lenient, ..self }
     }
 
     /// The current permissions.
@@ -194,7 +203,7 @@ impl Api {
 
     /// Returns the list with this `uri`, and its pool.
     async fn find(&self, uri: &str) -> Result<(ListId, &PoolApi), Problem> {
-        let list = self.base.list_id(uri).ok_or_else(|| Problem::invalid_list_uri(uri))?;
+        let list = self.base.list_id(uri).ok_or_else(|| Problem::invalid_list_uri(uri, &self.base))?;
         let unknown = || Problem::no_list_to_update(&list);
         let known = self.known.read().get(&list).cloned();
         let pool = match known {
@@ -260,6 +269,7 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
                 Method::POST,
                 web::to(references::new_references_of_path),
             ))
+            .service(at("/pools", Method::GET, web::to(pools::pools)))
             .service(at("/pools/{pool}", Method::GET, web::to(pools::pool)))
             .service(at("/pools/{pool}/lists", Method::GET, web::to(pools::lists)))
             .service(at_each(
@@ -313,7 +323,6 @@ pub async fn not_found() -> impl actix_web::Responder {
 pub(crate) fn read_any(bytes: &[u8]) {
     statuses::read_any(bytes);
     if let Ok(query) = std::str::from_utf8(bytes) {
-        let _ = web::Query::<references::Query>::from_query(query);
-        let _ = web::Query::<pools::Retirement>::from_query(query);
+        let _ = query::read_any(query);
     }
 }

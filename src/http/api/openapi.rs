@@ -27,6 +27,7 @@ use super::{fill, health, pools, references, statuses};
         references::new_references,
         statuses::update,
         statuses::batch_update,
+        pools::pools,
         pools::pool,
         pools::lists,
         pools::retire,
@@ -99,6 +100,7 @@ impl Modify for Problems {
             }
         }
         let components = description.components.get_or_insert_default();
+        components.schemas.insert(responses::PROBLEM.to_owned(), RefOr::T(responses::problem()));
         components.responses.extend(responses::all().into_iter().map(|(name, of)| (name.to_owned(), of)));
     }
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
 use super::problem::Problem;
+use super::query::{self, Query};
 use super::responses::{BadRequest, ListInUse, NotFound, Unauthorized, Unavailable};
 use super::{Api, PoolApi, trail};
 use crate::base::clock::Timestamp;
@@ -18,8 +19,8 @@ use crate::store::ListRecord;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Pool)]
 #[serde(rename_all = "camelCase")]
-struct PoolAnswer<'a> {
-    pool: &'a str,
+struct PoolAnswer {
+    pool: String,
     /// Bits per entry.
     bits: u8,
     /// Entries per list.
@@ -32,12 +33,18 @@ struct PoolAnswer<'a> {
     update_interval: u64,
     /// The formats in which lists are published.
     #[schema(value_type = Vec<String>, example = json!(["jwt", "cwt"]))]
-    formats: &'a [&'static str],
+    formats: Vec<&'static str>,
     /// `kid` of the signing key.
-    key_id: &'a str,
+    key_id: String,
     /// Number of lists.
     lists: u64,
     references: Usage,
+}
+
+/// The pools that the caller may read.
+#[derive(Serialize, ToSchema)]
+struct Pools {
+    pools: Vec<PoolAnswer>,
 }
 
 /// The references of a pool.
@@ -99,7 +106,7 @@ struct Spread {
 #[serde(rename_all = "camelCase")]
 struct StatusAnswer {
     uri: String,
-    index: u64,
+    index: u32,
     value: u8,
     /// A version of the list that has this status.
     version: u64,
@@ -113,6 +120,7 @@ struct StatusAnswer {
 ///
 /// `GET /pools/{pool}`: its shape, its times, and how much of it is used.
 #[utoipa::path(
+    operation_id = "getPool",
     get,
     path = "/pools/{pool}",
     tag = "pools",
@@ -120,6 +128,7 @@ struct StatusAnswer {
     params(("pool" = String, Path, example = "demo", description = "The pool's name")),
     responses(
         (status = 200, description = "The pool", body = PoolAnswer),
+        (status = 400, response = BadRequest),
         (status = 401, response = Unauthorized),
         (status = 404, response = NotFound),
         (status = 503, response = Unavailable),
@@ -131,26 +140,58 @@ pub(super) async fn pool(
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
+    query::none(&request, &api)?;
+    Ok(HttpResponse::Ok().json(answer(&api, pool).await?))
+}
+
+/// Get all pools
+///
+/// `GET /pools`: those that the caller may read.
+#[utoipa::path(
+    operation_id = "getPools",
+    get,
+    path = "/pools",
+    tag = "pools",
+    security(("api-key" = []), ("bearer" = [])),
+    responses(
+        (status = 200, description = "The pools", body = Pools),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub(super) async fn pools(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    let caller = Caller::of(&request, &api).await?;
+    query::none(&request, &api)?;
+    let mut pools = Vec::new();
+    for pool in caller.pools(&api, Scope::Read) {
+        pools.push(answer(&api, pool).await?);
+    }
+    Ok(HttpResponse::Ok().json(Pools { pools }))
+}
+
+async fn answer(api: &Api, pool: &PoolApi) -> Result<PoolAnswer, Problem> {
     let usage = api.ask(pool, api.store.usage(&pool.id)).await?;
     let facts = pool.facts.load();
-    Ok(HttpResponse::Ok().json(PoolAnswer {
-        pool: pool.id.as_str(),
+    Ok(PoolAnswer {
+        pool: pool.id.to_string(),
         bits: facts.bits,
         size: facts.size,
         ttl: facts.ttl_secs,
         list_lifetime: facts.list_lifetime_secs,
         update_interval: facts.update_interval_secs,
-        formats: &facts.formats,
-        key_id: &(facts.key_id)(),
+        formats: facts.formats.clone(),
+        key_id: (facts.key_id)(),
         lists: usage.lists,
         references: Usage { used: usage.leased, free: usage.free, ready: pool.allocator.ready() },
-    }))
+    })
 }
 
 /// Get all lists of a pool
 ///
 /// `GET /pools/{pool}/lists`
 #[utoipa::path(
+    operation_id = "getLists",
     get,
     path = "/pools/{pool}/lists",
     tag = "pools",
@@ -158,6 +199,7 @@ pub(super) async fn pool(
     params(("pool" = String, Path, example = "demo", description = "The pool's name")),
     responses(
         (status = 200, description = "The lists", body = Lists),
+        (status = 400, response = BadRequest),
         (status = 401, response = Unauthorized),
         (status = 404, response = NotFound),
         (status = 503, response = Unavailable),
@@ -169,16 +211,19 @@ pub(super) async fn lists(
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
+    query::none(&request, &api)?;
     let lists = api.ask(pool, api.store.lists(&pool.id)).await?;
     let lists = lists.iter().map(|list| describe(&api, pool, list)).collect();
     Ok(HttpResponse::Ok().json(Lists { lists }))
 }
 
-#[derive(Deserialize, IntoParams)]
+/// For the description only.
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Retirement {
+#[expect(dead_code, reason = "the handler reads it")]
+struct Retirement {
     /// Retire it although credentials with references of it may still be valid.
-    #[serde(default)]
+    #[param(default = false, required = false)]
     force: bool,
 }
 
@@ -187,6 +232,7 @@ pub(super) struct Retirement {
 /// `DELETE /pools/{pool}/lists/{id}[?force=true]`: takes no more updates. At the next beat its tokens are removed, and its `uri`
 /// answers 410.
 #[utoipa::path(
+    operation_id = "retireList",
     delete,
     path = "/pools/{pool}/lists/{id}",
     tag = "pools",
@@ -213,22 +259,21 @@ pub(super) async fn retire(
     let (pool, id) = path.into_inner();
     let caller = Caller::of(&request, &api).await?;
     let pool = caller.pool(&api, &pool, Scope::Update)?;
-    let query = web::Query::<Retirement>::from_query(request.query_string())
-        .map_err(|error| Problem::bad_request(format!("The query does not match the API: {error}")))?;
+    let query = Query::of(&request, &api, &["force"])?;
+    let force = query.get("force", "true or false")?.unwrap_or(false);
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
     let record = api.ask(pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
-    if !query.force
-        && let Some(why) = still_in_use(&record, pool.facts.load().reference_lifetime, api.clock.now())
+    if !force && let Some(why) = still_in_use(&record, pool.facts.load().reference_lifetime, api.clock.now())
     {
         return Err(Problem::list_in_use(&list, &why));
     }
-    let changing = trail::retiring(&request, &api, pool, list, query.force).await?;
+    let changing = trail::retiring(&request, &api, pool, list, force).await?;
     let retired = api.ask(pool, api.store.retire_list(list, api.deadline())).await;
     // Also after a failure: it is then unknown whether the list was retired.
     pool.allocator.forget(&list);
     changing.ended(&api, retired).await?;
-    tracing::info!(pool = %pool.id, list.id = %list, caller = caller.name(), force = query.force, "retired a list");
+    tracing::info!(pool = %pool.id, list.id = %list, caller = caller.name(), force, "retired a list");
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -255,6 +300,7 @@ fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp)
 ///
 /// `GET /pools/{pool}/lists/{id}/statuses/{idx}`: the stored status, and whether it is published.
 #[utoipa::path(
+    operation_id = "getStatus",
     get,
     path = "/pools/{pool}/lists/{id}/statuses/{idx}",
     tag = "pools",
@@ -280,16 +326,21 @@ pub(super) async fn status(
     let (pool, id, idx) = path.into_inner();
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
-    let idx: u64 = idx.parse().map_err(|_| Problem::bad_request("The index in the path is not a number"))?;
+    query::none(&request, &api)?;
+    let idx: i64 = idx.parse().map_err(|_| {
+        Problem::bad_request(format!("The index in the path must be a number from 0, got `{idx}`"))
+    })?;
     let record = api.ask(pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
-    let index = pool.capacity.index(idx);
-    let index = index.map_err(|_| Problem::index_out_of_bounds(&api.base.join(&list), idx))?;
+    let index = u64::try_from(idx).ok().and_then(|idx| pool.capacity.index(idx).ok());
+    let entries = pool.capacity.entries();
+    let index =
+        index.ok_or_else(|| Problem::index_out_of_bounds(&api.base.join(&list), idx, Some(entries)))?;
     let (value, version) = api.ask(pool, api.store.status(list, index)).await?;
     let published = record.published.map(|published| published.version);
     Ok(HttpResponse::Ok().json(StatusAnswer {
         uri: api.base.join(&list),
-        index: idx,
+        index: index.get(),
         value: value.value(),
         version: version.0,
         published_version: published.map(|published| published.0),

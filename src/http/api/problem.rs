@@ -19,7 +19,7 @@ use crate::access::UsedUp;
 use crate::allocate::NotAllocated;
 use crate::model::api_key::Scope;
 use crate::model::pool::PoolId;
-use crate::status_list::{BaseUri, ListId, StatusRefused};
+use crate::status_list::{BaseUri, ListId};
 use crate::store::{Refusal, StoreError};
 use crate::update::UpdateError;
 
@@ -70,17 +70,41 @@ impl Problem {
         self.code.status().is_server_error()
     }
 
-    pub(super) fn missing_key() -> Self {
-        Self::new(Code::Unauthorized, "Missing api key")
+    /// The same problem, with what to do about it.
+    pub(super) fn and(mut self, advice: impl fmt::Display) -> Self {
+        self.message = format!("{}; {advice}", self.message);
+        self
     }
 
+    pub(super) fn missing_key() -> Self {
+        Self::new(Code::Unauthorized, "Missing api key").and("send it in the header X-Api-Key")
+    }
+
+    /// The answer to a bearer token where none is accepted.
+    pub(super) fn no_tokens() -> Self {
+        let advice =
+            "this service takes no bearer tokens: send an API key of the pool in the header X-Api-Key";
+        Self::new(Code::Unauthorized, "Missing api key").and(advice)
+    }
+
+    /// The same for a key that exists and for one that does not.
     pub(super) fn invalid_key() -> Self {
-        Self::new(Code::Unauthorized, "Invalid api key")
+        let advice = "it is unknown, has ended, or is for another pool";
+        Self::new(Code::Unauthorized, "Invalid api key").and(advice)
+    }
+
+    pub(super) fn hash_as_key() -> Self {
+        let advice = "this is the hash in the settings: send the key that it was made of";
+        Self::new(Code::Unauthorized, "Invalid api key").and(advice)
     }
 
     pub(super) fn invalid_token() -> Self {
         let problem = Self::new(Code::Unauthorized, "Invalid bearer token");
         problem.challenge("Bearer error=\"invalid_token\"".to_owned())
+    }
+
+    pub(super) fn key_as_token() -> Self {
+        Self::invalid_token().and("it is no JWT: send an API key in the header X-Api-Key")
     }
 
     pub(super) fn no_client_certificate() -> Self {
@@ -119,7 +143,8 @@ impl Problem {
     }
 
     pub(super) fn no_list_to_update(list: &ListId) -> Self {
-        Self::new(Code::NoListToUpdate, format!("No list with id {list}"))
+        let problem = Self::new(Code::NoListToUpdate, format!("No list with id {list}"));
+        problem.and("the address is right, but the list is not in the store: send the `uri` of a reference as it was handed out")
     }
 
     pub(super) fn list_retired(list: &ListId) -> Self {
@@ -132,16 +157,53 @@ impl Problem {
         Self::new(Code::ListInUse, message)
     }
 
-    pub(super) fn invalid_list_uri(uri: &str) -> Self {
-        Self::new(Code::NoListToUpdate, format!("listUri {} invalid", shortened(uri)))
+    pub(super) fn invalid_list_uri(uri: &str, base: &BaseUri) -> Self {
+        let problem = Self::new(Code::NoListToUpdate, format!("listUri {} invalid", shortened(uri)));
+        problem.and(format_args!(
+            "the lists of this service are {base}/<list id>: send the `uri` as it was handed out"
+        ))
     }
 
-    pub(super) fn index_out_of_bounds(uri: &str, index: u64) -> Self {
+    pub(super) fn index_out_of_bounds(uri: &str, index: impl fmt::Display, entries: Option<u32>) -> Self {
         let message = format!("Index out of bounds (uri={uri}, index={index})");
-        Self::new(Code::IndexOutOfBounds, message)
+        let problem = Self::new(Code::IndexOutOfBounds, message);
+        match entries {
+            Some(entries) => {
+                problem.and(format_args!("the list has the indices 0 to {}", entries.saturating_sub(1)))
+            }
+            None => problem.and("an index is a number from 0"),
+        }
     }
 
-    pub(super) fn value_out_of_range(uri: &str, value: u64, why: &StatusRefused) -> Self {
+    pub(super) fn amount_out_of_range(amount: impl fmt::Display, most: u32) -> Self {
+        Self::new(
+            Code::ValueOutOfRange,
+            format!("amount must be 1 to {most}, got {amount}; split the request"),
+        )
+    }
+
+    pub(super) fn unknown_parameter(name: &str, known: &[&str]) -> Self {
+        let alike = |known: &str| strsim::normalized_damerau_levenshtein(known, name) > 0.6;
+        let meant = match known.iter().find(|known| alike(known)) {
+            Some(known) => format!("; did you mean `{known}`?"),
+            None => ".".to_owned(),
+        };
+        let takes = match known {
+            [] => "no parameters".to_owned(),
+            known => format!("only `{}`", known.join("`, `")),
+        };
+        let name = shortened(name);
+        Self::bad_request(format!("The query parameter `{name}` is unknown{meant} This path takes {takes}"))
+    }
+
+    pub(super) fn wrong_parameter(name: &str, given: &str, expected: &str) -> Self {
+        Self::bad_request(format!(
+            "The query parameter `{name}` must be {expected}, got `{}`",
+            shortened(given)
+        ))
+    }
+
+    pub(super) fn value_out_of_range(uri: &str, value: impl fmt::Display, why: &dyn fmt::Display) -> Self {
         let message = format!("Value out of range (uri={uri}, value={value}): {why}");
         Self::new(Code::ValueOutOfRange, message)
     }
@@ -178,9 +240,10 @@ impl Problem {
         Self::new(Code::TooManyAnswers, message).retry(secs)
     }
 
-    pub(super) fn unsupported_media_type() -> Self {
-        let message = "The body must be application/json";
-        Self::new(Code::UnsupportedMediaType, message)
+    pub(super) fn unsupported_media_type(given: &str) -> Self {
+        let given =
+            if given.is_empty() { "no Content-Type".to_owned() } else { format!("`{}`", shortened(given)) };
+        Self::new(Code::UnsupportedMediaType, format!("The body must be application/json, got {given}"))
     }
 
     pub(super) fn payload_too_large(bytes_max: usize) -> Self {
@@ -189,7 +252,7 @@ impl Problem {
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(Code::NotFound, "This path does not exist")
+        Self::new(Code::NotFound, "This path does not exist; /docs names all")
     }
 
     pub(super) fn method_not_allowed(allowed: &str) -> Self {

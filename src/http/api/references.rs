@@ -3,13 +3,14 @@
 use std::cell::Cell;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
 use super::idempotency::{IdempotencyKey, Key, Repeated};
 use super::problem::Problem;
+use super::query::{self, Query};
 use super::responses::{
     BadRequest, KeyReused, ListInUse, NotFound, RateLimitReached, Unauthorized, Unavailable,
 };
@@ -20,20 +21,17 @@ use crate::model::api_key::Scope;
 use crate::status_list::Reference;
 use crate::store::Given;
 
-#[derive(Deserialize, IntoParams)]
+/// For the description only.
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Query {
+#[expect(dead_code, reason = "the handler reads them one by one")]
+struct Parameters {
     /// Number of references. The settings and the size of the pool's buffer limit it.
-    #[serde(default = "one")]
-    #[param(minimum = 1, default = 1)]
+    #[param(minimum = 1, default = 1, required = false)]
     amount: u32,
     /// Add the `status` claim of each, ready for a credential.
-    #[serde(default)]
+    #[param(default = false, required = false)]
     claims: bool,
-}
-
-const fn one() -> u32 {
-    1
 }
 
 /// New references. Each is handed out once.
@@ -62,11 +60,12 @@ struct Item {
 /// `POST /pools/{pool}/new-references?amount=N[&claims=true]`: each reference is for one credential and is handed out once. One
 /// that the caller does not use stays unused.
 #[utoipa::path(
+    operation_id = "allocateReferences",
     post,
     path = "/pools/{pool}/new-references",
     tag = "references",
     security(("api-key" = []), ("bearer" = [])),
-    params(("pool" = String, Path, example = "demo", description = "The pool's name"), Query, IdempotencyKey),
+    params(("pool" = String, Path, example = "demo", description = "The pool's name"), Parameters, IdempotencyKey),
     responses(
         (status = 200, description = "The references", body = References),
         (status = 400, response = BadRequest),
@@ -85,13 +84,13 @@ pub(super) async fn new_references(
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(&request, &api).await?;
     let pool = caller.pool(&api, &pool, Scope::Allocate)?;
-    let query = web::Query::<Query>::from_query(request.query_string())
-        .map_err(|error| Problem::bad_request(format!("The query does not match the API: {error}")))?;
-    let references = allocate(&request, &api, (&caller, pool), query.amount, query.claims).await?;
+    let query = Query::of(&request, &api, &["amount", "claims"])?;
+    let amount = query.get("amount", "a number from 1")?.unwrap_or(1);
+    let claims = query.get("claims", "true or false")?.unwrap_or(false);
+    let references = allocate(&request, &api, (&caller, pool), amount, claims).await?;
     let item = |reference: Given| {
         let uri = api.base.join(&reference.list);
-        let status =
-            query.claims.then(|| Reference { uri: uri.clone(), idx: reference.idx.into() }.to_json());
+        let status = claims.then(|| Reference { uri: uri.clone(), idx: reference.idx.into() }.to_json());
         Item { uri, index: reference.idx, status }
     };
     Ok(HttpResponse::Ok().json(References { references: references.into_iter().map(item).collect() }))
@@ -101,6 +100,7 @@ pub(super) async fn new_references(
 ///
 /// `POST /api/{pool}/new-reference`
 #[utoipa::path(
+    operation_id = "allocateReferenceOnOlderPath",
     post,
     path = "/api/{pool}/new-reference",
     tag = "older paths",
@@ -124,6 +124,7 @@ pub(super) async fn new_reference(
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(&request, &api).await?;
     let pool = caller.pool(&api, &pool, Scope::Allocate)?;
+    query::none(&request, &api)?;
     let references = allocate(&request, &api, (&caller, pool), 1, false).await?;
     Ok(HttpResponse::Ok().json(items(&api, references).next()))
 }
@@ -132,6 +133,7 @@ pub(super) async fn new_reference(
 ///
 /// `POST /api/{pool}/new-references/{n}`
 #[utoipa::path(
+    operation_id = "allocateReferencesOnOlderPath",
     post,
     path = "/api/{pool}/new-references/{n}",
     tag = "older paths",
@@ -160,8 +162,10 @@ pub(super) async fn new_references_of_path(
     let (pool, amount) = path.into_inner();
     let caller = Caller::of(&request, &api).await?;
     let pool = caller.pool(&api, &pool, Scope::Allocate)?;
-    let amount =
-        amount.parse().map_err(|_| Problem::bad_request("The amount in the path is not a number"))?;
+    query::none(&request, &api)?;
+    let amount = amount.parse().map_err(|_| {
+        Problem::bad_request(format!("The amount in the path must be a number from 1, got `{amount}`"))
+    })?;
     let references = allocate(&request, &api, (&caller, pool), amount, false).await?;
     Ok(HttpResponse::Ok().json(References { references: items(&api, references).collect() }))
 }
@@ -170,7 +174,7 @@ async fn allocate(
     request: &HttpRequest,
     api: &Api,
     (caller, pool): (&Caller, &PoolApi),
-    amount: u32,
+    amount: i64,
     claims: bool,
 ) -> Result<Vec<Given>, Problem> {
     // A pool that does not wait could never hand out more than its buffer holds, and none more than its quotas.
@@ -180,9 +184,8 @@ async fn allocate(
     };
     let most = [Some(amount_max), quotas.references_per_day, quotas.references_per_key_per_day];
     let max = most.into_iter().flatten().fold(api.limits.amount_max, u32::min);
-    if !(1..=max).contains(&amount) {
-        return Err(Problem::bad_request(format!("amount must be 1 to {max}, got {amount}")));
-    }
+    let asked = u32::try_from(amount).ok().filter(|amount| (1..=max).contains(amount));
+    let amount = asked.ok_or_else(|| Problem::amount_out_of_range(amount, max))?;
     let counted = Counted { pool, caller: caller.identity(), amount: Cell::new(0) };
     let taken = async {
         counted.count(amount, &quotas, api)?;

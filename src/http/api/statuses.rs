@@ -1,23 +1,26 @@
 //! `PATCH /status-lists/update` and `batch-update`, and the older path that does the same.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::auth::Caller;
-use super::body;
+use super::body::{self, Body};
 use super::problem::Problem;
+use super::query;
 use super::responses::{
     BadRequest, Forbidden, ListRetired, PayloadTooLarge, PreconditionFailed, RateLimitReached,
     RequestTimeout, Unauthorized, Unavailable, UnsupportedMediaType,
 };
-use super::value::{NewStatus, Requested, Value, expected};
+use super::value::{NewStatus, Requested, Value, WrittenIndex, expected};
 use super::{Api, PoolApi, trail};
 use crate::model::api_key::Scope;
 use crate::status_list::ListId;
-use crate::store::StatusChange;
+use crate::store::{Refusal, StatusChange};
+use crate::update::UpdateError;
 
 /// One reference and its new status.
 #[derive(Deserialize, ToSchema)]
@@ -27,8 +30,8 @@ struct Update {
     #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d")]
     uri: String,
     /// `index` of the reference, as it was handed out.
-    #[schema(example = 4711)]
-    index: u64,
+    #[schema(value_type = u64, example = 4711)]
+    index: WrittenIndex,
     #[schema(value_type = NewStatus)]
     value: Value,
     /// The status that the caller believes is stored. If another one is, nothing is changed and the answer is 412.
@@ -58,6 +61,20 @@ struct BatchUpdate {
     updates: Option<Vec<Update>>,
 }
 
+impl Body for Update {
+    const NAMES: &'static [(&'static str, &'static [&'static str])] =
+        &[("uri", &[]), ("index", &[]), ("value", &[]), ("expected", &[])];
+}
+
+impl Body for BatchUpdate {
+    const NAMES: &'static [(&'static str, &'static [&'static str])] = &[
+        ("statusListReferences", &["uri", "index"]),
+        ("value", &[]),
+        ("expected", &[]),
+        ("updates", &["uri", "index", "value", "expected"]),
+    ];
+}
+
 /// One reference.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -66,8 +83,17 @@ struct Target {
     #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d")]
     uri: String,
     /// `index` of the reference, as it was handed out.
-    #[schema(example = 4711)]
-    index: u64,
+    #[schema(value_type = u64, example = 4711)]
+    index: WrittenIndex,
+}
+
+impl Update {
+    /// Returns the change, whose `uri` is that of `list`.
+    fn of_list(&self, list: ListId) -> Result<Requested, Problem> {
+        let number = |value: Value| value.number(&self.uri);
+        let (index, value) = (self.index.number(&self.uri)?, number(self.value)?);
+        Ok(Requested { list, index, value, expected: self.expected.map(number).transpose()? })
+    }
 }
 
 impl BatchUpdate {
@@ -95,6 +121,7 @@ impl BatchUpdate {
 /// `PATCH /status-lists/update`: durable when answered with 204, and published on the next beat of the pool. After any other answer
 /// the change is not acknowledged: repeat the request if you still want it.
 #[utoipa::path(
+    operation_id = "setStatus",
     patch,
     path = "/status-lists/update",
     tag = "statuses",
@@ -119,17 +146,18 @@ pub(super) async fn update(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(&request, &api).await?;
+    query::none(&request, &api)?;
     let update: Update = body::read(&request, payload, &api).await?;
     let (list, pool) = api.find(&update.uri).await?;
-    let expected = update.expected.map(|expected| expected.number());
-    let change = Requested { list, index: update.index, value: update.value.number(), expected };
-    apply(&request, &api, caller.may_use(pool, Scope::Update)?, vec![change]).await
+    let pool = caller.may_use(pool, Scope::Update)?;
+    apply(&request, &api, pool, vec![update.of_list(list)?], None).await
 }
 
 /// Set several statuses
 ///
 /// `PATCH /status-lists/batch-update`: sets all or none. All references must be of one pool.
 #[utoipa::path(
+    operation_id = "setStatuses",
     patch,
     path = "/status-lists/batch-update",
     tag = "statuses",
@@ -154,6 +182,7 @@ pub(super) async fn batch_update(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(&request, &api).await?;
+    query::none(&request, &api)?;
     let batch: BatchUpdate = body::read(&request, payload, &api).await?;
     let (name, updates) = batch.changes()?;
     let max = api.limits.batch_max;
@@ -165,17 +194,20 @@ pub(super) async fn batch_update(
     let mut values = HashMap::with_capacity(updates.len());
     let mut only_pool: Option<&PoolApi> = None;
     let mut latest: Option<(&str, ListId)> = None;
-    for target in &updates {
+    for (number, target) in updates.iter().enumerate() {
+        let in_entry = |problem: Problem| problem.and(Entry(name, number));
         // Most batches name one list many times.
         let list = match latest.filter(|(uri, _)| *uri == target.uri) {
             Some((_, list)) => list,
             None => {
-                let (list, pool) = api.find(&target.uri).await?;
-                let pool = caller.may_use(pool, Scope::Update)?;
-                if only_pool.is_some_and(|only| only.id != pool.id) {
-                    return Err(Problem::bad_request(
-                        "All references of a batch-update must be of one pool; split the request",
-                    ));
+                let (list, pool) = api.find(&target.uri).await.map_err(in_entry)?;
+                let pool = caller.may_use(pool, Scope::Update).map_err(in_entry)?;
+                if let Some(only) = only_pool.filter(|only| only.id != pool.id) {
+                    let message = format!(
+                        "All references of a batch-update must be of one pool; split the request: the first are of {}, this one is of {}",
+                        only.id, pool.id
+                    );
+                    return Err(in_entry(Problem::bad_request(message)));
                 }
                 only_pool = Some(pool);
                 list
@@ -186,21 +218,21 @@ pub(super) async fn batch_update(
         if changes.len() % 4096 == 4095 {
             tokio::task::yield_now().await;
         }
-        let value = target.value.number();
-        if values.insert((list, target.index), value).is_some_and(|other| other != value) {
-            return Err(Problem::contradiction(&target.uri, target.index));
+        let change = target.of_list(list).map_err(in_entry)?;
+        if values.insert((list, change.index), change.value).is_some_and(|other| other != change.value) {
+            return Err(in_entry(Problem::contradiction(&target.uri, change.index)));
         }
-        let expected = target.expected.map(|expected| expected.number());
-        changes.push(Requested { list, index: target.index, value, expected });
+        changes.push(change);
     }
     let pool = only_pool.expect("a batch has at least one entry, whose pool was found");
-    apply(&request, &api, pool, changes).await
+    apply(&request, &api, pool, changes, Some(name)).await
 }
 
 /// Set one status
 ///
 /// `POST /api/update-status`
 #[utoipa::path(
+    operation_id = "setStatusOnOlderPath",
     post,
     path = "/api/update-status",
     tag = "older paths",
@@ -233,30 +265,72 @@ async fn apply(
     api: &Api,
     pool: &PoolApi,
     requested: Vec<Requested>,
+    batch: Option<&str>,
 ) -> Result<HttpResponse, Problem> {
+    // The entry of a batch, by its reference.
+    let in_entry = |problem: Problem, list: &ListId, index: u32| {
+        let is_it = |change: &Requested| change.list == *list && change.index == u64::from(index);
+        match (batch, requested.iter().position(is_it)) {
+            (Some(name), Some(number)) => problem.and(Entry(name, number)),
+            _ => problem,
+        }
+    };
     if let Some(handed_out) = &pool.handed_out {
         // An index outside the list is refused below, with a code of its own.
         let index = |change: &Requested| Some((change.list, pool.capacity.index(change.index).ok()?.get()));
         let indices = requested.iter().filter_map(index);
         let missing = handed_out.first_missing(&api.store, pool.capacity.entries(), indices);
         if let Some((list, index)) = Box::pin(api.ask(pool, missing)).await? {
-            return Err(Problem::not_allocated(&api.base.join(&list), index));
+            let problem = Problem::not_allocated(&api.base.join(&list), index);
+            return Err(in_entry(problem, &list, index));
         }
     }
     let changing = trail::updating(request, api, pool, &requested).await?;
-    let changes = requested.iter().map(|change| change.checked(api, pool)).collect::<Result<_, _>>();
+    let checked = |(number, change): (usize, &Requested)| {
+        let checked = change.checked(api, pool);
+        checked.map_err(|problem| {
+            batch.into_iter().fold(problem, |problem, name| problem.and(Entry(name, number)))
+        })
+    };
+    let changes = requested.iter().enumerate().map(checked).collect::<Result<_, _>>();
     let applied = match changes {
-        Ok(changes) => update_durably(api, pool, changes).await,
+        Ok(changes) => update_durably(api, pool, changes, in_entry).await,
         Err(refusal) => Err(refusal),
     };
     changing.ended(api, applied).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn update_durably(api: &Api, pool: &PoolApi, changes: Vec<StatusChange>) -> Result<(), Problem> {
+async fn update_durably(
+    api: &Api,
+    pool: &PoolApi,
+    changes: Vec<StatusChange>,
+    in_entry: impl Fn(Problem, &ListId, u32) -> Problem,
+) -> Result<(), Problem> {
     let applied =
         api.within(pool.updater.update(changes, api.deadline())).await.ok_or_else(Problem::timed_out)?;
-    applied.map_err(|error| Problem::from_update(error, &api.base))
+    applied.map_err(|error| {
+        let place = match &error {
+            UpdateError::Refused(
+                Refusal::FinalStatus { list, index, .. } | Refusal::NotAsExpected { list, index, .. },
+            ) => Some((*list, index.get())),
+            _ => None,
+        };
+        let problem = Problem::from_update(error, &api.base);
+        match place {
+            Some((list, index)) => in_entry(problem, &list, index),
+            None => problem,
+        }
+    })
+}
+
+/// An entry of a batch, for messages.
+struct Entry<'a>(&'a str, usize);
+
+impl fmt::Display for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is {}[{}]", self.0, self.1)
+    }
 }
 
 /// Parses these bytes as each body, up to the list's `uri`.
@@ -266,7 +340,7 @@ pub(super) fn read_any(bytes: &[u8]) {
     let list = |uri: &str| base.list_id(uri).map(|list| assert_eq!(base.join(&list), uri));
     match body::parse::<Update>(bytes) {
         Ok(update) => {
-            let _ = (list(&update.uri), update.index, update.value.number());
+            let _ = (list(&update.uri), update.index.number(&update.uri), update.value.number(&update.uri));
         }
         Err(problem) => {
             assert!(problem.to_string().len() < 1000, "the message is long: it quotes the input in full")
@@ -274,7 +348,7 @@ pub(super) fn read_any(bytes: &[u8]) {
     }
     if let Ok((_, updates)) = body::parse::<BatchUpdate>(bytes).and_then(BatchUpdate::changes) {
         updates.iter().for_each(|update| {
-            let _ = (list(&update.uri), update.index, update.value.number());
+            let _ = (list(&update.uri), update.index.number(&update.uri), update.value.number(&update.uri));
         });
     }
 }

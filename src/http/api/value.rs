@@ -12,9 +12,14 @@ use crate::store::StatusChange;
 /// A status as clients write it: its number, or its registered name.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[schema(as = Status, example = "invalid")]
-#[serde(untagged, expecting = "`value` must be a number from 0, or \"valid\", \"invalid\" or \"suspended\"")]
+#[serde(
+    untagged,
+    expecting = "`value` must be a number from 0, or \"valid\", \"invalid\", \"revoked\" or \"suspended\""
+)]
 pub(super) enum Value {
-    Number(u64),
+    // A negative one is no status, which is another error than a body that cannot be read.
+    #[schema(value_type = u64)]
+    Number(i64),
     Name(Name),
 }
 
@@ -24,6 +29,8 @@ pub(super) enum Value {
 pub(super) enum Name {
     Valid,
     Invalid,
+    /// The same as `invalid`.
+    Revoked,
     Suspended,
 }
 
@@ -33,8 +40,19 @@ pub(super) type NewStatus = Value;
 /// Reads the status that the caller expects. It may be left out but not be null, so that a client that lost what it expected
 /// never changes a status unconditionally.
 pub(super) fn expected<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    let must = "`expected` must be a number from 0, or \"valid\", \"invalid\" or \"suspended\"";
+    let must = "`expected` must be a number from 0, or \"valid\", \"invalid\", \"revoked\" or \"suspended\"";
     Value::deserialize(deserializer).map(Some).map_err(|_| D::Error::custom(must))
+}
+
+/// An index as clients write it. A negative one is no index, which is another error than a body that cannot be read.
+#[derive(Clone, Copy, Deserialize)]
+pub(super) struct WrittenIndex(i128);
+
+impl WrittenIndex {
+    /// Returns the index. `uri` is that of the list.
+    pub(super) fn number(self, uri: &str) -> Result<u64, Problem> {
+        u64::try_from(self.0).map_err(|_| Problem::index_out_of_bounds(uri, self.0, None))
+    }
 }
 
 /// One change, as the client wrote it. Index and statuses are unchecked.
@@ -47,15 +65,18 @@ pub(super) struct Requested {
 }
 
 impl Value {
-    /// Returns the number of the status.
-    pub(super) fn number(&self) -> u64 {
+    /// Returns the number of the status. `uri` is that of the list.
+    pub(super) fn number(&self, uri: &str) -> Result<u64, Problem> {
         let status = match self {
-            Self::Number(number) => return *number,
+            Self::Number(number) => {
+                let negative = |_| Problem::value_out_of_range(uri, number, &"a status is a number from 0");
+                return u64::try_from(*number).map_err(negative);
+            }
             Self::Name(Name::Valid) => Status::VALID,
-            Self::Name(Name::Invalid) => Status::INVALID,
+            Self::Name(Name::Invalid | Name::Revoked) => Status::INVALID,
             Self::Name(Name::Suspended) => Status::SUSPENDED,
         };
-        status.value().into()
+        Ok(status.value().into())
     }
 }
 
@@ -65,7 +86,8 @@ impl Requested {
     pub(super) fn checked(&self, api: &Api, pool: &PoolApi) -> Result<StatusChange, Problem> {
         let &Self { list, index, value, expected } = self;
         let uri = || api.base.join(&list);
-        let index = pool.capacity.index(index).map_err(|_| Problem::index_out_of_bounds(&uri(), index))?;
+        let out = |_| Problem::index_out_of_bounds(&uri(), index, Some(pool.capacity.entries()));
+        let index = pool.capacity.index(index).map_err(out)?;
         let status =
             pool.statuses.check(value).map_err(|why| Problem::value_out_of_range(&uri(), value, &why))?;
         let bits = pool.capacity.bits();

@@ -3,10 +3,12 @@
 //! The description is made from the code. `docs/openapi.json` is a copy for readers without a running service; a test compares the
 //! two. The page is three files built into the program, and makes requests only to the service.
 
+mod examples;
+
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, guard};
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{OpenApi, ServerBuilder};
 
 use crate::http::api;
 use crate::site::server;
@@ -18,22 +20,31 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 );
 /// The path of `public-url` in the copy of the description.
 const USUAL_BASE: &str = "/lists";
+/// The server in it.
+const USUAL_SERVER: &str = "http://localhost:8090";
 
 /// The description of everything served by a service whose lists are below `base`, if it serves lists.
 pub fn description(base: Option<&str>) -> OpenApi {
     let mut description = api::openapi();
+    // Where the description comes from, whatever its address.
+    description.servers = Some(vec![ServerBuilder::new().url("/").description(Some("This service")).build()]);
     if let Some(base) = base {
         let mut site = server::openapi();
         let paths = std::mem::take(&mut site.paths.paths);
         site.paths.paths = paths.into_iter().map(|(path, item)| (format!("{base}{path}"), item)).collect();
         description.merge(site);
     }
+    examples::add(&mut description);
     description
 }
 
 /// Returns the text of `docs/openapi.json`.
 pub fn copy() -> String {
-    let mut text = description(Some(USUAL_BASE)).to_pretty_json().expect("a description always serializes");
+    let mut description = description(Some(USUAL_BASE));
+    let started =
+        ServerBuilder::new().url(USUAL_SERVER).description(Some("A service on its built-in settings"));
+    description.servers = Some(vec![started.build()]);
+    let mut text = description.to_pretty_json().expect("a description always serializes");
     text.push('\n');
     text
 }
@@ -103,6 +114,40 @@ mod tests {
         // A status is a number or a name, nothing else.
         let value = &description["components"]["schemas"]["Update"]["properties"]["value"];
         assert_eq!(value["$ref"], "#/components/schemas/Status");
+    }
+
+    /// Generated clients have readable names, one type for all errors, and an address.
+    #[test]
+    fn every_operation_has_a_readable_id_and_examples_and_errors_are_one_schema() {
+        let description: serde_json::Value = serde_json::from_str(&copy()).unwrap();
+        let mut ids = std::collections::BTreeSet::new();
+        let paths = description["paths"].as_object().unwrap();
+        for (path, operations) in paths {
+            for (method, operation) in operations.as_object().unwrap() {
+                let id = operation["operationId"].as_str().unwrap();
+                assert!(!id.contains('_') && ids.insert(id.to_owned()), "{method} {path}: {id}");
+                for (status, response) in operation["responses"].as_object().unwrap() {
+                    let response = match response["$ref"].as_str() {
+                        Some(reference) => description.pointer(&reference[1..]).unwrap(),
+                        None => response,
+                    };
+                    for (media_type, content) in response["content"].as_object().into_iter().flatten() {
+                        let place = format!("{method} {path} {status} {media_type}");
+                        if media_type == "application/problem+json" {
+                            assert_eq!(content["schema"]["$ref"], "#/components/schemas/Problem", "{place}");
+                        }
+                        let has = ["example", "examples"].iter().any(|name| !content[name].is_null());
+                        assert!(has, "no example: {place}");
+                    }
+                }
+                if let Some(body) = operation["requestBody"]["content"]["application/json"].as_object() {
+                    assert!(body.contains_key("example") || body.contains_key("examples"), "{method} {path}");
+                }
+            }
+        }
+        assert_eq!(description["servers"][0]["url"], USUAL_SERVER);
+        let served: serde_json::Value = serde_json::from_slice(&Docs::new(None).0).unwrap();
+        assert_eq!(served["servers"][0]["url"], "/", "wherever it is served");
     }
 
     #[test]

@@ -145,6 +145,7 @@ impl SiteServer {
 /// Signed lists are public: no key is needed, and scripts of any page may read them. Send the `ETag` of your copy as
 /// `If-None-Match`, and keep an answer no longer than `Cache-Control` and the token's `ttl` say.
 #[utoipa::path(
+    operation_id = "fetchList",
     get,
     path = "/{list}",
     tag = "lists",
@@ -211,6 +212,7 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
 
 /// Fetch the addresses of all lists of a pool
 #[utoipa::path(
+    operation_id = "fetchAggregation",
     get,
     path = "/aggregation/{pool}",
     tag = "lists",
@@ -233,6 +235,7 @@ async fn aggregation(site: Data<SiteServer>, request: HttpRequest) -> Result<Htt
 
 /// Fetch the keys that sign
 #[utoipa::path(
+    operation_id = "fetchKeys",
     get,
     path = "/jwks.json",
     tag = "lists",

@@ -73,6 +73,11 @@ impl PostgresStore {
         store.start().await
     }
 
+    /// Whether the server answers and is as durable as the settings want.
+    pub async fn check_server(config: &PostgresConfig) -> Result<(), StoreError> {
+        Self::connect(config).await.map(drop)
+    }
+
     async fn connect(config: &PostgresConfig) -> Result<Self, StoreError> {
         let link = Link::new(config.clone())?;
         let begun = Instant::now();
