@@ -120,6 +120,8 @@ enum KeyAlgorithm {
     Es256,
     /// ECDSA on P-384
     Es384,
+    /// ECDSA on P-521
+    Es512,
     /// Ed25519
     Eddsa,
 }
@@ -312,6 +314,7 @@ fn generate_key(arguments: &GenerateKey) -> Result<ExitCode> {
     let algorithm = match arguments.algorithm {
         KeyAlgorithm::Es256 => Algorithm::Es256,
         KeyAlgorithm::Es384 => Algorithm::Es384,
+        KeyAlgorithm::Es512 => Algorithm::Es512,
         KeyAlgorithm::Eddsa => Algorithm::EdDsa,
     };
     made::write_new_key(&arguments.file, algorithm)?;

@@ -7,7 +7,8 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING,
+    EcdsaKeyPair, Ed25519KeyPair, KeyPair,
 };
 use pem::{EncodeConfig, LineEnding, Pem};
 use zeroize::Zeroizing;
@@ -145,6 +146,7 @@ pub fn generate(algorithm: Algorithm) -> Result<Zeroizing<String>, Unspecified> 
     let der = match algorithm {
         Algorithm::Es256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING)?,
         Algorithm::Es384 => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING)?,
+        Algorithm::Es512 => ecdsa(&ECDSA_P521_SHA512_FIXED_SIGNING)?,
         Algorithm::EdDsa => {
             let pair = Ed25519KeyPair::generate()?;
             AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?.as_ref().to_vec()
@@ -160,6 +162,7 @@ fn parse(pkcs8: &[u8]) -> Result<(Pair, PublicKey), InvalidKey> {
     let curves = [
         (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED_SIGNING),
         (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED_SIGNING),
+        (Algorithm::Es512, &ECDSA_P521_SHA512_FIXED_SIGNING),
     ];
     for (algorithm, signing) in curves {
         if let Ok(pair) = EcdsaKeyPair::from_pkcs8(signing, pkcs8) {
@@ -203,19 +206,22 @@ pub(super) mod tests {
 
     #[test]
     fn generated_keys_are_read_back_with_their_algorithm() {
-        for algorithm in Algorithm::ALL {
+        for (algorithm, signature_bytes) in Algorithm::ALL.into_iter().zip([64, 96, 132, 64]) {
             let key = SigningKey::from_pem(&generate(algorithm).unwrap(), None, None).unwrap();
             assert_eq!(key.public_key().algorithm(), algorithm);
             assert_eq!(key.kid(), key.public_key().thumbprint());
-            assert_eq!(key.sign(b"x").unwrap().len(), if algorithm == Algorithm::Es384 { 96 } else { 64 });
+            assert_eq!(key.sign(b"x").unwrap().len(), signature_bytes);
         }
     }
 
     #[test]
     fn openssl_keys_are_read() {
-        for arguments in
-            [["EC", "ec_paramgen_curve:P-256"], ["EC", "ec_paramgen_curve:P-384"], ["ED25519", ""]]
-        {
+        for arguments in [
+            ["EC", "ec_paramgen_curve:P-256"],
+            ["EC", "ec_paramgen_curve:P-384"],
+            ["EC", "ec_paramgen_curve:P-521"],
+            ["ED25519", ""],
+        ] {
             let mut openssl = std::process::Command::new("openssl");
             openssl.args(["genpkey", "-algorithm", arguments[0]]);
             if !arguments[1].is_empty() {

@@ -80,7 +80,7 @@ async fn openvc_verifies_the_jwt() {
 
 #[tokio::test]
 async fn another_cose_library_verifies_the_cwt_with_every_algorithm() {
-    for algorithm in ["es256", "es384", "eddsa"] {
+    for algorithm in ["es256", "es384", "es512", "eddsa"] {
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("key.pem");
         let made = Command::new(crate::support::process::PROGRAM)
