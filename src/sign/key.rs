@@ -28,6 +28,8 @@ pub struct SigningKey {
     public: PublicKey,
     kid: String,
     chain: Vec<Vec<u8>>,
+    /// How many of the chain belong into tokens.
+    below_anchor: usize,
     validity: Option<Validity>,
 }
 
@@ -89,8 +91,9 @@ impl SigningKey {
             }
         }
         let validity = Validity::of(&chain)?;
+        let below_anchor = chain::without_anchor(&chain).len();
         let kid = kid.map_or_else(|| public.thumbprint(), str::to_owned);
-        Ok(Self { pair, public, kid, chain, validity })
+        Ok(Self { pair, public, kid, chain, below_anchor, validity })
     }
 
     /// The public key that verifies its signatures.
@@ -106,6 +109,11 @@ impl SigningKey {
     /// Its certificates in DER, leaf first; empty without a chain.
     pub fn chain(&self) -> &[Vec<u8>] {
         &self.chain
+    }
+
+    /// Its certificates without a trust anchor at their end: those that belong into tokens.
+    pub fn chain_below_anchor(&self) -> &[Vec<u8>] {
+        &self.chain[..self.below_anchor]
     }
 
     /// The time in which all its certificates are valid; `None` without a chain.
@@ -189,19 +197,26 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A PKCS#8 key and a chain: its leaf and the authority that issued the leaf.
+    /// A PKCS#8 key and a chain: its leaf, the authority that issued the leaf, and the root, which issued that.
     pub(in crate::sign) fn key_and_chain() -> (String, String) {
-        let authority_key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority_pem = params.self_signed(&authority_key).unwrap().pem();
-        let issuer = rcgen::Issuer::new(params, authority_key);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let leaf = rcgen::CertificateParams::new(vec!["status.example".into()])
-            .unwrap()
-            .signed_by(&key, &issuer)
-            .unwrap();
-        (key.serialize_pem(), format!("{}{authority_pem}", leaf.pem()))
+        let named = |name: &str, is_authority: bool| {
+            let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            if is_authority {
+                params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            }
+            (params, rcgen::KeyPair::generate().unwrap())
+        };
+        let (root, root_key) = named("root", true);
+        let root_pem = root.self_signed(&root_key).unwrap().pem();
+        let root = rcgen::Issuer::new(root, root_key);
+        let (between, between_key) = named("between", true);
+        let between_pem = between.signed_by(&between_key, &root).unwrap().pem();
+        let between = rcgen::Issuer::new(between, between_key);
+        let (leaf, key) = named("signer", false);
+        let leaf_pem = leaf.signed_by(&key, &between).unwrap().pem();
+        (key.serialize_pem(), format!("{leaf_pem}{between_pem}{root_pem}"))
     }
 
     #[test]
