@@ -31,6 +31,7 @@ use crate::base::clock::Clock;
 use crate::base::private_memory;
 use crate::config::Config;
 use crate::keys::made;
+use crate::keys::signers::PoolSigners;
 use crate::model::api_key::{ApiKeyHash, generate_api_key};
 use crate::sign::Algorithm;
 use crate::telemetry;
@@ -293,7 +294,11 @@ fn check_config(settings: &Settings) -> Result<ExitCode> {
     for warning in &config.warnings {
         println!("warning: {warning}");
     }
+    let now = Clock::System.now();
     for (id, pool) in &config.pools {
+        if !pool.start.profiles.is_empty() && pool.signer.key.is_some() {
+            PoolSigners::read_existing(pool, &config.publish.key_directory, now)?;
+        }
         let (capacity, lifetimes) = (pool.shape.capacity, &pool.live.lifetimes);
         let show = crate::config::show_duration;
         println!(

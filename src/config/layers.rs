@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::ConfigError;
 use super::raw::RawConfig;
+use super::{ConfigError, profile};
 
 const DEFAULTS: &str = include_str!("../../config/default.yaml");
 const ENVIRONMENT_PREFIX: &str = "STATUSLIST__";
@@ -124,6 +124,7 @@ fn with_defaults(pools: Value, template: &Value) -> Result<Value, ConfigError> {
     };
     let filled = pools.into_iter().map(|(id, given)| {
         let mut pool = template.clone();
+        overlay(&mut pool, profile::defaults(&given));
         overlay(&mut pool, given);
         (id, pool)
     });

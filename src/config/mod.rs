@@ -14,6 +14,7 @@ mod limits;
 mod network;
 mod pools;
 mod postgres;
+mod profile;
 mod publish;
 mod rate;
 mod raw;

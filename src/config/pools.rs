@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use super::profile::{self, RawProfiles};
 use super::raw::{RawOnUnderflow, RawPool, RawQuotas};
 use super::signer::SignerConfig;
 use super::{ConfigError, api_keys, show_duration};
 use crate::model::api_key::ApiKey;
 use crate::model::pool::PoolShape;
+use crate::sign::profile::Profiles;
 use crate::status_list::{BaseUri, Bits, Capacity, Format, Formats, StatusSet};
 
 /// A list with fewer entries hides no holder ("Herd Privacy").
@@ -37,6 +39,8 @@ pub struct PoolConfig {
 /// The settings of a pool that do not change while the service runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolStart {
+    /// The profiles that its tokens and its signer follow.
+    pub profiles: Profiles,
     /// The formats of a publication.
     pub formats: Formats,
     /// Whether an aggregation names the lists.
@@ -195,7 +199,7 @@ impl PoolConfig {
         let api_keys = api_keys::check(given, &key, keyless_allowed, warnings)?;
         let quotas = Quotas::check(&raw.quotas).map_err(|(setting, why)| refuse(setting, &why))?;
         let prefetch = Prefetch::check(&raw, capacity).map_err(|(setting, why)| refuse(setting, &why))?;
-        Ok(Self {
+        let pool = Self {
             shape: PoolShape {
                 id,
                 public_url: public_url.clone(),
@@ -205,6 +209,7 @@ impl PoolConfig {
                 statuses,
             },
             start: PoolStart {
+                profiles: RawProfiles::set(raw.profile),
                 formats,
                 aggregation: raw.aggregation,
                 check_delay: raw.precreation.check_delay.0,
@@ -223,11 +228,14 @@ impl PoolConfig {
             },
             api_keys,
             signer: SignerConfig::check(raw.signer).map_err(|why| refuse("signer", &why))?,
-        })
+        };
+        profile::check(&pool, key, warnings).map_err(|(setting, why)| refuse(setting, &why))?;
+        Ok(pool)
     }
 }
 
-type Refusal = (&'static str, String);
+/// A setting of a pool, and why it is refused.
+pub(super) type Refusal = (&'static str, String);
 
 impl Prefetch {
     fn check(raw: &RawPool, list: Capacity) -> Result<Self, Refusal> {

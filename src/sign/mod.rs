@@ -9,6 +9,7 @@ mod hsm;
 mod invalid_key;
 mod key;
 mod pkcs12;
+pub mod profile;
 mod public;
 mod ring;
 
