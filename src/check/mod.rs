@@ -14,6 +14,7 @@ mod cases;
 mod conformance;
 mod fetch;
 mod key;
+mod many;
 mod name_constraints;
 mod outcome;
 mod path;
@@ -26,6 +27,7 @@ mod usage;
 mod verdict;
 
 pub use fetch::FetchError;
+pub use many::{CheckedList, lists};
 pub use outcome::{CannotList, CannotTell, IAT_LEEWAY, NotValid, Outcome};
 pub use path::ChainFlaw;
 pub use redirect::{REDIRECTS_MAX, RedirectRefused};

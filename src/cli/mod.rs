@@ -10,9 +10,11 @@ mod healthcheck;
 mod openapi;
 mod plan;
 mod probe;
+mod references;
 mod retire;
 mod store;
 mod verify;
+mod watch;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -71,6 +73,8 @@ enum Command {
     Info(client::Info),
     /// Look up one status as a Relying Party does: fetch, verify, judge. Exits with 0 valid, 1 not valid, 2 could not tell
     Check(check::Arguments),
+    /// Watch statuses of other issuers' attestations, and tell each change: as a line, or to a program
+    Watch(watch::Arguments),
     /// Show what a deployment will need: lists, sizes, signatures, traffic, memory, staleness
     Plan(plan::Arguments),
     /// Copy the SQLite database into a new file while the service runs
@@ -154,6 +158,7 @@ impl Cli {
             Command::Openapi => openapi::run(),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
+            Command::Watch(arguments) => arguments.run(),
             Command::Plan(arguments) => arguments.run(),
             Command::Audit(arguments) => arguments.run(),
             Command::Allocate(allocate) => allocate.run(),
