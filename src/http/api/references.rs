@@ -35,7 +35,7 @@ pub(super) struct Query {
     amount: u32,
     /// Add the `status` claim of each, ready for a credential: `true` in JSON, `cbor` in CBOR for CWTs and mdocs.
     #[serde(default)]
-    #[param(inline, default = "false")]
+    #[param(inline)]
     claims: ClaimsForm,
 }
 
@@ -91,7 +91,7 @@ struct Item {
     uri: String,
     /// The entry, for `status_list.idx`.
     index: u32,
-    /// The `status` claim of the credential; only with `claims=true`, or, as CBOR in base64url, with `claims=cbor`.
+    /// See [`status_claim`].
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = status_claim, required = false)]
     status: Option<Value>,
@@ -99,7 +99,9 @@ struct Item {
 
 /// An object, or base64url.
 fn status_claim() -> Schema {
+    let what = "The `status` claim of the credential; only with `claims=true`, or, as CBOR in base64url, with `claims=cbor`.";
     let one_of = OneOfBuilder::new()
+        .description(Some(what))
         .item(ObjectBuilder::new().schema_type(Type::Object))
         .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9_-]+$")));
     Schema::OneOf(one_of.build())
