@@ -1,15 +1,11 @@
-//! `profile` of a pool: the defaults that it sets, and the settings that break it. Leaves keys and certificates to `keys/`, which
-//! applies the same rules once it has read them.
-
-use std::time::Duration;
+//! `profile` of a pool: its forms in the settings, and the defaults that it sets. Leaves the settings that break it to `pools.rs`, and
+//! keys and certificates to `keys/`.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::pools::{PoolConfig, Refusal};
-use super::show_duration;
-use crate::sign::profile::{ENTRIES_MIN, MAINTAINED_DAYS_MIN, Profile, Profiles};
-use crate::status_list::{Bits, Status};
+use crate::sign::profile::{Profile, Profiles};
+use crate::status_list::Status;
 
 /// One profile or several.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,52 +40,10 @@ pub(super) fn defaults(given: &Value) -> Value {
     Value::Object(defaults)
 }
 
-/// Refuses the first setting of `pool` that breaks its profiles.
-pub(super) fn check(
-    pool: &PoolConfig,
-    key: impl Fn(&str) -> String,
-    warnings: &mut Vec<String>,
-) -> Result<(), Refusal> {
-    let profiles = pool.start.profiles;
-    for (profile, format) in profiles.iter().filter_map(|profile| Some((profile, profile.format()?))) {
-        if !pool.start.formats.contains(format) {
-            return Err(("formats", format!("must name {format}, which the profile {profile} is about")));
-        }
-        if pool.signer.key.is_none() {
-            return Err((
-                "signer",
-                format!("must name a key and its certificates, for the profile {profile}"),
-            ));
-        }
-    }
-    if profiles.contains(Profile::Mdoc) && pool.shape.capacity.bits() != Bits::One {
-        return Err(("bits", "must be 1 (rule M-04 of the profile mdoc)".to_owned()));
-    }
-    if profiles.contains(Profile::Eudi) {
-        if pool.shape.capacity.entries() < ENTRIES_MIN {
-            return Err(("size", format!("must be at least {ENTRIES_MIN} (rule E-02 of the profile eudi)")));
-        }
-        if pool.shape.final_status != Some(Status::INVALID) {
-            let why = "must be 1: a revocation is never reversed (rule E-03 of the profile eudi)";
-            return Err(("final-status", why.to_owned()));
-        }
-        let least = Duration::from_secs(MAINTAINED_DAYS_MIN * 86_400);
-        if pool.live.reference_lifetime.is_none_or(|lifetime| lifetime < least) {
-            warnings.push(format!(
-                "{} should be at least {} for a Wallet Provider: answers say until when a status is maintained \
-                 (rule E-04 of the profile eudi)",
-                key("reference-lifetime"),
-                show_duration(least)
-            ));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, PoolConfig};
     use crate::status_list::Format;
 
     fn pool(settings: &str) -> Result<(PoolConfig, Vec<String>), String> {
