@@ -32,10 +32,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("model", &["base", "status_list"]),
     ("sign", &["base", "status_list"]),
-    ("config", &["base", "model", "status_list"]),
+    // Of `sign` only the rules of profiles, which are pure.
+    ("config", &["base", "model", "sign", "status_list"]),
     // Knows nothing of HTTP: `http` reads the headers.
     ("access", &["base", "config", "model"]),
-    ("keys", &["base", "config", "model", "sign"]),
+    ("keys", &["base", "config", "model", "sign", "status_list"]),
     ("store", &["base", "config", "model", "status_list"]),
     ("site", &["base", "model", "sign", "status_list"]),
     ("site/server", &["base", "model", "sign", "status_list"]),

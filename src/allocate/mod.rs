@@ -335,7 +335,7 @@ impl Allocator {
         }
         let leased = blocks.iter().map(|block| block.positions.len()).sum();
         self.raise_marks(&blocks).await?;
-        let mixed = buffer::mix(&blocks, self.list_entries);
+        let mixed = buffer::mix(&blocks, self.list_entries, now);
         let ready = {
             let mut buffer = self.buffer();
             buffer.add(mixed, blocks);

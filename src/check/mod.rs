@@ -10,8 +10,11 @@ mod address;
 mod anchors;
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod conformance;
 mod fetch;
 mod key;
+mod many;
 mod name_constraints;
 mod outcome;
 mod path;
@@ -24,6 +27,7 @@ mod usage;
 mod verdict;
 
 pub use fetch::FetchError;
+pub use many::{CheckedList, lists};
 pub use outcome::{CannotList, CannotTell, IAT_LEEWAY, NotValid, Outcome};
 pub use path::ChainFlaw;
 pub use redirect::{REDIRECTS_MAX, RedirectRefused};
@@ -39,6 +43,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::base::clock::NumericDate;
+use crate::sign::profile::Profiles;
 use crate::status_list::{Aggregation, Format, LIST_BYTES_MAX};
 
 /// The question, and the rules for the answer.
@@ -56,6 +61,8 @@ pub struct Check {
     /// Whether to accept a signer's certificate whose extended key usages are all for other purposes, such as that of a TLS
     /// server.
     pub any_eku: bool,
+    /// The profiles whose rules the token must keep.
+    pub profiles: Profiles,
     /// The only format to accept; `None` accepts both.
     pub format: Option<Format>,
     /// The time of the status, instead of now ("Historical Resolution").
@@ -165,6 +172,7 @@ impl Check {
             trust: None,
             eku: None,
             any_eku: false,
+            profiles: Profiles::default(),
             format: None,
             time: None,
             max_age: None,

@@ -9,6 +9,7 @@ use super::times::{instant, span};
 use super::trust::InvalidTrust;
 use super::untrusted::Untrusted;
 use crate::base::clock::NumericDate;
+use crate::sign::profile::Breach;
 use crate::status_list::{IndexOutOfRange, InvalidAggregation, InvalidClaims, Status, lst};
 
 /// How far the issuer's clock may be ahead of ours.
@@ -112,6 +113,15 @@ pub enum CannotTell {
         /// The requested time.
         time: NumericDate,
     },
+    /// The token breaks a profile.
+    #[error(
+        "verifiers that follow the profile refuse the token: {}",
+        breaches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    Profile {
+        /// Every rule that it breaks; at least one.
+        breaches: Vec<Breach>,
+    },
     /// The list cannot be inflated.
     #[error("the token's `lst` {0}")]
     Lst(#[from] lst::InvalidLst),
@@ -158,6 +168,7 @@ impl CannotTell {
             Self::Expired { .. } => "exp",
             Self::TooOld { .. } => "max-age",
             Self::TimeAhead { .. } | Self::OtherTime { .. } => "time",
+            Self::Profile { .. } => "profile",
             Self::Lst(_) => "lst",
         }
     }

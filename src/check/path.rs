@@ -8,15 +8,15 @@
 
 use std::fmt;
 
-use rustls_pki_types::SignatureVerificationAlgorithm;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{AuthorityKeyIdentifier, GeneralName, KeyIdentifier, ParsedExtension};
 use x509_parser::prelude::FromDer;
-use x509_parser::x509::{AlgorithmIdentifier, X509Version};
+use x509_parser::x509::X509Version;
 
 use super::name_constraints;
 use super::times::instant;
 use crate::base::clock::NumericDate;
+use crate::sign::chain::has_signed;
 
 /// The most certificates between a signer and a trusted authority.
 const BETWEEN_MAX: usize = 8;
@@ -228,36 +228,8 @@ impl<'a> Node<'a> {
     }
 
     fn has_signed(&self, issued: &Self) -> bool {
-        let key = self.certificate.public_key();
-        let (key_id, signature_id) =
-            (identifier(&key.algorithm), identifier(&issued.certificate.signature_algorithm));
-        let fits = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
-            algorithm.public_key_alg_id().as_ref() == key_id
-                && algorithm.signature_alg_id().as_ref() == signature_id
-        };
-        webpki::ALL_VERIFICATION_ALGS.iter().filter(fits).any(|algorithm| {
-            let message = issued.certificate.tbs_certificate.as_ref();
-            let signature = &issued.certificate.signature_value.data;
-            algorithm.verify_signature(&key.subject_public_key.data, message, signature).is_ok()
-        })
+        has_signed(&self.certificate, &issued.certificate)
     }
-}
-
-/// The content of an AlgorithmIdentifier in DER, which identifies the algorithm.
-fn identifier(algorithm: &AlgorithmIdentifier<'_>) -> Vec<u8> {
-    let mut der = element(0x06, algorithm.algorithm.as_bytes());
-    if let Some(parameters) = &algorithm.parameters {
-        let constructed = u8::from(parameters.header.is_constructed()) << 5;
-        let tag = u8::try_from(parameters.header.tag().0).unwrap_or(0xFF);
-        der.extend(element(tag | constructed, parameters.data));
-    }
-    der
-}
-
-/// A short DER element; those of all known algorithms are short.
-fn element(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(content.len()).ok().filter(|length| *length < 0x80).unwrap_or(0xFF);
-    [&[tag, length], content].concat()
 }
 
 /// Finds the trusted authority that the signer's certificate leads to, through some of `rest`, at `now`.

@@ -91,6 +91,8 @@ pub(super) struct Signed {
     pub(super) kid: Option<Vec<u8>>,
     /// DER, leaf first.
     pub(super) chain: Vec<Vec<u8>>,
+    /// Whether the signature covers the chain.
+    pub(super) chain_is_protected: bool,
     pub(super) message: Vec<u8>,
     pub(super) signature: Vec<u8>,
 }

@@ -9,9 +9,28 @@ use super::{Check, Format, Report, TokenFacts, Trust, Untrusted};
 use crate::base::clock::NumericDate;
 use crate::base::digest::digest;
 use crate::sign::Validity;
+use crate::sign::profile::{Facts, Profiles};
 use crate::status_list::{
     Capacity, Claims, IndexOutOfRange, InvalidClaims, Status, StatusArray, cwt, jwt, lst,
 };
+
+/// The statuses of a list whose token is verified; `None` if it has no entries.
+#[derive(Debug)]
+pub(super) struct Statuses(Option<StatusArray>);
+
+impl Statuses {
+    /// The outcome at one index: never unknown.
+    pub(super) fn at(&self, idx: u64) -> Outcome {
+        let Some(array) = &self.0 else {
+            return Outcome::NotValid(IndexOutOfRange { idx, entries: 0 }.into());
+        };
+        match array.capacity().index(idx).map(|index| array.get(index)) {
+            Ok(Status::VALID) => Outcome::Valid,
+            Ok(other) => Outcome::NotValid(NotValid::Status(other)),
+            Err(outside) => Outcome::NotValid(outside.into()),
+        }
+    }
+}
 
 /// Judges a fetched `token` at `now`.
 pub fn judge(
@@ -21,9 +40,22 @@ pub fn judge(
     trust: Option<&Trust>,
     now: NumericDate,
 ) -> Report {
+    let (facts, statuses) = read(request, format, token, trust, now);
+    let outcome = statuses.map_or_else(Outcome::Unknown, |statuses| statuses.at(request.idx));
+    Report::new(request, now, outcome, facts)
+}
+
+/// Reads a fetched `token` at `now`, whichever index is asked for. Returns what it says about itself, if it can be decoded.
+pub(super) fn read(
+    request: &Check,
+    format: Format,
+    token: &[u8],
+    trust: Option<&Trust>,
+    now: NumericDate,
+) -> (Option<TokenFacts>, Result<Statuses, CannotTell>) {
     let (signed, claims) = match decode(format, token) {
         Ok(decoded) => decoded,
-        Err(why) => return Report::new(request, now, Outcome::Unknown(why), None),
+        Err(why) => return (None, Err(why)),
     };
     let mut facts = TokenFacts {
         format,
@@ -39,8 +71,8 @@ pub fn judge(
         bits: claims.bits,
         entries: None,
     };
-    let outcome = apply(request, &signed, &claims, trust, now, &mut facts).unwrap_or_else(Outcome::Unknown);
-    Report::new(request, now, outcome, Some(facts))
+    let statuses = apply(request, &signed, &claims, trust, now, &mut facts);
+    (Some(facts), statuses)
 }
 
 fn apply(
@@ -50,29 +82,42 @@ fn apply(
     trust: Option<&Trust>,
     now: NumericDate,
     facts: &mut TokenFacts,
-) -> Result<Outcome, CannotTell> {
+) -> Result<Statuses, CannotTell> {
     facts.trusted_by = Some(trust.ok_or(CannotTell::NoTrust)?.signer_of(signed, now)?);
     if claims.sub != request.uri {
         return Err(CannotTell::OtherSubject { sub: claims.sub.clone(), uri: request.uri.clone() });
     }
     check_times(request, claims, now)?;
 
-    let array = lst::inflate(&claims.lst, request.limits.inflated_bytes_max)?;
-    let Ok(capacity) = Capacity::of_bytes(array.len(), claims.bits) else {
-        // Inflating is bounded by the largest possible list, so only an empty array gets here: every index is outside.
-        facts.entries = Some(0);
-        return Ok(Outcome::NotValid(IndexOutOfRange { idx: request.idx, entries: 0 }.into()));
+    let bytes = lst::inflate(&claims.lst, request.limits.inflated_bytes_max)?;
+    // Inflating is bounded by the largest possible list, so only an empty array has no capacity.
+    let capacity = Capacity::of_bytes(bytes.len(), claims.bits).ok();
+    let entries = capacity.map_or(0, Capacity::entries);
+    facts.entries = Some(entries);
+    check_profiles(request.profiles, signed, claims, (facts.format, entries))?;
+    let array = capacity.map(|capacity| StatusArray::from_bytes(capacity, bytes));
+    Ok(Statuses(array.transpose().expect("the capacity follows from its length")))
+}
+
+fn check_profiles(
+    profiles: Profiles,
+    signed: &Signed,
+    claims: &Claims,
+    (format, entries): (Format, u32),
+) -> Result<(), CannotTell> {
+    let facts = Facts {
+        format,
+        alg: &signed.alg_name,
+        chain: &signed.chain,
+        chain_is_protected: signed.chain_is_protected,
+        bits: claims.bits,
+        entries,
+        expires: claims.exp.is_some(),
     };
-    facts.entries = Some(capacity.entries());
-    let index = match capacity.index(request.idx) {
-        Ok(index) => index,
-        Err(outside) => return Ok(Outcome::NotValid(outside.into())),
-    };
-    let array = StatusArray::from_bytes(capacity, array).expect("the capacity follows from its length");
-    Ok(match array.get(index) {
-        Status::VALID => Outcome::Valid,
-        other => Outcome::NotValid(NotValid::Status(other)),
-    })
+    match profiles.breaches(&facts) {
+        kept if kept.is_empty() => Ok(()),
+        breaches => Err(CannotTell::Profile { breaches }),
+    }
 }
 
 fn check_times(request: &Check, claims: &Claims, now: NumericDate) -> Result<(), CannotTell> {
@@ -112,6 +157,7 @@ fn decode(format: Format, token: &[u8]) -> Result<(Signed, Claims), CannotTell> 
             let token = jwt::decode(text)?;
             let signed = Signed {
                 chain: token.header.certificates().ok_or(Untrusted::ChainEncoding)?,
+                chain_is_protected: true,
                 alg: Algorithm::from_jose_name(&token.header.alg),
                 alg_name: token.header.alg,
                 kid: token.header.kid.map(String::into_bytes),
@@ -128,6 +174,7 @@ fn decode(format: Format, token: &[u8]) -> Result<(Signed, Claims), CannotTell> 
                 alg_name: known.map_or_else(|| format!("COSE {}", token.alg), |(_, name)| name.to_owned()),
                 kid: token.key.kid,
                 chain: token.key.x5chain,
+                chain_is_protected: token.x5chain_is_protected,
                 message: token.signing_input,
                 signature: token.signature,
             };

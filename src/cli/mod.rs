@@ -11,10 +11,12 @@ mod healthcheck;
 mod openapi;
 mod plan;
 mod probe;
+mod references;
 mod retire;
 mod settings;
 mod store;
 mod verify;
+mod watch;
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -34,6 +36,7 @@ use crate::app::reload;
 use crate::base::clock::Clock;
 use crate::base::private_memory;
 use crate::keys::made;
+use crate::keys::signers::PoolSigners;
 use crate::model::api_key::{ApiKeyHash, generate_api_key};
 use crate::sign::Algorithm;
 use crate::telemetry;
@@ -79,6 +82,8 @@ enum Command {
     Info(client::Info),
     /// Look up one status as a Relying Party does: fetch, verify, judge. Exits with 0 valid, 1 not valid, 2 could not tell
     Check(check::Arguments),
+    /// Watch statuses of other issuers' attestations, and tell each change: as a line, or to a program
+    Watch(watch::Arguments),
     /// Show what a deployment will need: lists, sizes, signatures, traffic, memory, staleness
     Plan(plan::Arguments),
     /// Copy the SQLite database into a new file while the service runs
@@ -136,6 +141,8 @@ enum KeyAlgorithm {
     Es256,
     /// ECDSA on P-384
     Es384,
+    /// ECDSA on P-521
+    Es512,
     /// Ed25519
     Eddsa,
 }
@@ -172,6 +179,7 @@ impl Cli {
             Command::Openapi => openapi::run(),
             Command::HashKey(hash) => hash_key(&hash),
             Command::Check(arguments) => arguments.run(),
+            Command::Watch(arguments) => arguments.run(),
             Command::Plan(arguments) => arguments.run(),
             Command::Audit(arguments) => arguments.run(|| settings()?.load()),
             Command::Allocate(allocate) => allocate.run(),
@@ -271,6 +279,7 @@ fn generate_key(arguments: &GenerateKey) -> Result<ExitCode> {
     let algorithm = match arguments.algorithm {
         KeyAlgorithm::Es256 => Algorithm::Es256,
         KeyAlgorithm::Es384 => Algorithm::Es384,
+        KeyAlgorithm::Es512 => Algorithm::Es512,
         KeyAlgorithm::Eddsa => Algorithm::EdDsa,
     };
     made::write_new_key(&arguments.file, algorithm)?;

@@ -261,6 +261,7 @@ impl PoolConfig {
             &newer.start,
             &prefix,
             PoolStart {
+                profiles: "profile",
                 formats: "formats",
                 aggregation: "aggregation",
                 check_delay: "precreation.check-delay",

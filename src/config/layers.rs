@@ -12,7 +12,7 @@ use super::hint::hint;
 use super::mistakes::Mistakes;
 use super::places::Places;
 use super::raw::RawConfig;
-use super::{ConfigError, POOLS, SettingsFile, TEMPLATE_POOL, original};
+use super::{ConfigError, POOLS, SettingsFile, TEMPLATE_POOL, original, profile};
 
 const DEFAULTS: &str = include_str!("../../config/default.yaml");
 const ENVIRONMENT_PREFIX: &str = "STATUSLIST__";
@@ -264,6 +264,7 @@ fn with_defaults(pools: Value, template: &Value) -> Result<Value, ConfigError> {
     };
     let filled = pools.into_iter().map(|(id, given)| {
         let mut pool = template.clone();
+        overlay(&mut pool, profile::defaults(&given));
         overlay(&mut pool, given);
         (id, pool)
     });

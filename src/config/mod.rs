@@ -18,6 +18,7 @@ mod original;
 mod places;
 mod pools;
 mod postgres;
+mod profile;
 mod public_url;
 mod publish;
 mod rate;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use super::profile::RawProfiles;
 use super::raw::{RawOnUnderflow, RawPool, RawQuotas};
 use super::signer::SignerConfig;
 use super::{ConfigError, api_keys, show_duration};
 use crate::model::api_key::ApiKey;
 use crate::model::pool::PoolShape;
-use crate::status_list::{BaseUri, Bits, Capacity, Format, Formats, StatusSet};
+use crate::sign::profile::{ENTRIES_MIN, MAINTAINED_DAYS_MIN, Profile, Profiles};
+use crate::status_list::{BaseUri, Bits, Capacity, Format, Formats, Status, StatusSet};
 
 /// A list with fewer entries hides no holder ("Herd Privacy").
 const HERD_MIN: u32 = 1000;
@@ -37,6 +39,8 @@ pub struct PoolConfig {
 /// The settings of a pool that do not change while the service runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolStart {
+    /// The profiles that its tokens and its signer follow.
+    pub profiles: Profiles,
     /// The formats of a publication.
     pub formats: Formats,
     /// Whether an aggregation names the lists.
@@ -195,7 +199,7 @@ impl PoolConfig {
         let api_keys = api_keys::check(given, &key, keyless_allowed, warnings)?;
         let quotas = Quotas::check(&raw.quotas).map_err(|(setting, why)| refuse(setting, &why))?;
         let prefetch = Prefetch::check(&raw, capacity).map_err(|(setting, why)| refuse(setting, &why))?;
-        Ok(Self {
+        let pool = Self {
             shape: PoolShape {
                 id,
                 public_url: public_url.clone(),
@@ -205,6 +209,7 @@ impl PoolConfig {
                 statuses,
             },
             start: PoolStart {
+                profiles: RawProfiles::set(raw.profile),
                 formats,
                 aggregation: raw.aggregation,
                 check_delay: raw.precreation.check_delay.0,
@@ -223,6 +228,50 @@ impl PoolConfig {
             },
             api_keys,
             signer: SignerConfig::check(raw.signer).map_err(|why| refuse("signer", &why))?,
+        };
+        pool.check_profiles().map_err(|(setting, why)| refuse(setting, &why))?;
+        warnings.extend(pool.short_maintenance().map(|why| format!("{} {why}", key("reference-lifetime"))));
+        Ok(pool)
+    }
+
+    /// Refuses the first setting that breaks a profile of the pool. The other rules are about keys, which nobody has read yet.
+    fn check_profiles(&self) -> Result<(), Refusal> {
+        let profiles = self.start.profiles;
+        for (profile, format) in profiles.iter().filter_map(|profile| Some((profile, profile.format()?))) {
+            if !self.start.formats.contains(format) {
+                return Err(("formats", format!("must name {format}, which the profile {profile} is about")));
+            }
+            if self.signer.key.is_none() {
+                let why = format!("must name a key and its certificates, for the profile {profile}");
+                return Err(("signer", why));
+            }
+        }
+        if profiles.contains(Profile::Mdoc) && self.shape.capacity.bits() != Bits::One {
+            return Err(("bits", "must be 1 (rule M-04 of the profile mdoc)".to_owned()));
+        }
+        if !profiles.contains(Profile::Eudi) {
+            return Ok(());
+        }
+        if self.shape.capacity.entries() < ENTRIES_MIN {
+            return Err(("size", format!("must be at least {ENTRIES_MIN} (rule E-02 of the profile eudi)")));
+        }
+        if self.shape.final_status != Some(Status::INVALID) {
+            let why = "must be 1: a revocation is never reversed (rule E-03 of the profile eudi)";
+            return Err(("final-status", why.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Why a Wallet Provider's statuses would be maintained for too short a time, if so.
+    fn short_maintenance(&self) -> Option<String> {
+        let least = Duration::from_secs(MAINTAINED_DAYS_MIN * 86_400);
+        let is_short = self.live.reference_lifetime.is_none_or(|lifetime| lifetime < least);
+        (is_short && self.start.profiles.contains(Profile::Eudi)).then(|| {
+            format!(
+                "should be at least {} for a Wallet Provider: answers say until when a status is maintained (rule E-04 of the \
+                 profile eudi)",
+                show_duration(least)
+            )
         })
     }
 }

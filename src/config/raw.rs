@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::api_keys::RawApiKey;
 use super::duration::Setting;
 use super::network::Network;
+use super::profile::RawProfiles;
 use super::rate::Rate;
 use crate::status_list::Format;
 
@@ -301,6 +302,7 @@ pub(super) struct RawPool {
     #[serde(default)]
     pub(super) api_key: Option<String>,
     pub(super) api_keys: Vec<RawApiKey>,
+    pub(super) profile: Option<RawProfiles>,
     pub(super) issuer: Option<String>,
     pub(super) size: u64,
     pub(super) bits: u64,

@@ -12,7 +12,10 @@ use crate::config::{KeySource, NextSigner, Pkcs11Key, PoolConfig};
 use crate::keys::made::write_new_key;
 #[cfg(feature = "pkcs11")]
 use crate::sign::HsmKey;
+use crate::sign::chain::is_self_signed;
+use crate::sign::profile::{Facts, Profile};
 use crate::sign::{Algorithm, KeyHints, Signer, SigningKey};
+use crate::status_list::Format;
 
 /// The signers of a pool.
 #[derive(Clone, Debug)]
@@ -107,7 +110,14 @@ fn signer(pool: &PoolConfig, key: SigningKey, at: NumericDate) -> Result<Signer>
             "{setting}.header.x5c is true, but {setting}.pem.chain is not set, and there is no other chain; set the chain, or x5c to false"
         );
     }
+    if x5c && key.chain_below_anchor().len() < key.chain().len() {
+        tracing::info!(
+            pool = %pool.shape.id, kid = key.kid(),
+            "the last certificate of the chain is self-signed: tokens leave it out, because verifiers that trust it have it"
+        );
+    }
     let signer = Signer::new(key, KeyHints { kid: settings.kid_in_header, x5c, jwk: settings.jwk_in_header });
+    check_profiles(pool, &signer).with_context(|| setting.clone())?;
     if let Some(wanted) = &settings.eku
         && let Some(leaf) = signer.certificate()
         && !leaf.extended_key_usages.contains(wanted)
@@ -124,6 +134,34 @@ fn signer(pool: &PoolConfig, key: SigningKey, at: NumericDate) -> Result<Signer>
         );
     }
     Ok(signer)
+}
+
+/// Fails if the tokens of `signer` would break a profile of the pool.
+fn check_profiles(pool: &PoolConfig, signer: &Signer) -> Result<()> {
+    let (profiles, chain) = (pool.start.profiles, signer.chain_in_header());
+    for format in Format::SIGNED.into_iter().filter(|format| pool.start.formats.contains(*format)) {
+        let facts = Facts {
+            format,
+            alg: signer.public_key().algorithm().jose_name(),
+            chain,
+            chain_is_protected: true,
+            bits: pool.shape.capacity.bits(),
+            entries: pool.shape.capacity.entries(),
+            expires: true,
+        };
+        let breaches: Vec<_> = profiles.breaches(&facts).iter().map(ToString::to_string).collect();
+        if !breaches.is_empty() {
+            bail!("{format} tokens of this key would break the pool's profile: {}", breaches.join("; "));
+        }
+    }
+    let self_signed = chain.first().is_some_and(|leaf| is_self_signed(leaf));
+    if self_signed && pool.start.formats.contains(Format::Jwt) && !profiles.contains(Profile::Haip) {
+        tracing::warn!(
+            pool = %pool.shape.id, kid = signer.kid(),
+            "the signer's certificate is self-signed: verifiers that follow HAIP 1.0 refuse its tokens"
+        );
+    }
+    Ok(())
 }
 
 fn read(source: &KeySource, kid: Option<&str>) -> Result<SigningKey> {
@@ -271,6 +309,29 @@ mod tests {
             "{error}"
         );
         assert_eq!(read(&pem(2020..2031)), Ok(()), "the control");
+    }
+
+    #[test]
+    fn a_signer_that_breaks_the_pools_profile_is_refused_with_every_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["status.example".into()]).unwrap();
+        let pem = write_key(folder.path(), &key, &params.self_signed(&key).unwrap().pem());
+        let read = |pool: &str| {
+            let read = PoolSigners::read(&demo(pool), folder.path(), NOW);
+            read.map(|_| ()).map_err(|error| format!("{error:#}"))
+        };
+        let error = read(&format!("profile: [haip, mdoc], signer: {{ {pem} }}")).unwrap_err();
+        assert!(error.starts_with("status-list-pools.demo.signer: jwt tokens"), "{error}");
+        assert!(error.contains("H-02") && !error.contains("M-0"), "{error}");
+        let error = read(&format!("profile: mdoc, signer: {{ {pem} }}")).unwrap_err();
+        for rule in ["M-06", "M-07", "M-08", "M-09"] {
+            assert!(error.contains(rule), "{rule}: {error}");
+        }
+        let no_x5c = format!("profile: haip, signer: {{ {pem}, header: {{ x5c: false }} }}");
+        assert!(read(&no_x5c).unwrap_err().contains("H-01"));
+        assert!(read("profile: eudi, signer: { header: { jwk: true } }").is_ok(), "ES256 without a chain");
+        assert_eq!(read(&format!("signer: {{ {pem} }}")), Ok(()), "without a profile: a warning");
     }
 
     #[test]

@@ -70,7 +70,10 @@ impl Reason {
             | CannotTell::TooOld { .. }
             | CannotTell::TimeAhead { .. }
             | CannotTell::OtherTime { .. } => Self::Times,
-            CannotTell::Token(_) | CannotTell::OtherSubject { .. } | CannotTell::Lst(_) => Self::Token,
+            CannotTell::Token(_)
+            | CannotTell::OtherSubject { .. }
+            | CannotTell::Profile { .. }
+            | CannotTell::Lst(_) => Self::Token,
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::sign::profile::{Breach, Facts, Profiles};
 use crate::sign::{Algorithm, KeyRing, PublicKey};
 use crate::site::folder::{TokenFiles, gunzip};
 use crate::site::layout::ListFile;
@@ -16,6 +17,7 @@ pub(super) struct Token<'a> {
     pub(super) claims: Claims,
     /// The certificates that it carries (DER, leaf first); `None` if they cannot be decoded.
     pub(super) certificates: Option<Vec<Vec<u8>>>,
+    certificates_are_protected: bool,
     algorithm: Option<Algorithm>,
     signing_input: Cow<'a, [u8]>,
     signature: Vec<u8>,
@@ -31,6 +33,7 @@ impl<'a> Token<'a> {
                     jwt::decode(std::str::from_utf8(bytes).map_err(|_| malformed("it is not text"))?)?;
                 Ok(Self {
                     certificates: token.header.certificates(),
+                    certificates_are_protected: true,
                     algorithm: Algorithm::from_jose_name(&token.header.alg),
                     signing_input: Cow::Borrowed(token.signing_input.as_bytes()),
                     signature: token.signature,
@@ -41,6 +44,7 @@ impl<'a> Token<'a> {
                 let token = cwt::decode(bytes)?;
                 Ok(Self {
                     certificates: Some(token.key.x5chain),
+                    certificates_are_protected: token.x5chain_is_protected,
                     algorithm: Algorithm::ALL.into_iter().find(|known| known.cose_number() == token.alg),
                     signing_input: Cow::Owned(token.signing_input),
                     signature: token.signature,
@@ -49,6 +53,20 @@ impl<'a> Token<'a> {
             }
             Format::Json | Format::Cbor => Err(malformed("it has no signature")),
         }
+    }
+
+    /// The first rule of `profiles` that it breaks, as a list of `entries` entries.
+    pub(super) fn breach(&self, format: Format, entries: u32, profiles: Profiles) -> Option<Breach> {
+        let facts = Facts {
+            format,
+            alg: self.algorithm.map_or("an unknown algorithm", Algorithm::jose_name),
+            chain: self.certificates.as_deref().unwrap_or_default(),
+            chain_is_protected: self.certificates_are_protected,
+            bits: self.claims.bits,
+            entries,
+            expires: self.claims.exp.is_some(),
+        };
+        profiles.breaches(&facts).into_iter().next()
     }
 
     /// Whether `key` signed it, with the algorithm that it names.

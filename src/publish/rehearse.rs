@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::pass::gate::{self, Expected};
 use super::{PublishError, ours};
 use crate::sign::KeyRing;
+use crate::sign::profile::Profiles;
 use crate::site::folder::TokenFiles;
 use crate::status_list::{Claims, Format, StatusArray, lst};
 
@@ -36,6 +37,7 @@ pub fn rehearse(
         previous_iat: previous.as_ref().map(|previous| previous.iat),
         previous: previous.as_ref(),
         previous_is_latest: true,
+        profiles: Profiles::default(),
         final_status: None,
         array,
         changes: None,

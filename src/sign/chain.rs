@@ -8,12 +8,13 @@ use crate::base::clock::NumericDate;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use thiserror::Error;
 use webpki::{
     EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath, anchor_from_trusted_cert,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::AlgorithmIdentifier;
 
 /// The seconds since 1970 in which every certificate of a chain is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,6 +244,56 @@ fn check_path(chain: &[Vec<u8>], now: NumericDate) -> Result<(), ChainFault> {
     // The path may be shorter than the chain.
     let skipped = between.iter().position(|expected| steps.next().is_none_or(|step| step.der() != *expected));
     skipped.map_or(Ok(()), |at| Err(ChainFault::Superfluous { number: at + 2 }))
+}
+
+/// The certificates of `chain` that belong into tokens: all but a self-signed one at its end. It is a trust anchor, which
+/// verifiers must have from elsewhere, and some refuse tokens with it (HAIP 1.0, section 6.1).
+pub fn without_anchor(chain: &[Vec<u8>]) -> &[Vec<u8>] {
+    match chain {
+        [below @ .., last] if !below.is_empty() && is_self_signed(last) => below,
+        all => all,
+    }
+}
+
+/// Whether a certificate was issued by itself.
+pub fn is_self_signed(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
+        certificate.issuer().as_raw() == certificate.subject().as_raw()
+            && has_signed(&certificate, &certificate)
+    })
+}
+
+/// Whether the signature of `issued` was made with the key of `issuer`.
+pub fn has_signed(issuer: &X509Certificate<'_>, issued: &X509Certificate<'_>) -> bool {
+    let key = issuer.public_key();
+    let (key_id, signature_id) = (identifier(&key.algorithm), identifier(&issued.signature_algorithm));
+    let fits = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
+        algorithm.public_key_alg_id().as_ref() == key_id
+            && algorithm.signature_alg_id().as_ref() == signature_id
+    };
+    webpki::ALL_VERIFICATION_ALGS.iter().filter(fits).any(|algorithm| {
+        let message = issued.tbs_certificate.as_ref();
+        algorithm
+            .verify_signature(&key.subject_public_key.data, message, &issued.signature_value.data)
+            .is_ok()
+    })
+}
+
+/// The content of an AlgorithmIdentifier in DER, which identifies the algorithm.
+fn identifier(algorithm: &AlgorithmIdentifier<'_>) -> Vec<u8> {
+    let mut der = element(0x06, algorithm.algorithm.as_bytes());
+    if let Some(parameters) = &algorithm.parameters {
+        let constructed = u8::from(parameters.header.is_constructed()) << 5;
+        let tag = u8::try_from(parameters.header.tag().0).unwrap_or(0xFF);
+        der.extend(element(tag | constructed, parameters.data));
+    }
+    der
+}
+
+/// A short DER element; those of all known algorithms are short.
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).ok().filter(|length| *length < 0x80).unwrap_or(0xFF);
+    [&[tag, length], content].concat()
 }
 
 fn fault(error: webpki::Error) -> ChainFault {

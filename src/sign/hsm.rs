@@ -130,6 +130,9 @@ impl Hsm {
             Algorithm::Es384 => {
                 open.session.sign(&Mechanism::Ecdsa, open.private, digest(&digest::SHA384).as_ref())
             }
+            Algorithm::Es512 => {
+                open.session.sign(&Mechanism::Ecdsa, open.private, digest(&digest::SHA512).as_ref())
+            }
             Algorithm::EdDsa => {
                 let pure = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519));
                 open.session.sign(&pure, open.private, message)
@@ -206,7 +209,7 @@ impl Open {
             }
         }
         public_key(&curve, &point)
-            .ok_or_else(|| format!("the key `{}` is not on P-256, P-384 or Ed25519", key.key))
+            .ok_or_else(|| format!("the key `{}` is not on P-256, P-384, P-521 or Ed25519", key.key))
     }
 }
 
@@ -264,17 +267,24 @@ fn find(session: &Session, class: ObjectClass, key: &HsmKey) -> Result<ObjectHan
 fn public_key(curve: &[u8], point: &[u8]) -> Option<PublicKey> {
     const P_256: &[u8] = &[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
     const P_384: &[u8] = &[0x06, 5, 0x2b, 0x81, 4, 0, 0x22];
+    const P_521: &[u8] = &[0x06, 5, 0x2b, 0x81, 4, 0, 0x23];
     const ED25519: &[u8] = &[0x06, 3, 0x2b, 0x65, 0x70];
     const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
-    let (algorithm, length) = match curve {
-        P_256 => (Algorithm::Es256, 65),
-        P_384 => (Algorithm::Es384, 97),
-        ED25519 | ED25519_NAME => (Algorithm::EdDsa, 32),
+    let algorithm = match curve {
+        P_256 => Algorithm::Es256,
+        P_384 => Algorithm::Es384,
+        P_521 => Algorithm::Es512,
+        ED25519 | ED25519_NAME => Algorithm::EdDsa,
         _ => return None,
     };
-    // An OCTET STRING by the standard, the bare point in some modules.
+    let length = algorithm.key_bytes();
+    // An OCTET STRING by the standard, the bare point in some modules. The length of P-521's takes two bytes.
     let bare = match point {
-        [4, rest_length, rest @ ..] if usize::from(*rest_length) == length && rest.len() == length => rest,
+        [4, rest_length, rest @ ..] | [4, 0x81, rest_length, rest @ ..]
+            if usize::from(*rest_length) == length && rest.len() == length =>
+        {
+            rest
+        }
         bare => bare,
     };
     (bare.len() == length).then(|| PublicKey::new(algorithm, bare.to_vec()))
@@ -292,6 +302,11 @@ mod tests {
         let read = public_key(&p_256, &point).unwrap();
         assert_eq!(read.algorithm(), Algorithm::Es256);
         assert_eq!(public_key(&p_256, &wrapped), Some(read));
+        let p_521 = [0x06, 5, 0x2b, 0x81, 4, 0, 0x23];
+        let point_521 = [&[4][..], &[7; 132]].concat();
+        let read = public_key(&p_521, &point_521).unwrap();
+        assert_eq!(read.algorithm(), Algorithm::Es512);
+        assert_eq!(public_key(&p_521, &[&[4, 0x81, 133][..], &point_521].concat()), Some(read));
         let secp256k1 = [0x06, 5, 0x2b, 0x81, 4, 0, 0x0a];
         assert_eq!(public_key(&secp256k1, &point), None);
         assert_eq!(public_key(&p_256, &point[1..]), None);

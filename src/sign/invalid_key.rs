@@ -35,7 +35,9 @@ pub enum InvalidKey {
     #[error("PKCS#11: {0}")]
     Hsm(String),
     /// A key of a kind that is not used here.
-    #[error("expected an EC key on P-256 or P-384, or Ed25519; make one with `statuslist generate-key FILE`")]
+    #[error(
+        "expected an EC key on P-256, P-384 or P-521, or Ed25519; make one with `statuslist generate-key FILE`"
+    )]
     Unsupported,
     /// The specification's example key, whose private part is public.
     #[error("this is the example key printed in the specification; anyone can sign with it")]

@@ -7,7 +7,8 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING,
+    EcdsaKeyPair, Ed25519KeyPair, KeyPair,
 };
 use pem::{EncodeConfig, LineEnding, Pem};
 use zeroize::Zeroizing;
@@ -27,6 +28,8 @@ pub struct SigningKey {
     public: PublicKey,
     kid: String,
     chain: Vec<Vec<u8>>,
+    /// How many of the chain belong into tokens.
+    below_anchor: usize,
     validity: Option<Validity>,
 }
 
@@ -88,8 +91,9 @@ impl SigningKey {
             }
         }
         let validity = Validity::of(&chain)?;
+        let below_anchor = chain::without_anchor(&chain).len();
         let kid = kid.map_or_else(|| public.thumbprint(), str::to_owned);
-        Ok(Self { pair, public, kid, chain, validity })
+        Ok(Self { pair, public, kid, chain, below_anchor, validity })
     }
 
     /// The public key that verifies its signatures.
@@ -105,6 +109,11 @@ impl SigningKey {
     /// Its certificates in DER, leaf first; empty without a chain.
     pub fn chain(&self) -> &[Vec<u8>] {
         &self.chain
+    }
+
+    /// Its certificates without a trust anchor at their end: those that belong into tokens.
+    pub fn chain_below_anchor(&self) -> &[Vec<u8>] {
+        &self.chain[..self.below_anchor]
     }
 
     /// The time in which all its certificates are valid; `None` without a chain.
@@ -145,6 +154,7 @@ pub fn generate(algorithm: Algorithm) -> Result<Zeroizing<String>, Unspecified> 
     let der = match algorithm {
         Algorithm::Es256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING)?,
         Algorithm::Es384 => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING)?,
+        Algorithm::Es512 => ecdsa(&ECDSA_P521_SHA512_FIXED_SIGNING)?,
         Algorithm::EdDsa => {
             let pair = Ed25519KeyPair::generate()?;
             AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?.as_ref().to_vec()
@@ -160,6 +170,7 @@ fn parse(pkcs8: &[u8]) -> Result<(Pair, PublicKey), InvalidKey> {
     let curves = [
         (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED_SIGNING),
         (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED_SIGNING),
+        (Algorithm::Es512, &ECDSA_P521_SHA512_FIXED_SIGNING),
     ];
     for (algorithm, signing) in curves {
         if let Ok(pair) = EcdsaKeyPair::from_pkcs8(signing, pkcs8) {
@@ -186,36 +197,46 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A PKCS#8 key and a chain: its leaf and the authority that issued the leaf.
+    /// A PKCS#8 key and a chain: its leaf, the authority that issued the leaf, and the root, which issued that.
     pub(in crate::sign) fn key_and_chain() -> (String, String) {
-        let authority_key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority_pem = params.self_signed(&authority_key).unwrap().pem();
-        let issuer = rcgen::Issuer::new(params, authority_key);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let leaf = rcgen::CertificateParams::new(vec!["status.example".into()])
-            .unwrap()
-            .signed_by(&key, &issuer)
-            .unwrap();
-        (key.serialize_pem(), format!("{}{authority_pem}", leaf.pem()))
+        let named = |name: &str, is_authority: bool| {
+            let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            if is_authority {
+                params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            }
+            (params, rcgen::KeyPair::generate().unwrap())
+        };
+        let (root, root_key) = named("root", true);
+        let root_pem = root.self_signed(&root_key).unwrap().pem();
+        let root = rcgen::Issuer::new(root, root_key);
+        let (between, between_key) = named("between", true);
+        let between_pem = between.signed_by(&between_key, &root).unwrap().pem();
+        let between = rcgen::Issuer::new(between, between_key);
+        let (leaf, key) = named("signer", false);
+        let leaf_pem = leaf.signed_by(&key, &between).unwrap().pem();
+        (key.serialize_pem(), format!("{leaf_pem}{between_pem}{root_pem}"))
     }
 
     #[test]
     fn generated_keys_are_read_back_with_their_algorithm() {
-        for algorithm in Algorithm::ALL {
+        for (algorithm, signature_bytes) in Algorithm::ALL.into_iter().zip([64, 96, 132, 64]) {
             let key = SigningKey::from_pem(&generate(algorithm).unwrap(), None, None).unwrap();
             assert_eq!(key.public_key().algorithm(), algorithm);
             assert_eq!(key.kid(), key.public_key().thumbprint());
-            assert_eq!(key.sign(b"x").unwrap().len(), if algorithm == Algorithm::Es384 { 96 } else { 64 });
+            assert_eq!(key.sign(b"x").unwrap().len(), signature_bytes);
         }
     }
 
     #[test]
     fn openssl_keys_are_read() {
-        for arguments in
-            [["EC", "ec_paramgen_curve:P-256"], ["EC", "ec_paramgen_curve:P-384"], ["ED25519", ""]]
-        {
+        for arguments in [
+            ["EC", "ec_paramgen_curve:P-256"],
+            ["EC", "ec_paramgen_curve:P-384"],
+            ["EC", "ec_paramgen_curve:P-521"],
+            ["ED25519", ""],
+        ] {
             let mut openssl = std::process::Command::new("openssl");
             openssl.args(["genpkey", "-algorithm", arguments[0]]);
             if !arguments[1].is_empty() {

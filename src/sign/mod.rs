@@ -9,6 +9,7 @@ mod hsm;
 mod invalid_key;
 mod key;
 mod pkcs12;
+pub mod profile;
 mod public;
 mod ring;
 
@@ -91,9 +92,9 @@ impl Signer {
         self.key.validity().is_none_or(|validity| validity.holds_at(now))
     }
 
-    /// The certificates in the tokens' headers, in DER, leaf first.
+    /// The certificates in the tokens' headers, in DER, leaf first, without the trust anchor.
     pub fn chain_in_header(&self) -> &[Vec<u8>] {
-        if self.hints.x5c { self.key.chain() } else { &[] }
+        if self.hints.x5c { self.key.chain_below_anchor() } else { &[] }
     }
 
     /// Signs the Status List Token in JWT format.
@@ -102,7 +103,10 @@ impl Signer {
             alg: self.key.public_key().algorithm().jose_name().to_owned(),
             typ: jwt::TYP.to_owned(),
             kid: self.hints.kid.then(|| self.key.kid().to_owned()),
-            x5c: self.hints.x5c.then(|| self.key.chain().iter().map(|der| STANDARD.encode(der)).collect()),
+            x5c: self
+                .hints
+                .x5c
+                .then(|| self.chain_in_header().iter().map(|der| STANDARD.encode(der)).collect()),
             jwk: self.hints.jwk.then(|| {
                 serde_json::to_value(self.key.public_key().to_jwk(None))
                     .expect("a public key has only text members")
@@ -226,8 +230,10 @@ mod tests {
         let x5c = jwt::decode(&signer.sign_jwt(&claims()).unwrap()).unwrap().header.x5c.unwrap();
         let x5chain = cwt::decode(&signer.sign_cwt(&claims()).unwrap()).unwrap().key.x5chain;
         assert_eq!(x5c.iter().map(|der| STANDARD.decode(der).unwrap()).collect::<Vec<_>>(), x5chain);
-        assert_eq!(x5chain.len(), 2);
         assert_eq!(&Certificate::parse(&x5chain[0]).unwrap().key, signer.public_key());
+        // The certificate of the authority itself is the trust anchor.
+        assert_eq!((x5chain.len(), signer.key.chain().len()), (2, 3));
+        assert!(x5chain == signer.key.chain()[..2] && chain::is_self_signed(&signer.key.chain()[2]));
         assert!(signer.certificate_not_after().is_some());
     }
 }

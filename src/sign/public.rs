@@ -19,19 +19,22 @@ pub enum Algorithm {
     Es256,
     /// ECDSA with P-384 and SHA-384.
     Es384,
+    /// ECDSA with P-521 and SHA-512.
+    Es512,
     /// Ed25519.
     EdDsa,
 }
 
 impl Algorithm {
     /// All algorithms.
-    pub const ALL: [Self; 3] = [Self::Es256, Self::Es384, Self::EdDsa];
+    pub const ALL: [Self; 4] = [Self::Es256, Self::Es384, Self::Es512, Self::EdDsa];
 
     /// `alg` of a JOSE header.
     pub const fn jose_name(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
             Self::EdDsa => "EdDSA",
         }
     }
@@ -41,6 +44,7 @@ impl Algorithm {
         match self {
             Self::Es256 => -7,
             Self::Es384 => -35,
+            Self::Es512 => -36,
             Self::EdDsa => -8,
         }
     }
@@ -54,7 +58,25 @@ impl Algorithm {
         match self {
             Self::Es256 => "P-256",
             Self::Es384 => "P-384",
+            Self::Es512 => "P-521",
             Self::EdDsa => "Ed25519",
+        }
+    }
+
+    /// The bytes of a coordinate, or of a whole Ed25519 key.
+    pub(super) const fn coordinate_bytes(self) -> usize {
+        match self {
+            Self::Es256 | Self::EdDsa => 32,
+            Self::Es384 => 48,
+            Self::Es512 => 66,
+        }
+    }
+
+    /// The bytes of a public key: an uncompressed point, or an Ed25519 key.
+    pub(super) const fn key_bytes(self) -> usize {
+        match self {
+            Self::EdDsa => self.coordinate_bytes(),
+            Self::Es256 | Self::Es384 | Self::Es512 => 1 + 2 * self.coordinate_bytes(),
         }
     }
 
@@ -62,6 +84,7 @@ impl Algorithm {
         match self {
             Self::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
             Self::Es384 => &signature::ECDSA_P384_SHA384_FIXED,
+            Self::Es512 => &signature::ECDSA_P521_SHA512_FIXED,
             Self::EdDsa => &signature::ED25519,
         }
     }
@@ -70,6 +93,7 @@ impl Algorithm {
 const EC_KEY: &str = "1.2.840.10045.2.1";
 const P_256: &str = "1.2.840.10045.3.1.7";
 const P_384: &str = "1.3.132.0.34";
+const P_521: &str = "1.3.132.0.35";
 const ED25519: &str = "1.3.101.112";
 
 /// A public key and its one algorithm.
@@ -82,7 +106,7 @@ pub struct PublicKey {
 
 /// A key of an unsupported kind, or damaged.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("{0}: expected an EC key on P-256 or P-384, or Ed25519")]
+#[error("{0}: expected an EC key on P-256, P-384 or P-521, or Ed25519")]
 pub struct UnsupportedKey(pub String);
 
 /// A public key in JSON (RFC 7517).
@@ -184,7 +208,7 @@ impl PublicKey {
                 jwk.alg, jwk.crv
             )));
         }
-        let half = if algorithm == Algorithm::Es384 { 48 } else { 32 };
+        let half = algorithm.coordinate_bytes();
         let decode = |part: &str| {
             let bytes = URL_SAFE_NO_PAD.decode(part).ok().filter(|bytes| bytes.len() == half);
             bytes.ok_or_else(|| {
@@ -193,7 +217,7 @@ impl PublicKey {
         };
         let bytes = match (algorithm, jwk.kty.as_str()) {
             (Algorithm::EdDsa, "OKP") => decode(&jwk.x)?,
-            (Algorithm::Es256 | Algorithm::Es384, "EC") => {
+            (Algorithm::Es256 | Algorithm::Es384 | Algorithm::Es512, "EC") => {
                 [&[4][..], &decode(&jwk.x)?, &decode(jwk.y.as_deref().unwrap_or_default())?].concat()
             }
             _ => return Err(unsupported()),
@@ -205,7 +229,7 @@ impl PublicKey {
     pub fn to_jwk(&self, kid: Option<&str>) -> Jwk {
         let coordinates = match self.algorithm {
             Algorithm::EdDsa => (URL_SAFE_NO_PAD.encode(&self.bytes), None),
-            Algorithm::Es256 | Algorithm::Es384 => {
+            Algorithm::Es256 | Algorithm::Es384 | Algorithm::Es512 => {
                 let (x, y) = self.bytes[1..].split_at(self.bytes.len() / 2);
                 (URL_SAFE_NO_PAD.encode(x), Some(URL_SAFE_NO_PAD.encode(y)))
             }
@@ -247,17 +271,17 @@ impl Certificate {
             .and_then(|curve| curve.as_oid().ok())
             .map(|oid| oid.to_id_string());
         let kind = info.algorithm.algorithm.to_id_string();
-        let algorithm = match (kind.as_str(), curve.as_deref(), bytes.len()) {
-            (EC_KEY, Some(P_256), 65) => Algorithm::Es256,
-            (EC_KEY, Some(P_384), 97) => Algorithm::Es384,
-            (ED25519, None, 32) => Algorithm::EdDsa,
-            _ => {
-                return Err(UnsupportedKey(format!(
-                    "certificate with a key of type {kind} {}",
-                    curve.unwrap_or_default()
-                )));
-            }
+        let algorithm = match (kind.as_str(), curve.as_deref()) {
+            (EC_KEY, Some(P_256)) => Some(Algorithm::Es256),
+            (EC_KEY, Some(P_384)) => Some(Algorithm::Es384),
+            (EC_KEY, Some(P_521)) => Some(Algorithm::Es512),
+            (ED25519, None) => Some(Algorithm::EdDsa),
+            _ => None,
         };
+        let algorithm =
+            algorithm.filter(|algorithm| bytes.len() == algorithm.key_bytes()).ok_or_else(|| {
+                UnsupportedKey(format!("certificate with a key of type {kind} {}", curve.unwrap_or_default()))
+            })?;
         let eku = certificate.extended_key_usage().ok().flatten();
         Ok(Self {
             key: PublicKey { algorithm, bytes },
@@ -356,7 +380,7 @@ mod tests {
         };
         assert!(PublicKey::from_jwk(&jwk("RSA", "", None)).is_err());
         assert!(PublicKey::from_jwk(&jwk("oct", "P-256", None)).is_err());
-        assert!(PublicKey::from_jwk(&jwk("EC", "P-521", None)).is_err());
+        assert!(PublicKey::from_jwk(&jwk("EC", "secp256k1", None)).is_err());
         assert!(PublicKey::from_jwk(&jwk("EC", "P-256", Some("HS256"))).is_err());
         assert!(Certificate::parse(b"no").is_err());
     }

@@ -50,6 +50,8 @@ pub struct Unverified {
     pub alg: i64,
     /// How it names its key.
     pub key: KeyHint,
+    /// Whether its certificates are in the protected header, as ISO/IEC 18013-5 demands.
+    pub x5chain_is_protected: bool,
     /// Its claims.
     pub claims: Claims,
     /// The Sig_structure that was signed.
@@ -66,21 +68,20 @@ pub fn encode<E>(
     claims: &Claims,
     sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
 ) -> Result<Vec<u8>, E> {
-    let protected = Header {
-        alg: iana::Algorithm::from_i64(alg).map(RegisteredLabelWithPrivate::Assigned),
-        rest: vec![(Label::Int(TYP), MEDIA_TYPE.into())],
-        ..Header::default()
+    // RFC 9360: one certificate stands alone, several are an array.
+    let x5chain: Option<Value> = match key.x5chain.as_slice() {
+        [] => None,
+        [leaf] => Some(leaf.clone().into()),
+        chain => Some(Value::Array(chain.iter().cloned().map(Value::from).collect())),
     };
+    let mut rest = vec![(Label::Int(TYP), MEDIA_TYPE.into())];
+    rest.extend(x5chain.map(|x5chain| (Label::Int(X5CHAIN), x5chain)));
+    let alg = iana::Algorithm::from_i64(alg).map(RegisteredLabelWithPrivate::Assigned);
+    let protected = Header { alg, rest, ..Header::default() };
     let mut unprotected = HeaderBuilder::new();
     if let Some(kid) = &key.kid {
         unprotected = unprotected.key_id(kid.clone());
     }
-    // RFC 9360: one certificate stands alone, several are an array.
-    unprotected = match key.x5chain.as_slice() {
-        [] => unprotected,
-        [leaf] => unprotected.value(X5CHAIN, leaf.clone().into()),
-        chain => unprotected.value(X5CHAIN, Value::Array(chain.iter().cloned().map(Value::from).collect())),
-    };
     let mut payload = Vec::with_capacity(claims.lst.len() + 256);
     ciborium::into_writer(&map(claims), &mut payload).expect("writing to memory does not fail");
     let token = CoseSign1Builder::new()
@@ -107,10 +108,12 @@ pub fn decode(token: &[u8]) -> Result<Unverified, InvalidClaims> {
         kid: header(KID).and_then(Value::as_bytes).cloned(),
         x5chain: header(X5CHAIN).map(certificates).transpose()?.unwrap_or_default(),
     };
+    let x5chain_is_protected = member(&protected, &X5CHAIN.into()).is_some();
     let sign1 = CoseSign1::from_cbor_value(*sign1).map_err(malformed)?;
     let payload = sign1.payload.as_deref().ok_or(InvalidClaims::Missing("payload"))?;
     let claims = claims(&cbor::read(payload).map_err(malformed)?)?;
-    Ok(Unverified { alg, key, claims, signing_input: sign1.tbs_data(&[]), signature: sign1.signature })
+    let signing_input = sign1.tbs_data(&[]);
+    Ok(Unverified { alg, key, x5chain_is_protected, claims, signing_input, signature: sign1.signature })
 }
 
 type Map = Vec<(Value, Value)>;
@@ -275,7 +278,7 @@ mod tests {
 
     #[test]
     fn writes_what_the_specification_requires() {
-        let key = KeyHint { kid: Some(b"12".to_vec()), x5chain: vec![vec![1], vec![2]] };
+        let key = KeyHint { kid: Some(b"12".to_vec()), x5chain: Vec::new() };
         let claims = Claims { aggregation_uri: Some("https://example.com/a".into()), ..example() };
         let token = encode(-7, &key, &claims, |_| Ok::<_, Infallible>(vec![9; 64])).unwrap();
         assert_eq!(token[0], 0xD2, "COSE_Sign1 tag 18 comes first, no tag 61");
@@ -287,7 +290,26 @@ mod tests {
         );
         let read = decode(&token).unwrap();
         assert_eq!(read.claims, claims);
-        assert_eq!((read.key.x5chain, read.signature), (vec![vec![1], vec![2]], vec![9; 64]));
+        assert_eq!((read.key.kid.as_deref(), read.signature), (Some(b"12".as_slice()), vec![9; 64]));
+    }
+
+    #[test]
+    fn the_chain_is_written_into_the_protected_header_and_read_from_both() {
+        for chain in [vec![vec![1]], vec![vec![1], vec![2]]] {
+            let key = KeyHint { kid: None, x5chain: chain.clone() };
+            let token = encode(-7, &key, &example(), |_| Ok::<_, Infallible>(vec![9; 64])).unwrap();
+            let read = decode(&token).unwrap();
+            assert!(read.x5chain_is_protected && read.key.x5chain == chain);
+            let mut sign1 = CoseSign1::from_tagged_slice(&token).unwrap();
+            assert_eq!(sign1.unprotected, Header::default(), "nothing is in the header that is not signed");
+            // As other issuers have it.
+            let at = sign1.protected.header.rest.iter().position(|(label, _)| *label == Label::Int(X5CHAIN));
+            let moved = sign1.protected.header.rest.remove(at.unwrap());
+            sign1.unprotected.rest.push(moved);
+            sign1.protected.original_data = None;
+            let read = decode(&sign1.to_tagged_vec().unwrap()).unwrap();
+            assert!(!read.x5chain_is_protected && read.key.x5chain == chain);
+        }
     }
 
     #[test]

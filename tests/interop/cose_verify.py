@@ -22,6 +22,7 @@ MEDIA_TYPE = "application/statuslist+cwt"
 SUB, EXP, IAT, STATUS_LIST, TTL = 2, 4, 6, 65533, 65534
 ALG, KID, TYP = 1, 4, 16
 FRESH_KEY = {-7: lambda: ec.generate_private_key(ec.SECP256R1()), -35: lambda: ec.generate_private_key(ec.SECP384R1()),
+             -36: lambda: ec.generate_private_key(ec.SECP521R1()),
              -8: ed25519.Ed25519PrivateKey.generate}
 
 

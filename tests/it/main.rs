@@ -51,6 +51,7 @@ mod plan;
 mod postgres;
 mod power_cut;
 mod probe;
+mod profiles;
 mod publish;
 mod publish_role;
 mod quotas;

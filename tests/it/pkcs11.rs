@@ -26,7 +26,8 @@ impl SoftHsm {
         write(&hsm.configuration, &format!("directories.tokendir = {}\n", tokens.display()));
         let token = ["--init-token", "--free", "--label", "status", "--so-pin", "1234", "--pin", PIN];
         hsm.run(Command::new("softhsm2-util").args(token));
-        for (curve, label) in [("EC:prime256v1", "p256"), ("EC:secp384r1", "p384")] {
+        for (curve, label) in [("EC:prime256v1", "p256"), ("EC:secp384r1", "p384"), ("EC:secp521r1", "p521")]
+        {
             let mut tool = Command::new("pkcs11-tool");
             tool.arg("--module").arg(module()).args(["--token-label", "status", "--login", "--pin", PIN]);
             hsm.run(tool.args(["--keypairgen", "--key-type", curve, "--label", label]));
@@ -119,6 +120,19 @@ async fn a_key_moves_from_a_file_into_a_token_while_the_service_runs() {
     })
     .await;
     assert!(std::fs::read_to_string(live.folder().join("public/lists/jwks.json")).unwrap().contains("ES384"));
+}
+
+#[tokio::test]
+async fn a_key_on_p521_in_a_token_signs() {
+    let folder = tempfile::tempdir().unwrap();
+    let hsm = SoftHsm::new(folder.path());
+    let live = start(folder, &hsm, &settings(&in_token("p521", PIN)));
+    let reference = live.reference(KEY).await;
+    let (idx, trust) = (reference.index.to_string(), format!("{}/lists/jwks.json", live.url()));
+    let check = ["check", "--uri", &reference.uri, "--idx", &idx, "--trust", &trust];
+    let checked = Command::new(process::PROGRAM).args(check).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success() && said.contains("ES512"), "{said}");
 }
 
 #[tokio::test]

@@ -1,10 +1,16 @@
 //! `POST /pools/{pool}/new-references`, and the older paths that do the same.
 
 use std::cell::Cell;
+use std::collections::HashSet;
+use std::str::FromStr;
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
@@ -16,6 +22,7 @@ use super::responses::{
 };
 use super::{Api, PoolApi, trail};
 use crate::access::Identity;
+use crate::base::clock::{NumericDate, Timestamp};
 use crate::config::Quotas;
 use crate::model::api_key::Scope;
 use crate::status_list::Reference;
@@ -29,15 +36,57 @@ struct Parameters {
     /// Number of references. The settings and the size of the pool's buffer limit it.
     #[param(minimum = 1, default = 1, required = false)]
     amount: u32,
-    /// Add the `status` claim of each, ready for a credential.
-    #[param(default = false, required = false)]
-    claims: bool,
+    /// Add the `status` claim of each, ready for a credential: `true` in JSON, `cbor` in CBOR for CWTs and mdocs.
+    #[param(inline, required = false)]
+    claims: ClaimsForm,
+}
+
+/// The form of the `status` claims in an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+enum ClaimsForm {
+    #[default]
+    False,
+    True,
+    Cbor,
+}
+
+impl FromStr for ClaimsForm {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut forms = [Self::False, Self::True, Self::Cbor].into_iter();
+        forms.find(|form| form.name() == text).ok_or(())
+    }
+}
+
+impl ClaimsForm {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::False => "false",
+            Self::True => "true",
+            Self::Cbor => "cbor",
+        }
+    }
+
+    fn of(self, reference: &Reference) -> Option<Value> {
+        match self {
+            Self::False => None,
+            Self::True => Some(reference.to_json()),
+            Self::Cbor => Some(URL_SAFE_NO_PAD.encode(reference.to_cbor()).into()),
+        }
+    }
 }
 
 /// New references. Each is handed out once.
 #[derive(Serialize, ToSchema)]
 struct References {
     references: Vec<Item>,
+    /// Until when the statuses of all these references are maintained, in seconds since 1970: no list of theirs can be retired before.
+    /// Only if the pool has a `reference-lifetime`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false, example = 1_830_000_000_u64)]
+    maintained_until: Option<NumericDate>,
 }
 
 /// The reference of one credential to its status.
@@ -49,15 +98,25 @@ struct Item {
     uri: String,
     /// The entry, for `status_list.idx`.
     index: u32,
-    /// The `status` claim of the credential; only with `claims=true`.
+    /// See [`status_claim`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Object, required = false)]
+    #[schema(schema_with = status_claim, required = false)]
     status: Option<Value>,
+}
+
+/// An object, or base64url.
+fn status_claim() -> Schema {
+    let what = "The `status` claim of the credential; only with `claims=true`, or, as CBOR in base64url, with `claims=cbor`.";
+    let one_of = OneOfBuilder::new()
+        .description(Some(what))
+        .item(ObjectBuilder::new().schema_type(Type::Object))
+        .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9_-]+$")));
+    Schema::OneOf(one_of.build())
 }
 
 /// Allocate references
 ///
-/// `POST /pools/{pool}/new-references?amount=N[&claims=true]`: each reference is for one credential and is handed out once. One
+/// `POST /pools/{pool}/new-references?amount=N[&claims=true|cbor]`: each reference is for one credential and is handed out once. One
 /// that the caller does not use stays unused.
 #[utoipa::path(
     operation_id = "allocateReferences",
@@ -86,14 +145,15 @@ pub(super) async fn new_references(
     let pool = caller.pool(&api, &pool, Scope::Allocate)?;
     let query = Query::of(&request, &api, &["amount", "claims"])?;
     let amount = query.get("amount", "a number from 1")?.unwrap_or(1);
-    let claims = query.get("claims", "true or false")?.unwrap_or(false);
-    let references = allocate(&request, &api, (&caller, pool), amount, claims).await?;
-    let item = |reference: Given| {
-        let uri = api.base.join(&reference.list);
-        let status = claims.then(|| Reference { uri: uri.clone(), idx: reference.idx.into() }.to_json());
-        Item { uri, index: reference.idx, status }
+    let claims: ClaimsForm = query.get("claims", "true, false or cbor")?.unwrap_or_default();
+    let allocated = allocate(&request, &api, (&caller, pool), amount, claims).await?;
+    let item = |given: Given| {
+        let reference = Reference { uri: api.base.join(&given.list), idx: given.idx.into() };
+        let status = claims.of(&reference);
+        Item { uri: reference.uri, index: given.idx, status }
     };
-    Ok(HttpResponse::Ok().json(References { references: references.into_iter().map(item).collect() }))
+    let references = allocated.references.into_iter().map(item).collect();
+    Ok(HttpResponse::Ok().json(References { references, maintained_until: allocated.maintained_until }))
 }
 
 /// Allocate one reference
@@ -125,8 +185,8 @@ pub(super) async fn new_reference(
     let caller = Caller::of(&request, &api).await?;
     let pool = caller.pool(&api, &pool, Scope::Allocate)?;
     query::none(&request, &api)?;
-    let references = allocate(&request, &api, (&caller, pool), 1, false).await?;
-    Ok(HttpResponse::Ok().json(items(&api, references).next()))
+    let allocated = allocate(&request, &api, (&caller, pool), 1, ClaimsForm::False).await?;
+    Ok(HttpResponse::Ok().json(items(&api, allocated.references).next()))
 }
 
 /// Allocate references
@@ -166,8 +226,16 @@ pub(super) async fn new_references_of_path(
     let amount = amount.parse().map_err(|_| {
         Problem::bad_request(format!("The amount in the path must be a number from 1, got `{amount}`"))
     })?;
-    let references = allocate(&request, &api, (&caller, pool), amount, false).await?;
-    Ok(HttpResponse::Ok().json(References { references: items(&api, references).collect() }))
+    let Handed { references, maintained_until } =
+        allocate(&request, &api, (&caller, pool), amount, ClaimsForm::False).await?;
+    let references = items(&api, references).collect();
+    Ok(HttpResponse::Ok().json(References { references, maintained_until }))
+}
+
+/// References for an answer.
+struct Handed {
+    references: Vec<Given>,
+    maintained_until: Option<NumericDate>,
 }
 
 async fn allocate(
@@ -175,18 +243,20 @@ async fn allocate(
     api: &Api,
     (caller, pool): (&Caller, &PoolApi),
     amount: i64,
-    claims: bool,
-) -> Result<Vec<Given>, Problem> {
+    claims: ClaimsForm,
+) -> Result<Handed, Problem> {
     // A pool that does not wait could never hand out more than its buffer holds, and none more than its quotas.
-    let (amount_max, quotas) = {
+    let (amount_max, quotas, lifetime) = {
         let facts = pool.facts.load();
-        (facts.amount_max, facts.quotas)
+        (facts.amount_max, facts.quotas, facts.reference_lifetime)
     };
     let most = [Some(amount_max), quotas.references_per_day, quotas.references_per_key_per_day];
     let max = most.into_iter().flatten().fold(api.limits.amount_max, u32::min);
     let asked = u32::try_from(amount).ok().filter(|amount| (1..=max).contains(amount));
     let amount = asked.ok_or_else(|| Problem::amount_out_of_range(amount, max))?;
     let counted = Counted { pool, caller: caller.identity(), amount: Cell::new(0) };
+    // The earliest, from which on `reference-lifetime` counts, see `still_in_use` in pools.rs.
+    let leased_at = Cell::new(None);
     let taken = async {
         counted.count(amount, &quotas, api)?;
         let allocated = api.within(pool.allocator.allocate(amount as usize)).await;
@@ -198,20 +268,46 @@ async fn allocate(
             pool.allocator.give_back(allocated);
             return Err(problem);
         }
+        leased_at.set(allocated.iter().map(|reference| reference.leased_at).min());
         Ok(allocated)
     };
+    let maintained_until = || Some(leased_at.get()?.plus(lifetime?).date());
     let Some(key) = Key::of(request, &pool.id, caller.identity())? else {
         let references = taken.await?.iter().map(Given::from).collect();
         counted.keep();
-        return Ok(references);
+        return Ok(Handed { references, maintained_until: maintained_until() });
     };
-    let asked = format!("amount={amount}&claims={claims}");
+    let asked = format!("amount={amount}&claims={}", claims.name());
     let (references, Repeated(repeated)) = Box::pin(key.answer(api, pool, &asked, taken)).await?;
     match repeated {
-        true => trail::allocated(request, api, pool, amount, true).await?,
+        true => {
+            trail::allocated(request, api, pool, amount, true).await?;
+            leased_at.set(latest_lease(api, pool, &references, lifetime).await?);
+        }
         false => counted.keep(),
     }
-    Ok(references)
+    Ok(Handed { references, maintained_until: maintained_until() })
+}
+
+/// The earliest of the latest leases of the lists of these references, which were leased with them or before. `None` if nobody
+/// needs it.
+async fn latest_lease(
+    api: &Api,
+    pool: &PoolApi,
+    references: &[Given],
+    lifetime: Option<Duration>,
+) -> Result<Option<Timestamp>, Problem> {
+    if lifetime.is_none() {
+        return Ok(None);
+    }
+    let lists: HashSet<_> = references.iter().map(|reference| reference.list).collect();
+    let mut earliest = None;
+    for list in lists {
+        let record = api.ask(pool, api.store.list(list)).await?;
+        let Some(leased_at) = record.and_then(|record| record.leased_at) else { return Ok(None) };
+        earliest = Some(earliest.map_or(leased_at, |earlier: Timestamp| earlier.min(leased_at)));
+    }
+    Ok(earliest)
 }
 
 /// What a request counts as handed out today; taken back when dropped, unless it is kept.

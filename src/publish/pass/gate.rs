@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::base::clock::NumericDate;
 use crate::publish::ours::{self, Token};
+use crate::sign::profile::{Breach, Profiles};
 use crate::sign::{Certificate, PublicKey};
 use crate::site::folder::TokenFiles;
 use crate::status_list::{Capacity, Claims, Format, Index, InvalidClaims, Status, StatusArray, lst};
@@ -33,6 +34,8 @@ pub(in crate::publish) struct Expected<'a> {
     pub(in crate::publish) previous: Option<&'a Claims>,
     /// Whether that token is of the store's latest publication, so that the journal explains every difference from it.
     pub(in crate::publish) previous_is_latest: bool,
+    /// The profiles of the pool.
+    pub(in crate::publish) profiles: Profiles,
     /// A status that no entry may leave.
     pub(in crate::publish) final_status: Option<Status>,
     /// The statuses in the store: the new token must hold exactly these.
@@ -53,6 +56,9 @@ pub enum Refused {
     /// The token does not carry the certificates of the pool's key.
     #[error("its certificate chain is not that of the pool's key")]
     Chain,
+    /// The token breaks a profile of the pool.
+    #[error("{0}")]
+    Profile(Breach),
     /// The token is of another list.
     #[error("`sub` is {found}, the list is {expected}")]
     Subject {
@@ -120,10 +126,11 @@ pub enum Refused {
 
 impl Refused {
     /// Every [`Self::check`].
-    pub const CHECKS: [&'static str; 12] = [
+    pub const CHECKS: [&'static str; 13] = [
         "unreadable",
         "signature",
         "chain",
+        "profile",
         "subject",
         "array",
         "iat",
@@ -141,6 +148,7 @@ impl Refused {
             Self::Unreadable(_) => "unreadable",
             Self::Signature => "signature",
             Self::Chain => "chain",
+            Self::Profile(_) => "profile",
             Self::Subject { .. } => "subject",
             Self::Array(_) => "array",
             Self::IssuedAt { .. } => "iat",
@@ -156,7 +164,7 @@ impl Refused {
 
 /// Passes a publication, or says why not.
 pub(in crate::publish) fn check(files: &TokenFiles, expected: &Expected<'_>) -> Result<(), Refused> {
-    let claims = one_publication(files, (expected.key, expected.chain))?;
+    let claims = one_publication(files, expected)?;
     if claims.sub != expected.uri {
         return Err(Refused::Subject { found: claims.sub, expected: expected.uri.to_owned() });
     }
@@ -173,15 +181,19 @@ pub(in crate::publish) fn check(files: &TokenFiles, expected: &Expected<'_>) -> 
     check_changes(&array, expected)
 }
 
-/// Returns the claims of all files, which must be equal, signed by this key, and carry these certificates.
-fn one_publication(files: &TokenFiles, signs: (&PublicKey, &[Vec<u8>])) -> Result<Claims, Refused> {
+/// Returns the claims of all files, which must be equal, signed by the pool's key, carry its certificates, and keep its profiles.
+fn one_publication(files: &TokenFiles, expected: &Expected<'_>) -> Result<Claims, Refused> {
     let mut claims = Vec::with_capacity(2);
     for format in Format::SIGNED {
         let Some(bytes) = files.form(format) else { continue };
         let token = Token::decode(format, bytes)?;
-        let key = verifying_key(token.certificates.as_deref().ok_or(Refused::Chain)?, signs)?;
+        let carried = token.certificates.as_deref().ok_or(Refused::Chain)?;
+        let key = verifying_key(carried, (expected.key, expected.chain))?;
         if !token.is_signed_by(&key) {
             return Err(Refused::Signature);
+        }
+        if let Some(breach) = token.breach(format, expected.capacity.entries(), expected.profiles) {
+            return Err(Refused::Profile(breach));
         }
         claims.push(token.claims);
     }
@@ -263,6 +275,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::sign::profile::Profile;
     use crate::sign::{Algorithm, KeyHints, Signer, SigningKey, generate};
     use crate::site::layout::ListFile;
     use crate::status_list::Bits;
@@ -298,6 +311,25 @@ mod tests {
             bits: Bits::Two,
             lst: lst::compress(array.as_bytes()).into(),
             aggregation_uri: None,
+        }
+    }
+
+    /// What a list that was never published must be.
+    fn of_new_list<'a>(signer: &'a Signer, array: &'a StatusArray) -> Expected<'a> {
+        Expected {
+            uri: URI,
+            capacity: capacity(),
+            key: signer.public_key(),
+            chain: signer.chain_in_header(),
+            now: at(2000),
+            latest_iat: at(2000),
+            previous_iat: None,
+            previous: None,
+            previous_is_latest: false,
+            profiles: Profiles::default(),
+            final_status: None,
+            array,
+            changes: None,
         }
     }
 
@@ -351,6 +383,7 @@ mod tests {
             previous_iat: Some(old.iat),
             previous: Some(old),
             previous_is_latest: true,
+            profiles: Profiles::default(),
             final_status: Some(Status::INVALID),
             array: &array,
             changes: Some(changes),
@@ -438,7 +471,8 @@ mod tests {
         assert_eq!(label(&old, &new, &[], |_, files| *files = TokenFiles::default()), "files-differ");
         let signer = signer();
         let mixed = TokenFiles::new([jwt_of(&signer, &new), cwt_of(&signer, &claims(&[], 1999))]);
-        assert!(matches!(one_publication(&mixed, (signer.public_key(), &[])), Err(Refused::FilesDiffer)));
+        let array = array_of(&new, capacity()).unwrap();
+        assert!(matches!(check(&mixed, &of_new_list(&signer, &array)), Err(Refused::FilesDiffer)));
     }
 
     #[test]
@@ -448,20 +482,7 @@ mod tests {
         assert!(outcome.is_ok());
         let signer = signer();
         let new = claims(&[], 2000);
-        let expected = Expected {
-            uri: URI,
-            capacity: capacity(),
-            key: signer.public_key(),
-            chain: &[],
-            now: at(2000),
-            latest_iat: at(2000),
-            previous_iat: None,
-            previous: None,
-            previous_is_latest: false,
-            final_status: None,
-            array: &stored,
-            changes: None,
-        };
+        let expected = of_new_list(&signer, &stored);
         assert!(matches!(check(&files(&signer, &new), &expected), Err(Refused::OtherArray)));
     }
 
@@ -480,20 +501,7 @@ mod tests {
         let array = array_of(&new, capacity()).unwrap();
         let formats = [TokenFiles::new([jwt_of(signs, &new)]), TokenFiles::new([cwt_of(signs, &new)])];
         let outcomes = formats.map(|files| {
-            let expected = Expected {
-                uri: URI,
-                capacity: capacity(),
-                key: configured.public_key(),
-                chain: configured.chain_in_header(),
-                now: at(2000),
-                latest_iat: at(2000),
-                previous_iat: None,
-                previous: None,
-                previous_is_latest: false,
-                final_status: None,
-                array: &array,
-                changes: None,
-            };
+            let expected = of_new_list(configured, &array);
             check(&files, &expected).map_or_else(|refused| refused.check(), |()| "passed")
         });
         assert_eq!(outcomes[0], outcomes[1]);
@@ -523,24 +531,30 @@ mod tests {
             let signature = signer.signature(input.as_bytes());
             let files =
                 TokenFiles::new([(Format::Jwt, jwt::assemble(input.clone(), &signature).into_bytes())]);
-            let expected = Expected {
-                uri: URI,
-                capacity: capacity(),
-                key: other.public_key(),
-                chain: one.chain_in_header(),
-                now: at(2000),
-                latest_iat: at(2000),
-                previous_iat: None,
-                previous: None,
-                previous_is_latest: false,
-                final_status: None,
-                array: &array,
-                changes: None,
-            };
+            let expected = Expected { chain: one.chain_in_header(), ..of_new_list(&other, &array) };
             check(&files, &expected).map_or_else(|refused| refused.check(), |()| "passed")
         };
         assert_eq!(signed(&other), "signature");
         assert_eq!(signed(&one), "passed", "the control: the leaf's own key");
+    }
+
+    #[test]
+    fn a_token_that_breaks_a_profile_of_the_pool_is_refused() {
+        let (signer, new) = (signer_with_chain(true), claims(&[], 2000));
+        let array = array_of(&new, capacity()).unwrap();
+        let outcome = |profile: Option<Profile>, format: (Format, Vec<u8>)| {
+            let profiles = profile.into_iter().collect();
+            let expected = Expected { profiles, ..of_new_list(&signer, &array) };
+            match check(&TokenFiles::new([format]), &expected) {
+                Err(refused @ Refused::Profile(_)) => refused.to_string(),
+                other => other.map_or_else(|refused| refused.check(), |()| "passed").to_owned(),
+            }
+        };
+        assert!(outcome(Some(Profile::Haip), jwt_of(&signer, &new)).contains("H-02"), "self-signed");
+        assert!(outcome(Some(Profile::Mdoc), cwt_of(&signer, &new)).contains("M-04"), "two bits");
+        assert!(outcome(Some(Profile::Eudi), jwt_of(&signer, &new)).contains("E-02"), "800 entries");
+        assert_eq!(outcome(Some(Profile::Haip), cwt_of(&signer, &new)), "passed", "it is about JWTs");
+        assert_eq!(outcome(None, jwt_of(&signer, &new)), "passed");
     }
 
     #[test]

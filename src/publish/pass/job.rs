@@ -10,6 +10,7 @@ use crate::base::blocking::blocking;
 use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::pool::{PoolId, PoolShape};
 use crate::publish::ours;
+use crate::sign::profile::Profiles;
 use crate::sign::{KeyRing, SignError, Signer};
 use crate::site::folder::{Prepared, Site, SiteError, Stamp, TokenFiles};
 use crate::status_list::raw::RawList;
@@ -32,6 +33,7 @@ pub(super) struct Job {
     pub(super) metrics: Arc<PoolMetrics>,
     pub(super) shape: PoolShape,
     pub(super) formats: Formats,
+    pub(super) profiles: Profiles,
     pub(super) history: bool,
     pub(super) template: Template,
     pub(super) now: Timestamp,
@@ -167,6 +169,7 @@ impl Job {
                 previous_iat,
                 previous: previous.as_ref(),
                 previous_is_latest,
+                profiles: self.profiles,
                 final_status: self.shape.final_status,
                 array: &snapshot.array,
                 changes: changes.as_ref(),

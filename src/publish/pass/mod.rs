@@ -286,6 +286,7 @@ impl PoolPublisher {
             template: Template::of(&self.shape, self.start.aggregation, &live, &self.base),
             shape: self.shape.clone(),
             formats: self.start.formats,
+            profiles: self.start.profiles,
             history: self.start.history.is_some(),
             now,
             replace_future: self.replaces_future(),

@@ -8,6 +8,7 @@ use crate::base::clock::NumericDate;
 use crate::model::pool::PoolId;
 use crate::publish::Refused;
 use crate::sign::ChainFault;
+use crate::sign::profile::Breach;
 use crate::status_list::{InvalidClaims, ListId};
 
 /// A fault, and where it is.
@@ -47,6 +48,9 @@ pub enum FaultKind {
     /// Verifiers refuse its certificates.
     #[error("verifiers refuse its certificates: {0}")]
     Chain(#[from] ChainFault),
+    /// It breaks a profile of the pool.
+    #[error("{0}; a token that was signed before the pool had the profile is replaced when it is renewed")]
+    Profile(Breach),
     /// It is of another list.
     #[error("it is of another list: its `sub` is {0:?}")]
     Subject(String),
@@ -120,6 +124,7 @@ impl FaultKind {
             Self::Unreadable(_) => "unreadable",
             Self::Signature => "signature",
             Self::OtherChain | Self::Chain(_) => "chain",
+            Self::Profile(_) => "profile",
             Self::Subject(_) => "subject",
             Self::Expired { .. } => "expired",
             Self::OtherPublication { .. } => "iat",

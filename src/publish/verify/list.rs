@@ -86,7 +86,10 @@ impl PoolToVerify {
         let token = Token::decode(format, bytes)?;
         self.check_signature(&token)?;
         chain::check(token.certificates.as_deref().unwrap_or_default(), now)?;
-        self.claims_of(token, list)
+        match token.breach(format, self.shape.capacity.entries(), self.profiles) {
+            Some(breach) => Err(FaultKind::Profile(breach)),
+            None => self.claims_of(token, list),
+        }
     }
 
     /// Returns the `iat` of an earlier token. Once it has expired, the key that signed it may be forgotten, so its signature is not
@@ -146,6 +149,7 @@ impl PoolToVerify {
             previous_iat: None,
             previous: Some(claims),
             previous_is_latest: true,
+            profiles: self.profiles,
             final_status: self.shape.final_status,
             array: &stored.snapshot.array,
             changes: if is_current { Some(&unchanged) } else { stored.changes.as_ref() },

@@ -22,6 +22,7 @@ use crate::base::blocking::blocking;
 use crate::base::clock::Clock;
 use crate::config::PoolConfig;
 use crate::model::pool::{PoolId, PoolShape};
+use crate::sign::profile::Profiles;
 use crate::sign::{Jwk, JwkSet, PublicKey, Signer};
 use crate::site::folder::Site;
 use crate::site::layout::{self, File, ListFile, Lock};
@@ -47,6 +48,7 @@ pub struct Verification {
 struct PoolToVerify {
     shape: PoolShape,
     formats: Formats,
+    profiles: Profiles,
     aggregation: bool,
     history: bool,
     base: BaseUri,
@@ -111,6 +113,7 @@ impl Verification {
             Arc::new(PoolToVerify {
                 keys: own.chain(published.iter().cloned()).collect(),
                 formats: pool.start.formats,
+                profiles: pool.start.profiles,
                 aggregation: pool.start.aggregation,
                 history: pool.start.history.is_some(),
                 base: base.clone(),
