@@ -5,7 +5,7 @@ use super::query::{Query, get, number, query};
 use crate::store::StoreError;
 
 /// In order. A released migration is never changed; a new one follows it.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Applies the missing migrations. Instances that start together wait for each other, by a lock that ends with its transaction.
 pub(super) async fn migrate(link: &Link) -> Result<(), StoreError> {
@@ -34,6 +34,9 @@ pub(super) async fn migrate(link: &Link) -> Result<(), StoreError> {
 /// Fails unless all migrations are applied.
 pub(super) async fn check_is_current(link: &Link) -> Result<(), StoreError> {
     let (found, known) = (applied(link).await?, MIGRATIONS.len());
+    if found == 0 {
+        return Err(StoreError::Nothing { place: link.config.to_string() });
+    }
     if found < known {
         let why = format!(
             "it has schema {found}, and this version reads schema {known}; start its service once, which migrates it"
