@@ -29,7 +29,7 @@ impl FirstMinute {
     pub(super) fn new(config: &Config) -> Option<Self> {
         let (pool, settings) = config.pools.first_key_value()?;
         Some(Self {
-            base: config.public_url.clone(),
+            base: settings.shape.public_url.clone(),
             address: format!("http://{}", config.server.listen),
             pool: pool.clone(),
             beat: crate::config::show_duration(settings.live.update_interval),

@@ -162,7 +162,10 @@ impl Config {
         }
         let access = AccessConfig::check(raw.oauth, &raw.server, &raw.limits)?;
         let server = ServerConfig::check(raw.server, raw.serve_status_lists)?;
-        server.check_paths(&public_url)?;
+        server.check_paths("public-url", &public_url)?;
+        for (id, pool) in &pools {
+            server.check_paths(&format!("status-list-pools.{id}.public-url"), &pool.shape.public_url)?;
+        }
         publish.keep_secret(&store, &instance, &pools)?;
         let retired = raw.retired_pools.iter().map(|name| name.parse());
         let retired_pools = retired

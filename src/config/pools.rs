@@ -195,15 +195,12 @@ impl PoolConfig {
         let api_keys = api_keys::check(given, &key, keyless_allowed, warnings)?;
         let quotas = Quotas::check(&raw.quotas).map_err(|(setting, why)| refuse(setting, &why))?;
         let prefetch = Prefetch::check(&raw, capacity).map_err(|(setting, why)| refuse(setting, &why))?;
+        let public_url = match &raw.public_url {
+            Some(own) => own.parse::<BaseUri>().map_err(|why| refuse("public-url", &why))?,
+            None => public_url.clone(),
+        };
         Ok(Self {
-            shape: PoolShape {
-                id,
-                public_url: public_url.clone(),
-                capacity,
-                default_status,
-                final_status,
-                statuses,
-            },
+            shape: PoolShape { id, public_url, capacity, default_status, final_status, statuses },
             start: PoolStart {
                 formats,
                 aggregation: raw.aggregation,

@@ -97,12 +97,12 @@ pub(super) async fn fill(
         Ok(status) => {
             api.ask(pool, api.store.fill_list(list, status, beats, api.deadline(), api.clock.now())).await
         }
-        Err(why) => Err(Problem::value_out_of_range(&api.base.join(&list), value.number(), &why)),
+        Err(why) => Err(Problem::value_out_of_range(&pool.base.join(&list), value.number(), &why)),
     };
     let filled = filled.and_then(|filled| {
         filled.map_err(|refusal| match refusal {
             Refusal::NoSuchList { .. } => Problem::no_such_list(&id),
-            refusal => Problem::from_update(UpdateError::Refused(refusal), &api.base),
+            refusal => Problem::from_update(UpdateError::Refused(refusal), &pool.base),
         })
     });
     // Where it cannot be told whether the list was sealed, no reference of it is the safer answer.

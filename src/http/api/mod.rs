@@ -47,8 +47,8 @@ use problem::Problem;
 
 /// The state that all handlers share.
 pub struct Api {
-    /// The base of all list URIs: the `uri` of each reference begins with it.
-    pub base: BaseUri,
+    /// What the `uri`s of all pools begin with.
+    bases: Vec<BaseUri>,
     /// The pools by name.
     pub pools: BTreeMap<PoolId, PoolApi>,
     /// Who may do what; a reload of the settings replaces it as a whole.
@@ -76,6 +76,8 @@ pub struct Api {
 pub struct PoolApi {
     /// Its name.
     pub id: PoolId,
+    /// What the `uri` of each of its lists begins with.
+    pub base: BaseUri,
     /// Entries of each list, and bits per entry.
     pub capacity: Capacity,
     /// The statuses that updates may set.
@@ -125,7 +127,6 @@ pub struct PoolFacts {
 impl Api {
     /// The API over these parts, without an audit trail.
     pub fn new(
-        base: BaseUri,
         pools: BTreeMap<PoolId, PoolApi>,
         access: Access,
         store: Store,
@@ -136,8 +137,10 @@ impl Api {
         let access = ArcSwap::from_pointee(access);
         let bodies = Bodies::new(limits.bodies_bytes_max);
         let (audit, clock_watch, refusals, known) = Default::default();
+        let mut bases: Vec<_> = pools.values().map(|pool| pool.base.clone()).collect();
+        bases.dedup();
         Self {
-            base,
+            bases,
             pools,
             access,
             store,
@@ -194,8 +197,10 @@ impl Api {
 
     /// Returns the list with this `uri`, and its pool.
     async fn find(&self, uri: &str) -> Result<(ListId, &PoolApi), Problem> {
-        let list = self.base.list_id(uri).ok_or_else(|| Problem::invalid_list_uri(uri))?;
-        let unknown = || Problem::no_list_to_update(&list);
+        let invalid = || Problem::invalid_list_uri(uri);
+        let list = self.bases.iter().find_map(|base| base.list_id(uri)).ok_or_else(invalid)?;
+        // Only lists that were imported have names that are no UUIDs.
+        let unknown = || if list.is_uuid() { Problem::no_list_to_update(&list) } else { invalid() };
         let known = self.known.read().get(&list).cloned();
         let pool = match known {
             Some(pool) => pool,
@@ -211,7 +216,10 @@ impl Api {
                 pool
             }
         };
-        Ok((list, self.pools.get(&pool).ok_or_else(unknown)?))
+        let pool = self.pools.get(&pool).ok_or_else(unknown)?;
+        // The name of a list of one address under another is no list's.
+        pool.base.list_id(uri).ok_or_else(invalid)?;
+        Ok((list, pool))
     }
 }
 

@@ -170,7 +170,7 @@ pub(super) async fn lists(
 ) -> Result<HttpResponse, Problem> {
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let lists = api.ask(pool, api.store.lists(&pool.id)).await?;
-    let lists = lists.iter().map(|list| describe(&api, pool, list)).collect();
+    let lists = lists.iter().map(|list| describe(pool, list)).collect();
     Ok(HttpResponse::Ok().json(Lists { lists }))
 }
 
@@ -284,11 +284,11 @@ pub(super) async fn status(
     let record = api.ask(pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     let record = record.ok_or_else(|| Problem::no_such_list(&id))?;
     let index = pool.capacity.index(idx);
-    let index = index.map_err(|_| Problem::index_out_of_bounds(&api.base.join(&list), idx))?;
+    let index = index.map_err(|_| Problem::index_out_of_bounds(&pool.base.join(&list), idx))?;
     let (value, version) = api.ask(pool, api.store.status(list, index)).await?;
     let published = record.published.map(|published| published.version);
     Ok(HttpResponse::Ok().json(StatusAnswer {
-        uri: api.base.join(&list),
+        uri: pool.base.join(&list),
         index: idx,
         value: value.value(),
         version: version.0,
@@ -297,7 +297,7 @@ pub(super) async fn status(
     }))
 }
 
-fn describe(api: &Api, pool: &PoolApi, list: &ListRecord) -> List {
+fn describe(pool: &PoolApi, list: &ListRecord) -> List {
     let spread = list.spread.map(|spread| Spread {
         value: spread.value.value(),
         beats: spread.beats,
@@ -305,7 +305,7 @@ fn describe(api: &Api, pool: &PoolApi, list: &ListRecord) -> List {
     });
     List {
         id: list.id.to_string(),
-        uri: api.base.join(&list.id),
+        uri: pool.base.join(&list.id),
         used: list.leased,
         open: list.open,
         retired: list.retired,

@@ -89,7 +89,7 @@ pub(super) async fn new_references(
         .map_err(|error| Problem::bad_request(format!("The query does not match the API: {error}")))?;
     let references = allocate(&request, &api, (&caller, pool), query.amount, query.claims).await?;
     let item = |reference: Given| {
-        let uri = api.base.join(&reference.list);
+        let uri = pool.base.join(&reference.list);
         let status =
             query.claims.then(|| Reference { uri: uri.clone(), idx: reference.idx.into() }.to_json());
         Item { uri, index: reference.idx, status }
@@ -125,7 +125,7 @@ pub(super) async fn new_reference(
     let caller = Caller::of(&request, &api).await?;
     let pool = caller.pool(&api, &pool, Scope::Allocate)?;
     let references = allocate(&request, &api, (&caller, pool), 1, false).await?;
-    Ok(HttpResponse::Ok().json(items(&api, references).next()))
+    Ok(HttpResponse::Ok().json(items(pool, references).next()))
 }
 
 /// Allocate references
@@ -163,7 +163,7 @@ pub(super) async fn new_references_of_path(
     let amount =
         amount.parse().map_err(|_| Problem::bad_request("The amount in the path is not a number"))?;
     let references = allocate(&request, &api, (&caller, pool), amount, false).await?;
-    Ok(HttpResponse::Ok().json(References { references: items(&api, references).collect() }))
+    Ok(HttpResponse::Ok().json(References { references: items(pool, references).collect() }))
 }
 
 async fn allocate(
@@ -243,9 +243,9 @@ impl Drop for Counted<'_> {
     }
 }
 
-fn items(api: &Api, references: Vec<Given>) -> impl Iterator<Item = Item> {
+fn items(pool: &PoolApi, references: Vec<Given>) -> impl Iterator<Item = Item> {
     references.into_iter().map(|reference| Item {
-        uri: api.base.join(&reference.list),
+        uri: pool.base.join(&reference.list),
         index: reference.idx,
         status: None,
     })

@@ -240,11 +240,11 @@ async fn apply(
         let indices = requested.iter().filter_map(index);
         let missing = handed_out.first_missing(&api.store, pool.capacity.entries(), indices);
         if let Some((list, index)) = Box::pin(api.ask(pool, missing)).await? {
-            return Err(Problem::not_allocated(&api.base.join(&list), index));
+            return Err(Problem::not_allocated(&pool.base.join(&list), index));
         }
     }
     let changing = trail::updating(request, api, pool, &requested).await?;
-    let changes = requested.iter().map(|change| change.checked(api, pool)).collect::<Result<_, _>>();
+    let changes = requested.iter().map(|change| change.checked(pool)).collect::<Result<_, _>>();
     let applied = match changes {
         Ok(changes) => update_durably(api, pool, changes).await,
         Err(refusal) => Err(refusal),
@@ -256,7 +256,7 @@ async fn apply(
 async fn update_durably(api: &Api, pool: &PoolApi, changes: Vec<StatusChange>) -> Result<(), Problem> {
     let applied =
         api.within(pool.updater.update(changes, api.deadline())).await.ok_or_else(Problem::timed_out)?;
-    applied.map_err(|error| Problem::from_update(error, &api.base))
+    applied.map_err(|error| Problem::from_update(error, &pool.base))
 }
 
 /// Parses these bytes as each body, up to the list's `uri`.

@@ -89,7 +89,6 @@ impl Verification {
     pub fn new(
         store: Store,
         site: Site,
-        base: &BaseUri,
         clock: Clock,
         pools: Vec<(PoolConfig, Signer, Option<Signer>)>,
     ) -> Self {
@@ -113,7 +112,7 @@ impl Verification {
                 formats: pool.start.formats,
                 aggregation: pool.start.aggregation,
                 history: pool.start.history.is_some(),
-                base: base.clone(),
+                base: pool.shape.public_url.clone(),
                 shape: pool.shape,
             })
         };
