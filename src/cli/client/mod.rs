@@ -8,7 +8,7 @@ mod batch;
 mod canary;
 mod info;
 mod set;
-mod status_value;
+pub(super) mod status_value;
 
 pub(super) use allocate::Allocate;
 pub(super) use canary::Canary;
