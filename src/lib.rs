@@ -35,8 +35,9 @@ pub mod update;
 pub mod publish;
 pub mod site;
 
-// What Relying Parties do, and what operators see.
+// What Relying Parties do, what operators see, and where lists come from.
 pub mod check;
+pub mod import;
 pub mod plan;
 pub mod probe;
 pub mod telemetry;

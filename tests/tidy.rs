@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const LINE: &[&[&str]] = &[
     &["main", "lib", "fuzzing"],
     &["cli"],
-    &["app", "plan", "probe"],
+    &["app", "import", "plan", "probe"],
     &["http", "publish"],
     &["allocate", "update", "audit", "check"],
     &["store", "site", "access", "keys", "telemetry"],
@@ -68,6 +68,8 @@ const EDGES: &[(&str, &[&str])] = &[
     // Rehearses a publication to measure its cost.
     // Knows what wallets know, and nothing of the service.
     ("probe", &["base", "check", "status_list", "telemetry"]),
+    // Knows nothing of HTTP's other side: it writes to the store as `cli` does.
+    ("import", &["base", "check", "config", "model", "publish", "sign", "site", "status_list", "store"]),
     ("plan", &["base", "publish", "sign", "site", "status_list"]),
 ];
 

@@ -135,7 +135,9 @@ fn line(list: &ListId, mark: Lease) -> String {
 
 fn parse(line: &[u8]) -> Option<(ListId, Lease)> {
     let (list, mark) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.trim_end().split_once(' ')?;
-    Some((list.parse().ok()?, Lease(mark.parse().ok()?)))
+    // Marks are of lists that this instance opened: any other name is a damaged line.
+    let list = list.parse().ok().filter(ListId::is_uuid)?;
+    Some((list, Lease(mark.parse().ok()?)))
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ impl App {
             let parts = Parts {
                 store: store.clone(),
                 site: site.clone(),
-                base: config.public_url.clone(),
+                base: pool.shape.public_url.clone(),
                 clock: clock.clone(),
                 clock_watch: Arc::clone(&clock_watch),
                 holder: instance.id().clone(),
@@ -312,15 +312,26 @@ impl App {
             self.metrics.references_per_day_max(&id, pool.config.live.quotas.references_per_day);
             running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
             let (capacity, statuses) = (pool.config.shape.capacity, pool.config.shape.statuses);
+            let base = pool.config.shape.public_url.clone();
             let (today, metrics) = (Today::default(), self.metrics.pool(&id));
             let handed_out = pool.config.start.reject_unallocated.then(HandedOut::default);
             pool_apis.insert(
                 id.clone(),
-                PoolApi { id, capacity, statuses, allocator, handed_out, updater, today, metrics, facts },
+                PoolApi {
+                    id,
+                    base,
+                    capacity,
+                    statuses,
+                    allocator,
+                    handed_out,
+                    updater,
+                    today,
+                    metrics,
+                    facts,
+                },
             );
         }
         let api = Api::new(
-            self.config.public_url.clone(),
             pool_apis,
             self.access()?,
             self.store.clone(),
@@ -414,7 +425,8 @@ impl App {
         let max_age = beats.min().unwrap_or_default();
         let clock = self.clock.clone();
         let now = Arc::new(move || clock.now().date());
-        SiteServer::new(self.site.layout().clone(), self.config.public_url.path(), max_age, now)
+        let site = SiteServer::new(self.site.layout().clone(), self.config.public_url.path(), max_age, now);
+        site.also_below(self.pools.iter().map(|pool| pool.config.shape.public_url.path()))
     }
 }
 

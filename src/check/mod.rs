@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use crate::base::clock::NumericDate;
 use crate::sign::profile::Profiles;
-use crate::status_list::{Aggregation, Format, LIST_BYTES_MAX};
+use crate::status_list::{Aggregation, Format, LIST_BYTES_MAX, StatusArray};
 
 /// The question, and the rules for the answer.
 #[derive(Clone, Debug)]
@@ -114,6 +114,12 @@ pub async fn check_with(request: &Check, trust: &Trust, now: NumericDate) -> Rep
         Ok(report) => report,
         Err(why) => Report::new(request, now, Outcome::Unknown(why), None),
     }
+}
+
+/// Fetches and verifies a whole list, by the rules of [`check_with`].
+pub async fn list(request: &Check, trust: &Trust, now: NumericDate) -> Result<StatusArray, CannotTell> {
+    let fetched = fetch::token(request).await?;
+    verdict::verify(request, fetched.format, &fetched.body, trust, now)
 }
 
 /// Fetches the `uri`s of an aggregation ("Status List Aggregation").

@@ -11,7 +11,7 @@ use crate::base::digest::digest;
 use crate::sign::Validity;
 use crate::sign::profile::{Facts, Profiles};
 use crate::status_list::{
-    Capacity, Claims, IndexOutOfRange, InvalidClaims, Status, StatusArray, cwt, jwt, lst,
+    Capacity, Claims, IndexOutOfRange, InvalidCapacity, InvalidClaims, Status, StatusArray, cwt, jwt, lst,
 };
 
 /// The statuses of a list whose token is verified; `None` if it has no entries.
@@ -75,6 +75,31 @@ pub(super) fn read(
     (Some(facts), statuses)
 }
 
+/// Verifies a fetched `token` at `now`. Returns its array, whatever it says.
+pub(super) fn verify(
+    request: &Check,
+    format: Format,
+    token: &[u8],
+    trust: &Trust,
+    now: NumericDate,
+) -> Result<StatusArray, CannotTell> {
+    let (signed, claims) = decode(format, token)?;
+    trust.signer_of(&signed, now)?;
+    check_subject(request, &claims)?;
+    check_times(request, &claims, now)?;
+    let array = lst::inflate(&claims.lst, request.limits.inflated_bytes_max)?;
+    let empty = |error: InvalidCapacity| InvalidClaims::Malformed { format: "token", why: error.to_string() };
+    let capacity = Capacity::of_bytes(array.len(), claims.bits).map_err(empty)?;
+    Ok(StatusArray::from_bytes(capacity, array).expect("the capacity follows from its length"))
+}
+
+fn check_subject(request: &Check, claims: &Claims) -> Result<(), CannotTell> {
+    if claims.sub != request.uri {
+        return Err(CannotTell::OtherSubject { sub: claims.sub.clone(), uri: request.uri.clone() });
+    }
+    Ok(())
+}
+
 fn apply(
     request: &Check,
     signed: &Signed,
@@ -84,9 +109,7 @@ fn apply(
     facts: &mut TokenFacts,
 ) -> Result<Statuses, CannotTell> {
     facts.trusted_by = Some(trust.ok_or(CannotTell::NoTrust)?.signer_of(signed, now)?);
-    if claims.sub != request.uri {
-        return Err(CannotTell::OtherSubject { sub: claims.sub.clone(), uri: request.uri.clone() });
-    }
+    check_subject(request, claims)?;
     check_times(request, claims, now)?;
 
     let bytes = lst::inflate(&claims.lst, request.limits.inflated_bytes_max)?;

@@ -32,7 +32,7 @@ impl FirstMinute {
     pub(super) fn new(config: &Config) -> Option<Self> {
         let (pool, settings) = config.pools.first_key_value()?;
         Some(Self {
-            base: config.public_url.clone(),
+            base: settings.shape.public_url.clone(),
             address: format!(
                 "http://{}",
                 reachable(config.server.api_listen.unwrap_or(config.server.listen))

@@ -8,6 +8,7 @@ mod client;
 mod exit;
 mod first_minute;
 mod healthcheck;
+mod import;
 mod openapi;
 mod plan;
 mod probe;
@@ -36,7 +37,6 @@ use crate::app::reload;
 use crate::base::clock::Clock;
 use crate::base::private_memory;
 use crate::keys::made;
-use crate::keys::signers::PoolSigners;
 use crate::model::api_key::{ApiKeyHash, generate_api_key};
 use crate::sign::Algorithm;
 use crate::telemetry;
@@ -88,6 +88,10 @@ enum Command {
     Plan(plan::Arguments),
     /// Copy the SQLite database into a new file while the service runs
     Backup(backup::Backup),
+    /// Take over lists of another status list service, with the addresses that they have, or the statuses of an issuer's register
+    Import(import::Arguments),
+    /// Take over what the published tokens show and a restored store does not have; no service may use the store
+    Restore(import::Restore),
     /// Move all pools and lists from one store to another; no service may use either
     Migrate(store::Migrate),
     /// End a list whose credentials have all expired, in the running service
@@ -169,6 +173,8 @@ impl Cli {
             Command::Publish(publish) => publish_once(&settings()?, publish.replace_future, quiet),
             Command::CheckConfig(check) => check.run(&settings()?),
             Command::Backup(backup) => backup.run(&settings()?),
+            Command::Import(import) => import.run(&settings()?),
+            Command::Restore(restore) => restore.run(&settings()?),
             Command::Migrate(migrate) => migrate.run(&settings()?),
             Command::Retire(retire) => retire.run(),
             Command::Seal(seal) => seal.run(&settings()?),

@@ -55,7 +55,7 @@ impl Verify {
             if let StoreConfig::Redis(_) = &config.store {
                 recognise(&store, pools.iter().map(|(pool, ..)| &pool.shape)).await?;
             }
-            let verification = Verification::new(store, site, &config.public_url, clock, pools);
+            let verification = Verification::new(store, site, clock, pools);
             let progress = |done: usize, of: usize| {
                 bar.set_length(of as u64);
                 bar.set_position(done as u64);

@@ -237,7 +237,7 @@ impl PoolConfig {
             &prefix,
             PoolShape {
                 id: live,
-                public_url: live,
+                public_url: "public-url",
                 capacity: live,
                 default_status: "default-status",
                 final_status: "final-status",

@@ -218,7 +218,7 @@ impl Config {
 
     fn check(raw: RawConfig, layers: &Layers) -> Result<Self, ConfigError> {
         let (mut warnings, secret_files) = (layers.warnings.clone(), layers.secret_files.clone());
-        let public_url = public_url::check(&raw.public_url, &mut warnings)?;
+        let public_url = public_url::check("public-url", &raw.public_url, &mut warnings)?;
         if raw.cache_duration.is_some() {
             warnings
                 .push("cache-duration is not needed and ignored: new files are noticed at once".to_owned());
@@ -254,7 +254,10 @@ impl Config {
         }
         let access = AccessConfig::check(raw.oauth, &raw.server, &raw.limits)?;
         let server = ServerConfig::check(raw.server, raw.serve_status_lists)?;
-        server.check_paths(&public_url)?;
+        server.check_paths("public-url", &public_url)?;
+        for (id, pool) in &pools {
+            server.check_paths(&format!("status-list-pools.{id}.public-url"), &pool.shape.public_url)?;
+        }
         if server.serve_status_lists {
             public_url::check_port(&public_url, server.listen, &mut warnings);
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::profile::RawProfiles;
+use super::public_url;
 use super::raw::{RawOnUnderflow, RawPool, RawQuotas};
 use super::signer::SignerConfig;
 use super::{ConfigError, api_keys, show_duration};
@@ -199,15 +200,12 @@ impl PoolConfig {
         let api_keys = api_keys::check(given, &key, keyless_allowed, warnings)?;
         let quotas = Quotas::check(&raw.quotas).map_err(|(setting, why)| refuse(setting, &why))?;
         let prefetch = Prefetch::check(&raw, capacity).map_err(|(setting, why)| refuse(setting, &why))?;
+        let public_url = match &raw.public_url {
+            Some(own) => public_url::check(&key("public-url"), own, warnings)?,
+            None => public_url.clone(),
+        };
         let pool = Self {
-            shape: PoolShape {
-                id,
-                public_url: public_url.clone(),
-                capacity,
-                default_status,
-                final_status,
-                statuses,
-            },
+            shape: PoolShape { id, public_url, capacity, default_status, final_status, statuses },
             start: PoolStart {
                 profiles: RawProfiles::set(raw.profile),
                 formats,

@@ -7,15 +7,15 @@ use reqwest::Url;
 use super::ConfigError;
 use crate::status_list::BaseUri;
 
-/// Parses it. Refuses what no verifier could fetch, and warns of what only some can.
-pub(super) fn check(given: &str, warnings: &mut Vec<String>) -> Result<BaseUri, ConfigError> {
-    let refuse = |why: String| ConfigError::at("public-url", why);
+/// Parses it, the value of the setting `key`. Refuses what no verifier could fetch, and warns of what only some can.
+pub(super) fn check(key: &str, given: &str, warnings: &mut Vec<String>) -> Result<BaseUri, ConfigError> {
+    let refuse = |why: String| ConfigError::at(key, why);
     let base: BaseUri = given.parse().map_err(|why| refuse(format!("{why}")))?;
     let url = Url::parse(base.as_str()).map_err(|why| refuse(format!("no client can use it: {why}")))?;
     if url.port() == Some(0) {
         return Err(refuse("port 0 cannot be reached".to_owned()));
     }
-    let mut warn = |why: String| warnings.push(format!("public-url {why}; it can never change"));
+    let mut warn = |why: String| warnings.push(format!("{key} {why}; it can never change"));
     let sent = url.as_str().trim_end_matches('/');
     if sent != base.as_str() {
         warn(format!(

@@ -303,6 +303,7 @@ pub(super) struct RawPool {
     pub(super) api_key: Option<String>,
     pub(super) api_keys: Vec<RawApiKey>,
     pub(super) profile: Option<RawProfiles>,
+    pub(super) public_url: Option<String>,
     pub(super) issuer: Option<String>,
     pub(super) size: u64,
     pub(super) bits: u64,

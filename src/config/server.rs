@@ -36,11 +36,11 @@ const API_PATHS: [&str; 8] =
 
 impl ServerConfig {
     /// Refuses to serve the lists at an address of the API.
-    pub(super) fn check_paths(&self, public_url: &BaseUri) -> Result<(), ConfigError> {
+    pub(super) fn check_paths(&self, key: &str, public_url: &BaseUri) -> Result<(), ConfigError> {
         let first = public_url.path().split('/').nth(1).unwrap_or_default();
         match self.serve_status_lists && API_PATHS.contains(&first) {
             true => Err(ConfigError::at(
-                "public-url",
+                key,
                 format!(
                     "its path must not begin with /{first}, which is used for something else; use /lists"
                 ),

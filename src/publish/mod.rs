@@ -19,6 +19,7 @@ pub mod sweep;
 mod verify;
 
 pub use key_set::{KeySet, KeySetError, PoolKeys};
+pub use ours::published;
 pub use pass::gate::Refused;
 pub use pass::{Pass, PublishError};
 pub use rehearse::rehearse;

@@ -7,10 +7,10 @@ use std::borrow::Cow;
 
 use crate::sign::profile::{Breach, Facts, Profiles};
 use crate::sign::{Algorithm, KeyRing, PublicKey};
-use crate::site::folder::{TokenFiles, gunzip};
+use crate::site::folder::{Site, SiteError, TokenFiles, gunzip};
 use crate::site::layout::ListFile;
 use crate::status_list::raw::RawList;
-use crate::status_list::{Claims, Format, InvalidClaims, cwt, jwt};
+use crate::status_list::{Claims, Format, Formats, InvalidClaims, ListId, cwt, jwt};
 
 /// A decoded Status List Token whose signature is not verified yet.
 pub(super) struct Token<'a> {
@@ -85,6 +85,17 @@ pub(super) fn token<'a>(format: Format, bytes: &'a [u8], keys: &KeyRing, uri: &s
 pub(super) fn newest(files: &TokenFiles, keys: &KeyRing, uri: &str) -> Option<Claims> {
     let ours = Format::SIGNED.into_iter().filter_map(|format| token(format, files.form(format)?, keys, uri));
     ours.map(|token| token.claims).max_by_key(|claims| claims.iat)
+}
+
+/// Returns the claims of the published token of a list, the newest of its files that a key of the pool signed for `uri`.
+pub fn published(
+    site: &Site,
+    list: &ListId,
+    formats: Formats,
+    keys: &KeyRing,
+    uri: &str,
+) -> Result<Option<Claims>, SiteError> {
+    Ok(newest(&site.read(list, formats)?, keys, uri))
 }
 
 /// Whether the unsigned files match the tokens: the gzip form contains the JWT, and the raw forms contain the list of

@@ -1,5 +1,5 @@
-//! The `uri` of a list: `<public-url>/<list id>`, equal to the token's `sub`. It has no query and no fragment, and tells
-//! nothing about holder, tenant or time ("Unlinkability", "Colluding Relying Parties").
+//! The `uri` of a list: `<public-url>/<list id>`, equal to the token's `sub`. It has no query and no fragment. That of a list made
+//! here tells nothing about holder, tenant or time ("Unlinkability", "Colluding Relying Parties").
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,13 +7,24 @@ use std::str::FromStr;
 use thiserror::Error;
 use uuid::Uuid;
 
-/// A list's random name. A UUID has exactly one spelling here, so it is safe as a file name and as a path segment.
+/// A list's name, the last segment of its `uri`: random for a list made here; an imported list keeps the one it has. Each name has
+/// one spelling, so it is safe as a file name and as a path segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListId(Uuid);
+pub struct ListId(Name);
 
-/// A text that is not a UUID in lower case with hyphens.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Name {
+    Random(Uuid),
+    /// The text, with zeros at its end.
+    Given([u8; ListId::LENGTH_MAX]),
+}
+
+/// A text that cannot be the name of a list.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("a list id is a UUID in lower case with hyphens")]
+#[error(
+    "a list's name is 1 to {max} letters, digits, `-`, `_`, `~` and `.`, does not begin with `.`, and is neither `jwks.json` nor `aggregation`",
+    max = ListId::LENGTH_MAX
+)]
 pub struct InvalidListId;
 
 /// The `public-url` of the settings: the base of every list's `uri`, without a slash at its end.
@@ -35,19 +46,31 @@ pub enum InvalidBaseUri {
 }
 
 impl ListId {
+    const LENGTH_MAX: usize = 64;
+    /// What else is published beside the lists.
+    const TAKEN: [&str; 2] = ["jwks.json", "aggregation"];
+
     /// A new random id, version 4: 122 random bits.
     pub fn random() -> Self {
-        Self(Uuid::new_v4())
+        Self(Name::Random(Uuid::new_v4()))
     }
 
-    /// Its 16 bytes, for stores and jitter.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
+    /// Whether it has the form of a list made here: a UUID in lower case with hyphens.
+    pub const fn is_uuid(&self) -> bool {
+        matches!(self.0, Name::Random(_))
     }
 
-    /// The list id with these 16 bytes.
+    /// The 16 bytes of a UUID; of a list that was imported under another name, those with which that begins.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        match &self.0 {
+            Name::Random(uuid) => uuid.as_bytes(),
+            Name::Given(name) => name.first_chunk().expect("a name has room for more than 16 bytes"),
+        }
+    }
+
+    /// The list id that is the UUID of these 16 bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
+        Self(Name::Random(Uuid::from_bytes(bytes)))
     }
 }
 
@@ -57,13 +80,32 @@ impl FromStr for ListId {
     fn from_str(text: &str) -> Result<Self, InvalidListId> {
         // `Uuid` also reads upper case, braces and URNs; a second spelling would be a second URI for one list.
         let hyphenated = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
-        Uuid::try_parse(text).ok().filter(|_| hyphenated).map(Self).ok_or(InvalidListId)
+        if let Some(uuid) = Uuid::try_parse(text).ok().filter(|_| hyphenated) {
+            return Ok(Self(Name::Random(uuid)));
+        }
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~.".contains(&byte);
+        let good = (1..=Self::LENGTH_MAX).contains(&text.len())
+            && text.bytes().all(allowed)
+            && !text.starts_with('.')
+            && !Self::TAKEN.contains(&text);
+        if !good {
+            return Err(InvalidListId);
+        }
+        let mut name = [0; Self::LENGTH_MAX];
+        name[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(Self(Name::Given(name)))
     }
 }
 
 impl fmt::Display for ListId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
+        match &self.0 {
+            Name::Random(uuid) => uuid.hyphenated().fmt(f),
+            Name::Given(name) => {
+                let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+                f.write_str(std::str::from_utf8(&name[..end]).expect("a name is ASCII"))
+            }
+        }
     }
 }
 
@@ -134,12 +176,34 @@ mod tests {
     #[test]
     fn list_id_has_one_spelling() {
         let id = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d";
-        assert_eq!(id.parse::<ListId>().unwrap().to_string(), id);
-        for wrong in [
-            "",
-            "..",
+        assert!(id.parse::<ListId>().unwrap().is_uuid());
+        let longest = "x".repeat(64);
+        let names = [
+            id,
             "5F1AE880-251C-4EC2-B3D0-B61EA62A306D",
             "5f1ae880251c4ec2b3d0b61ea62a306d",
+            "1",
+            "list-1.jwt",
+            "~a_B",
+            &longest,
+        ];
+        let ids: Vec<ListId> = names.iter().map(|name| name.parse().unwrap()).collect();
+        for (id, name) in ids.iter().zip(names) {
+            assert_eq!(id.to_string(), name);
+        }
+        assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
+        for wrong in [
+            "",
+            ".",
+            "..",
+            ".pool-p.lock",
+            "jwks.json",
+            "aggregation",
+            "a b",
+            "a%20b",
+            "ä",
+            "a\0",
+            &"x".repeat(65),
             "{5f1ae880-251c-4ec2-b3d0-b61ea62a306d}",
             "5f1ae880-251c-4ec2-b3d0-b61ea62a306d/",
             "../5f1ae880-251c-4ec2-b3d0-b61ea62a30",
@@ -151,7 +215,7 @@ mod tests {
     #[test]
     fn new_ids_are_random_and_reveal_no_order() {
         let ids: Vec<_> = (0..1000).map(|_| ListId::random()).collect();
-        assert!(ids.iter().all(|id| id.0.get_version_num() == 4));
+        assert!(ids.iter().all(|id| matches!(id.0, Name::Random(uuid) if uuid.get_version_num() == 4)));
         assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
         let ascents = ids.windows(2).filter(|pair| pair[0] < pair[1]).count();
         assert!((400..600).contains(&ascents), "{ascents} of 999 ids are above the one before");

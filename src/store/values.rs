@@ -293,6 +293,12 @@ pub enum StoreError {
         /// The newest schema known here.
         known: usize,
     },
+    /// The database has no tables of ours yet.
+    #[error("{place} has no store yet; start its service once, which makes it")]
+    Nothing {
+        /// The database.
+        place: String,
+    },
     /// The store holds the beginning of a copy that was not finished.
     #[error(
         "{place} holds a copy that `statuslist migrate` did not finish, so updates and lists may be missing in it; run `statuslist \

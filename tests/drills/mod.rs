@@ -1,4 +1,5 @@
-//! The runbook as tests: each drill follows the commands of a section of docs/OPERATIONS.md, read from the page, with real processes.
+//! The runbook as tests: each drill follows the commands of a section of docs/OPERATIONS.md, or of docs/SWITCHING.md, read from the
+//! page, with real processes.
 
 mod backup;
 mod callers;
@@ -9,4 +10,5 @@ mod machine;
 mod moves;
 mod night;
 pub(crate) mod runbook;
+pub(crate) mod switching;
 mod upgrade;

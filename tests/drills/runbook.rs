@@ -9,14 +9,23 @@ const PAGE: &str = include_str!("../../docs/OPERATIONS.md");
 
 /// The text of this section.
 pub(crate) fn section(section: &str) -> &'static str {
+    section_of(PAGE, section)
+}
+
+fn section_of(page: &'static str, section: &str) -> &'static str {
     let heading = format!("\n## {section}\n");
-    let (_, text) = PAGE.split_once(&heading).unwrap_or_else(|| panic!("no section {section}"));
+    let (_, text) = page.split_once(&heading).unwrap_or_else(|| panic!("no section {section}"));
     text.split("\n## ").next().unwrap()
 }
 
 /// The shell blocks of this section, in order.
 pub(crate) fn blocks(name: &str) -> Vec<String> {
-    let blocks = section(name).split("```sh\n").skip(1);
+    blocks_of(PAGE, name)
+}
+
+/// The shell blocks of this section of another page, in order.
+pub(crate) fn blocks_of(page: &'static str, name: &str) -> Vec<String> {
+    let blocks = section_of(page, name).split("```sh\n").skip(1);
     blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
 }
 

@@ -29,6 +29,7 @@ mod golden;
 mod hanging;
 mod held_lock;
 mod idempotency;
+mod import;
 mod instances;
 mod interop;
 mod key_rotation;

@@ -99,7 +99,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
         let parts = Parts {
             store: store.clone(),
             site: site.clone(),
-            base: config.public_url.clone(),
+            base: pool.shape.public_url.clone(),
             clock: clock.clone(),
             clock_watch: Arc::clone(&clock_watch),
             holder: instance.id().clone(),
@@ -149,6 +149,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
         };
         let api = PoolApi {
             id: id.clone(),
+            base: pool.shape.public_url.clone(),
             capacity: pool.shape.capacity,
             statuses: pool.shape.statuses,
             allocator: Arc::clone(&parts.allocator),
@@ -168,8 +169,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
     });
     let access =
         Access::new(keys.collect(), config.access.clone(), Duration::from_secs(1), clock.clone(), None)?;
-    let base = config.public_url.clone();
-    let api = Api::new(base, pool_apis, access, store, config.limits, metrics, clock);
+    let api = Api::new(pool_apis, access, store, config.limits, metrics, clock);
     let api = web::Data::new(api);
     let offer = Offer { api: true, management: false };
     let app = App::new().configure(move |config| api::configure(api, offer, config));

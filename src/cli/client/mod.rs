@@ -10,7 +10,7 @@ mod dry_run;
 mod info;
 mod lines;
 mod set;
-mod status_value;
+pub(super) mod status_value;
 
 pub(super) use allocate::Allocate;
 pub(super) use canary::Canary;

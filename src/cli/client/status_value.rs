@@ -7,7 +7,7 @@ use crate::status_list::Status;
 
 /// A status in human notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct StatusValue(pub(super) u64);
+pub(in crate::cli) struct StatusValue(pub(in crate::cli) u64);
 
 impl FromStr for StatusValue {
     type Err = &'static str;

@@ -100,19 +100,19 @@ pub(super) async fn fill(
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
     let record = api.ask(pool, api.store.list(list)).await?.filter(|record| record.pool == pool.id);
     record.ok_or_else(|| Problem::no_such_list(&id))?;
-    let value = value.number(&api.base.join(&list))?;
+    let value = value.number(&pool.base.join(&list))?;
     let changing = trail::filling(&request, &api, pool, list, value, beats).await?;
     let status = pool.statuses.check(value);
     let filled = match status {
         Ok(status) => {
             api.ask(pool, api.store.fill_list(list, status, beats, api.deadline(), api.clock.now())).await
         }
-        Err(why) => Err(Problem::value_out_of_range(&api.base.join(&list), value, &why)),
+        Err(why) => Err(Problem::value_out_of_range(&pool.base.join(&list), value, &why)),
     };
     let filled = filled.and_then(|filled| {
         filled.map_err(|refusal| match refusal {
             Refusal::NoSuchList { .. } => Problem::no_such_list(&id),
-            refusal => Problem::from_update(UpdateError::Refused(refusal), &api.base),
+            refusal => Problem::from_update(UpdateError::Refused(refusal), &pool.base),
         })
     });
     // Where it cannot be told whether the list was sealed, no reference of it is the safer answer.

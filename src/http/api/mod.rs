@@ -48,8 +48,8 @@ use problem::Problem;
 
 /// The state that all handlers share.
 pub struct Api {
-    /// The base of all list URIs: the `uri` of each reference begins with it.
-    pub base: BaseUri,
+    /// What the `uri`s of all pools begin with.
+    bases: Vec<BaseUri>,
     /// The pools by name.
     pub pools: BTreeMap<PoolId, PoolApi>,
     /// Who may do what; a reload of the settings replaces it as a whole.
@@ -79,6 +79,8 @@ pub struct Api {
 pub struct PoolApi {
     /// Its name.
     pub id: PoolId,
+    /// What the `uri` of each of its lists begins with.
+    pub base: BaseUri,
     /// Entries of each list, and bits per entry.
     pub capacity: Capacity,
     /// The statuses that updates may set.
@@ -128,7 +130,6 @@ pub struct PoolFacts {
 impl Api {
     /// The API over these parts, without an audit trail.
     pub fn new(
-        base: BaseUri,
         pools: BTreeMap<PoolId, PoolApi>,
         access: Access,
         store: Store,
@@ -139,8 +140,10 @@ impl Api {
         let access = ArcSwap::from_pointee(access);
         let bodies = Bodies::new(limits.bodies_bytes_max);
         let (audit, clock_watch, lenient, refusals, known) = Default::default();
+        let mut bases: Vec<_> = pools.values().map(|pool| pool.base.clone()).collect();
+        bases.dedup();
         Self {
-            base,
+            bases,
             pools,
             access,
             store,
@@ -203,8 +206,10 @@ impl Api {
 
     /// Returns the list with this `uri`, and its pool.
     async fn find(&self, uri: &str) -> Result<(ListId, &PoolApi), Problem> {
-        let list = self.base.list_id(uri).ok_or_else(|| Problem::invalid_list_uri(uri, &self.base))?;
-        let unknown = || Problem::no_list_to_update(&list);
+        let invalid = || Problem::invalid_list_uri(uri, &self.bases);
+        let list = self.bases.iter().find_map(|base| base.list_id(uri)).ok_or_else(invalid)?;
+        // Only lists that were imported have names that are no UUIDs.
+        let unknown = || if list.is_uuid() { Problem::no_list_to_update(&list) } else { invalid() };
         let known = self.known.read().get(&list).cloned();
         let pool = match known {
             Some(pool) => pool,
@@ -220,7 +225,10 @@ impl Api {
                 pool
             }
         };
-        Ok((list, self.pools.get(&pool).ok_or_else(unknown)?))
+        let pool = self.pools.get(&pool).ok_or_else(unknown)?;
+        // The name of a list of one address under another is no list's.
+        pool.base.list_id(uri).ok_or_else(invalid)?;
+        Ok((list, pool))
     }
 }
 

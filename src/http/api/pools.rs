@@ -213,7 +213,7 @@ pub(super) async fn lists(
     let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     query::none(&request, &api)?;
     let lists = api.ask(pool, api.store.lists(&pool.id)).await?;
-    let lists = lists.iter().map(|list| describe(&api, pool, list)).collect();
+    let lists = lists.iter().map(|list| describe(pool, list)).collect();
     Ok(HttpResponse::Ok().json(Lists { lists }))
 }
 
@@ -335,11 +335,11 @@ pub(super) async fn status(
     let index = u64::try_from(idx).ok().and_then(|idx| pool.capacity.index(idx).ok());
     let entries = pool.capacity.entries();
     let index =
-        index.ok_or_else(|| Problem::index_out_of_bounds(&api.base.join(&list), idx, Some(entries)))?;
+        index.ok_or_else(|| Problem::index_out_of_bounds(&pool.base.join(&list), idx, Some(entries)))?;
     let (value, version) = api.ask(pool, api.store.status(list, index)).await?;
     let published = record.published.map(|published| published.version);
     Ok(HttpResponse::Ok().json(StatusAnswer {
-        uri: api.base.join(&list),
+        uri: pool.base.join(&list),
         index: index.get(),
         value: value.value(),
         version: version.0,
@@ -348,7 +348,7 @@ pub(super) async fn status(
     }))
 }
 
-fn describe(api: &Api, pool: &PoolApi, list: &ListRecord) -> List {
+fn describe(pool: &PoolApi, list: &ListRecord) -> List {
     let spread = list.spread.map(|spread| Spread {
         value: spread.value.value(),
         beats: spread.beats,
@@ -356,7 +356,7 @@ fn describe(api: &Api, pool: &PoolApi, list: &ListRecord) -> List {
     });
     List {
         id: list.id.to_string(),
-        uri: api.base.join(&list.id),
+        uri: pool.base.join(&list.id),
         used: list.leased,
         open: list.open,
         retired: list.retired,

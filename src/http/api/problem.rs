@@ -157,11 +157,12 @@ impl Problem {
         Self::new(Code::ListInUse, message)
     }
 
-    pub(super) fn invalid_list_uri(uri: &str, base: &BaseUri) -> Self {
+    pub(super) fn invalid_list_uri(uri: &str, bases: &[BaseUri]) -> Self {
         let problem = Self::new(Code::NoListToUpdate, format!("listUri {} invalid", shortened(uri)));
-        problem.and(format_args!(
-            "the lists of this service are {base}/<list id>: send the `uri` as it was handed out"
-        ))
+        let lists: Vec<_> = bases.iter().map(|base| format!("{base}/<list id>")).collect();
+        let lists = lists.join(" or ");
+        problem
+            .and(format_args!("the lists of this service are {lists}: send the `uri` as it was handed out"))
     }
 
     pub(super) fn index_out_of_bounds(uri: &str, index: impl fmt::Display, entries: Option<u32>) -> Self {

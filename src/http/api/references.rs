@@ -148,7 +148,7 @@ pub(super) async fn new_references(
     let claims: ClaimsForm = query.get("claims", "true, false or cbor")?.unwrap_or_default();
     let allocated = allocate(&request, &api, (&caller, pool), amount, claims).await?;
     let item = |given: Given| {
-        let reference = Reference { uri: api.base.join(&given.list), idx: given.idx.into() };
+        let reference = Reference { uri: pool.base.join(&given.list), idx: given.idx.into() };
         let status = claims.of(&reference);
         Item { uri: reference.uri, index: given.idx, status }
     };
@@ -186,7 +186,7 @@ pub(super) async fn new_reference(
     let pool = caller.pool(&api, &pool, Scope::Allocate)?;
     query::none(&request, &api)?;
     let allocated = allocate(&request, &api, (&caller, pool), 1, ClaimsForm::False).await?;
-    Ok(HttpResponse::Ok().json(items(&api, allocated.references).next()))
+    Ok(HttpResponse::Ok().json(items(pool, allocated.references).next()))
 }
 
 /// Allocate references
@@ -228,7 +228,7 @@ pub(super) async fn new_references_of_path(
     })?;
     let Handed { references, maintained_until } =
         allocate(&request, &api, (&caller, pool), amount, ClaimsForm::False).await?;
-    let references = items(&api, references).collect();
+    let references = items(pool, references).collect();
     Ok(HttpResponse::Ok().json(References { references, maintained_until }))
 }
 
@@ -342,9 +342,9 @@ impl Drop for Counted<'_> {
     }
 }
 
-fn items(api: &Api, references: Vec<Given>) -> impl Iterator<Item = Item> {
+fn items(pool: &PoolApi, references: Vec<Given>) -> impl Iterator<Item = Item> {
     references.into_iter().map(|reference| Item {
-        uri: api.base.join(&reference.list),
+        uri: pool.base.join(&reference.list),
         index: reference.idx,
         status: None,
     })

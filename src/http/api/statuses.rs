@@ -281,13 +281,13 @@ async fn apply(
         let indices = requested.iter().filter_map(index);
         let missing = handed_out.first_missing(&api.store, pool.capacity.entries(), indices);
         if let Some((list, index)) = Box::pin(api.ask(pool, missing)).await? {
-            let problem = Problem::not_allocated(&api.base.join(&list), index);
+            let problem = Problem::not_allocated(&pool.base.join(&list), index);
             return Err(in_entry(problem, &list, index));
         }
     }
     let changing = trail::updating(request, api, pool, &requested).await?;
     let checked = |(number, change): (usize, &Requested)| {
-        let checked = change.checked(api, pool);
+        let checked = change.checked(pool);
         checked.map_err(|problem| {
             batch.into_iter().fold(problem, |problem, name| problem.and(Entry(name, number)))
         })
@@ -316,7 +316,7 @@ async fn update_durably(
             ) => Some((*list, index.get())),
             _ => None,
         };
-        let problem = Problem::from_update(error, &api.base);
+        let problem = Problem::from_update(error, &pool.base);
         match place {
             Some((list, index)) => in_entry(problem, &list, index),
             None => problem,

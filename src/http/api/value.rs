@@ -4,8 +4,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
+use super::PoolApi;
 use super::problem::Problem;
-use super::{Api, PoolApi};
 use crate::status_list::{ListId, Status, StatusRefused};
 use crate::store::StatusChange;
 
@@ -83,9 +83,9 @@ impl Value {
 impl Requested {
     /// Returns the change if the pool's lists have the index and may hold the value. Any status that fits an entry may be
     /// expected: it may be stored although the settings no longer declare it.
-    pub(super) fn checked(&self, api: &Api, pool: &PoolApi) -> Result<StatusChange, Problem> {
+    pub(super) fn checked(&self, pool: &PoolApi) -> Result<StatusChange, Problem> {
         let &Self { list, index, value, expected } = self;
-        let uri = || api.base.join(&list);
+        let uri = || pool.base.join(&list);
         let out = |_| Problem::index_out_of_bounds(&uri(), index, Some(pool.capacity.entries()));
         let index = pool.capacity.index(index).map_err(out)?;
         let status =

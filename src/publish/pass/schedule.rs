@@ -5,6 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::base::clock::{NumericDate, Timestamp};
+use crate::base::digest::digest;
 use crate::config::Lifetimes;
 use crate::status_list::ListId;
 
@@ -60,11 +61,20 @@ pub fn is_ahead(iat: NumericDate, now: Timestamp) -> bool {
 /// Returns when a list signed at `iat` must be signed again. Up to a tenth earlier than `resign-after`,
 /// by a different amount for each list, so that lists made together are not all renewed together.
 pub fn resign_at(iat: NumericDate, list: &ListId, lifetimes: &Lifetimes) -> NumericDate {
-    let bytes = list.as_bytes();
-    let share = u64::from(u16::from_le_bytes([bytes[0], bytes[1]]));
+    let share = u64::from(share(list));
     let resign_after = lifetimes.resign_after.as_secs();
     let early = resign_after * share / (10 * u64::from(u16::MAX));
     iat.plus(Duration::from_secs(resign_after - early))
+}
+
+/// A number that differs from list to list: a UUID is random, other names are often alike.
+fn share(list: &ListId) -> u16 {
+    if list.is_uuid() {
+        let [first, second, ..] = *list.as_bytes();
+        return u16::from_le_bytes([first, second]);
+    }
+    let [first, second, ..] = digest("when to renew a list", &[list.to_string().as_bytes()]);
+    u16::from_le_bytes([first, second])
 }
 
 /// Lists to be renewed by this time are due now: the next beat would be too late.

@@ -91,7 +91,6 @@ impl Verification {
     pub fn new(
         store: Store,
         site: Site,
-        base: &BaseUri,
         clock: Clock,
         pools: Vec<(PoolConfig, Signer, Option<Signer>)>,
     ) -> Self {
@@ -116,7 +115,7 @@ impl Verification {
                 profiles: pool.start.profiles,
                 aggregation: pool.start.aggregation,
                 history: pool.start.history.is_some(),
-                base: base.clone(),
+                base: pool.shape.public_url.clone(),
                 shape: pool.shape,
             })
         };

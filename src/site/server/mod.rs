@@ -19,6 +19,7 @@ mod expectations;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -53,6 +54,8 @@ pub type Now = Arc<dyn Fn() -> NumericDate + Send + Sync>;
 /// Serves the published files below one folder.
 pub struct SiteServer {
     base: String,
+    /// The same lists are also below these paths.
+    others: Vec<String>,
     max_age_secs: AtomicU64,
     keys_max_age_secs: AtomicU64,
     now: Now,
@@ -65,7 +68,15 @@ impl SiteServer {
     pub fn new(layout: Layout, base: &str, max_age: Duration, now: Now) -> Self {
         let cache = Cache::new(layout, CACHE_BYTES_MAX);
         let (max_age_secs, keys_max_age_secs) = (max_age.as_secs().into(), u64::MAX.into());
-        Self { base: base.to_owned(), max_age_secs, keys_max_age_secs, now, cache }
+        Self { base: base.to_owned(), others: Vec::new(), max_age_secs, keys_max_age_secs, now, cache }
+    }
+
+    /// Serves them below these paths as well, for pools with another public address.
+    pub fn also_below<'a>(mut self, paths: impl Iterator<Item = &'a str>) -> Self {
+        self.others = paths.filter(|path| *path != self.base).map(str::to_owned).collect();
+        self.others.sort_unstable();
+        self.others.dedup();
+        self
     }
 
     /// Changes how long an answer may be kept: at most `max_age`, and the keys at most `keys`.
@@ -91,20 +102,20 @@ impl SiteServer {
     /// Mounts the lists, what `others` mounts, and the page. Paths are matched in this order, and most requests are for lists. But
     /// if the lists are at the root, they match every remaining path, so they come last.
     pub fn configure(self: &Arc<Self>, config: &mut ServiceConfig, others: impl FnOnce(&mut ServiceConfig)) {
-        let everywhere = self.base.is_empty();
-        if !everywhere {
-            self.configure_lists(config);
-        }
+        let mut bases: Vec<_> = self.others.iter().chain([&self.base]).collect();
+        // A path that is the beginning of another comes after it.
+        bases.sort_unstable_by_key(|base| Reverse(base.len()));
+        bases.iter().filter(|base| !base.is_empty()).for_each(|base| self.configure_lists(base, config));
         others(config);
         page::configure(self, config);
-        if everywhere {
-            self.configure_lists(config);
+        if bases.last().is_some_and(|base| base.is_empty()) {
+            self.configure_lists("", config);
         }
     }
 
-    fn configure_lists(self: &Arc<Self>, config: &mut ServiceConfig) {
+    fn configure_lists(self: &Arc<Self>, base: &str, config: &mut ServiceConfig) {
         config.service(
-            web::scope(&self.base)
+            web::scope(base)
                 .app_data(Data::from(Arc::clone(self)))
                 .service(resource("/jwks.json", jwks))
                 .service(resource("/aggregation/{pool}", aggregation))

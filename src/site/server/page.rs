@@ -80,7 +80,11 @@ struct Settings {
 /// Mounts the page, unless the lists use its paths. Must come before the site.
 pub(super) fn configure(site: &Arc<SiteServer>, config: &mut ServiceConfig) {
     let base = site.base.as_str();
-    if base.is_empty() || base == "/assets" || base.starts_with("/assets/") {
+    if site.others.iter().any(String::is_empty)
+        || base.is_empty()
+        || base == "/assets"
+        || base.starts_with("/assets/")
+    {
         return;
     }
     let settings = resource("/explorer.json", settings).app_data(Data::from(Arc::clone(site)));

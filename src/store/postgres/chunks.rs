@@ -116,7 +116,7 @@ pub(super) fn chunk_of(capacity: Capacity, index: Index) -> u64 {
 
 /// The chunks of these lists and numbers that are stored: uuid, n, bytes.
 pub(super) fn read(lists: &[ListId], numbers: Vec<u64>) -> Query {
-    let sql = "SELECT list.uuid, chunk.n, chunk.bytes FROM unnest($1::uuid[], $2::int8[]) AS wanted (uuid, n)
+    let sql = "SELECT list.uuid, chunk.n, chunk.bytes FROM unnest($1::text[], $2::int8[]) AS wanted (uuid, n)
                JOIN list ON list.uuid = wanted.uuid JOIN chunk ON chunk.list = list.id AND chunk.n = wanted.n";
     query(sql).lists(lists).numbers(numbers)
 }

@@ -53,11 +53,11 @@ impl Query {
     }
 
     pub(super) fn list(self, list: ListId) -> Self {
-        self.with(uuid(list), Type::UUID)
+        self.with(list.to_string(), Type::TEXT)
     }
 
     pub(super) fn lists(self, lists: &[ListId]) -> Self {
-        self.with(lists.iter().copied().map(uuid).collect::<Vec<_>>(), Type::UUID_ARRAY)
+        self.with(lists.iter().map(ListId::to_string).collect::<Vec<_>>(), Type::TEXT_ARRAY)
     }
 
     pub(super) fn number(self, value: impl Into<u64>) -> Self {
@@ -86,10 +86,6 @@ impl Query {
             self.values.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone())).collect();
         client.query_typed(&self.sql, &values).await
     }
-}
-
-fn uuid(list: ListId) -> uuid::Uuid {
-    uuid::Uuid::from_bytes(*list.as_bytes())
 }
 
 /// No number of ours is as large; one that is (a limit that means "none") is as good as the largest.
@@ -123,7 +119,7 @@ pub(super) fn parsed<T: std::str::FromStr<Err: StdError>>(row: &Row, column: usi
 
 /// A column that holds a list's id.
 pub(super) fn list_id(row: &Row, column: usize) -> Result<ListId, StoreError> {
-    Ok(ListId::from_bytes(get::<uuid::Uuid>(row, column)?.into_bytes()))
+    parsed(row, column)
 }
 
 /// A column that holds the key of an order, or nothing.

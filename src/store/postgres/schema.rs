@@ -34,6 +34,9 @@ pub(super) async fn migrate(link: &Link) -> Result<(), StoreError> {
 /// Fails unless all migrations are applied.
 pub(super) async fn check_is_current(link: &Link) -> Result<(), StoreError> {
     let (found, known) = (applied(link).await?, MIGRATIONS.len());
+    if found == 0 {
+        return Err(StoreError::Nothing { place: link.config.to_string() });
+    }
     if found < known {
         let why = format!(
             "it has schema {found}, and this version reads schema {known}; start its service once, which migrates it"

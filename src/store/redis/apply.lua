@@ -21,7 +21,7 @@ local OPERATIONS_MAX = 4 * 1000
 local function hash_of(list) return KEYS[2 * list + 1] end
 local function bytes_of(list) return KEYS[2 * list + 2] end
 -- The key of a list ends with its id.
-local function id_of(list) return string.sub(hash_of(list), -36) end
+local function id_of(list) return string.match(hash_of(list), '[^:]+$') end
 
 local function bitfield(list, operations)
   local replies = {}

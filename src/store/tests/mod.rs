@@ -61,7 +61,8 @@ macro_rules! suite {
                 a_spread_sets_each_entry_once_and_ends_with_the_last, a_step_of_a_spread_counts_once_and_only_in_order,
                 another_status_completes_a_spread_first_and_wins, a_spread_never_leaves_the_final_status,
                 writes_after_their_deadline_change_nothing,
-                a_spread_is_repeated_replaced_and_ended, a_spread_seals_as_filling_does_and_moves_with_its_list
+                a_spread_is_repeated_replaced_and_ended, a_spread_seals_as_filling_does_and_moves_with_its_list,
+                an_imported_list_keeps_a_name_that_is_no_uuid
             }
         }
     };

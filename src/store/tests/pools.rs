@@ -96,3 +96,30 @@ pub(super) async fn usage_adds_up(harness: &impl Harness) {
     assert_eq!(lists.iter().map(|list| list.leased).collect::<Vec<_>>(), [10, 0]);
     assert!(lists.iter().all(|list| list.pool == given.id && list.open));
 }
+
+pub(super) async fn an_imported_list_keeps_a_name_that_is_no_uuid(harness: &impl Harness) {
+    let given = shape("a", 96, Bits::One);
+    let (store, other) = store_with_list(harness, &given).await;
+    store.seal_list(other).await.unwrap();
+    let sent = store.export_list(other).await.unwrap();
+    for name in ["1", "list_1.b", &"x".repeat(64)] {
+        let list: ListId = name.parse().unwrap();
+        let record = ListRecord { id: list, owner: instance("imported"), ..sent.record.clone() };
+        assert!(store.import_list(&ListTransfer { record, ..sent.clone() }).await.unwrap());
+        assert_eq!(store.list(list).await.unwrap().unwrap().id, list);
+        publish(&store, &given.id, list, 0, in_secs(1000)).await;
+        apply_one(&store, vec![change(list, 7, 1)]).await.unwrap();
+        let dirty = store.dirty(&given.id).await.unwrap();
+        assert!(dirty.iter().any(|pending| pending.list == list), "{name}: {dirty:?}");
+        assert_eq!([value(&store, list, 7).await, value(&store, other, 7).await], [1, 0]);
+        let version = store.list(list).await.unwrap().unwrap().version;
+        publish(&store, &given.id, list, version.0, in_secs(1000)).await;
+        assert!(store.dirty(&given.id).await.unwrap().iter().all(|pending| pending.list != list));
+        store.mark_due(vec![list]).await.unwrap();
+        assert_eq!(lease(&store, list, 1).await, None, "no reference of it is handed out");
+        store.fill_list(list, Status::INVALID, 3, soon(), NOW).await.unwrap().unwrap();
+        assert_eq!(store.spreading(&given.id).await.unwrap().len(), 1);
+        store.retire_list(list, soon()).await.unwrap();
+        assert!(store.list(list).await.unwrap().unwrap().retired);
+    }
+}

@@ -7,6 +7,7 @@ pub(crate) mod fake_clock;
 pub(crate) mod fleet;
 pub(crate) mod k6;
 pub(crate) mod nginx;
+pub(crate) mod original;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod reader;

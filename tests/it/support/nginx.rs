@@ -32,6 +32,8 @@ pub(crate) struct Settings<'a> {
     /// `storage-directory` of the service.
     pub(crate) storage: &'a Path,
     pub(crate) public_path: &'a str,
+    /// Whether lists are at `/statuslists` as well.
+    pub(crate) other_path: bool,
     /// The address of the service.
     pub(crate) service: SocketAddr,
     pub(crate) max_age: u32,
@@ -65,6 +67,7 @@ impl<'a> Settings<'a> {
         Self {
             storage,
             public_path: "/lists",
+            other_path: false,
             service: SocketAddr::from(([127, 0, 0, 1], free_port())),
             max_age: 300,
             history: false,
@@ -105,6 +108,9 @@ impl Nginx {
         set("/var/log/nginx/status_lists_api.log", &log("api.log"));
         // So that a test need not wait for it.
         set("buffer=32k flush=5s", "");
+        if settings.other_path {
+            set("#if ($uri ~ ^/statuslists/)", "if ($uri ~ ^/statuslists/)");
+        }
         if settings.history {
             set("$history off;", "$history on;");
         }
