@@ -201,7 +201,8 @@ pub(super) async fn batch_update(
             Some((_, list)) => list,
             None => {
                 let (list, pool) = api.find(&target.uri).await.map_err(in_entry)?;
-                let pool = caller.may_use(pool, Scope::Update).map_err(in_entry)?;
+                // About the caller, whatever the entry.
+                let pool = caller.may_use(pool, Scope::Update)?;
                 if let Some(only) = only_pool.filter(|only| only.id != pool.id) {
                     let message = format!(
                         "All references of a batch-update must be of one pool; split the request: the first are of {}, this one is of {}",
