@@ -28,7 +28,7 @@ CREATE TABLE publisher (
 
 CREATE TABLE list (
     id                bigint  NOT NULL PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-    uuid              text    NOT NULL UNIQUE,
+    uuid              text    NOT NULL UNIQUE,         -- a UUID, or the name that an imported list has
     pool              bigint  NOT NULL REFERENCES pool (id),
     permutation_key   bytea,                           -- NULL once the list is sealed
     owner             text    NOT NULL,                -- the instance that hands out its references
