@@ -240,7 +240,13 @@ status-list-pools: { p: { api-key: x, size: 20000, update-interval: 1s } }";
         })
         .collect();
     for kill in 0..KILLS {
-        tokio::time::sleep(Duration::from_millis(150 + (kill * 37) % 200)).await;
+        // A busy machine takes longer for as much.
+        let before = told.lock().unwrap().acknowledged.len();
+        eventually("updates since the last kill", async || {
+            (told.lock().unwrap().acknowledged.len() > before + 20).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(50 + (kill * 37) % 200)).await;
         process.take().unwrap().kill();
         let path = folder.path().to_owned();
         let again = move || Process::start(command(&path, port, SETTINGS), &path, port);

@@ -68,7 +68,6 @@ struct Lists {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct List {
-    #[schema(format = "uuid")]
     id: String,
     uri: String,
     /// References handed out, or leased by an instance to be handed out.
@@ -239,7 +238,7 @@ struct Retirement {
     security(("api-key" = []), ("bearer" = [])),
     params(
         ("pool" = String, Path, example = "demo", description = "The pool's name"),
-        ("id" = String, Path, format = "uuid", example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list: the last segment of its `uri`"),
+        ("id" = String, Path, example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list: the last segment of its `uri`"),
         Retirement,
     ),
     responses(
@@ -307,7 +306,7 @@ fn still_in_use(record: &ListRecord, lifetime: Option<Duration>, now: Timestamp)
     security(("api-key" = []), ("bearer" = [])),
     params(
         ("pool" = String, Path, example = "demo", description = "The pool's name"),
-        ("id" = String, Path, format = "uuid", example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list: the last segment of its `uri`"),
+        ("id" = String, Path, example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list: the last segment of its `uri`"),
         ("idx" = u64, Path, example = 4711, description = "The index of the entry"),
     ),
     responses(
