@@ -76,8 +76,9 @@ pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
-/// Sections whose commands others run: `scripts/chart`, `it::edge`, `it::probe` and `store::tests::permissions`.
-const ELSEWHERE: [&str; 4] = ["Install", "Caches in front", "Watching from outside", "PostgreSQL"];
+/// Sections whose commands others run: `scripts/chart`, `it::profiles`, `it::edge`, `it::probe` and `store::tests::permissions`.
+const ELSEWHERE: [&str; 5] =
+    ["Install", "Certificates", "Caches in front", "Watching from outside", "PostgreSQL"];
 
 #[test]
 fn each_section_with_commands_has_a_drill() {

@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: whatever fails in between, a key has one answer, and no two keys share a reference.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
@@ -267,8 +268,10 @@ status-list-pools:
     let url = format!("http://127.0.0.1:{port}");
     let mut process = Some(Process::start(command(folder.path(), port, SETTINGS), folder.path(), port));
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let answered = std::sync::Arc::new(AtomicUsize::new(0));
     let clients = (0..4).map(|client| {
-        let (url, stop) = (url.clone(), std::sync::Arc::clone(&stop));
+        let (url, stop, answered) =
+            (url.clone(), std::sync::Arc::clone(&stop), std::sync::Arc::clone(&answered));
         tokio::spawn(async move {
             let http = Client::builder().timeout(Duration::from_secs(15)).build().unwrap();
             let (mut answers, mut retried) = (HashMap::new(), 0);
@@ -285,13 +288,20 @@ status-list-pools:
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 };
                 answers.insert(key, answer);
+                answered.fetch_add(1, Ordering::SeqCst);
             }
             (answers, retried)
         })
     });
     let clients: Vec<_> = clients.collect();
     for kill in 0..15 {
-        tokio::time::sleep(Duration::from_millis(60 + kill * 37 % 300)).await;
+        // A busy machine takes longer for as much.
+        let before = answered.load(Ordering::SeqCst);
+        eventually("answers since the last kill", async || {
+            (answered.load(Ordering::SeqCst) > before + 6).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(kill * 37 % 300)).await;
         process.take().unwrap().kill();
         let path = folder.path().to_owned();
         let again = move || Process::start(command(&path, port, SETTINGS), &path, port);

@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode};
 use statuslist::base::clock::Clock;
 use statuslist::status_list::{cwt, jwt};
 
+use crate::drills::runbook::blocks;
 use crate::reload::write;
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::authority::now;
@@ -15,7 +16,8 @@ use crate::support::eventually;
 use crate::support::process::{PROGRAM, free_port};
 use crate::support::relying_party::published;
 
-/// Makes an authority and, with openssl as `docs/OPERATIONS.md` says it, a signer's certificate with these extensions. Writes both.
+/// Makes an authority and, by the command of `docs/OPERATIONS.md`, a signer's certificate, with these extensions in place of the page's.
+/// Writes both.
 fn certified(folder: &Path, extensions: &str) -> String {
     let openssl = |arguments: &str| {
         let done = Command::new("sh").args(["-c", arguments]).current_dir(folder).output().unwrap();
@@ -29,12 +31,13 @@ fn certified(folder: &Path, extensions: &str) -> String {
     root.not_after = date_time_ymd(2040, 1, 1);
     write(&folder.join("authority.key"), &key.serialize_pem());
     write(&folder.join("authority.pem"), &root.self_signed(&key).unwrap().pem());
-    write(&folder.join("extensions"), extensions);
     openssl(
-        "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-521 -nodes -keyout key.pem -out signer.csr -subj /CN=signer && \
-         openssl x509 -req -in signer.csr -CA authority.pem -CAkey authority.key -days 365 -out signer.pem -extfile extensions && \
-         cat signer.pem authority.pem > chain.pem",
+        "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-521 -nodes -keyout key.pem -out signer.csr -subj /CN=signer",
     );
+    let command = blocks("Certificates").remove(0);
+    assert!(command.contains(EXTENSIONS), "{command}");
+    openssl(&command.replace(EXTENSIONS, extensions));
+    openssl("cat signer.pem authority.pem > chain.pem");
     let path = |name: &str| folder.join(name).display().to_string();
     format!("signer: {{ pem: {{ key: {}, chain: {} }} }}", path("key.pem"), path("chain.pem"))
 }
