@@ -30,9 +30,9 @@ capabilities: { drop: [ALL] }
 
 {{/* Refuses values that would lose data or cannot work. */}}
 {{- define "statuslist.check" -}}
-{{- $redis := eq .Values.store "redis" }}
-{{- if and (not $redis) (or (gt (int .Values.instances) 1) .Values.autoscaling.enabled) }}
-  {{- fail (printf "SQLite serves one process, so `store: sqlite` allows one instance, not %d or an autoscaler: set `store: redis` for several" (int .Values.instances)) }}
+{{- $sqlite := eq .Values.store "sqlite" }}
+{{- if and $sqlite (or (gt (int .Values.instances) 1) .Values.autoscaling.enabled) }}
+  {{- fail (printf "SQLite serves one process, so `store: sqlite` allows one instance, not %d or an autoscaler: set `store: redis` or `store: postgres` for several" (int .Values.instances)) }}
 {{- end }}
 {{- range $key := list "storage-type" "storage-directory" "instance-directory" "key-directory" "serve-status-lists" }}
   {{- if hasKey $.Values.settings $key }}{{ fail (printf "settings.%s is set by the chart: leave it out" $key) }}{{ end }}
@@ -46,9 +46,9 @@ capabilities: { drop: [ALL] }
 {{- if and (eq .Values.site.from "bucket") (or .Values.ingress.site.enabled .Values.gateway.site.enabled) }}
   {{- fail "with `site.from: bucket` no pod serves lists, so ingress.site and gateway.site must be off" }}
 {{- end }}
-{{- if $redis }}
-  {{- if not .Values.settings.redis }}{{ fail "`store: redis` needs settings.redis: the address, and password-file" }}{{ end }}
-  {{- if not (dig "status-list-pools" "" .Values.settings) }}{{ fail "`store: redis` needs settings.status-list-pools, each with a signer and an API key" }}{{ end }}
+{{- if not $sqlite }}
+  {{- if not (get .Values.settings .Values.store) }}{{ fail (printf "`store: %s` needs settings.%s: the address, and password-file" .Values.store .Values.store) }}{{ end }}
+  {{- if not (dig "status-list-pools" "" .Values.settings) }}{{ fail (printf "`store: %s` needs settings.status-list-pools, each with a signer and an API key" .Values.store) }}{{ end }}
   {{- range $id, $given := get .Values.settings "status-list-pools" }}
     {{- $pool := $given | default dict }}
     {{- if not (dig "signer" "" $pool) }}

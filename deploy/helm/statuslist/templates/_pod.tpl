@@ -83,7 +83,7 @@ spec:
     - name: nginx
       configMap: { name: {{ include "statuslist.name" . }}, items: [{ key: status_lists.conf, path: status_lists.conf }] }
     - { name: nginx-tmp, emptyDir: {} }
-    {{- if eq .Values.store "redis" }}
+    {{- if ne .Values.store "sqlite" }}
     - name: lists
       persistentVolumeClaim: { claimName: {{ .Values.site.claim.existing | default (printf "%s-lists" (include "statuslist.name" .)) }} }
     {{- end }}
@@ -97,7 +97,7 @@ spec:
   {{- with .Values.affinity }}
   affinity: {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- if eq .Values.store "redis" }}
+  {{- if ne .Values.store "sqlite" }}
   topologySpreadConstraints:
     - maxSkew: 1
       topologyKey: kubernetes.io/hostname
@@ -109,7 +109,7 @@ spec:
 
 {{/* The folder of the lists: shared by instances that serve it with nginx, else in the instance's own claim. */}}
 {{- define "statuslist.lists" -}}
-{{- if and (eq .Values.store "redis") (eq .Values.site.from "nginx") -}}
+{{- if and (ne .Values.store "sqlite") (eq .Values.site.from "nginx") -}}
 - { name: lists, mountPath: /var/lib/statuslist/public/lists, subPath: lists }
 {{- else -}}
 - { name: data, mountPath: /var/lib/statuslist/public/lists, subPath: lists }
