@@ -115,6 +115,7 @@ postgresql:
   data_dir: {folder}/data
   bin_dir: {programs}
   pgpass: {folder}/pgpass
+  remove_data_directory_on_diverged_timelines: true
   authentication: {{ superuser: {{ username: {USER} }}, replication: {{ username: replicator }} }}
   parameters: {{ unix_socket_directories: '', shared_buffers: 16MB }}
 ",
