@@ -36,7 +36,7 @@ impl Mistakes {
         self.push(Mistake { place, error });
     }
 
-    /// As [`Self::add`].
+    /// Adds a mistake, unless there is one about the same setting.
     pub fn push(&mut self, mistake: Mistake) {
         let key = mistake.error.key();
         if key.is_none() || self.0.iter().all(|known| known.error.key() != key) {
