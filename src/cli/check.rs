@@ -95,10 +95,7 @@ impl Rules {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start a runtime")?;
+        let runtime = super::runtime()?;
         let Self { uri, idx, batch, aggregation, time, json, trust, rules } = self;
         let request = rules.check(uri.unwrap_or_default(), idx.unwrap_or_default())?;
         let request = Check { time, trust, ..request };

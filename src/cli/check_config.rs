@@ -149,13 +149,12 @@ fn servers(config: &Config, mistakes: &mut Mistakes) {
 }
 
 fn online(config: &Config, mistakes: &mut Mistakes) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let key = match &config.store {
         StoreConfig::Sqlite { .. } => return Ok(()),
         StoreConfig::Redis(_) => "redis",
         StoreConfig::Postgres(_) => "postgres",
     };
-    let answer = runtime.context("cannot start a runtime")?.block_on(Store::check_server(&config.store));
+    let answer = super::runtime()?.block_on(Store::check_server(&config.store));
     if let Err(why) = answer {
         mistakes.push(config.mistake(key, why.to_string()));
     }

@@ -36,8 +36,7 @@ impl Healthcheck {
                 live(settings()?.server.listen).parse().context("cannot make an address of server.listen")?
             }
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        match runtime.context("cannot start a runtime")?.block_on(problem(&url)) {
+        match super::runtime()?.block_on(problem(&url)) {
             None => Ok(ExitCode::SUCCESS),
             Some(problem) => {
                 eprintln!("{problem}");

@@ -281,6 +281,11 @@ fn publish_once(settings: &Settings, replace_future: bool, quiet: bool) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
+/// A runtime for commands that only wait for others.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
+}
+
 fn generate_key(arguments: &GenerateKey) -> Result<ExitCode> {
     let algorithm = match arguments.algorithm {
         KeyAlgorithm::Es256 => Algorithm::Es256,

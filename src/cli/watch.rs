@@ -55,10 +55,7 @@ type Told = HashMap<Reference, String>;
 
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start a runtime")?;
+        let runtime = super::runtime()?;
         let Self { file, trust, every, command, once, json, rules } = self;
         let request = Check { trust: Some(trust), ..rules.check(String::new(), 0)? };
         let teller = Teller { command, json };

@@ -117,8 +117,7 @@ impl Format {
 
 /// Runs a command to its end and returns its exit code.
 pub(super) fn run(doing: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.context("cannot start a runtime")?.block_on(doing) {
+    match super::runtime()?.block_on(doing) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(Failure::Refused(refusal)) => {
             eprintln!("refused: {}", refusal.message);

@@ -117,9 +117,9 @@ impl Set {
             let style = ProgressStyle::with_template("{spinner} line {pos}, {per_sec}")?;
             (open(file)?, ProgressBar::new_spinner().with_style(style))
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = crate::cli::runtime()?;
         let mut batch = Batch::new(service, self.skip, &bar);
-        let stopped = runtime.context("cannot start a runtime")?.block_on(async {
+        let stopped = runtime.block_on(async {
             tokio::select! {
                 ended = batch.run(batch::read(input)) => ended,
                 _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
