@@ -72,25 +72,24 @@ async fn set_before(
     Ok(())
 }
 
-/// Tries for a few seconds: a failure closes the way to the server until it was checked again.
-async fn version(store: &PostgresStore, list: ListId) -> Version {
+/// Tries until it succeeds, for a few seconds: a failure closes the way to the server until it was checked again.
+async fn patiently<T>(attempt: impl AsyncFn() -> Result<T, StoreError>) -> T {
     let begun = Instant::now();
     loop {
-        match store.list(list).await {
-            Ok(record) => return record.unwrap().version,
+        match attempt().await {
+            Ok(answer) => return answer,
             Err(why) => assert!(begun.elapsed() < Duration::from_secs(15), "{why}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Tries until it succeeds, for a few seconds.
+async fn version(store: &PostgresStore, list: ListId) -> Version {
+    patiently(|| store.list(list)).await.unwrap().version
+}
+
 async fn soon_set(store: &PostgresStore, list: ListId, idx: u64) {
-    let begun = Instant::now();
-    while let Err(why) = set(store, list, idx).await {
-        assert!(begun.elapsed() < Duration::from_secs(15), "{why}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    patiently(|| set(store, list, idx)).await;
 }
 
 #[tokio::test]
@@ -254,11 +253,10 @@ async fn a_connection_that_ends_at_any_point_of_an_update_leaves_all_of_it_or_no
         wire.close_after(1 + cut * 83);
         let idx = u64::try_from(cut * 2).unwrap();
         let answer = store.apply(&shape().id, both(idx), soon(), NOW).await;
-        let has_closed = wire.has_closed();
-        wire.close_after(usize::MAX);
+        let was_cut = wire.lift_limit();
         // Waits until the step stands or is undone, because it locks the same list.
         soon_set(&store, list, 799).await;
-        let [_, set] = store.snapshot(list).await.unwrap().array.counts()[..] else { panic!("one bit") };
+        let [_, set] = patiently(|| store.snapshot(list)).await.array.counts()[..] else { panic!("one bit") };
         match answer {
             Ok(answers) => {
                 assert_eq!(answers, [Ok(())]);
@@ -271,7 +269,7 @@ async fn a_connection_that_ends_at_any_point_of_an_update_leaves_all_of_it_or_no
             Err(other) => panic!("cut {cut}: {other:?}"),
         }
         set_before = set;
-        if !has_closed {
+        if !was_cut {
             break;
         }
         cut += 1;

@@ -7,6 +7,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+const UNLIMITED: usize = usize::MAX;
+
 /// Forwards connections on `port` to a port that can be changed.
 pub(crate) struct Wire {
     pub(crate) port: u16,
@@ -17,7 +19,7 @@ struct Shared {
     target: AtomicU16,
     /// Swallows all data, as when packets are lost.
     cut: AtomicBool,
-    /// How many more bytes pass before all connections are closed.
+    /// How many more bytes pass before all connections are closed; [`UNLIMITED`] if they never are.
     left: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -29,7 +31,7 @@ impl Wire {
         let shared = Arc::new(Shared {
             target: target.into(),
             cut: AtomicBool::new(false),
-            left: AtomicUsize::new(usize::MAX),
+            left: AtomicUsize::new(UNLIMITED),
             open: Mutex::default(),
         });
         let of_thread = Arc::clone(&shared);
@@ -60,9 +62,9 @@ impl Wire {
         self.shared.left.store(bytes, Ordering::SeqCst);
     }
 
-    /// Whether so many bytes have passed.
-    pub(crate) fn has_closed(&self) -> bool {
-        self.shared.left.load(Ordering::SeqCst) == usize::MAX
+    /// Lifts the limit of [`Self::close_after`]. Returns whether it was reached.
+    pub(crate) fn lift_limit(&self) -> bool {
+        self.shared.left.swap(UNLIMITED, Ordering::SeqCst) == UNLIMITED
     }
 
     /// Connects new connections to `target`; existing ones stay.
@@ -87,7 +89,7 @@ impl Shared {
 
     /// How many of these bytes may pass, and whether they are the last.
     fn pass(&self, bytes: usize) -> (usize, bool) {
-        let rest = |left: usize| if left <= bytes { usize::MAX } else { left - bytes };
+        let rest = |left| if left == UNLIMITED || left <= bytes { UNLIMITED } else { left - bytes };
         let left =
             self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(rest(left))).unwrap();
         (left.min(bytes), left <= bytes)
