@@ -51,6 +51,7 @@ macro_rules! assets {
 const ASSETS: &[Asset] = assets! {
     "base64url.js": SCRIPT,
     "bitmap.js": SCRIPT,
+    "cbor.js": SCRIPT,
     "claims.js": SCRIPT,
     "credential.js": SCRIPT,
     "cwt.js": SCRIPT,
