@@ -1,6 +1,8 @@
 // Wires the page: question → fetch, examine, judge → display, again when time passes or another index is chosen.
 import { Bitmap } from './bitmap.js';
-import { referenceOf } from './credential.js';
+import { referencesIn } from './credential.js';
+import { readIndex } from './indices.js';
+import { intake } from './intake.js';
 import { examine, judge } from './judge.js';
 import { Problem, addressOf, configuration, fetchAggregation, fetchKeys, fetchToken } from './site.js';
 import { timeline } from './timeline.js';
@@ -9,22 +11,39 @@ import { byId, make, showChecks, showClaims, showCounts, showSizes, showVerdict,
 import { plural } from './words.js';
 
 const TABS = ['pool', 'reference', 'credential'];
+const FIELDS = ['pool', 'pool-idx', 'uri', 'idx', 'credential', 'go-idx'];
+const CHOICES_MAX = 20;
 const nowSecs = () => Date.now() / 1000;
 
 const site = configuration();
 const bitmap = new Bitmap(byId('canvas'), byId('readout'), (idx) => choose(idx));
-// The content of the page: `{ uri, idx, fetched, examined, life }`. Empty while nothing was found.
+// The content of the page: `{ uri, idx, fetched, examined, life }`. Without `examined` while nothing was found.
 let shown = {};
 // Only the latest question gets an answer, however long an earlier one took.
 let asked = 0;
 
+// Every new question begins here. What was answered or complained about before goes at once, before anything is read or fetched,
+// and what is still under way gets no answer: no verdict ever stands beside another question.
+function begin({ isBusy = false } = {}) {
+  asked += 1;
+  shown = {};
+  byId('answer').hidden = true;
+  byId('empty').hidden = false;
+  byId('verdict').dataset.verdict = '';
+  byId('result').setAttribute('aria-busy', String(isBusy));
+  if (location.hash !== '') history.replaceState(null, '', location.pathname + location.search);
+  for (const field of FIELDS) invalid(field, '');
+  say('');
+  return asked;
+}
+
 async function ask(uri, idx, { focus = true } = {}) {
   const question = { uri, idx };
-  asked += 1;
-  const mine = asked;
+  const mine = begin({ isBusy: true });
+  shown = { ...question };
   writeFragment(question);
   fillIn(question);
-  byId('result').setAttribute('aria-busy', 'true');
+  showNoList({ kind: 'asking', title: 'Looking…', why: 'The list and its keys are being fetched.' }, question);
   say('Fetching the list…');
   try {
     const { lists } = await site;
@@ -36,7 +55,6 @@ async function ask(uri, idx, { focus = true } = {}) {
     showWhole();
   } catch (error) {
     if (mine !== asked) return;
-    shown = { ...question };
     showProblem(error, question);
   }
   byId('result').setAttribute('aria-busy', 'false');
@@ -48,7 +66,7 @@ function readOrRefuse(fetched) {
   try {
     return readToken(fetched.bytes, fetched.mediaType);
   } catch (error) {
-    throw new Problem('No Status List Token', `${fetched.url} sent something else: ${error.message}.`);
+    throw new Problem('No Status List Token', `${fetched.url} sent something else: ${error.message}. Check the \`uri\`; if it is right, tell the server’s operator.`);
   }
 }
 
@@ -86,14 +104,19 @@ function showJudgement() {
   if (!wasRefused || verdict.kind !== 'refused') say(`${byId('verdict-title').textContent}. ${verdict.why}`);
 }
 
-function showProblem(error, question) {
+// A verdict without anything below it.
+function showNoList(verdict, question) {
   byId('empty').hidden = true;
   byId('answer').hidden = false;
   byId('answer').classList.add('is-missing');
   byId('picture').hidden = true;
+  showVerdict(verdict, question);
+}
+
+function showProblem(error, question) {
   const known = error instanceof Problem;
   if (!known) console.error(error);
-  showVerdict({ kind: 'missing', title: known ? error.title : 'This page failed', why: known ? error.message : `${error}` }, question);
+  showNoList({ kind: 'missing', title: known ? error.title : 'This page failed', why: known ? error.message : `${error}` }, question);
   say(`${byId('verdict-title').textContent}. ${byId('verdict-why').textContent}`);
 }
 
@@ -150,13 +173,16 @@ function fillIn({ uri, idx }) {
   }
 }
 
-// Returns the number in a field: undefined if it is empty and may be, null if it is not a number.
-function indexIn(field, isOptional = true) {
-  const text = byId(field).value.trim();
-  const idx = /^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : null;
-  const isEmpty = text === '' && isOptional;
-  invalid(field, idx === null && !isEmpty ? 'An index is a whole number, 0 or greater.' : '');
-  return isEmpty ? undefined : idx;
+// Returns the number in a field: undefined if it is empty, null if it is not a number, which the field then says.
+function indexIn(field) {
+  try {
+    const idx = readIndex(byId(field).value);
+    invalid(field, '');
+    return idx;
+  } catch (error) {
+    invalid(field, error.message);
+    return null;
+  }
 }
 
 // Shows an error below a field; an empty message clears it.
@@ -167,10 +193,10 @@ function invalid(field, message) {
 }
 
 function askReference(options) {
+  begin();
   const uri = byId('uri').value.trim();
   try {
     addressOf(uri);
-    invalid('uri', '');
   } catch (problem) {
     invalid('uri', problem.message);
     return;
@@ -179,29 +205,65 @@ function askReference(options) {
   if (idx !== null) ask(uri, idx, options);
 }
 
-function askCredential() {
+// `read` returns text or bytes, perhaps later. `name` says where they come from, if not from the field.
+async function askCredential(read, name) {
+  const mine = begin({ isBusy: true });
+  forgetCredential();
+  selectTab('credential');
+  if (name !== undefined) byId('credential').value = '';
+  say('Reading the credential…');
   try {
-    const { uri, idx } = referenceOf(byId('credential').value);
-    addressOf(uri);
-    invalid('credential', '');
-    ask(uri, idx);
+    const references = referencesIn(await read());
+    if (mine !== asked) return;
+    for (const { uri } of references) addressOf(uri);
+    showCredential(references, name);
+    if (references.length > 1) {
+      byId('result').setAttribute('aria-busy', 'false');
+      say(byId('choices-title').textContent);
+      byId('choices').querySelector('button').focus();
+      return;
+    }
+    ask(references[0].uri, references[0].idx);
   } catch (error) {
+    if (mine !== asked) return;
+    byId('result').setAttribute('aria-busy', 'false');
+    say('');
     invalid('credential', error.message);
   }
 }
 
+// What was read from the credential, and a button for each reference if there are several.
+function showCredential(references, name) {
+  const kinds = [...new Set(references.map(({ what }) => what))].slice(0, 3).join(', ');
+  byId('credential-read').replaceChildren(...withCode(`Read: ${kinds}${name === undefined ? '' : `, from ${name}`}.`));
+  if (references.length === 1) return;
+  byId('choices-title').textContent = `It has ${plural(references.length, 'reference')}. Which one?`;
+  byId('choices-list').replaceChildren(...references.slice(0, CHOICES_MAX).map(({ uri, idx, what }) => {
+    const button = make('button', { type: 'button', className: 'quiet wide', title: uri }, ...withCode(`${what}, \`idx\` ${idx}`));
+    button.addEventListener('click', () => ask(uri, idx));
+    return button;
+  }));
+  byId('choices').hidden = false;
+}
+
+function forgetCredential() {
+  byId('credential-read').replaceChildren();
+  byId('choices').hidden = true;
+}
+
 async function showLists() {
+  const mine = begin();
   const pool = byId('pool').value.trim();
   byId('list-form').hidden = true;
   if (pool === '') {
     invalid('pool', 'Enter the name of a pool. Pools are not listed anywhere, on purpose.');
     return;
   }
-  invalid('pool', '');
   say('Fetching the pool’s lists…');
   try {
     const { lists } = await site;
     const uris = await fetchAggregation(lists, pool);
+    if (mine !== asked) return;
     byId('list').replaceChildren(...uris.map((uri) => make('option', { value: uri, title: uri }, uri.split('/').at(-1) || uri)));
     byId('list').selectedIndex = uris.length > 0 ? 0 : -1;
     byId('list').size = Math.min(7, Math.max(2, uris.length));
@@ -210,12 +272,14 @@ async function showLists() {
     byId('list').focus();
     say(`${plural(uris.length, 'list')} in the pool ${pool}.`);
   } catch (problem) {
-    const why = problem.missing ? `There is no pool ${pool} here, or it has no aggregation.` : problem.message;
-    invalid('pool', why);
+    if (mine !== asked) return;
+    say('');
+    invalid('pool', problem.missing ? `There is no pool ${pool} here, or it has no aggregation.` : `${problem.title ?? 'This page failed'}. ${problem.message}`);
   }
 }
 
 function askList() {
+  begin();
   const uri = byId('list').value;
   const idx = indexIn('pool-idx');
   if (uri !== '' && idx !== null) ask(uri, idx);
@@ -248,13 +312,26 @@ TABS.forEach((tab, at) => {
 onSubmit('pool-form', showLists);
 onSubmit('list-form', askList);
 onSubmit('reference-form', () => askReference());
-onSubmit('credential-form', askCredential);
+onSubmit('credential-form', () => askCredential(() => byId('credential').value));
 onSubmit('go', () => {
-  const idx = indexIn('go-idx', false);
-  if (idx === null) return;
+  const typed = byId('go-idx').value;
+  // The list stays, the status of the index before does not.
+  choose(undefined);
+  byId('go-idx').value = typed;
+  const idx = indexIn('go-idx');
+  if (idx === undefined) invalid('go-idx', 'Enter an index.');
+  if (idx === undefined || idx === null) return;
   choose(idx);
   bitmap.reveal(idx);
 });
+intake({ button: byId('open-file'), field: byId('file'), curtain: byId('curtain') }, (name, read) => askCredential(read, name));
+// What is being typed is another question already.
+for (const field of ['pool', 'list', 'pool-idx', 'uri', 'idx', 'credential']) {
+  byId(field).addEventListener('input', () => {
+    begin();
+    if (field === 'credential') forgetCredential();
+  });
+}
 byId('list').addEventListener('dblclick', askList);
 byId('list').addEventListener('keydown', (event) => {
   if (event.key !== 'Enter') return;

@@ -126,21 +126,42 @@ async function get(url, accept) {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch (error) {
-    throw unreachable(url, error);
+    throw await unreachable(url, error);
   }
   if (response.ok && mediaTypeOf(response) !== 'text/html') return response;
   throw await refused(url, response);
 }
 
-function unreachable(url, error) {
+async function unreachable(url, error) {
   if (error.name === 'TimeoutError') {
-    return new Problem('No answer', `${url.origin} did not answer within ${TIMEOUT_MS / 1000} s. Try again later.`);
+    return new Problem('No answer in time', `${url.origin} did not answer within ${TIMEOUT_MS / 1000} s. It may be overloaded: try again later.`);
+  }
+  if (!navigator.onLine) {
+    return new Problem('You are offline', `This browser has no connection to a network, so ${url.host} could not be asked. Connect, then fetch again.`);
   }
   if (location.protocol === 'https:' && url.protocol === 'http:') {
     return new Problem('Blocked by the browser', 'This page came over https, and browsers then fetch nothing over http. Open the page over http.');
   }
-  const elsewhere = url.origin === location.origin ? '' : ' It may be down, or not allow other pages to read it (CORS).';
-  return new Problem('No answer', `No answer from ${url.origin}.${elsewhere || ' Is it running?'}`);
+  if (url.origin === location.origin) {
+    return new Problem('The server does not answer', `No answer from ${url.origin}, where this page came from. It may be down: try again later, or tell its operator.`);
+  }
+  if (await answersAnybody(url)) {
+    return new Problem('Not for other pages', `${url.origin} answers, but does not allow other pages to read it (CORS). Look for an explorer on that server, or use \`statuslist check\`.`);
+  }
+  return new Problem('The server does not answer', `No answer from ${url.origin}. It may be down, or the \`uri\` wrong: check that, then try again later. If other programs reach it, it does not allow other pages to read it (CORS).`);
+}
+
+// Whether there is a server: a browser does not say why it withheld an answer. Nothing of this answer can be read either.
+async function answersAnybody(url) {
+  const stop = new AbortController();
+  try {
+    await fetch(url, { mode: 'no-cors', cache: 'no-store', credentials: 'omit', referrerPolicy: 'no-referrer', signal: AbortSignal.any([stop.signal, AbortSignal.timeout(TIMEOUT_MS)]) });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    stop.abort();
+  }
 }
 
 async function refused(url, response) {
@@ -154,13 +175,23 @@ async function refused(url, response) {
     }
   }
   const answer = response.ok ? 'answered a web page instead' : `answered ${response.status}`;
+  const [title, advice] = adviceFor(response);
   const problem = new Problem(
-    missing ? 'Not there' : 'No token',
-    `${url.href} ${answer}${said === '' ? '.' : `: ${String(said).slice(0, 300)}.`}`,
+    title,
+    `${url.href} ${answer}${said === '' ? '.' : `: ${String(said).slice(0, 300).replace(/\.$/, '')}.`} ${advice}`,
     missing,
   );
   problem.final = said !== '';
   return problem;
+}
+
+function adviceFor({ ok, status }) {
+  if (ok) return ['Not a list', 'Check the `uri`: it must be exactly that of the credential.'];
+  if (status === 404) return ['Not there', 'Check the `uri`: it must be exactly that of the credential.'];
+  if (status === 410) return ['No longer there', 'The list was retired, so its credentials have no status any more.'];
+  if (status === 429) return ['Asked too often', 'Wait a minute, then fetch again.'];
+  if (status >= 500) return ['The server has a problem', 'The `uri` may be right: try again in some minutes, then tell the server’s operator.'];
+  return ['The server refused', 'Lists are public, so this is for the server’s operator to correct, unless the `uri` is wrong.'];
 }
 
 async function read(response, bytesMax) {

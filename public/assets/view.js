@@ -3,7 +3,7 @@ import { colour, glyph, name } from './statuses.js';
 import { bytes, count, plural, share } from './words.js';
 
 const MARKS = {
-  valid: '✓', invalid: '×', suspended: '‖', other: '?', outside: '×', refused: '!', unverified: '?', list: '✓', missing: '!',
+  valid: '✓', invalid: '×', suspended: '‖', other: '?', outside: '×', refused: '!', unverified: '?', list: '✓', missing: '!', asking: '…',
 };
 const STATES = { pass: ['✓', 'passed'], fail: ['×', 'failed'], unable: ['?', 'not possible'], skip: ['–', 'not done'], note: ['i', 'note'] };
 

@@ -70,6 +70,52 @@ export class Explorer {
     return this.answered(() => this.page.getByRole('button', { name: 'Read and check' }).click());
   }
 
+  // Chooses a file, as the dialog of the browser does. `file`: `{ name, mimeType, buffer }`.
+  async choose(...files) {
+    await this.tab('Credential');
+    const dialog = this.page.waitForEvent('filechooser');
+    await this.page.getByRole('button', { name: 'Open a file' }).press('Enter');
+    await (await dialog).setFiles(files);
+  }
+
+  // Drops files, or text, somewhere on the page. A file has a `buffer`, then `size` zeros.
+  async drop({ files = [], text }, onto = 'footer') {
+    const transfer = await this.#transfer(files, text);
+    await this.page.dispatchEvent(onto, 'dragover', { dataTransfer: transfer });
+    await this.page.locator('#curtain').waitFor({ state: 'visible' });
+    await this.page.dispatchEvent(onto, 'drop', { dataTransfer: transfer });
+    await this.page.locator('#curtain').waitFor({ state: 'hidden' });
+  }
+
+  // Pastes files somewhere on the page. A page's script cannot fill the clipboard with files.
+  async pasteFiles(...files) {
+    const transfer = await this.#transfer(files);
+    await this.page.evaluate((clipboardData) => {
+      document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+    }, transfer);
+  }
+
+  #transfer(files, text) {
+    const given = files.map(({ name, mimeType, buffer = Buffer.alloc(0), size = 0 }) => ({ name, mimeType, base64: buffer.toString('base64'), size }));
+    return this.page.evaluateHandle(([all, words]) => {
+      const transfer = new DataTransfer();
+      for (const { name, mimeType, base64, size } of all) {
+        transfer.items.add(new File([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)), new Uint8Array(size)], name, { type: mimeType }));
+      }
+      if (words !== undefined) transfer.setData('text/plain', words);
+      return transfer;
+    }, [given, text]);
+  }
+
+  // Acts, and waits for the complaint about a field. Nothing may be shown beside it.
+  async complains(field, message, act) {
+    await act();
+    await this.page.locator(`#${field}-error`).filter({ hasText: message }).waitFor();
+    assert.equal(await this.page.locator('#answer').isVisible(), false, `an answer beside the complaint ${message}`);
+    assert.equal(await this.page.locator(`#${field}`).getAttribute('aria-invalid'), 'true');
+    assert.equal(await this.page.locator('#result').getAttribute('aria-busy'), 'false');
+  }
+
   // Acts, and waits for the answer: the verdict's kind, its title, and the state of each check.
   async answered(act) {
     await this.page.evaluate(() => { document.getElementById('verdict').dataset.verdict = 'none yet'; });

@@ -3,11 +3,15 @@ import assert from 'node:assert/strict';
 import { launch } from './browser.mjs';
 import { compare } from './compare.mjs';
 import { docs } from './docs.mjs';
+import { everyone } from './everyone.mjs';
+import { failures } from './failures.mjs';
+import { handover } from './handover.mjs';
 import { million } from './million.mjs';
+import { questions } from './questions.mjs';
 import { statuses } from './statuses.mjs';
 import { untrustworthy } from './untrustworthy.mjs';
 
-const play = { statuses, million, untrustworthy, docs, compare }[process.argv[2]];
+const play = { statuses, handover, questions, failures, everyone, million, untrustworthy, docs, compare }[process.argv[2]];
 assert(play, `no scene ${process.argv[2]}`);
 const browser = await launch();
 try {

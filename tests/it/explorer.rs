@@ -2,6 +2,7 @@
 //! must be visible; screenshots go to `target/explorer/`. `scripts/install-test-tools` installs the browser.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use reqwest::{Method, StatusCode, header};
@@ -41,8 +42,8 @@ async fn set(app: &TestApp, statuses: &[(&Reference, u8)]) {
     .await;
 }
 
-#[tokio::test]
-async fn statuses_are_shown_as_a_verifier_sees_them() {
+/// A service with one list, and the scene of it: one entry is revoked, one suspended.
+async fn one_list() -> (TestApp, Value) {
     let app = TestApp::start(
         "update-interval: 1s, list-lifetime: 1h, ttl: 10m, bits: 2, size: 4096, open-lists: 1, formats: [jwt, cwt]",
     );
@@ -53,7 +54,57 @@ async fn statuses_are_shown_as_a_verifier_sees_them() {
         "page": format!("{}/", app.url), "pool": "p", "size": 4096, "bits": 2, "apiKey": KEY,
         "uri": valid.uri, "valid": valid.index, "revoked": revoked.index, "suspended": suspended.index, "later": later.index,
     });
+    (app, scene)
+}
+
+#[tokio::test]
+async fn statuses_are_shown_as_a_verifier_sees_them() {
+    let (_app, scene) = one_list().await;
     play("statuses", scene).await;
+}
+
+#[tokio::test]
+async fn credentials_are_taken_by_paste_file_drop_and_image() {
+    let (_app, scene) = one_list().await;
+    play("handover", scene).await;
+}
+
+#[tokio::test]
+async fn no_verdict_stands_beside_another_question() {
+    let (_app, scene) = one_list().await;
+    play("questions", scene).await;
+}
+
+#[tokio::test]
+async fn each_failure_to_fetch_a_list_has_its_own_words() {
+    let (_app, scene) = one_list().await;
+    play("failures", scene).await;
+}
+
+#[tokio::test]
+async fn the_page_is_for_everyone() {
+    let (_app, scene) = one_list().await;
+    play("everyone", scene).await;
+}
+
+#[test]
+fn the_pages_modules_read_credentials_and_indices_as_people_have_them() {
+    let output = run("read", &Value::Null);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The scene `everyone` makes this picture anew, in `target/explorer/`.
+#[test]
+fn the_readme_shows_a_picture_of_the_page() {
+    const BYTES_MAX: usize = 200_000;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (alternative, _) = readme.split_once("](docs/page.png)").unwrap();
+    let alternative = alternative.rsplit_once("![").unwrap().1;
+    assert!(alternative.len() > 40, "the text for those who cannot see it: {alternative:?}");
+    let picture = std::fs::read(root.join("docs/page.png")).unwrap();
+    assert!(picture.starts_with(b"\x89PNG"));
+    assert!(picture.len() < BYTES_MAX, "{} bytes", picture.len());
 }
 
 #[tokio::test]
@@ -151,6 +202,8 @@ async fn the_page_is_served_beside_the_api_and_the_lists() {
         ("/assets/main.js", "text/javascript; charset=utf-8"),
         ("/assets/style.css", "text/css; charset=utf-8"),
         ("/assets/icon.svg", "image/svg+xml"),
+        ("/assets/vendor/jsqr-1.4.0.js", "text/javascript; charset=utf-8"),
+        ("/assets/vendor/jsqr-1.4.0.LICENSE.txt", "text/plain; charset=utf-8"),
     ] {
         let response = get(path).await;
         let headers = response.headers().clone();

@@ -24,6 +24,7 @@ const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const JSON: &str = "application/json";
@@ -31,7 +32,7 @@ const JSON: &str = "application/json";
 const INDEX: &str = include_str!("../../../public/index.html");
 const SETTINGS: &str = include_str!("../../../public/explorer.json");
 
-/// A file below `/assets`.
+/// A file below `/assets`. Those of others are below `/assets/vendor`, unmodified, with their version and licence.
 struct Asset {
     name: &'static str,
     media_type: &'static str,
@@ -56,16 +57,23 @@ const ASSETS: &[Asset] = assets! {
     "credential.js": SCRIPT,
     "cwt.js": SCRIPT,
     "icon.svg": SVG,
+    "indices.js": SCRIPT,
+    "intake.js": SCRIPT,
     "json.js": SCRIPT,
     "judge.js": SCRIPT,
     "list.js": SCRIPT,
     "main.js": SCRIPT,
+    "mdoc.js": SCRIPT,
+    "qr.js": SCRIPT,
+    "reference.js": SCRIPT,
     "site.js": SCRIPT,
     "statuses.js": SCRIPT,
     "style.css": CSS,
     "theme.js": SCRIPT,
     "timeline.js": SCRIPT,
     "token.js": SCRIPT,
+    "vendor/jsqr-1.4.0.LICENSE.txt": TEXT,
+    "vendor/jsqr-1.4.0.js": SCRIPT,
     "verify.js": SCRIPT,
     "view.js": SCRIPT,
     "words.js": SCRIPT,
@@ -130,10 +138,24 @@ mod tests {
     #[test]
     fn every_file_of_the_page_is_built_in() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("public/assets");
-        let files =
-            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let files = walkdir::WalkDir::new(&folder)
+            .into_iter()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| entry.path().strip_prefix(&folder).unwrap().to_str().unwrap().to_owned());
         let built_in = ASSETS.iter().map(|asset| asset.name.to_owned());
         assert_eq!(built_in.collect::<BTreeSet<_>>(), files.collect());
+    }
+
+    /// The digest of `dist/jsQR.js` in the package `jsqr` of npm, whose own is
+    /// `sha512-dxLob7q65Xg2DvstYkRpkYtmKm2sPJ9oFhrhmudT1dZvNFFTlroai3AWSpLey/w5vMcLBXRgOJsbXpdN9HzU/A==`.
+    #[test]
+    fn the_reader_of_qr_codes_is_unmodified() {
+        let published = "bc40c8a15196236b2314db0856f72ca0b49980cd5413b8c852a7349f5fee0859";
+        let file = ASSETS.iter().find(|asset| asset.name == "vendor/jsqr-1.4.0.js").unwrap();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, file.content.as_bytes());
+        let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(digits, published);
     }
 
     #[test]
