@@ -13,7 +13,7 @@ mod register;
 mod restore;
 mod take;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -156,11 +156,15 @@ impl Import<'_> {
     pub async fn run(
         &self,
         source: &Source,
-        uris: Vec<String>,
+        mut uris: Vec<String>,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Report, ImportError> {
+        uris.sort_unstable();
+        uris.dedup();
         let mut report = Report::default();
         let mut taken = Vec::with_capacity(uris.len());
+        // Of the lists that a dry run did not make.
+        let mut names = HashSet::new();
         let mut done = 0;
         let mut working = stream::iter(uris)
             .map(|uri| async move { (self.take_from(source, &uri).await, uri) })
@@ -169,6 +173,10 @@ impl Import<'_> {
             done += 1;
             progress(done);
             match outcome {
+                Ok((Taken::New, _)) if self.dry_run && !names.insert(name(&uri).to_owned()) => {
+                    let why = format!("another list of this import has the name {}", name(&uri));
+                    report.refused.push((uri, format!("{why}: it needs a deployment of its own")));
+                }
                 Ok((outcome, content)) => {
                     report.add(&outcome);
                     taken.push((uri, content));
@@ -201,4 +209,9 @@ impl Import<'_> {
         let content = found.content();
         Ok((self.take(uri, found).await?, content))
     }
+}
+
+/// The part of a `uri` that becomes the id of a list: no two lists of a deployment have the same.
+fn name(uri: &str) -> &str {
+    uri.rsplit_once('/').map_or(uri, |(_, name)| name)
 }

@@ -142,6 +142,59 @@ fn wrong_settings_are_refused_by_name() {
     assert!(refused.contains("cannot open Redis at 127.0.0.1") && refused.contains("refused"), "{refused}");
 }
 
+/// What a terminal shows of a command that logs a warning.
+fn on_a_terminal(folder: &Path, no_color: Option<&str>) -> String {
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &format!("{PROGRAM} publish --once"), "/dev/null"]);
+    command.current_dir(folder).env_remove("NO_COLOR").stdin(Stdio::null());
+    command.envs(no_color.map(|set| ("NO_COLOR", set)));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    text(&output)
+}
+
+#[test]
+fn lines_have_colours_only_where_they_are_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let colour = "\u{1b}[3";
+    assert!(on_a_terminal(folder.path(), None).contains(colour));
+    assert!(on_a_terminal(folder.path(), Some("")).contains(colour), "empty is as if it were not set");
+    let plain = on_a_terminal(folder.path(), Some("1"));
+    assert!(plain.contains("WARN") && !plain.contains(colour), "{plain}");
+    let piped = run(folder.path(), &["publish", "--once"]);
+    assert!(text(&piped).contains("WARN") && !text(&piped).contains('\u{1b}'), "{}", text(&piped));
+}
+
+#[test]
+fn quiet_keeps_only_the_warnings() {
+    let log = |more: &[&str]| {
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        // A key in plain text is worth a warning.
+        let settings = "status-list-pools: { p: { api-key: the key of this test } }";
+        let mut command = crate::support::process::command(folder.path(), port, settings);
+        command.args(more);
+        let _service = Process::start(command, folder.path(), port);
+        std::fs::read_to_string(log_path(folder.path())).unwrap()
+    };
+    let (usual, quiet) = (log(&[]), log(&["--quiet"]));
+    assert!(usual.contains("WARN") && usual.contains("INFO"), "{usual}");
+    assert!(quiet.contains("WARN") && !quiet.contains("INFO"), "{quiet}");
+}
+
+#[test]
+fn check_config_warns_of_keys_that_have_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = "{ key: one, name: last-year, not-after: 2020-01-01T00:00:00Z }";
+    let current = "{ key: two, name: this-year, not-after: 2120-01-01T00:00:00Z }";
+    let settings = format!("status-list-pools:\n  p:\n    api-keys: [{ended}, {current}]\n");
+    write(&folder.path().join("statuslist.yaml"), &settings);
+    let checked = run(folder.path(), &["check-config"]);
+    assert!(checked.status.success(), "{}", text(&checked));
+    let said = text(&checked);
+    let warnings: Vec<_> = said.lines().filter(|line| line.contains("has ended")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("p.api-keys: the key `last-year`"), "{said}");
+}
+
 /// What `serve` would refuse after reading the settings is found before, and all of it.
 #[test]
 fn check_config_reads_what_serve_will_read() {

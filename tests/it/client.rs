@@ -65,9 +65,7 @@ async fn allocate_set_and_info_work_together() {
     assert_eq!((set("suspended").0, set("suspended").0), (0, 1), "the second finds what the first set");
     let (code, out, _) = run(&mut client(&app.url, &["info", "--pool", "p", "--format", "table"]));
     assert!(
-        code == 0
-            && out.contains("bits per entry                 2\n")
-            && out.contains("references handed out"),
+        code == 0 && out.contains("bits per entry                 2\n") && out.contains("references used"),
         "{out}"
     );
     let (code, out, _) = run(&mut client(&app.url, &["allocate", "--pool", "p", "--format", "table"]));
@@ -76,6 +74,19 @@ async fn allocate_set_and_info_work_together() {
     assert!(code == 0 && out.contains(env!("CARGO_PKG_VERSION")) && out.contains("\"pool\":\"p\""), "{out}");
     let (code, out, _) = run(&mut client(&app.url, &["info", uri, &idx, "--format", "table"]));
     assert!(code == 0 && out.contains("stored status                  valid (0)\n"), "without --pool: {out}");
+}
+
+/// Behind the shipped nginx, or with this setting, callers do not reach `/version`.
+#[test]
+fn info_shows_the_pools_also_where_operators_keep_the_version_to_themselves() {
+    let (folder, port, management) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+    let settings = format!(
+        "server: {{ management-listen: \"127.0.0.1:{management}\" }}\n\
+         status-list-pools: {{ p: {{ api-key: {KEY}, size: 800 }} }}"
+    );
+    let service = Process::start(command(folder.path(), port, &settings), folder.path(), port);
+    let (code, out, error) = run(&mut client(&service.url, &["info"]));
+    assert!(code == 0 && out.contains("\"pool\":\"p\"") && !out.contains("version"), "{out}{error}");
 }
 
 /// Exit code 1 means refused, 2 means failed, and each message says what to do.
@@ -98,6 +109,7 @@ async fn errors_say_what_to_do_and_show_no_key() {
     for (mut command, expected, advice) in [
         (client(&nowhere, &["info", "--pool", "p"]), 2, "is it running?"),
         (wrong_key(&["allocate", "--pool", "p"]), 1, "must be for this pool"),
+        (wrong_key(&["info"]), 1, "Invalid api key"),
         (no_key(&["allocate", "--pool", "p"]), 1, "STATUSLIST_API_KEY"),
         (client(&app.url, &["allocate", "--pool", "q"]), 1, "No pool with id q"),
         (client(&app.url, &["set", uri, "800", "1"]), 1, "Index out of bounds"),

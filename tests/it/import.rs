@@ -83,6 +83,32 @@ fn what_cannot_be_taken_over_whole_is_named_with_its_reason() {
     assert!(here.ends(&import(&nothing, ""), 2).contains("--from has no lists"));
 }
 
+/// A deployment has one list of each name, whatever the addresses are.
+#[test]
+fn two_lists_of_one_name_are_one_too_many_also_in_a_dry_run() {
+    let redis = RedisServer::start();
+    let other = "https://other.example";
+    let lists = [(PUBLIC, "p"), (other, "q")]
+        .map(|(base, pool)| OriginalList::new(format!("{base}/lists/{}", id(1)), pool, 1, 800, 0));
+    write_to_redis(&redis, &lists);
+    let pool = "api-key: the key of this test, size: 800, bits: 1, list-lifetime: 1h";
+    let here =
+        Here::new(PUBLIC, "", &format!("p: {{ {pool} }}, q: {{ {pool}, public-url: \"{other}/lists\" }}"));
+    let left_out = |more: &str, new: u64| {
+        let said = here.ends(&import(&redis, more), 1);
+        let report: Value = serde_json::from_str(&said).unwrap();
+        let refused = report["refused"].as_array().unwrap();
+        assert_eq!((&report["new"], refused.len()), (&new.into(), 1), "{report:#}");
+        refused[0]["why"].as_str().unwrap().to_owned()
+    };
+    let why = left_out("--dry-run --json", 1);
+    assert!(why.ends_with("it needs a deployment of its own") && why.contains(&id(1)), "{why}");
+    // Both may be on their way at the same moment.
+    left_out("--json", 1);
+    let why = left_out("--json", 0);
+    assert!(why.ends_with("it needs a deployment of its own") && why.contains(&id(1)), "{why}");
+}
+
 #[tokio::test]
 async fn an_import_that_was_killed_goes_on_and_takes_later_changes_once() {
     let redis = RedisServer::start();

@@ -1,5 +1,6 @@
 //! The real program in a separate process, which can be killed.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,10 +46,10 @@ impl Process {
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let mut process = Self { child, url: format!("http://127.0.0.1:{port}") };
         let deadline = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while !answers(port) {
             let log = || std::fs::read_to_string(log_path(folder)).unwrap_or_default();
             let ended = process.child.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < deadline, "the service does not listen:\n{}", log());
+            assert!(ended.is_none() && Instant::now() < deadline, "the service does not answer:\n{}", log());
             pause(Duration::from_millis(5));
         }
         process
@@ -73,6 +74,17 @@ impl Process {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// Whether something answers a request. The service listens before it has opened its store, and answers after.
+fn answers(port: u16) -> bool {
+    let answer = || {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        stream.read_exact(&mut [0])
+    };
+    answer().is_ok()
 }
 
 impl Drop for Process {
