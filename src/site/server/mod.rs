@@ -30,6 +30,7 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, guard};
 
 use self::cache::{Cache, Content, Document, Unserviceable};
+pub use self::negotiate::wants_gzip;
 pub use self::openapi::openapi;
 use self::problem::{Excerpt, Problem};
 use crate::base::clock::NumericDate;
