@@ -39,11 +39,11 @@ export class Explorer {
   }
 
   // Asserts that nobody else got a request, nothing was stored anywhere, and nothing failed on the page.
-  async close({ errorsExpected = [] } = {}) {
+  async close({ errorsExpected = [], methods = ['GET'] } = {}) {
     for (const request of this.requests) {
       const url = new URL(request.url());
       assert(this.origins.includes(url.origin), `a request to a stranger: ${url}`);
-      assert.equal(request.method(), 'GET');
+      assert(methods.includes(request.method()), `${request.method()} ${url}`);
       assert(!request.headers().referer, `${url} tells where the reader came from`);
     }
     const unexpected = this.errors.filter((error) => !errorsExpected.some((expected) => expected.test(error)));
@@ -164,10 +164,12 @@ export class Explorer {
     }, `--status-${status}`);
   }
 
-  async accessible(what) {
+  // `impacts`: which findings count, if not all. `known`: rules that may be broken.
+  async accessible(what, { impacts, known = [] } = {}) {
     await this.page.evaluate(axe);
     const { violations } = await this.page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-    const lines = violations.flatMap(({ id, help, nodes }) => nodes.map((node) => `${id}: ${help}: ${node.html} ${node.failureSummary}`));
+    const counted = violations.filter(({ id, impact }) => (impacts?.includes(impact) ?? true) && !known.includes(id));
+    const lines = counted.flatMap(({ id, help, nodes }) => nodes.map((node) => `${id}: ${help}: ${node.html} ${node.failureSummary}`));
     assert.deepEqual(lines, [], `axe-core finds something: ${what}`);
     const wide = await this.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     assert(wide <= 0, `${what}: the page is ${wide} px wider than the screen`);

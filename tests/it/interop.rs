@@ -1,11 +1,14 @@
-//! Independent clients, from npm and PyPI, accept what we publish and refuse what was revoked. `scripts/install-test-tools`
-//! installs them; the top of each script says what it proves.
+//! Independent clients, from npm and PyPI, accept what we publish and refuse what was revoked, and clients that are generated from
+//! our description do what issuers do. `scripts/install-test-tools` installs them; the top of each script says what it proves.
 
 use std::collections::HashMap;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
+use crate::support::relying_party::published;
 
 async fn app() -> TestApp {
     TestApp::start(
@@ -13,8 +16,8 @@ async fn app() -> TestApp {
     )
 }
 
-/// Runs one script beside the running service.
-async fn run(app: &TestApp, script: &str, more: &[(&str, String)]) {
+/// Runs one script beside the running service. Returns what it printed.
+async fn run(app: &TestApp, script: &str, more: &[(&str, String)]) -> String {
     let mut environment: HashMap<String, String> = [
         ("BASE_URL", app.url.clone()),
         ("POOL", "p".to_owned()),
@@ -37,6 +40,7 @@ async fn run(app: &TestApp, script: &str, more: &[(&str, String)]) {
     let output = tokio::task::spawn_blocking(run).await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n(exit code 3: run scripts/install-test-tools first)");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A reference whose update to `value` is published.
@@ -94,5 +98,46 @@ async fn another_cose_library_verifies_the_cwt_with_every_algorithm() {
         );
         let app = TestApp::start_in(folder, &pool, statuslist::base::clock::Clock::System);
         run(&app, "cose_verify.py", &about(&updated(&app, 1).await, 1)).await;
+    }
+}
+
+/// Runs the example of an issuer, and compares what it says with what is published.
+async fn issuer(script: &str) {
+    let app = app().await;
+    let said = run(&app, script, &[]).await;
+    let revoked: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("revoked ")).collect();
+    assert_eq!(revoked.len(), 2, "{said}");
+    for reference in revoked {
+        let (uri, index) = reference.split_once(' ').unwrap();
+        assert_eq!(published(app.folder(), uri).unwrap().status(index.parse().unwrap()), 1, "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn a_generated_client_in_typescript_does_what_an_issuer_does() {
+    issuer("typescript_client.sh").await;
+}
+
+#[tokio::test]
+async fn a_generated_client_in_python_does_what_an_issuer_does() {
+    issuer("python_client.sh").await;
+}
+
+#[test]
+fn the_examples_name_the_versions_that_are_tested() {
+    let read = |path: &str| {
+        std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    };
+    let json = |path: &str| serde_json::from_str::<Value>(&read(path)).unwrap();
+    let (example, tested) = (json("examples/typescript/package.json"), json("tests/interop/package.json"));
+    for kind in ["dependencies", "devDependencies"] {
+        for (name, version) in example[kind].as_object().unwrap() {
+            assert_eq!(*version, tested["dependencies"][name], "{name}");
+        }
+    }
+    let (example, tested) =
+        (read("examples/python/requirements.txt"), read("tests/interop/requirements.txt"));
+    for line in example.lines().filter(|line| !line.starts_with('#')) {
+        assert!(tested.lines().any(|tested| tested == line), "{line}");
     }
 }

@@ -254,7 +254,7 @@ async fn from_issuers_nothing_but_the_write_api_reaches_the_service() {
             "/health/live",
             "/health/ready",
             "/docs",
-            "/docs/page.js",
+            "/docs/swagger-ui-bundle.js",
             "/openapi.json",
         ] {
             assert_eq!(send(real.api, &head(target)), 200, "{target}");

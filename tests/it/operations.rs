@@ -54,7 +54,7 @@ async fn routes_with_an_address_of_their_own_are_served_nowhere_else() {
         ("/status-lists/update", 404, 405, 404),
         ("/openapi.json", 404, 200, 404),
         ("/docs", 404, 200, 404),
-        ("/docs/page.js", 404, 200, 404),
+        ("/docs/swagger-ui-bundle.js", 404, 200, 404),
         ("/lists/jwks.json", 200, 404, 404),
         (&format!("/lists/{list}"), 200, 404, 404),
     ] {

@@ -42,6 +42,8 @@ use super::{fill, health, pools, references, statuses};
         health::metrics,
         health::version,
     ),
+    // Only a schema that is written by hand names it.
+    components(schemas(references::StatusClaim)),
     tags(
         (name = "references", description = "The `uri` and `idx` that go into a credential."),
         (name = "statuses", description = "The status of a reference: valid, invalid, suspended, or a number."),

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::openapi::Ref;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{IntoParams, ToSchema};
 
@@ -94,7 +95,7 @@ struct References {
 #[schema(as = Reference)]
 struct Item {
     /// The list, for `status_list.uri`.
-    #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d", format = "uri")]
+    #[schema(example = "https://status.example/lists/5f1ae880-251c-4ec2-b3d0-b61ea62a306d")]
     uri: String,
     /// The entry, for `status_list.idx`.
     index: u32,
@@ -104,12 +105,29 @@ struct Item {
     status: Option<Value>,
 }
 
+/// The `status` claim of a credential in JSON.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only for the schema; `Reference` writes it")]
+pub(super) struct StatusClaim {
+    status_list: StatusListClaim,
+}
+
+/// The entry and the list.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only for the schema; `Reference` writes it")]
+struct StatusListClaim {
+    /// `index` of the reference.
+    idx: u32,
+    /// `uri` of the reference.
+    uri: String,
+}
+
 /// An object, or base64url.
 fn status_claim() -> Schema {
     let what = "The `status` claim of the credential; only with `claims=true`, or, as CBOR in base64url, with `claims=cbor`.";
     let one_of = OneOfBuilder::new()
         .description(Some(what))
-        .item(ObjectBuilder::new().schema_type(Type::Object))
+        .item(Ref::from_schema_name("StatusClaim"))
         .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9_-]+$")));
     Schema::OneOf(one_of.build())
 }

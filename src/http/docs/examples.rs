@@ -85,7 +85,7 @@ fn answer(operation: &str, status: &str, media_type: &str) -> Option<Value> {
                 "eyJ0eXAiOiJzdGF0dXNsaXN0K2p3dCIsImFsZyI6IkVTMjU2In0.eyJzdGF0dXNfbGlzdCI6ey4uLn19.c2lnbmF0dXJl"
             )
         }
-        ("fetchList", _, "application/statuslist+json") => json!("{\"bits\":1,\"lst\":\"eNrbuRgAAhcBXQ\"}"),
+        ("fetchList", _, "application/statuslist+json") => json!({ "bits": 1, "lst": "eNrbuRgAAhcBXQ" }),
         ("fetchList", ..) => json!("bytes in CBOR"),
         ("fetchAggregation", ..) => json!({ "status_lists": [LIST] }),
         ("fetchKeys", ..) => json!({ "keys": [{

@@ -30,6 +30,7 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, guard};
 
 use self::cache::{Cache, Content, Document, Unserviceable};
+pub use self::negotiate::wants_gzip;
 pub use self::openapi::openapi;
 use self::problem::{Excerpt, Problem};
 use crate::base::clock::NumericDate;
@@ -154,23 +155,23 @@ impl SiteServer {
 /// Fetch a Status List Token
 ///
 /// Signed lists are public: no key is needed, and scripts of any page may read them. Send the `ETag` of your copy as
-/// `If-None-Match`, and keep an answer no longer than `Cache-Control` and the token's `ttl` say.
+/// `If-None-Match`, and keep an answer no longer than `Cache-Control` and the token's `ttl` say. `Accept` chooses among the formats in
+/// which the pool publishes.
 #[utoipa::path(
     operation_id = "fetchList",
     get,
     path = "/{list}",
     tag = "lists",
     params(
-        ("list" = String, Path, format = "uuid", example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list"),
+        ("list" = String, Path, example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list"),
         ("time" = Option<u64>, Query, description = "The token that was valid at this time, in seconds since 1970; for pools that keep a history"),
-        ("Accept" = Option<String>, Header, example = "application/statuslist+jwt", description = "`application/statuslist+jwt` or `application/statuslist+cwt`"),
     ),
     responses(
         (status = 200, description = "The token, or the list without a signature if only that was asked for", content(
             (String = "application/statuslist+jwt"),
-            (String = "application/statuslist+cwt"),
-            (String = "application/statuslist+json"),
-            (String = "application/statuslist+cbor"),
+            (inline(openapi::Bytes) = "application/statuslist+cwt"),
+            (openapi::StatusList = "application/statuslist+json"),
+            (inline(openapi::Bytes) = "application/statuslist+cbor"),
         )),
         (status = 304, description = "The client's copy is current"),
         (status = 400, description = "`time` is not a number of seconds since 1970", body = openapi::Problem, content_type = "application/problem+json"),

@@ -53,7 +53,7 @@ pub(super) fn formats<'a>(accept: impl Iterator<Item = &'a HeaderValue>) -> impl
 ///
 /// No coding is the default, also for a client that refuses it while nothing else is available: an uncompressed answer
 /// helps the client more than none ("Accept-Encoding").
-pub(super) fn wants_gzip<'a>(accept_encoding: impl Iterator<Item = &'a HeaderValue>) -> bool {
+pub fn wants_gzip<'a>(accept_encoding: impl Iterator<Item = &'a HeaderValue>) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     members::<String>(accept_encoding, |member| {
         let Ok(QualityItem { item: coding, quality }) = member else { return };

@@ -26,6 +26,22 @@ pub(super) struct Problem {
     message: String,
 }
 
+/// A list without a signature ("Status List in JSON Format").
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only for the schema; the publisher writes it")]
+pub(super) struct StatusList {
+    /// Bits per entry.
+    bits: u8,
+    /// The statuses, compressed, in base64url.
+    lst: String,
+}
+
+/// A CWT, or a list in CBOR.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "only for the schema; the publisher writes it")]
+pub(super) struct Bytes(Vec<u8>);
+
 /// A Status List Aggregation.
 #[derive(ToSchema)]
 #[schema(as = Aggregation)]
