@@ -173,7 +173,7 @@ fn quiet_keeps_only_the_warnings() {
         let settings = "status-list-pools: { p: { api-key: the key of this test } }";
         let mut command = crate::support::process::command(folder.path(), port, settings);
         command.args(more);
-        let _service = Process::start(command, folder.path(), port);
+        let _service = Process::start(command, folder.path(), port).opened();
         std::fs::read_to_string(log_path(folder.path())).unwrap()
     };
     let (usual, quiet) = (log(&[]), log(&["--quiet"]));
@@ -286,8 +286,8 @@ fn a_second_process_on_the_same_store_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let settings = "status-list-pools: { p: { api-key: x } }";
-    let _first =
-        Process::start(crate::support::process::command(folder.path(), port, settings), folder.path(), port);
+    let first = crate::support::process::command(folder.path(), port, settings);
+    let _first = Process::start(first, folder.path(), port).opened();
     for arguments in [vec!["serve"], vec!["publish", "--once"]] {
         let mut second = crate::support::process::command(folder.path(), free_port(), settings);
         let refused = second.args(arguments).output().unwrap();

@@ -40,19 +40,28 @@ pub(crate) fn log_path(folder: &Path) -> PathBuf {
 }
 
 impl Process {
-    /// Starts `command` and waits until it answers on `port`.
+    /// Starts `command` and waits until it listens on `port`: it does so before it has opened its store.
     pub(crate) fn start(mut command: Command, folder: &Path, port: u16) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log_path(folder)).unwrap();
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let mut process = Self { child, url: format!("http://127.0.0.1:{port}") };
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !answers(port) {
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let log = || std::fs::read_to_string(log_path(folder)).unwrap_or_default();
             let ended = process.child.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < deadline, "the service does not answer:\n{}", log());
+            assert!(ended.is_none() && Instant::now() < deadline, "the service does not listen:\n{}", log());
             pause(Duration::from_millis(5));
         }
         process
+    }
+
+    /// Waits until it has opened its store, which it must find.
+    pub(crate) fn opened(self) -> Self {
+        let mut stream = std::net::TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        self
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -74,17 +83,6 @@ impl Process {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
-}
-
-/// Whether something answers a request. The service listens before it has opened its store, and answers after.
-fn answers(port: u16) -> bool {
-    let answer = || {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        stream.read_exact(&mut [0])
-    };
-    answer().is_ok()
 }
 
 impl Drop for Process {
