@@ -196,6 +196,15 @@ class Postgres(Process):
         pid = self.child.pid
         return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
+    def sql(self, statement):
+        """The rows of the answer, one on a line."""
+        words = [self.program("psql"), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]
+        words += ["--host", "127.0.0.1", "--port", str(self.port), "--username", "postgres", "--command", statement]
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            fail(f"PostgreSQL: {done.stderr}")
+        return done.stdout.strip()
+
     def settings(self):
         """The settings of a service that uses it."""
         return f"storage-type: postgres\npostgres: {{ hosts: ['127.0.0.1:{self.port}'], username: postgres, database: postgres }}\n"
