@@ -38,7 +38,7 @@ impl Migrate {
             let from = self.open(&self.from, settings).await.context("--from")?;
             let to = self.open(&self.to, settings).await.context("--to")?;
             let (pools, lists) = migrate(&from, &to).await?;
-            println!("moved {pools} pools with {lists} lists, and compared every list");
+            println!("moved and compared: {pools} pool(s), {lists} list(s)");
             println!("Set `storage-type` in the settings before the next start, and keep instance-directory as it is.");
             println!("Never start a service on the old store again: its lists are out of date.");
             if self.from.starts_with("sqlite") {
