@@ -5,8 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
+use statuslist::base::clock::Clock;
 
 use crate::drills::switching::Here;
+use crate::support::app::TestApp;
 use crate::support::original::{OriginalList, write_to_postgres, write_to_redis};
 use crate::support::postgres::PostgresServer;
 use crate::support::process::PROGRAM;
@@ -157,7 +159,7 @@ async fn an_import_that_was_killed_goes_on_and_takes_later_changes_once() {
     }
 }
 
-/// `STATUSLIST_IMPORT_LISTS=1000 cargo test --release --all-features --test it import::how_long -- --nocapture` is the long form.
+/// `STATUSLIST_IMPORT_LISTS=1000 cargo test --release --all-features --test it how_long_an_import -- --nocapture --test-threads 1` is the long form.
 #[tokio::test]
 async fn how_long_an_import_takes() {
     let count = usize::try_from(tries("STATUSLIST_IMPORT_LISTS", 10)).unwrap();
@@ -210,4 +212,40 @@ async fn how_long_an_import_takes() {
         }
     }
     assert!(sums.len() > 5, "the control: the lists differ");
+}
+
+/// The same for lists of a server of which only the tokens are known.
+#[tokio::test]
+async fn how_long_an_import_of_published_lists_takes() {
+    let count = usize::try_from(tries("STATUSLIST_IMPORT_LISTS", 10)).unwrap();
+    let redis = RedisServer::start();
+    let store = format!("storage-type: redis\nredis: {{ host: 127.0.0.1, port: {} }}\n", redis.port);
+    let pool = "p: { api-key: the key of this test, size: 100000, bits: 1, update-interval: 1s, list-lifetime: 1h, open-lists: 1 }";
+    let settings = format!("{store}status-list-pools: {{ {pool} }}");
+    let app = TestApp::start_with(tempfile::tempdir().unwrap(), &settings, Clock::System);
+    let list = |n| OriginalList::new(format!("{}/lists/{}", app.url, id(n)), "p", 1, 100_000, 0);
+    let lists: Vec<_> = (0..count).map(list).collect();
+    write_to_redis(&redis, &lists);
+    Here::new(&app.url, &store, pool).follow(&import(&redis, ""));
+    eventually("all to be published", async || {
+        lists.iter().all(|list| published(app.folder(), &list.uri).is_ok()).then_some(())
+    })
+    .await;
+
+    let here = Here::new(&app.url, "", pool);
+    let begun = Instant::now();
+    let said = here.follow(&format!(
+        "statuslist --config /etc/statuslist/statuslist.yaml import --from {url}/lists/aggregation/p --trust {url}/lists/jwks.json",
+        url = app.url
+    ));
+    let took = begun.elapsed().as_secs_f64();
+    // And those that the server opened itself.
+    let new: usize = said.lines().find_map(|line| line.split_once(" new lists")?.0.parse().ok()).unwrap();
+    assert!(new > count, "{said}");
+    println!("import | {count} lists of 100,000 | published | to SQLite | {took:.1} s |");
+    here.follow("statuslist --config /etc/statuslist/statuslist.yaml publish --once");
+    for list in lists.iter().step_by(count / 10) {
+        let token = published(here.path(), &list.uri).unwrap();
+        assert!((0..list.size).all(|idx| token.status(idx) == list.status(idx)), "{}", list.uri);
+    }
 }
