@@ -43,7 +43,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::base::clock::NumericDate;
-use crate::sign::profile::Profiles;
+use crate::profile::Profiles;
 use crate::status_list::{Aggregation, Format, LIST_BYTES_MAX, StatusArray};
 
 /// The question, and the rules for the answer.
@@ -219,7 +219,7 @@ mod tests {
 
     use super::verdict::tests::{NOW, claims, refusal, signer, token};
     use super::*;
-    use crate::sign::JwkSet;
+    use crate::issuer::JwkSet;
     use crate::status_list::Claims;
 
     /// A site with one list in both formats and its JWKS. Returns the list's `uri` and the JWKS.

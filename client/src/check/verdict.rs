@@ -8,8 +8,8 @@ use super::trust::Signed;
 use super::{Check, Format, Report, TokenFacts, Trust, Untrusted};
 use crate::base::clock::NumericDate;
 use crate::base::digest::digest;
-use crate::sign::Validity;
-use crate::sign::profile::{Facts, Profiles};
+use crate::chain::Validity;
+use crate::profile::{Facts, Profiles};
 use crate::status_list::{
     Capacity, Claims, IndexOutOfRange, InvalidCapacity, InvalidClaims, Status, StatusArray, cwt, jwt, lst,
 };
@@ -217,7 +217,7 @@ pub(super) mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
-    use crate::sign::{Algorithm, Jwk, JwkSet, KeyHints, Signer, SigningKey, generate};
+    use crate::issuer::{Algorithm, Jwk, JwkSet, KeyHints, Signer, SigningKey, generate};
     use crate::status_list::{Bits, vectors};
 
     pub(in crate::check) const URI: &str = "https://status.example/lists/1";
