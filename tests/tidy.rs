@@ -16,7 +16,7 @@ const LINE: &[&[&str]] = &[
     &["main", "lib", "fuzzing"],
     &["cli"],
     &["app", "import", "plan", "probe"],
-    &["http", "publish"],
+    &["http", "publish", "cache"],
     &["allocate", "update", "audit", "check"],
     &["store", "site", "access", "keys", "telemetry"],
     &["config"],
@@ -48,6 +48,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("update", &["base", "model", "store", "telemetry"]),
     ("audit", &["base", "config", "model", "status_list", "telemetry"]),
     ("check", &["base", "chain", "profile", "status_list"]),
+    ("cache", &["base", "check", "status_list"]),
     // Knows nothing of HTTP, and nothing of the API.
     ("publish", &["base", "config", "model", "sign", "site", "status_list", "store", "telemetry"]),
     // Knows nothing of publishing: it meets the publisher only in the store.
