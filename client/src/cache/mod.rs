@@ -56,7 +56,7 @@ struct Shared {
 /// What a cache has done since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Questions that were answered from memory at once.
+    /// Questions that were answered from memory at once, those included whose answer is a failure that is remembered.
     pub from_memory: u64,
     /// Questions that had to wait for a fetch.
     pub waited: u64,
