@@ -24,15 +24,17 @@ WORKDIR /src
 # Dependencies first: they change rarely, and take most of the time. An empty program needs them all.
 COPY Cargo.toml Cargo.lock ./
 COPY benches benches
+COPY client/Cargo.toml client/
 # For builds without a network, with the registry's folder mounted: true.
 ARG CARGO_NET_OFFLINE=false
-RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+RUN mkdir -p src client/src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs client/src/lib.rs \
  && cargo build --release --locked --bin statuslist \
- && rm -r src target/release/statuslist target/release/deps/*statuslist-*
+ && rm -r src client/src target/release/statuslist target/release/deps/*statuslist[-_]*
 COPY config config
 COPY public public
+COPY client client
 COPY src src
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin statuslist
+RUN touch src/main.rs src/lib.rs client/src/lib.rs && cargo build --release --locked --bin statuslist
 
 
 FROM $PROGRAM AS program

@@ -16,7 +16,7 @@
 // The specification, the values that all parts share, and the base of every part.
 pub mod base;
 pub mod model;
-pub mod status_list;
+pub use statuslist_client::status_list;
 
 // The operator's settings, and the keys that sign.
 pub mod config;
@@ -36,11 +36,11 @@ pub mod publish;
 pub mod site;
 
 // What Relying Parties do, what operators see, and where lists come from.
-pub mod check;
 pub mod import;
 pub mod plan;
 pub mod probe;
 pub mod telemetry;
+pub use statuslist_client::check;
 
 // Running all parts.
 pub mod app;

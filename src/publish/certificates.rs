@@ -1,7 +1,7 @@
 //! What the expiry of a certificate means for publishing: each beat reports it, and tokens are signed anew once a certificate
 //! with a later end is available.
 //!
-//! Leaves the validity of a chain to `sign/chain.rs`, and the refusal of an invalid one to the start and the reload. Publishing
+//! Leaves the validity of a chain to `sign::chain`, and the refusal of an invalid one to the start and the reload. Publishing
 //! continues with an expired chain, see ARCHITECTURE.md, "Keys".
 
 use std::time::Duration;

@@ -3,13 +3,11 @@
 //! Responsible for keys and signatures. Leaves the content of a token to `status_list/`, and when to sign to `publish/`.
 //! Invariant: a private key is parsed once, never printed, and never leaves this folder.
 
-pub mod chain;
 #[cfg(feature = "pkcs11")]
 mod hsm;
 mod invalid_key;
 mod key;
 mod pkcs12;
-pub mod profile;
 mod public;
 mod ring;
 
@@ -20,6 +18,7 @@ pub use invalid_key::InvalidKey;
 pub use key::{SigningKey, generate};
 pub use public::{Algorithm, Certificate, Jwk, JwkSet, PublicKey, UnsupportedKey};
 pub use ring::KeyRing;
+pub use statuslist_client::{chain, profile};
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-// The table of tokens in tests/vectors/verifier/, which src/check/cases.rs also runs: the page's modules judge each the same.
+// The table of tokens in tests/vectors/verifier/, which client/src/check/cases.rs also runs: the page's modules judge each the same.
 // Needs Node and nothing else: node tests/browser/cases.mjs
 import assert from 'node:assert/strict';
 import { constants, createPrivateKey, sign as signWith } from 'node:crypto';

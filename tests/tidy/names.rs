@@ -2,7 +2,7 @@
 //!
 //! | Name | What must exist |
 //! |---|---|
-//! | `part::file::name` (`it::…` in `tests/it`, `tidy::…` in `tests/tidy.rs`, else in `src`) | that module, and in it a function or type of that name |
+//! | `part::file::name` (`it::…` in `tests/it`, `tidy::…` in `tests/tidy.rs`, else in `src` or `client/src`) | that module, and in it a function or type of that name |
 //! | `src/…`, `tests/…`, `config/…` and so on | the file or folder |
 //! | one or more names, then "in", then a file | the names in that file |
 //! | `list-lifetime`, `signer.eku` | settings of `config/default.yaml`, or words of the source |
@@ -65,8 +65,8 @@ fn is_plain(text: &str) -> bool {
 
 fn is_file(text: &str) -> bool {
     let folders = [
-        "bench", "benches", "config", "docs", "examples", "fuzz", "k6", "nginx", "public", "scripts", "src",
-        "tests",
+        "bench", "benches", "client", "config", "docs", "examples", "fuzz", "k6", "nginx", "public",
+        "scripts", "src", "tests",
     ];
     is_plain(text) && text.split_once('/').is_some_and(|(folder, _)| folders.contains(&folder))
 }
@@ -92,16 +92,19 @@ fn is_name(text: &str) -> bool {
 
 /// Whether the module of this path exists and declares its last name.
 fn has_path(path: &str) -> bool {
-    let mut words: Vec<_> = path.split("::").collect();
-    let name = words.pop().unwrap();
-    let (mut folder, mut file) = match words.first() {
-        Some(&"it") => (PathBuf::from("tests/it"), PathBuf::from("tests/it/main.rs")),
-        Some(&"tidy") => (PathBuf::from("tests/tidy"), PathBuf::from("tests/tidy.rs")),
-        _ => (PathBuf::from("src"), PathBuf::from("src/lib.rs")),
-    };
-    if file != Path::new("src/lib.rs") {
-        words.remove(0);
+    let words: Vec<_> = path.split("::").collect();
+    match words[..] {
+        ["it", ref rest @ ..] => has_path_below("tests/it", "tests/it/main.rs", rest),
+        ["tidy", ref rest @ ..] => has_path_below("tests/tidy", "tests/tidy.rs", rest),
+        ref all => {
+            ["src", "client/src"].iter().any(|root| has_path_below(root, &format!("{root}/lib.rs"), all))
+        }
     }
+}
+
+fn has_path_below(folder: &str, file: &str, words: &[&str]) -> bool {
+    let (mut folder, mut file) = (PathBuf::from(folder), PathBuf::from(file));
+    let Some((name, words)) = words.split_last() else { return false };
     for word in words {
         let (plain, whole) = (folder.join(format!("{word}.rs")), folder.join(word).join("mod.rs"));
         if plain.exists() || whole.exists() {
@@ -142,7 +145,7 @@ fn has_word(text: &str, word: &str) -> bool {
 /// Where names may come from: the source, its tests, the settings and the nginx configuration.
 fn source() -> String {
     let mut text = String::new();
-    for folder in ["src", "tests", "config", "nginx", "scripts"] {
+    for folder in ["src", "client", "tests", "config", "nginx", "scripts"] {
         for entry in walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap) {
             let path = entry.path();
             // This file contains names that do not exist.
@@ -157,14 +160,14 @@ fn source() -> String {
 #[test]
 fn what_is_not_there_is_found() {
     let there = "`tidy::names::is_file`, `status_list::lst::tests::inflating_is_bounded`, `publish::pass::gate::check`, \
-                 `check_times` in `src/check/verdict.rs`, `formats` in `config/default.yaml`, `signer.eku`, `list-lifetime`, \
+                 `check_times` in `client/src/check/verdict.rs`, `formats` in `config/default.yaml`, `signer.eku`, `list-lifetime`, \
                  `KeyRing`, `<public-url>`, `n/a`, `store::tests::sqlite::blocks_are_disjoint_and_end_with_the_list`";
     assert_eq!(missing(there), Vec::<String>::new());
     let gone = [
         "`tidy::names::is_gone`",
         "`status_list::gone::tests::inflating_is_bounded`",
         "`publish::gate::check`",
-        "`check_times` in `src/check/chain.rs`",
+        "`check_times` in `client/src/check/trust.rs`",
         "`src/keys.rs`",
         "`asks_for_history`",
         "`gone-setting`",

@@ -9,7 +9,7 @@ use super::times::{instant, span};
 use super::trust::InvalidTrust;
 use super::untrusted::Untrusted;
 use crate::base::clock::NumericDate;
-use crate::sign::profile::Breach;
+use crate::profile::Breach;
 use crate::status_list::{IndexOutOfRange, InvalidAggregation, InvalidClaims, Status, lst};
 
 /// How far the issuer's clock may be ahead of ours.

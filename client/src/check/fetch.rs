@@ -9,9 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH,
+};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Response, Url};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 use thiserror::Error;
 
 use super::address::{Resolver, is_private};
@@ -110,9 +112,11 @@ pub enum FetchError {
 
 /// A token, and its declared format.
 #[derive(Debug)]
-pub(super) struct Fetched {
-    pub(super) format: Format,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Fetched {
+    pub(crate) format: Format,
+    pub(crate) body: Vec<u8>,
+    /// By which the server names this version.
+    pub(crate) etag: Option<String>,
     /// The final address, if a redirect was followed.
     pub(super) redirected_to: Option<String>,
 }
@@ -127,6 +131,12 @@ enum Purpose {
 
 /// Fetches the token that answers `request`.
 pub(super) async fn token(request: &Check) -> Result<Fetched, FetchError> {
+    let new = token_unless(request, None).await?;
+    Ok(new.expect("without a condition, 304 is an error"))
+}
+
+/// As [`token`]; `None` if the server says that the version that it named `etag` is still the latest.
+pub(crate) async fn token_unless(request: &Check, etag: Option<&str>) -> Result<Option<Fetched>, FetchError> {
     let mut url = parse(&request.uri)?;
     if let Some(time) = request.time {
         url.query_pairs_mut().append_pair("time", &time.to_string());
@@ -135,14 +145,20 @@ pub(super) async fn token(request: &Check) -> Result<Fetched, FetchError> {
         Some(format) => format.media_type().to_owned(),
         None => format!("{}, {};q=0.9", Format::Jwt.media_type(), Format::Cwt.media_type()),
     };
-    let response = get(url.clone(), &accept, Purpose::Token, request.node, &request.limits).await?;
+    let node = request.node;
+    let response = get(url.clone(), &accept, Purpose::Token, etag, (node, &request.limits)).await?;
+    if response.status() == StatusCode::NOT_MODIFIED {
+        return Ok(None);
+    }
     let is_gzip = is_gzip(&response)?;
     let format = format_of(&response)?;
     if let Some(wanted) = request.format.filter(|wanted| *wanted != format) {
         return Err(FetchError::OtherFormat { wanted, got: format });
     }
     let redirected_to = (*response.url() != url).then(|| response.url().to_string());
-    Ok(Fetched { format, body: body(response, is_gzip, request.limits.body_bytes_max).await?, redirected_to })
+    let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+    let body = body(response, is_gzip, request.limits.body_bytes_max).await?;
+    Ok(Some(Fetched { format, body, etag, redirected_to }))
 }
 
 /// Fetches the JWKS at `url`.
@@ -151,15 +167,15 @@ pub(super) async fn jwks(url: &str, limits: &CheckLimits) -> Result<Vec<u8>, Fet
     if !is_safe_for_keys(&url) {
         return Err(FetchError::InsecureKeys { url: url.to_string() });
     }
-    let response =
-        get(url, "application/jwk-set+json, application/json", Purpose::Keys, None, limits).await?;
+    let accept = "application/jwk-set+json, application/json";
+    let response = get(url, accept, Purpose::Keys, None, (None, limits)).await?;
     let is_gzip = is_gzip(&response)?;
     body(response, is_gzip, JWKS_BYTES_MAX.min(limits.body_bytes_max)).await
 }
 
 /// Fetches the aggregation at `url`. Its lists are signed, so any connection is acceptable.
 pub(super) async fn aggregation(url: &str, limits: &CheckLimits) -> Result<Vec<u8>, FetchError> {
-    let response = get(parse(url)?, Aggregation::MEDIA_TYPE, Purpose::Token, None, limits).await?;
+    let response = get(parse(url)?, Aggregation::MEDIA_TYPE, Purpose::Token, None, (None, limits)).await?;
     let is_gzip = is_gzip(&response)?;
     body(response, is_gzip, limits.body_bytes_max).await
 }
@@ -178,8 +194,8 @@ async fn get(
     url: Url,
     accept: &str,
     purpose: Purpose,
-    node: Option<SocketAddr>,
-    limits: &CheckLimits,
+    etag: Option<&str>,
+    (node, limits): (Option<SocketAddr>, &CheckLimits),
 ) -> Result<Response, FetchError> {
     let client = client(&url, purpose, node, limits).build().or_else(|error| match url.scheme() {
         // A slim container has no certificate authorities, and plain http needs none.
@@ -189,9 +205,14 @@ async fn get(
     let client = client.map_err(|error| FetchError::Client { why: causes(&error) })?;
     // Without the second header a server may choose any encoding (RFC 9110, section 12.5.3).
     let request = client.get(url).header(ACCEPT, accept).header(ACCEPT_ENCODING, "identity");
+    let request = match etag {
+        Some(etag) => request.header(IF_NONE_MATCH, etag),
+        None => request,
+    };
     let response = request.send().await.map_err(failed)?;
     match response.status().as_u16() {
         200..=299 => Ok(response),
+        304 if etag.is_some() => Ok(response),
         status => Err(FetchError::Status { status, advice: advice(status, purpose) }),
     }
 }
@@ -393,7 +414,7 @@ pub(super) mod tests {
         serve_on(listener, routes)
     }
 
-    pub(in crate::check) fn serve_on(
+    pub(crate) fn serve_on(
         listener: TcpListener,
         routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     ) -> String {

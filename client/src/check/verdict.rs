@@ -8,27 +8,35 @@ use super::trust::Signed;
 use super::{Check, Format, Report, TokenFacts, Trust, Untrusted};
 use crate::base::clock::NumericDate;
 use crate::base::digest::digest;
-use crate::sign::Validity;
-use crate::sign::profile::{Facts, Profiles};
+use crate::chain::Validity;
+use crate::profile::{Facts, Profiles};
 use crate::status_list::{
     Capacity, Claims, IndexOutOfRange, InvalidCapacity, InvalidClaims, Status, StatusArray, cwt, jwt, lst,
 };
 
 /// The statuses of a list whose token is verified; `None` if it has no entries.
 #[derive(Debug)]
-pub(super) struct Statuses(Option<StatusArray>);
+pub(crate) struct Statuses(Option<StatusArray>);
 
 impl Statuses {
+    /// The status at one index.
+    pub(crate) fn get(&self, idx: u64) -> Result<Status, IndexOutOfRange> {
+        let array = self.0.as_ref().ok_or(IndexOutOfRange { idx, entries: 0 })?;
+        Ok(array.get(array.capacity().index(idx)?))
+    }
+
     /// The outcome at one index: never unknown.
     pub(super) fn at(&self, idx: u64) -> Outcome {
-        let Some(array) = &self.0 else {
-            return Outcome::NotValid(IndexOutOfRange { idx, entries: 0 }.into());
-        };
-        match array.capacity().index(idx).map(|index| array.get(index)) {
+        match self.get(idx) {
             Ok(Status::VALID) => Outcome::Valid,
             Ok(other) => Outcome::NotValid(NotValid::Status(other)),
             Err(outside) => Outcome::NotValid(outside.into()),
         }
+    }
+
+    /// The memory that they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |array| array.as_bytes().len())
     }
 }
 
@@ -46,7 +54,7 @@ pub fn judge(
 }
 
 /// Reads a fetched `token` at `now`, whichever index is asked for. Returns what it says about itself, if it can be decoded.
-pub(super) fn read(
+pub(crate) fn read(
     request: &Check,
     format: Format,
     token: &[u8],
@@ -217,19 +225,19 @@ pub(super) mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
-    use crate::sign::{Algorithm, Jwk, JwkSet, KeyHints, Signer, SigningKey, generate};
+    use crate::issuer::{Algorithm, Jwk, JwkSet, KeyHints, Signer, SigningKey, generate};
     use crate::status_list::{Bits, vectors};
 
-    pub(in crate::check) const URI: &str = "https://status.example/lists/1";
-    pub(in crate::check) const NOW: NumericDate = NumericDate::from_secs(1_800_000_000);
+    pub(crate) const URI: &str = "https://status.example/lists/1";
+    pub(crate) const NOW: NumericDate = NumericDate::from_secs(1_800_000_000);
 
     /// The moment this many seconds after `NOW`.
-    pub(in crate::check) fn after(secs: i64) -> NumericDate {
+    pub(crate) fn after(secs: i64) -> NumericDate {
         NumericDate::from_signed_secs(1_800_000_000 + secs)
     }
 
     /// Four entries of two bits, which hold 0, 1, 2 and 3.
-    pub(in crate::check) fn claims() -> Claims {
+    pub(crate) fn claims() -> Claims {
         Claims {
             sub: URI.into(),
             iss: None,
@@ -243,12 +251,12 @@ pub(super) mod tests {
         }
     }
 
-    fn signer_of(algorithm: Algorithm, kid: Option<&str>) -> Signer {
+    pub(crate) fn signer_of(algorithm: Algorithm, kid: Option<&str>) -> Signer {
         let key = SigningKey::from_pem(&generate(algorithm).unwrap(), None, kid).unwrap();
         Signer::new(key, KeyHints { kid: kid.is_some(), x5c: false, jwk: true })
     }
 
-    pub(in crate::check) fn signer() -> Signer {
+    pub(crate) fn signer() -> Signer {
         signer_of(Algorithm::Es256, Some("a"))
     }
 
@@ -256,7 +264,7 @@ pub(super) mod tests {
         Trust::from_jwks(&serde_json::to_vec(&JwkSet { keys: keys.to_vec() }).unwrap()).unwrap()
     }
 
-    pub(in crate::check) fn token(format: Format, signer: &Signer, claims: &Claims) -> Vec<u8> {
+    pub(crate) fn token(format: Format, signer: &Signer, claims: &Claims) -> Vec<u8> {
         match format {
             Format::Jwt => signer.sign_jwt(claims).unwrap().into_bytes(),
             Format::Cwt => signer.sign_cwt(claims).unwrap(),
@@ -264,7 +272,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::check) fn refusal(report: Report) -> CannotTell {
+    pub(crate) fn refusal(report: Report) -> CannotTell {
         match report.outcome {
             Outcome::Unknown(why) => why,
             other => panic!("{other:?}"),

@@ -16,7 +16,7 @@ use x509_parser::x509::X509Version;
 use super::name_constraints;
 use super::times::instant;
 use crate::base::clock::NumericDate;
-use crate::sign::chain::has_signed;
+use crate::chain::has_signed;
 
 /// The most certificates between a signer and a trusted authority.
 const BETWEEN_MAX: usize = 8;

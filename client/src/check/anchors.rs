@@ -81,7 +81,7 @@ mod tests {
     use super::super::verdict::tests::{NOW, URI, claims, refusal, token};
     use super::super::{CannotTell, Check, Format, Outcome, Trust, judge};
     use super::*;
-    use crate::sign::{KeyHints, Signer, SigningKey};
+    use crate::issuer::{KeyHints, Signer, SigningKey};
     use crate::status_list::jwt;
 
     const EKU: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 3, 999];

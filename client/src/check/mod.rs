@@ -1,7 +1,7 @@
 //! A Relying Party's check: fetches a Status List Token and returns the status at one index ("Validation Rules").
 //!
-//! Used by the command line, and by the tests as the counterpart of everything that this service publishes. Reads tokens
-//! with `status_list/`, verifies with `sign/`, and knows nothing of pools, stores and private keys.
+//! Used by the cache, by the service's command line, and by its tests as the counterpart of everything that it publishes. Reads
+//! tokens with `status_list/`, and knows nothing of pools, stores and private keys.
 //!
 //! Invariant: `trust.rs` and `verdict.rs` decide without I/O, and time always comes in as an argument. This folder never
 //! sees the credential itself: the caller must check first that it is authentic and has not expired.
@@ -27,6 +27,7 @@ mod usage;
 mod verdict;
 
 pub use fetch::FetchError;
+pub(crate) use fetch::token_unless;
 pub use many::{CheckedList, lists};
 pub use outcome::{CannotList, CannotTell, IAT_LEEWAY, NotValid, Outcome};
 pub use path::ChainFlaw;
@@ -35,6 +36,14 @@ pub use report::{Report, TokenFacts};
 pub use trust::{InvalidTrust, Trust};
 pub use untrusted::{TrustedBy, Untrusted};
 pub use verdict::judge;
+pub(crate) use verdict::{Statuses, read};
+
+/// For the tests of the cache as well.
+#[cfg(test)]
+pub(crate) mod testing {
+    pub(crate) use super::fetch::tests::serve_on;
+    pub(crate) use super::verdict::tests::{NOW, after, claims, signer, signer_of, token};
+}
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -43,7 +52,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::base::clock::NumericDate;
-use crate::sign::profile::Profiles;
+use crate::profile::Profiles;
 use crate::status_list::{Aggregation, Format, LIST_BYTES_MAX, StatusArray};
 
 /// The question, and the rules for the answer.
@@ -219,7 +228,7 @@ mod tests {
 
     use super::verdict::tests::{NOW, claims, refusal, signer, token};
     use super::*;
-    use crate::sign::JwkSet;
+    use crate::issuer::JwkSet;
     use crate::status_list::Claims;
 
     /// A site with one list in both formats and its JWKS. Returns the list's `uri` and the JWKS.

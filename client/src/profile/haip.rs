@@ -1,7 +1,7 @@
 //! OpenID4VC High Assurance Interoperability Profile 1.0, section 6.1: the key of a Status List Token comes in `x5c`.
 
 use super::{Broken, Facts};
-use crate::sign::chain::is_self_signed;
+use crate::chain::is_self_signed;
 
 pub(super) fn broken(token: &Facts<'_>) -> Vec<Broken> {
     let [leaf, above @ ..] = token.chain else {

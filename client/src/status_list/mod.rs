@@ -1,7 +1,7 @@
 //! The Token Status List specification as pure functions and values.
 //!
 //! Responsible for everything that the specification defines: packing, compression, claims, the two token formats,
-//! references and aggregation. Leaves signing to `sign/`, storing to `store/`, time to `base/clock.rs`.
+//! references and aggregation. Leaves signing and storing to the service, time to `base/clock.rs`.
 //!
 //! Invariant: imports nothing else of this crate, does no I/O, knows no clock. Section titles in comments are those of
 //! draft-ietf-oauth-status-list-21.
@@ -38,7 +38,8 @@ pub(crate) mod vectors {
     use serde_json::Value;
 
     pub(crate) fn all() -> Value {
-        serde_json::from_str(include_str!("../../tests/vectors/vectors.json")).expect("vectors.json is JSON")
+        serde_json::from_str(include_str!("../../../tests/vectors/vectors.json"))
+            .expect("vectors.json is JSON")
     }
 
     pub(crate) fn token(name: &str) -> Value {

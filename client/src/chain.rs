@@ -1,6 +1,6 @@
 //! The certificate chain of a signing key: whether Relying Parties can follow it, and when it is valid.
 //!
-//! Holds the rules that `check/` and the service share. Leaves it to Relying Parties whom they trust: a chain may end at an
+//! Holds the rules that `check/` and the service, which signs, share. Leaves it to Relying Parties whom they trust: a chain may end at an
 //! authority or anywhere below it, and a single certificate may be self-signed. Invariant: a chain that passes is a path in
 //! the given order, as `x5c` and `x5chain` demand (RFC 7515, section 4.1.6; RFC 9360, section 2).
 

@@ -62,7 +62,7 @@ mod tests {
     use crate::base::clock::Timestamp;
     use crate::check::NotValid;
     use crate::check::fetch::tests::serve_on;
-    use crate::sign::JwkSet;
+    use crate::issuer::JwkSet;
     use crate::status_list::{Claims, Status};
 
     #[actix_web::test]

@@ -18,11 +18,11 @@ use rcgen::{
 
 use super::verdict::tests::{NOW, URI, after, claims};
 use super::{CannotTell, Check, Format, Outcome, Trust, judge};
-use crate::sign::profile::{Profile, Profiles};
-use crate::sign::{JwkSet, KeyHints, Signer, SigningKey};
+use crate::issuer::{JwkSet, KeyHints, Signer, SigningKey};
+use crate::profile::{Profile, Profiles};
 use crate::status_list::{Bits, Claims, lst};
 
-const COMPLIANCE: &str = include_str!("../../docs/COMPLIANCE.md");
+const COMPLIANCE: &str = include_str!("../../../docs/COMPLIANCE.md");
 /// Of settings, not of tokens.
 const NOT_IN_TOKENS: [&str; 2] = ["E-03", "E-04"];
 const ENTRIES: usize = 10_000;

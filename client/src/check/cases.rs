@@ -15,7 +15,7 @@ use super::{Check, Format, NotValid, Outcome, Trust, judge};
 use crate::base::clock::NumericDate;
 use crate::status_list::vectors::hex;
 
-const TABLE: &str = include_str!("../../tests/vectors/verifier/cases.json");
+const TABLE: &str = include_str!("../../../tests/vectors/verifier/cases.json");
 
 struct Table(Value);
 
