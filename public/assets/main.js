@@ -357,7 +357,8 @@ byId('rare').addEventListener('click', () => bitmap.exception());
 addEventListener('hashchange', readFragment);
 setInterval(tick, 1000);
 
-const { pools } = await site;
+const { pools, hasStatusPage } = await site;
+byId('status-link').hidden = !hasStatusPage;
 byId('pools').replaceChildren(...pools.map((pool) => make('option', { value: pool })));
 byId('pool').value = pools[0] ?? '';
 readFragment();

@@ -7,6 +7,7 @@ import { bytes, instant } from './words.js';
 // A list that does not compress, in base64url twice.
 const TOKEN_BYTES_MAX = Math.ceil((LIST_BYTES_MAX / 9) * 16) + 65536;
 const JSON_BYTES_MAX = 16 << 20;
+const STATISTICS_BYTES_MAX = 1 << 20;
 const TIMEOUT_MS = 30_000;
 const ACCEPT = 'application/statuslist+jwt, application/statuslist+cwt;q=0.9';
 
@@ -31,7 +32,29 @@ export async function configuration() {
   const lists = new URL(typeof given.lists === 'string' ? given.lists : 'lists/', page);
   if (!lists.pathname.endsWith('/')) lists.pathname += '/';
   const pools = Array.isArray(given.pools) ? given.pools.filter((pool) => typeof pool === 'string') : [];
-  return { lists, pools };
+  return { lists, pools, hasStatusPage: given.status === true };
+}
+
+// Returns what the status page shows: `{ operator, pools }`. Without the document it shows nothing.
+export async function fetchStatusPage(lists) {
+  try {
+    const { operator, pools } = await getJson(new URL('status/pools.json', lists));
+    return { operator, pools: Array.isArray(pools) ? pools.filter((shown) => typeof shown?.pool === 'string') : [] };
+  } catch (problem) {
+    if (problem.missing) return { pools: [] };
+    throw problem;
+  }
+}
+
+// Returns the statistics of a pool as CSV; undefined if there are none yet.
+export async function fetchStatistics(lists, pool) {
+  try {
+    const response = await get(new URL(`status/${encodeURIComponent(pool)}.csv`, lists), 'text/csv');
+    return new TextDecoder().decode(await read(response, STATISTICS_BYTES_MAX));
+  } catch (problem) {
+    if (problem.missing) return undefined;
+    throw problem;
+  }
 }
 
 // Returns the URIs of a pool's lists. A static host has the aggregation as a file.
@@ -56,6 +79,7 @@ export async function fetchToken(uri, lists) {
     return {
       bytes: body,
       mediaType: mediaTypeOf(response),
+      etag: response.headers.get('etag'),
       url: response.url,
       fetchedAt: Date.now() / 1000,
       // The bytes that came over the wire, if the browser tells.
@@ -126,7 +150,7 @@ async function get(url, accept) {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch (error) {
-    throw await unreachable(url, error);
+    throw Object.assign(await unreachable(url, error), { unanswered: true });
   }
   if (response.ok && mediaTypeOf(response) !== 'text/html') return response;
   throw await refused(url, response);

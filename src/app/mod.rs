@@ -4,6 +4,7 @@ pub mod instance;
 pub mod reload;
 mod room;
 mod running;
+mod status_page;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -144,6 +145,14 @@ impl App {
             signers.warn_of_certificates(pool, now);
             let keys = Arc::new(KeyRing::new(signers.current, signers.next));
             let pool_metrics = metrics.pool(id);
+            let marks = match config.instance.marks {
+                true => {
+                    let path = instance.directory().join(format!("{id}.marks"));
+                    let opened = Marks::open_at_start(&path, &store, id, instance.id()).await;
+                    Some(opened.context("cannot read this instance's high-water marks")?)
+                }
+                false => None,
+            };
             let parts = Parts {
                 store: store.clone(),
                 site: site.clone(),
@@ -153,14 +162,6 @@ impl App {
                 holder: instance.id().clone(),
                 role: config.publish.role,
                 buckets: buckets.clone(),
-            };
-            let marks = match config.instance.marks {
-                true => {
-                    let path = instance.directory().join(format!("{id}.marks"));
-                    let opened = Marks::open_at_start(&path, &store, id, instance.id()).await;
-                    Some(opened.context("cannot read this instance's high-water marks")?)
-                }
-                false => None,
             };
             pools.push(PoolParts {
                 signals: Arc::new(Signals::default()),
@@ -184,6 +185,7 @@ impl App {
         let key_set = Arc::new(KeySet::new(site.clone(), Arc::clone(&metrics), all_keys));
         set_times(&config, &key_set, None);
         key_set.publish_first().await.context("cannot publish the public keys")?;
+        status_page::write(&site, &config);
         Ok(Self {
             config,
             clock,
@@ -255,6 +257,7 @@ impl App {
             let (settled, owed) = pool.publisher.upload(&pool.signals, UPLOAD_PATIENCE).await;
             published += settled;
             failed += owed;
+            pool.publisher.write_statistics().await;
             pool.publisher.release().await;
         }
         Ok((published, failed))
@@ -415,6 +418,7 @@ impl App {
             pools: self.pools.iter().map(of_pool).collect(),
             key_set: Arc::clone(&self.key_set),
             api,
+            folder: self.site.clone(),
             site,
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 
+use super::status_page;
 use crate::access::Access;
 use crate::allocate::Allocator;
 use crate::audit::{Action, Caller, Line};
@@ -20,6 +21,7 @@ use crate::model::api_key::ApiKey;
 use crate::model::pool::PoolId;
 use crate::publish::{KeySet, PoolPublisher};
 use crate::sign::KeyRing;
+use crate::site::folder::Site;
 use crate::site::server::SiteServer;
 use crate::status_list::Format;
 use crate::telemetry::metrics::Metrics;
@@ -35,6 +37,7 @@ pub(super) struct Running {
     pub(super) key_set: Arc<KeySet>,
     /// Not held: the tasks that apply updates end when the server drops its updaters.
     pub(super) api: Weak<Api>,
+    pub(super) folder: Site,
     pub(super) site: Option<Arc<SiteServer>>,
 }
 
@@ -111,6 +114,7 @@ impl Running {
         }
         api.replace_access(access);
         set_times(&config, &self.key_set, self.site.as_deref());
+        status_page::write(&self.folder, &config);
         self.key_set.wake();
         api.audit.record_unwaited(Line::new(Caller::default(), reloaded(&checked)));
         *current = config;

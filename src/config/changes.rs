@@ -54,6 +54,7 @@ impl Config {
                 instance: live,
                 publish: live,
                 pools: live,
+                explorer: live,
                 retired_pools: "retired-pools",
                 lenient: "compatibility",
                 warnings: live,

@@ -11,9 +11,7 @@ const FRAMEWORKS: [&str; 6] = ["spring", "management", "logging", "quarkus", "eu
 
 /// The advice for the setting `unknown` at `path`, where only `known` ones are. `defaults` has all settings.
 pub(super) fn hint(path: &str, unknown: &str, known: &[&str], defaults: &Value) -> String {
-    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(known, unknown);
-    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    if let Some(nearest) = nearest.filter(|nearest| likeness(nearest) >= ALIKE) {
+    if let Some(nearest) = nearest(unknown, known.iter().copied()) {
         return format!("; did you mean `{nearest}`?");
     }
     if path == unknown && FRAMEWORKS.contains(&unknown) {
@@ -24,6 +22,13 @@ pub(super) fn hint(path: &str, unknown: &str, known: &[&str], defaults: &Value) 
         Some(place) => format!("; it belongs to `{place}`"),
         None => "; config/default.yaml has them all".to_owned(),
     }
+}
+
+/// The one of the `known` names that `name` is most likely a misspelling of, if of any.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(known, name);
+    let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    nearest.filter(|nearest| likeness(nearest) >= ALIKE)
 }
 
 /// The section that has a setting of this name, if only one has.

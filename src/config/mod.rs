@@ -9,6 +9,7 @@ mod api_keys;
 mod audit;
 mod changes;
 mod duration;
+mod explorer;
 mod hint;
 mod layers;
 mod limits;
@@ -32,6 +33,7 @@ pub use access::{AccessConfig, ClientCertificate, JwksSource, OauthConfig, Rates
 pub use address::ServerAddress;
 pub use audit::AuditConfig;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
+pub use explorer::{ExplorerConfig, OperatorConfig, ShownPool, Title};
 pub use limits::Limits;
 pub use mistakes::{Mistake, Mistakes};
 pub use network::Network;
@@ -87,6 +89,8 @@ pub struct Config {
     pub publish: PublishConfig,
     /// The status list pools by name; never empty.
     pub pools: BTreeMap<PoolId, PoolConfig>,
+    /// What the status page shows.
+    pub explorer: Box<ExplorerConfig>,
     /// Pools of the store to give up: their lists are not renewed any more.
     pub retired_pools: BTreeSet<PoolId>,
     /// Whether the API ignores members and parameters that it does not know, as the original service does.
@@ -231,6 +235,11 @@ impl Config {
             let pool = PoolConfig::check(&name, &public_url, raw_pool, name == TEMPLATE_POOL, &mut warnings)?;
             pools.insert(pool.shape.id.clone(), pool);
         }
+        let aggregations = pools.iter().map(|(id, pool)| (id.clone(), pool.start.aggregation)).collect();
+        let explorer = ExplorerConfig::check(raw.explorer, &aggregations)?;
+        for (id, pool) in &mut pools {
+            pool.live.statistics = explorer.pools.get(id).is_some_and(|shown| shown.statistics);
+        }
         let publish = PublishConfig {
             storage_directory: raw.storage_directory,
             key_directory: raw.key_directory,
@@ -277,6 +286,7 @@ impl Config {
             instance,
             publish,
             pools,
+            explorer: Box::new(explorer),
             retired_pools,
             lenient: raw.compatibility == RawCompatibility::Lenient,
             warnings,

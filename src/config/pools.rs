@@ -73,6 +73,8 @@ pub struct PoolLive {
     pub reference_lifetime: Option<Duration>,
     /// The most that its callers can make it store and sign.
     pub quotas: Quotas,
+    /// Whether a public file keeps how its counts develop.
+    pub statistics: bool,
 }
 
 /// The most that the callers of a pool can make it store and sign.
@@ -223,6 +225,8 @@ impl PoolConfig {
                 lifetimes,
                 reference_lifetime: raw.reference_lifetime.map(|lifetime| lifetime.0),
                 quotas,
+                // `explorer` names the pools that do.
+                statistics: false,
             },
             api_keys,
             signer: SignerConfig::check(raw.signer).map_err(|why| refuse("signer", &why))?,

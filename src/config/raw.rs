@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::api_keys::RawApiKey;
 use super::duration::Setting;
+use super::explorer::RawExplorer;
 use super::network::Network;
 use super::profile::RawProfiles;
 use super::rate::Rate;
@@ -23,6 +24,7 @@ pub(super) struct RawConfig {
     pub(super) instance_directory: PathBuf,
     pub(super) high_water_marks: bool,
     pub(super) publish: RawPublish,
+    pub(super) explorer: RawExplorer,
     pub(super) server: RawServer,
     pub(super) limits: RawLimits,
     pub(super) oauth: Option<RawOauth>,

@@ -15,6 +15,7 @@ pub mod pass;
 mod rehearse;
 mod sinks;
 mod spread;
+mod statistics;
 pub mod sweep;
 mod verify;
 
@@ -50,6 +51,7 @@ use crate::store::{Fence, Store};
 use crate::telemetry::metrics::PoolMetrics;
 use lease::PublisherLease;
 use sinks::{Files, Name, Sinks};
+use statistics::ListCounts;
 
 /// The time until the clock shows another second, for lists that were signed in this one.
 pub const NEXT_SECOND: Duration = Duration::from_secs(1);
@@ -98,6 +100,8 @@ pub struct PoolPublisher {
     /// When the spreads were last advanced.
     advanced_at: Mutex<Option<Instant>>,
     sinks: Sinks,
+    /// What the statistics count.
+    counts: Arc<ListCounts>,
 }
 
 /// The parts that a publisher works with.
@@ -146,7 +150,7 @@ impl PoolPublisher {
         let sinks = Sinks::new(&buckets, &files);
         metrics.publish_checks(&Refused::CHECKS);
         metrics.freshness.set_times(live.load().update_interval, live.load().lifetimes.list_lifetime);
-        let (swept, advanced_at, changed, look_wanted, stale_found) = Default::default();
+        let (swept, advanced_at, changed, look_wanted, stale_found, counts) = Default::default();
         Self {
             shape,
             start,
@@ -166,11 +170,12 @@ impl PoolPublisher {
             swept,
             advanced_at,
             sinks,
+            counts,
         }
     }
 
     /// Publishes on every beat, and new lists as soon as they are wanted, until the stop. Then publishes everything that was
-    /// acknowledged, in one pass or several, and finishes with the last uploads.
+    /// acknowledged, in one pass or several, and finishes with the last uploads and the last line of the statistics.
     pub async fn run(&self, signals: &Signals, stop: &Stopper) {
         let (published, all_published) = stopper();
         let publish = async {
@@ -178,7 +183,8 @@ impl PoolPublisher {
             published.stop();
         };
         // Beside the publishing, because a pool has many files and a disk may hang.
-        tokio::join!(publish, self.look_until(stop), self.sinks.run(&all_published));
+        let statistics = self.run_statistics(&all_published);
+        tokio::join!(publish, self.look_until(stop), self.sinks.run(&all_published), statistics);
         self.release().await;
     }
 
@@ -313,6 +319,8 @@ impl PoolPublisher {
         self.metrics.freshness.set_times(live.update_interval, live.lifetimes.list_lifetime);
         self.live.store(Arc::new(live));
         self.changed.notify_one();
+        // They may have been switched on.
+        self.counts.wake();
     }
 
     /// Marks the keys as owed to the buckets, because they have changed.

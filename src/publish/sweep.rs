@@ -83,6 +83,7 @@ impl PoolPublisher {
             }
         }
         self.write_aggregation().await;
+        self.counts.wake();
         match self.store.lists(&self.shape.id).await {
             Ok(lists) => {
                 let published = lists.iter().filter(|list| list.published.is_some());

@@ -254,6 +254,26 @@ impl Site {
         durable::replace(&self.layout.path(&File::Jwks), document, Mode::Public)
     }
 
+    /// Writes which pools the status page shows, unless the file says so already; `None` removes it.
+    pub fn write_status_page(&self, document: Option<&[u8]>) -> Result<(), SiteError> {
+        let path = self.layout.path(&File::StatusPage);
+        match document {
+            Some(document) if read(&path)?.is_some_and(|published| published == document) => Ok(()),
+            Some(document) => durable::replace(&path, document, Mode::Public),
+            None => durable::remove(&path),
+        }
+    }
+
+    /// Returns the published statistics of a pool, if there are any.
+    pub fn read_statistics(&self, pool: &PoolId) -> Result<Option<Vec<u8>>, SiteError> {
+        read(&self.layout.path(&File::Statistics(pool.clone())))
+    }
+
+    /// Writes the statistics of a pool.
+    pub fn write_statistics(&self, pool: &PoolId, document: &[u8]) -> Result<(), SiteError> {
+        durable::replace(&self.layout.path(&File::Statistics(pool.clone())), document, Mode::Public)
+    }
+
     /// Makes the names of all files written so far durable.
     pub fn sync(&self) -> Result<(), SiteError> {
         durable::sync_folder(self.layout.lists())

@@ -5,6 +5,8 @@
 //! <storage>/lists/<list id>.gone                               the mark of a retired list
 //! <storage>/lists/aggregation/<pool>.json                      the lists of a pool
 //! <storage>/lists/jwks.json                                    the public keys
+//! <storage>/lists/status/pools.json                            the pools on the status page
+//! <storage>/lists/status/<pool>.csv                            how the counts of a pool developed
 //! <storage>/lists/.<name>.lock                                 held while files are put in place
 //! <storage>/history/<list id>/<iat>.jwt, .cwt                  earlier tokens ("Historical Resolution")
 //! ```
@@ -66,6 +68,10 @@ pub enum File {
     Aggregation(PoolId),
     /// The public keys.
     Jwks,
+    /// The pools on the status page.
+    StatusPage,
+    /// How the counts of a pool developed.
+    Statistics(PoolId),
 }
 
 /// What is held while files are put in place.
@@ -75,6 +81,8 @@ pub enum Lock {
     Pool(PoolId),
     /// Of the public keys.
     Jwks,
+    /// Of the statistics of a pool, so that no publication waits for them.
+    Statistics(PoolId),
 }
 
 impl File {
@@ -90,6 +98,8 @@ impl File {
             Self::Archived(list, format, iat) => format!("{list}/{iat}.{format}"),
             Self::Aggregation(pool) => format!("{}.json", aggregation_path(pool)),
             Self::Jwks => "jwks.json".to_owned(),
+            Self::StatusPage => "status/pools.json".to_owned(),
+            Self::Statistics(pool) => format!("status/{pool}.csv"),
         }
     }
 }
@@ -135,7 +145,9 @@ impl Layout {
     pub fn path(&self, file: &File) -> PathBuf {
         match file {
             File::Archived(..) => self.archive().join(file.name()),
-            File::List(..) | File::Aggregation(_) | File::Jwks => self.lists.join(file.name()),
+            File::List(..) | File::Aggregation(_) | File::Jwks | File::StatusPage | File::Statistics(_) => {
+                self.lists.join(file.name())
+            }
         }
     }
 
@@ -144,6 +156,7 @@ impl Layout {
         let name = match lock {
             Lock::Pool(pool) => format!("pool-{pool}"),
             Lock::Jwks => "jwks".to_owned(),
+            Lock::Statistics(pool) => format!("statistics-{pool}"),
         };
         self.lists.join(format!(".{name}.lock"))
     }
@@ -169,9 +182,12 @@ mod tests {
         assert_eq!(path(&File::List(list, ListFile::Gone)), format!("/storage/lists/{list}.gone"));
         assert_eq!(path(&File::Aggregation("p".parse().unwrap())), "/storage/lists/aggregation/p.json");
         assert_eq!(path(&File::Jwks), "/storage/lists/jwks.json");
+        assert_eq!(path(&File::StatusPage), "/storage/lists/status/pools.json");
+        assert_eq!(path(&File::Statistics("pools".parse().unwrap())), "/storage/lists/status/pools.csv");
         let lock = |lock: Lock| layout.lock(&lock).to_str().unwrap().to_owned();
         assert_eq!(lock(Lock::Pool("p".parse().unwrap())), "/storage/lists/.pool-p.lock");
         assert_eq!(lock(Lock::Jwks), "/storage/lists/.jwks.lock");
+        assert_eq!(lock(Lock::Statistics("p".parse().unwrap())), "/storage/lists/.statistics-p.lock");
         let earlier = File::Archived(list, Format::Cwt, NumericDate::from_secs(17));
         assert_eq!(path(&earlier), format!("/storage/history/{list}/17.cwt"));
         assert_eq!(archived(&layout.path(&earlier)), Some((NumericDate::from_secs(17), Format::Cwt)));

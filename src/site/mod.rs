@@ -3,3 +3,4 @@
 pub mod folder;
 pub mod layout;
 pub mod server;
+pub mod status_page;

@@ -20,9 +20,9 @@ export const launch = () => chromium.launch({ executablePath: '/usr/bin/chromium
 // A page of the explorer, and the actions of a test on it.
 export class Explorer {
   // `origins`: where requests may go.
-  static async open(browser, address, { origins = [], width = 1280, height = 900, dark = false, clock = false } = {}) {
+  static async open(browser, address, { origins = [], width = 1280, height = 900, dark = false, clock = false, locale, timezoneId } = {}) {
     const context = await browser.newContext({
-      viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce', deviceScaleFactor: width < 500 ? 2 : 1,
+      viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce', locale, timezoneId, deviceScaleFactor: width < 500 ? 2 : 1,
     });
     const page = await context.newPage();
     const explorer = Object.assign(new Explorer(), { page, context, requests: [], errors: [] });

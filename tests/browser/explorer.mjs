@@ -8,10 +8,11 @@ import { failures } from './failures.mjs';
 import { handover } from './handover.mjs';
 import { million } from './million.mjs';
 import { questions } from './questions.mjs';
+import { statusPage } from './status_page.mjs';
 import { statuses } from './statuses.mjs';
 import { untrustworthy } from './untrustworthy.mjs';
 
-const play = { statuses, handover, questions, failures, everyone, million, untrustworthy, docs, compare }[process.argv[2]];
+const play = { statuses, handover, questions, failures, everyone, million, untrustworthy, statusPage, docs, compare }[process.argv[2]];
 assert(play, `no scene ${process.argv[2]}`);
 const browser = await launch();
 try {

@@ -15,7 +15,7 @@ use crate::support::process::{PROGRAM, free_port};
 use crate::support::relying_party::published;
 
 /// Runs `tests/browser/run`, which finds Node wherever scripts/install-test-tools has put it.
-fn run(name: &str, scene: &Value) -> Output {
+pub(crate) fn run(name: &str, scene: &Value) -> Output {
     Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/run"))
         .arg(name)
         .env("SCENE", scene.to_string())

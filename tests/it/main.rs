@@ -66,5 +66,6 @@ mod secrets;
 mod sinks;
 mod slow_clients;
 mod spread;
+mod status_page;
 mod support;
 mod verify;

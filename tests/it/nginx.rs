@@ -13,7 +13,9 @@ use statuslist::base::clock::Clock;
 use statuslist::status_list::{ListId, cwt, jwt};
 use tempfile::TempDir;
 
-use self::expectations::{Body, RAW_CBOR, RAW_JSON, ROWS, Reply, Row, Subject, Words, check};
+use self::expectations::{
+    Body, CSV, RAW_CBOR, RAW_JSON, ROWS, Reply, Row, STATUS_PAGE, Subject, Words, check,
+};
 use crate::support::app::TestApp;
 use crate::support::eventually;
 use crate::support::nginx::{Nginx, Settings};
@@ -58,7 +60,9 @@ impl Served {
         site.publish(expired, IAT, IAT + 1, true, true);
         write(&site.path(gone, "gone"), b"", IAT);
         site.aggregate(&[both]);
-        for name in ["jwks.json", "aggregation/demo.json"] {
+        site.site.write_status_page(Some(STATUS_PAGE)).unwrap();
+        site.site.write_statistics(&"demo".parse().unwrap(), CSV).unwrap();
+        for name in ["jwks.json", "aggregation/demo.json", "status/pools.json", "status/demo.csv"] {
             set_modified(&site.site.layout().lists().join(name), IAT);
         }
 
@@ -518,6 +522,7 @@ fn the_explorer_page_may_run_nothing_but_itself() {
     fs::create_dir(storage.join("assets")).unwrap();
     for (name, content) in [
         ("index.html", "<!doctype html>"),
+        ("status.html", "<!doctype html>"),
         ("explorer.json", "{}"),
         ("assets/main.js", "1"),
         ("assets/style.css", "a{}"),
@@ -528,6 +533,7 @@ fn the_explorer_page_may_run_nothing_but_itself() {
     for (path, media_type) in [
         ("/", "text/html; charset=utf-8"),
         ("/index.html", "text/html; charset=utf-8"),
+        ("/status.html", "text/html; charset=utf-8"),
         ("/explorer.json", "application/json; charset=utf-8"),
         ("/assets/main.js", "text/javascript; charset=utf-8"),
         ("/assets/style.css", "text/css; charset=utf-8"),

@@ -28,7 +28,7 @@ async fn a_follower_takes_over_when_the_leader_is_gone_and_off_never_does() {
     let pool = format!("api-key: x, size: 8000, update-interval: 1s, {}", signer(folder.path()));
     let settings = |role: &str| {
         format!(
-            "{}publish: {{ role: {role} }}\nstatus-list-pools: {{ p: {{ {pool} }} }}",
+            "{}publish: {{ role: {role} }}\nexplorer: {{ pools: {{ p: {{ statistics: true }} }} }}\nstatus-list-pools: {{ p: {{ {pool} }} }}",
             on_redis(&redis, "")
         )
     };
@@ -52,6 +52,13 @@ async fn a_follower_takes_over_when_the_leader_is_gone_and_off_never_does() {
     let (holder, fence) = publisher(&redis, "p");
     assert_eq!((holder, lists(&off), lists(&follower)), (leader.id(), 0, 0));
     assert!(lists(&leader) >= references.len());
+    let keeps_statistics = |instance: &Instance| instance.folder().join("public/lists/status/p.csv").exists();
+    eventually("the statistics", async || keeps_statistics(&leader).then_some(())).await;
+    assert_eq!(
+        (keeps_statistics(&off), keeps_statistics(&follower)),
+        (false, false),
+        "only who publishes counts"
+    );
 
     leader.kill();
     let gone = Instant::now();
@@ -66,6 +73,8 @@ async fn a_follower_takes_over_when_the_leader_is_gone_and_off_never_does() {
     assert_eq!(published(follower.folder(), &references[0].uri).unwrap().status(references[0].index), 0);
     // Its folder was empty, so it publishes all lists anew.
     eventually("all lists", async || (lists(&follower) >= references.len()).then_some(())).await;
+    eventually("the statistics of the follower", async || keeps_statistics(&follower).then_some(())).await;
+    assert!(!keeps_statistics(&off));
     let (holder, new_fence) = publisher(&redis, "p");
     assert_eq!((holder, new_fence, lists(&off)), (follower.id(), fence + 1, 0));
     println!("the follower took over after {taken:?}");

@@ -18,7 +18,8 @@ use crate::support::eventually;
 use crate::support::process::{PROGRAM, Process, command, free_port};
 use crate::support::relying_party::published;
 
-const SETTINGS: &str = "status-list-pools: { p: { api-key: x, size: 1000, bits: 1, update-interval: 1s, list-lifetime: 1h, ttl: 1m, \
+const SETTINGS: &str = "explorer: { pools: { p: { statistics: true } } }\n\
+    status-list-pools: { p: { api-key: x, size: 1000, bits: 1, update-interval: 1s, list-lifetime: 1h, ttl: 1m, \
     open-lists: 1, formats: [jwt, cwt, json, cbor], history: { retention: 1h } } }";
 
 /// A service and its folder.
@@ -149,6 +150,7 @@ async fn every_kind_of_damage_is_named() {
     let waiting = site.reference().await;
     process.kill();
 
+    assert!(site.lists().join("status/p.csv").exists() && site.lists().join("status/pools.json").exists());
     let before = site.content();
     let verified = site.verify();
     assert_eq!((verified.code, verified.faults()), (0, 0), "{:#}", verified.result);

@@ -10,6 +10,7 @@ use crate::base::blocking::blocking;
 use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::pool::{PoolId, PoolShape};
 use crate::publish::ours;
+use crate::publish::statistics::ListCounts;
 use crate::sign::profile::Profiles;
 use crate::sign::{KeyRing, SignError, Signer};
 use crate::site::folder::{Prepared, Site, SiteError, Stamp, TokenFiles};
@@ -35,6 +36,8 @@ pub(super) struct Job {
     pub(super) formats: Formats,
     pub(super) profiles: Profiles,
     pub(super) history: bool,
+    /// Where to leave the counts of the list, for a pool with statistics.
+    pub(super) counts: Option<Arc<ListCounts>>,
     pub(super) template: Template,
     pub(super) now: Timestamp,
     /// Whether an operator demands that tokens from the future are replaced, although `iat` goes back by that.
@@ -175,6 +178,9 @@ impl Job {
                 changes: changes.as_ref(),
             },
         )?;
+        if let Some(counts) = &self.counts {
+            counts.note(list, iat, &snapshot.array);
+        }
         let mut files = self.site.prepare(&list, &files, iat)?;
         if self.history {
             files = files.archived(&self.site, &list, iat);

@@ -167,6 +167,9 @@ impl PoolPublisher {
             done += chunk.len();
             progress(done, pending.len());
         }
+        if !pass.published.is_empty() {
+            self.counts.wake();
+        }
         if pass.published.iter().any(|list| new.contains(list)) {
             self.write_aggregation().await;
             signals.list_published();
@@ -288,6 +291,7 @@ impl PoolPublisher {
             formats: self.start.formats,
             profiles: self.start.profiles,
             history: self.start.history.is_some(),
+            counts: self.list_counts(),
             now,
             replace_future: self.replaces_future(),
         }

@@ -283,6 +283,7 @@ impl Verification {
         let mut known: HashMap<PathBuf, Option<Fault>> = HashMap::new();
         known.insert(layout.path(&File::Jwks), None);
         known.insert(layout.lock(&Lock::Jwks), None);
+        known.insert(layout.path(&File::StatusPage), None);
         let mut archives = BTreeSet::new();
         for (pool, record) in lists {
             for file in ListFile::OF_PUBLICATION.into_iter().chain([ListFile::Gone]) {
@@ -302,6 +303,9 @@ impl Verification {
         let configured: BTreeMap<_, _> = self.pools.iter().map(|pool| (&pool.shape.id, pool)).collect();
         for (pool, _) in self.store.pools().await? {
             known.insert(layout.lock(&Lock::Pool(pool.clone())), None);
+            // They stay when they are switched off.
+            known.insert(layout.path(&File::Statistics(pool.clone())), None);
+            known.insert(layout.lock(&Lock::Statistics(pool.clone())), None);
             match configured.get(&pool) {
                 Some(pool) if !pool.aggregation => {}
                 Some(_) => _ = known.insert(layout.path(&File::Aggregation(pool)), None),

@@ -25,6 +25,7 @@ use thiserror::Error;
 
 use crate::base::clock::NumericDate;
 use crate::site::layout::{File, Layout, ListFile};
+use crate::site::status_page::{InvalidStatistics, Statistics};
 use crate::status_list::raw::RawList;
 use crate::status_list::{Aggregation, Format, InvalidAggregation, InvalidClaims, ListId, cwt, jwt};
 
@@ -94,6 +95,8 @@ enum Flaw {
     Aggregation(#[from] InvalidAggregation),
     #[error("not JSON: {0}")]
     Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Statistics(#[from] InvalidStatistics),
 }
 
 #[derive(Clone)]
@@ -251,8 +254,12 @@ impl Lifetime {
                 Aggregation::from_json(bytes)?;
                 return Ok(Self::default());
             }
-            File::Jwks => {
+            File::Jwks | File::StatusPage => {
                 serde_json::from_slice::<IgnoredAny>(bytes)?;
+                return Ok(Self::default());
+            }
+            File::Statistics(_) => {
+                Statistics::from_csv(bytes)?;
                 return Ok(Self::default());
             }
             // Read together with the JWT, and for its presence.

@@ -64,6 +64,8 @@ pub(crate) enum Body {
     /// The same in CBOR.
     RawCbor,
     Json,
+    /// The statistics of a pool.
+    Csv,
     /// A problem with this code.
     Problem(&'static str),
     /// No body: the answer to OPTIONS.
@@ -76,6 +78,12 @@ pub(crate) enum Body {
 pub(crate) const RAW_JSON: &[u8] = br#"{"bits":1,"lst":"eNrbuRgAAhcBXQ"}"#;
 /// The same ("Status List in CBOR Format").
 pub(crate) const RAW_CBOR: &[u8] = b"\xa2\x64bits\x01\x63lst\x4a\x78\xda\xdb\xb9\x18\x00\x02\x17\x01\x5d";
+
+/// The statistics of a pool, in `status/demo.csv`.
+pub(crate) const CSV: &[u8] = b"time,lists,entries,revoked,suspended\n2027-01-15T08:00:00Z,2,200000,7,0\n";
+/// What the status page shows, in `status/pools.json`.
+pub(crate) const STATUS_PAGE: &[u8] =
+    br#"{"operator":null,"pools":[{"pool":"demo","title":{"en":"D","de":"D"},"update_interval":10,"statistics":true}]}"#;
 
 /// A server over a folder with the content that the placeholders name.
 pub(crate) trait Subject {
@@ -187,6 +195,7 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
         Body::RawJson => Some("application/statuslist+json"),
         Body::RawCbor => Some("application/statuslist+cbor"),
         Body::Json => Some("application/json"),
+        Body::Csv => Some("text/csv"),
         Body::Problem(_) => Some("application/problem+json"),
         Body::Preflight | Body::Unchanged(_) => None,
     } {
@@ -194,7 +203,8 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
         assert_eq!(header("x-content-type-options"), Some("nosniff"));
     }
     assert_eq!(header("content-encoding"), gzipped.then_some("gzip"));
-    if gzipped || matches!(row.body, Body::Jwt | Body::Cwt | Body::RawJson | Body::RawCbor | Body::Json) {
+    let is_document = matches!(row.body, Body::Json | Body::Csv);
+    if gzipped || is_document || matches!(row.body, Body::Jwt | Body::Cwt | Body::RawJson | Body::RawCbor) {
         let modified = if row.body == Body::NextGzippedJwt { "{next}" } else { "{modified}" };
         assert_eq!(header("accept-ranges"), Some("none"));
         assert_eq!(header("last-modified"), Some(words.fill_in(modified).as_str()));
@@ -205,7 +215,7 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
     }
     match row.body {
         Body::Problem("NOT_ACCEPTABLE") => assert_eq!(header("vary"), Some("Accept")),
-        Body::Problem(_) | Body::Preflight | Body::Json => assert_eq!(header("vary"), None),
+        Body::Problem(_) | Body::Preflight | Body::Json | Body::Csv => assert_eq!(header("vary"), None),
         _ => assert_eq!(header("vary"), Some("Accept, Accept-Encoding")),
     }
     let about = |sub: String| assert!(path.contains(sub.rsplit('/').next().unwrap()), "{sub}");
@@ -219,6 +229,7 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
         Body::Cwt => about(subject.sub_of_cwt(&body)),
         Body::RawJson => assert_eq!(body, RAW_JSON),
         Body::RawCbor => assert_eq!(body, RAW_CBOR),
+        Body::Csv => assert_eq!(body, CSV),
         Body::Json => assert!(serde_json::from_slice::<Value>(&body).unwrap().is_object()),
         Body::Unchanged(etag) => {
             assert!(body.is_empty());
@@ -269,7 +280,9 @@ impl Row {
     }
 }
 
-use Body::{Cwt, GzippedJwt, Json, Jwt, NextGzippedJwt, Preflight, Problem, RawCbor, RawJson, Unchanged};
+use Body::{
+    Csv, Cwt, GzippedJwt, Json, Jwt, NextGzippedJwt, Preflight, Problem, RawCbor, RawJson, Unchanged,
+};
 
 const JWT: (&str, &str) = ("Accept", "application/statuslist+jwt");
 const CWT: (&str, &str) = ("Accept", "application/statuslist+cwt");
@@ -401,6 +414,15 @@ pub(crate) const ROWS: &[Row] = &[
     row("aggregation, HEAD", "HEAD", "/aggregation/{pool}", &[], 200, Json),
     row("key set", "GET", "/jwks.json", &[GZIP, ("Accept", "text/html")], 200, Json),
     row("OPTIONS of the key set", "OPTIONS", "/jwks.json", &[("Origin", "https://rp.example")], 204, Preflight),
+    row("the pools of the status page", "GET", "/status/pools.json", &[GZIP], 200, Json),
+    row("the pools of the status page, HEAD", "HEAD", "/status/pools.json", &[], 200, Json),
+    row("statistics", "GET", "/status/{pool}.csv", &[GZIP, ("Accept", "text/html")], 200, Csv),
+    row("statistics, HEAD", "HEAD", "/status/{pool}.csv", &[], 200, Csv),
+    row("OPTIONS of the statistics", "OPTIONS", "/status/{pool}.csv", &[("Origin", "https://rp.example")], 204, Preflight),
+    row("POST of the statistics", "POST", "/status/{pool}.csv", &[], 405, Problem("METHOD_NOT_ALLOWED")),
+    row("statistics of another pool", "GET", "/status/other.csv", &[], 404, Problem("NOT_FOUND")),
+    row("another document", "GET", "/status/{pool}.json", &[], 404, Problem("NOT_FOUND")),
+    row("out of the statistics", "GET", "/status/..%2fjwks.csv", &[], 404, Problem("NOT_FOUND")),
     row("unknown list", "GET", "/{unknown}", &[], 404, Problem("NO_SUCH_LIST")),
     row("unknown list, in CWT", "GET", "/{unknown}", &[CWT], 404, Problem("NO_SUCH_LIST")),
     row("unknown list, known", "GET", "/{unknown}", &[KNOWN], 404, Problem("NO_SUCH_LIST")),

@@ -35,6 +35,7 @@ pub use self::openapi::openapi;
 use self::problem::{Excerpt, Problem};
 use crate::base::clock::NumericDate;
 use crate::site::layout::{File, Layout};
+use crate::site::status_page::Statistics;
 use crate::status_list::{Aggregation, Format, ListId};
 
 /// The most bytes of files held in memory, unless [`SiteServer::with_cache_bytes_max`] sets another limit.
@@ -120,6 +121,8 @@ impl SiteServer {
                 .app_data(Data::from(Arc::clone(self)))
                 .service(resource("/jwks.json", jwks))
                 .service(resource("/aggregation/{pool}", aggregation))
+                .service(resource("/status/pools.json", status_page))
+                .service(resource("/status/{pool}.csv", statistics))
                 .service(resource("/{list}", list))
                 .default_service(web::to(no_such_path)),
         );
@@ -264,6 +267,19 @@ async fn jwks(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
     let answer = site.json(&document);
     let max_age_secs = answer.max_age_secs.min(site.keys_max_age_secs.load(Ordering::Relaxed));
     Ok(Answer { max_age_secs, ..answer }.to(&request))
+}
+
+/// Which pools the status page shows. The page alone needs it, so the API's description leaves it out.
+async fn status_page(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let document = site.cache.read(&File::StatusPage).await?.ok_or(Problem::NoSuchPath)?;
+    Ok(site.json(&document).to(&request))
+}
+
+/// How the counts of a pool developed.
+async fn statistics(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let pool = request.match_info().query("pool").parse().map_err(|_| Problem::NoSuchPath)?;
+    let document = site.cache.read(&File::Statistics(pool)).await?.ok_or(Problem::NoSuchPath)?;
+    Ok(Answer { media_type: Statistics::MEDIA_TYPE, ..site.json(&document) }.to(&request))
 }
 
 async fn no_such_path() -> Result<HttpResponse, Problem> {

@@ -1,7 +1,9 @@
-//! The explorer page, built into the program: the files of `public/`, served at `/` beside the lists.
+//! The explorer page and the status page, built into the program: the files of `public/`, served at `/` and `/status.html` beside the
+//! lists.
 //!
-//! Responsible for the page's files and their headers. The page is a reader like any other: it knows about a list only what the
-//! site answers. If the lists are at `/` or under `/assets`, they take precedence and there is no page.
+//! Responsible for the pages' files and their headers. They are readers like any other: they know about a list only what the site
+//! answers. If the lists are at `/` or under `/assets`, they take precedence and there is no page. The status page is there only if it
+//! has something to show.
 
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{Data, ServiceConfig};
 use serde::{Deserialize, Serialize};
 
-use super::{NOSNIFF, SiteServer, resource};
+use super::{NOSNIFF, Problem, SiteServer, resource};
 use crate::site::layout::File;
 
 /// The policy in the page itself, and `frame-ancestors`, which only a header can set.
@@ -30,6 +32,7 @@ const SVG: &str = "image/svg+xml";
 const JSON: &str = "application/json";
 
 const INDEX: &str = include_str!("../../../public/index.html");
+const STATUS: &str = include_str!("../../../public/status.html");
 const SETTINGS: &str = include_str!("../../../public/explorer.json");
 
 /// A file below `/assets`. Those of others are below `/assets/vendor`, unmodified, with their version and licence.
@@ -53,6 +56,7 @@ const ASSETS: &[Asset] = assets! {
     "base64url.js": SCRIPT,
     "bitmap.js": SCRIPT,
     "cbor.js": SCRIPT,
+    "chart.js": SCRIPT,
     "claims.js": SCRIPT,
     "credential.js": SCRIPT,
     "cwt.js": SCRIPT,
@@ -64,11 +68,16 @@ const ASSETS: &[Asset] = assets! {
     "list.js": SCRIPT,
     "main.js": SCRIPT,
     "mdoc.js": SCRIPT,
+    "pool.js": SCRIPT,
     "qr.js": SCRIPT,
     "reference.js": SCRIPT,
     "site.js": SCRIPT,
+    "status.js": SCRIPT,
     "statuses.js": SCRIPT,
     "style.css": CSS,
+    "texts.js": SCRIPT,
+    "texts/de.js": SCRIPT,
+    "texts/en.js": SCRIPT,
     "theme.js": SCRIPT,
     "timeline.js": SCRIPT,
     "token.js": SCRIPT,
@@ -84,6 +93,9 @@ const ASSETS: &[Asset] = assets! {
 struct Settings {
     lists: String,
     pools: Vec<String>,
+    /// Whether there is a status page.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    status: bool,
 }
 
 /// Mounts the page, unless the lists use its paths. Must come before the site.
@@ -97,7 +109,8 @@ pub(super) fn configure(site: &Arc<SiteServer>, config: &mut ServiceConfig) {
         return;
     }
     let settings = resource("/explorer.json", settings).app_data(Data::from(Arc::clone(site)));
-    config.service(resource("/", index)).service(settings);
+    let status = resource("/status.html", status).app_data(Data::from(Arc::clone(site)));
+    config.service(resource("/", index)).service(settings).service(status);
     for asset in ASSETS {
         let get = move || async { answer(asset.media_type, asset.content) };
         config.service(resource(&format!("/assets/{}", asset.name), get));
@@ -108,10 +121,18 @@ async fn index() -> HttpResponse {
     answer(HTML, INDEX)
 }
 
+async fn status(site: Data<SiteServer>) -> Result<HttpResponse, Problem> {
+    match site.cache.contains(&File::StatusPage) {
+        true => Ok(answer(HTML, STATUS)),
+        false => Err(Problem::NoSuchPath),
+    }
+}
+
 /// The tracked settings, with the actual address of the lists, and without pools that have nothing to show.
 async fn settings(site: Data<SiteServer>) -> HttpResponse {
     let mut settings: Settings = serde_json::from_str(SETTINGS).expect("a test reads the tracked settings");
     settings.lists = format!("{}/", site.base);
+    settings.status = site.cache.contains(&File::StatusPage);
     settings
         .pools
         .retain(|pool| pool.parse().is_ok_and(|pool| site.cache.contains(&File::Aggregation(pool))));
@@ -159,12 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn header_and_page_have_one_policy() {
-        let (_, rest) = INDEX.split_once("Content-Security-Policy\" content=\"").unwrap();
-        let policy = rest.split_once('"').unwrap().0;
-        // Only a header can set frame-ancestors.
-        let header = CONTENT_SECURITY_POLICY.to_str().unwrap().replace(" frame-ancestors 'none';", "");
-        assert_eq!(policy, header);
+    fn headers_and_pages_have_one_policy() {
+        for page in [INDEX, STATUS] {
+            let (_, rest) = page.split_once("Content-Security-Policy\" content=\"").unwrap();
+            let policy = rest.split_once('"').unwrap().0;
+            // Only a header can set frame-ancestors.
+            let header = CONTENT_SECURITY_POLICY.to_str().unwrap().replace(" frame-ancestors 'none';", "");
+            assert_eq!(policy, header);
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::expectations::{RAW_CBOR, RAW_JSON, ROWS, Reply, Subject, Words, check};
+use super::expectations::{CSV, RAW_CBOR, RAW_JSON, ROWS, Reply, STATUS_PAGE, Subject, Words, check};
 use serde_json::{Value, json};
 
 use super::*;
@@ -192,6 +192,9 @@ impl Expected {
         fs::create_dir(site.lists().join("aggregation")).unwrap();
         let aggregation = Aggregation { status_lists: vec![site.claims(both, iat, None).sub] };
         site.write("aggregation/demo.json", &aggregation.to_json(), iat);
+        fs::create_dir(site.lists().join("status")).unwrap();
+        site.write("status/pools.json", STATUS_PAGE, iat);
+        site.write("status/demo.csv", CSV, iat);
         site.write("jwks.json", &serde_json::to_vec(&JwkSet { keys: vec![site.signer.jwk()] }).unwrap(), iat);
 
         let reply = |headers: &[(&str, &str)]| site.get(both, headers);
@@ -557,4 +560,22 @@ fn the_page_is_told_where_lists_are_and_of_no_pool_that_shows_nothing() {
     fs::create_dir(site.lists().join("aggregation")).unwrap();
     site.write("aggregation/demo.json", br#"{"status_lists":[]}"#, NOW);
     assert_eq!(settings(), json!({ "lists": "/somewhere/else/", "pools": ["demo"] }));
+}
+
+#[test]
+fn the_status_page_is_there_only_with_something_to_show_and_only_whole_documents_are_served() {
+    let site = Site::start("/somewhere/else");
+    let get = |path: &str| Reply::read(site.address, "GET", path, &[]);
+    let settings = || -> Value { serde_json::from_slice(&get("/explorer.json").body).unwrap() };
+    assert_eq!((get("/status.html").status, &settings()["status"]), (404, &Value::Null));
+    fs::create_dir(site.lists().join("status")).unwrap();
+    site.write("status/pools.json", STATUS_PAGE, NOW);
+    assert_eq!((get("/status.html").status, &settings()["status"]), (200, &Value::Bool(true)));
+    for (name, whole) in [("pools.json", STATUS_PAGE), ("demo.csv", CSV)] {
+        let path = format!("/somewhere/else/status/{name}");
+        site.write(format!("status/{name}"), whole, NOW);
+        assert_eq!(get(&path).status, 200, "{path}");
+        site.write(format!("status/{name}"), &whole[..whole.len() - 4], NOW + 1);
+        assert_eq!(get(&path).status, 503, "{path}");
+    }
 }

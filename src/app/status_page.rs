@@ -1,0 +1,34 @@
+//! Publishes which pools the status page shows, as the settings say.
+
+use crate::config::{self, Config};
+use crate::site::folder::Site;
+use crate::site::status_page::{Operator, ShownPool, StatusPage, Title};
+
+/// Writes the document of the page, or removes it if the page shows no pool. The page is a courtesy: the service runs without it.
+pub(super) fn write(site: &Site, config: &Config) {
+    let document = (!config.explorer.pools.is_empty()).then(|| page_of(config).to_json());
+    if let Err(error) = site.write_status_page(document.as_deref()) {
+        tracing::error!(%error, "cannot write which pools the status page shows; retrying at the next start or reload");
+    }
+}
+
+fn page_of(config: &Config) -> StatusPage {
+    let operator = config.explorer.operator.clone();
+    let pools = config.explorer.pools.iter().map(|(id, shown)| {
+        let config::Title { en, de } = shown.title.clone();
+        ShownPool {
+            pool: id.to_string(),
+            title: Title { en, de },
+            update_interval: config.pools[id].live.update_interval.as_secs(),
+            statistics: shown.statistics,
+        }
+    });
+    StatusPage {
+        operator: operator.map(|config::OperatorConfig { name, url, documentation }| Operator {
+            name,
+            url,
+            documentation,
+        }),
+        pools: pools.collect(),
+    }
+}
