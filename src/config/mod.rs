@@ -10,6 +10,7 @@ mod audit;
 mod changes;
 mod duration;
 mod hint;
+mod key_service;
 mod layers;
 mod limits;
 mod mistakes;
@@ -32,6 +33,7 @@ pub use access::{AccessConfig, ClientCertificate, JwksSource, OauthConfig, Rates
 pub use address::ServerAddress;
 pub use audit::AuditConfig;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
+pub use key_service::{ExternalKey, KeyServiceAddress};
 pub use limits::Limits;
 pub use mistakes::{Mistake, Mistakes};
 pub use network::Network;
