@@ -58,8 +58,7 @@ struct Checked {
 impl Running {
     /// Applies `config`. Changes nothing if any of it cannot be used.
     pub(super) fn take(&self, config: Config) -> Result<()> {
-        let mut current = self.current.lock();
-        let needs_restart = current.needs_restart(&config);
+        let needs_restart = self.current.lock().needs_restart(&config);
         if !needs_restart.is_empty() {
             bail!(
                 "these settings cannot change while the service runs, so the change needs a restart: {}",
@@ -99,6 +98,8 @@ impl Running {
         let keys = checked.iter().map(|checked| (&checked.pool, checked.api_keys.clone()));
         let access = access(&config, keys, &self.clock, Some(&api.access()))?;
 
+        // Not before: a task may wait for it on an async thread.
+        let mut current = self.current.lock();
         for warning in config.warnings.iter().filter(|warning| !current.warnings.contains(warning)) {
             tracing::warn!("settings: {warning}");
         }

@@ -18,7 +18,7 @@ const DEFAULTS: &str = include_str!("../../config/default.yaml");
 const ENVIRONMENT_PREFIX: &str = "STATUSLIST__";
 
 /// Settings that are always texts, whatever they look like.
-const TEXTS: [&str; 7] = ["api-key", "audience", "password", "pin", "eku", "kid", "issuer"];
+const TEXTS: [&str; 8] = ["api-key", "audience", "password", "pin", "token", "eku", "kid", "issuer"];
 /// How a message about an unknown setting begins.
 const UNKNOWN: &str = "there is no such setting";
 /// Stands for a secret that cannot be read, while the other settings are checked. The settings are refused afterwards.
@@ -379,7 +379,7 @@ fn holds_a_secret(key: &str) -> bool {
     let harmless = ["name", "scopes", "not-before", "not-after"];
     let last = key.rsplit('.').next().unwrap_or(key);
     let within_api_key = key.contains("api-keys[");
-    ["api-key", "password", "access-key", ".pin"].iter().any(|secret| key.contains(secret))
+    ["api-key", "password", "access-key", ".pin", ".external.token"].iter().any(|secret| key.contains(secret))
         && !(within_api_key && harmless.contains(&last.split('[').next().unwrap_or(last)))
 }
 

@@ -370,6 +370,7 @@ pub(super) struct RawSigner {
     pub(super) pem: Option<RawPem>,
     pub(super) pkcs12: Option<RawPkcs12>,
     pub(super) pkcs11: Option<RawPkcs11>,
+    pub(super) external: Option<RawExternal>,
     pub(super) next: Option<RawNextSigner>,
     pub(super) kid: Option<String>,
     pub(super) header: RawHeader,
@@ -393,6 +394,8 @@ pub(super) struct RawNextSigner {
     #[serde(default)]
     pub(super) pkcs11: Option<RawPkcs11>,
     #[serde(default)]
+    pub(super) external: Option<RawExternal>,
+    #[serde(default)]
     pub(super) kid: Option<String>,
 }
 
@@ -412,6 +415,19 @@ pub(super) struct RawPkcs11 {
     pub(super) token: String,
     pub(super) key: String,
     pub(super) pin: String,
+    #[serde(default)]
+    pub(super) chain: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawExternal {
+    pub(super) url: String,
+    pub(super) key: String,
+    #[serde(default)]
+    pub(super) token: Option<String>,
+    #[serde(default)]
+    pub(super) timeout: Option<Setting>,
     #[serde(default)]
     pub(super) chain: Option<PathBuf>,
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use super::raw::{RawNextSigner, RawPem, RawPkcs11, RawPkcs12, RawSigner};
+use super::key_service::ExternalKey;
+use super::raw::{RawExternal, RawNextSigner, RawPem, RawPkcs11, RawPkcs12, RawSigner};
 
 /// The signing key, and how tokens name it.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub enum KeySource {
     Pkcs12(Pkcs12File),
     /// In a hardware security module.
     Pkcs11(Pkcs11Key),
+    /// In another service.
+    External(ExternalKey),
 }
 
 /// A signing key in files.
@@ -92,37 +95,51 @@ impl KeySource {
             }
             Self::Pkcs12(store) => vec![("pkcs12.keystore", &store.keystore, true)],
             Self::Pkcs11(key) => key.chain.iter().map(|chain| ("pkcs11.chain", chain, false)).collect(),
+            Self::External(key) => key.chain.iter().map(|chain| ("external.chain", chain, false)).collect(),
         }
     }
 
-    /// Accepts at most one of the three.
+    /// Accepts at most one of the four.
     fn check(
         pem: Option<RawPem>,
         pkcs12: Option<RawPkcs12>,
         pkcs11: Option<RawPkcs11>,
+        external: Option<RawExternal>,
     ) -> Result<Option<Self>, String> {
-        match (pem, pkcs12, pkcs11) {
-            (None, None, None) => Ok(None),
-            (Some(RawPem { key, chain }), None, None) => Ok(Some(Self::Pem(PemFiles { key, chain }))),
-            (None, Some(RawPkcs12 { keystore, password, alias }), None) => {
+        match (pem, pkcs12, pkcs11, external) {
+            (None, None, None, None) => Ok(None),
+            (Some(RawPem { key, chain }), None, None, None) => Ok(Some(Self::Pem(PemFiles { key, chain }))),
+            (None, Some(RawPkcs12 { keystore, password, alias }), None, None) => {
                 Ok(Some(Self::Pkcs12(Pkcs12File { keystore, password: password.into(), alias })))
             }
-            (None, None, Some(_)) if !cfg!(feature = "pkcs11") => Err(
+            (None, None, Some(_), None) if !cfg!(feature = "pkcs11") => Err(
                 "pkcs11 cannot be used: this program was built without the feature pkcs11; build it with `cargo build --release --features pkcs11`"
                     .to_owned(),
             ),
-            (None, None, Some(RawPkcs11 { module, token, key, pin, chain })) => {
+            (None, None, Some(RawPkcs11 { module, token, key, pin, chain }), None) => {
                 Ok(Some(Self::Pkcs11(Pkcs11Key { module, token, key, pin: pin.into(), chain })))
             }
-            _ => Err("set only one of pem, pkcs12 and pkcs11".to_owned()),
+            (None, None, None, Some(external)) => Ok(Some(Self::External(ExternalKey::check(external)?))),
+            _ => Err("set only one of pem, pkcs12, pkcs11 and external".to_owned()),
         }
     }
 }
 
 impl SignerConfig {
     pub(super) fn check(raw: RawSigner) -> Result<Self, String> {
-        let RawSigner { pem, mut pkcs12, pkcs11, keystore, password, next, kid, header, eku, eku_required } =
-            raw;
+        let RawSigner {
+            pem,
+            mut pkcs12,
+            pkcs11,
+            external,
+            keystore,
+            password,
+            next,
+            kid,
+            header,
+            eku,
+            eku_required,
+        } = raw;
         match (keystore, password) {
             (None, None) => {}
             (Some(_), Some(_)) if pkcs12.is_some() => {
@@ -133,9 +150,10 @@ impl SignerConfig {
             }
             _ => return Err("keystore and password belong together; one is missing".to_owned()),
         }
-        let next = next.map(|RawNextSigner { pem, pkcs12, pkcs11, kid }| {
-            let key = KeySource::check(pem, pkcs12, pkcs11)?;
-            let key = key.ok_or("next names no key; give it pem, pkcs12 or pkcs11, or make it null")?;
+        let next = next.map(|RawNextSigner { pem, pkcs12, pkcs11, external, kid }| {
+            let key = KeySource::check(pem, pkcs12, pkcs11, external)?;
+            let key =
+                key.ok_or("next names no key; give it pem, pkcs12, pkcs11 or external, or make it null")?;
             Ok::<_, String>(NextSigner { key, kid })
         });
         let dotted = |oid: &String| {
@@ -149,7 +167,7 @@ impl SignerConfig {
             return Err("eku-required is true, but eku names no extended key usage; set it".to_owned());
         }
         Ok(Self {
-            key: KeySource::check(pem, pkcs12, pkcs11)?,
+            key: KeySource::check(pem, pkcs12, pkcs11, external)?,
             kid,
             next: next.transpose().map_err(|why| format!("next: {why}"))?,
             kid_in_header: header.kid,
@@ -200,6 +218,8 @@ mod tests {
     fn contradictory_settings_are_refused_by_name() {
         for (written, why) in [
             ("pem: { key: a }, pkcs12: { keystore: a, password: b }", "only one of"),
+            ("pem: { key: a }, external: { url: 'unix:///a', key: b }", "only one of"),
+            ("next: { external: { url: a, key: b } }", "next: external.url: is not a URL"),
             ("keystore: a", "belong together"),
             ("keystore: a, password: b, pkcs12: { keystore: a, password: b }", "not both"),
             ("next: {}", "next names no key"),
@@ -222,9 +242,10 @@ mod tests {
 
     #[test]
     fn files_are_named_by_their_setting() {
-        let config = signer("pem: { key: a, chain: b }, next: { pem: { key: c } }").unwrap();
+        let next = "external: { url: 'unix:///a', key: b, chain: c }";
+        let config = signer(&format!("pem: {{ key: a, chain: b }}, next: {{ {next} }}")).unwrap();
         let names: Vec<_> = config.files().into_iter().map(|(name, _, secret)| (name, secret)).collect();
-        let expected = [("pem.key", true), ("pem.chain", false), ("next.pem.key", true)];
+        let expected = [("pem.key", true), ("pem.chain", false), ("next.external.chain", false)];
         assert_eq!(names, expected.map(|(name, secret)| (name.to_owned(), secret)));
     }
 }

@@ -8,14 +8,17 @@ use zeroize::Zeroizing;
 
 use crate::base::clock::{NumericDate, Timestamp};
 use crate::base::durable;
-use crate::config::{KeySource, NextSigner, Pkcs11Key, PoolConfig};
+use crate::config::{ExternalKey, KeyServiceAddress, KeySource, NextSigner, Pkcs11Key, PoolConfig};
 use crate::keys::made::write_new_key;
 #[cfg(feature = "pkcs11")]
 use crate::sign::HsmKey;
 use crate::sign::chain::is_self_signed;
 use crate::sign::profile::{Facts, Profile};
-use crate::sign::{Algorithm, KeyHints, Signer, SigningKey};
+use crate::sign::{Algorithm, KeyHints, ServiceKey, Signer, SigningKey};
 use crate::status_list::Format;
+
+/// The URL of a key service on a Unix socket: HTTP wants a host.
+const ON_A_SOCKET: &str = "http://localhost";
 
 /// The signers of a pool.
 #[derive(Clone, Debug)]
@@ -174,7 +177,20 @@ fn read(source: &KeySource, kid: Option<&str>) -> Result<SigningKey> {
                 .with_context(|| format!("cannot use the key store {file}"))
         }
         KeySource::Pkcs11(key) => read_pkcs11(key, kid),
+        KeySource::External(key) => read_external(key, kid),
     }
+}
+
+fn read_external(key: &ExternalKey, kid: Option<&str>) -> Result<SigningKey> {
+    let chain = key.chain.as_deref().map(read_text).transpose()?;
+    let ExternalKey { address, key: name, token, timeout, .. } = key.clone();
+    let (base, socket) = match address {
+        KeyServiceAddress::Web(url) => (url, None),
+        KeyServiceAddress::Socket(path) => (ON_A_SOCKET.parse()?, Some(path)),
+    };
+    let named = format!("cannot use the key `{name}` (external)");
+    let key = ServiceKey { base, socket, name, token, timeout };
+    SigningKey::from_service(&key, chain.as_deref().map(String::as_str), kid).context(named)
 }
 
 #[cfg(feature = "pkcs11")]

@@ -34,6 +34,9 @@ pub enum InvalidKey {
     #[cfg(feature = "pkcs11")]
     #[error("PKCS#11: {0}")]
     Hsm(String),
+    /// A key service that does not answer, or not as it should.
+    #[error("{0}")]
+    Service(String),
     /// A key of a kind that is not used here.
     #[error(
         "expected an EC key on P-256, P-384 or P-521, or Ed25519; make one with `statuslist generate-key FILE`"

@@ -1,5 +1,5 @@
-//! The signing key: PKCS#8 in PEM, PKCS#12 or PKCS#11, read once, with the algorithm that its curve determines and an
-//! optional certificate chain.
+//! The signing key: PKCS#8 in PEM, PKCS#12, PKCS#11 or in a key service, read once, with the algorithm that its curve
+//! determines and an optional certificate chain.
 
 use std::fmt;
 
@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 #[cfg(feature = "pkcs11")]
 use super::hsm::{Hsm, HsmKey};
 use super::invalid_key::InvalidKey;
+use super::key_service::{KeyService, ServiceKey};
 use super::{Algorithm, Certificate, ChainFault, PublicKey, Validity, chain, pkcs12};
 use crate::base::clock::NumericDate;
 
@@ -38,6 +39,7 @@ enum Pair {
     Ed25519(Ed25519KeyPair),
     #[cfg(feature = "pkcs11")]
     Hsm(Hsm),
+    Elsewhere(KeyService),
 }
 
 impl SigningKey {
@@ -73,6 +75,17 @@ impl SigningKey {
         let (hsm, public) = Hsm::open(key).map_err(InvalidKey::Hsm)?;
         let chain = chain.map(certificates).transpose()?.unwrap_or_default();
         Self::new(Pair::Hsm(hsm), public, chain, kid)
+    }
+
+    /// Asks a key service for a key. Its optional certificate chain is in PEM.
+    pub fn from_service(
+        key: &ServiceKey,
+        chain: Option<&str>,
+        kid: Option<&str>,
+    ) -> Result<Self, InvalidKey> {
+        let (service, public) = KeyService::open(key).map_err(InvalidKey::Service)?;
+        let chain = chain.map(certificates).transpose()?.unwrap_or_default();
+        Self::new(Pair::Elsewhere(service), public, chain, kid)
     }
 
     fn new(
@@ -136,7 +149,13 @@ impl SigningKey {
             Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
             #[cfg(feature = "pkcs11")]
             Pair::Hsm(hsm) => hsm.sign(message),
+            Pair::Elsewhere(service) => service.sign(message),
         }
+    }
+
+    /// Whether another service signs with it.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self.pair, Pair::Elsewhere(_))
     }
 }
 

@@ -7,6 +7,7 @@
 mod hsm;
 mod invalid_key;
 mod key;
+mod key_service;
 mod pkcs12;
 mod public;
 mod ring;
@@ -16,6 +17,7 @@ pub use chain::{ChainFault, Validity};
 pub use hsm::HsmKey;
 pub use invalid_key::InvalidKey;
 pub use key::{SigningKey, generate};
+pub use key_service::ServiceKey;
 pub use public::{Algorithm, Certificate, Jwk, JwkSet, PublicKey, UnsupportedKey};
 pub use ring::KeyRing;
 pub use statuslist_client::{chain, profile};
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
+use tokio::sync::SemaphorePermit;
 
 use crate::base::clock::NumericDate;
 use crate::status_list::{Claims, cwt, jwt};
@@ -94,6 +97,17 @@ impl Signer {
     /// The certificates in the tokens' headers, in DER, leaf first, without the trust anchor.
     pub fn chain_in_header(&self) -> &[Vec<u8>] {
         if self.hints.x5c { self.key.chain_below_anchor() } else { &[] }
+    }
+
+    /// Whether signing means to wait for another service, not to compute.
+    pub fn is_elsewhere(&self) -> bool {
+        self.key.is_elsewhere()
+    }
+
+    /// Waits until the process may ask another service for a signature once more; at once if this key needs none. Hold it while
+    /// signing.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'static>> {
+        if self.is_elsewhere() { key_service::turn().await } else { None }
     }
 
     /// Signs the Status List Token in JWT format.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::runbook::{Shell, said, said_here};
+use crate::key_service::{EXAMPLE, python};
 use crate::support::fleet::PUBLIC_URL;
 use crate::support::nginx::Nginx;
 use crate::support::process::{PROGRAM, free_port};
@@ -131,6 +132,18 @@ impl Machine {
         self.write("etc/redis/redis.conf", &settings);
         self.write("units/redis-server", "exec redis-server /etc/redis/redis.conf");
         self.program("redis-cli", &around("redis-cli", &format!("-p {port}")));
+    }
+
+    /// Installs the example of a key service as `key-service`, with the key of the machine, without starting it. The service with
+    /// these settings signs with it. Returns its socket.
+    pub(super) fn install_key_service(&self) -> PathBuf {
+        let (socket, python) = (self.root.join("keys.sock"), python().display().to_string());
+        let key = "/etc/statuslist/key.pem";
+        let unit = format!("exec {python} {EXAMPLE} {} signer={key}", socket.display());
+        self.write("units/key-service", &unit);
+        let external = format!("external: {{ url: 'unix://{}', key: signer }}", socket.display());
+        self.edit(&said_here(&format!("pem: {{ key: {key} }}"), &self.here), &external);
+        socket
     }
 
     /// Makes `nginx`, `/etc/nginx` and its pid those of this nginx.

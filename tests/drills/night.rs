@@ -330,6 +330,28 @@ async fn lost_data(watch: &Watch, machine: &Machine) {
     assert_eq!(different.len(), given.len(), "a reference was handed out twice");
 }
 
+/// The key service is away.
+async fn key_service(watch: &Watch, machine: &Machine) {
+    machine.configure("", "api-key: x");
+    let socket = machine.install_key_service();
+    let start = async || {
+        machine.follow("systemctl start key-service").await;
+        let listens = async || std::os::unix::net::UnixStream::connect(&socket).ok().map(drop);
+        eventually("the key service to listen", listens).await;
+    };
+    start().await;
+    let issuer = serve(machine).await;
+    let reference = issuer.references(1).await.remove(0);
+    let mut row = watch.row("the key service", &["StatuslistRevocationsWait"], machine).await;
+    machine.follow("systemctl stop key-service").await;
+    issuer.revoke(&reference).await;
+    row.fired().await;
+    assert!(machine.log().contains("cannot be reached"), "the log says why");
+    start().await;
+    until_published(&machine.data(), &reference, 1).await;
+    row.ended().await;
+}
+
 /// A publisher is stopped with the lock of its pool.
 async fn held_lock(watch: &Watch, first: &Machine, second: &Machine, shared: &Path) {
     let port = free_port();
@@ -425,7 +447,7 @@ async fn each_row_is_caused_fires_is_repaired_and_ends() {
     let folder = folder.path();
     let shared = folder.join("shared");
     let site = Disk::new(folder, "site");
-    let names = ["down", "disk", "clock", "damaged", "lost", "first", "second", "nobody", "demand"];
+    let names = ["down", "disk", "clock", "damaged", "lost", "first", "second", "nobody", "demand", "keys"];
     let pools = names.map(|name| if name == "second" { "first" } else { name });
     let mut machines: Vec<_> =
         names.iter().zip(pools).map(|(name, pool)| Machine::new(folder, name, pool)).collect();
@@ -452,7 +474,7 @@ async fn each_row_is_caused_fires_is_repaired_and_ends() {
     let prometheus = Prometheus::start(folder, &scraped, &rules).await;
     let watch = Watch { prometheus, client: Client::new(), done: Mutex::default() };
 
-    let [down, on_disk, of_clock, damaged, lost, first, second, alone, busy] = &machines[..] else {
+    let [down, on_disk, of_clock, damaged, lost, first, second, alone, busy, keys] = &machines[..] else {
         unreachable!()
     };
     tokio::join!(
@@ -464,6 +486,7 @@ async fn each_row_is_caused_fires_is_repaired_and_ends() {
         held_lock(&watch, first, second, &shared),
         nobody(&watch, alone),
         demand(&watch, busy),
+        key_service(&watch, keys),
     );
     let wanted = rows().into_iter().flat_map(|row| {
         let alerts = alerts_in(&row);

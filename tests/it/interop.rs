@@ -17,7 +17,7 @@ async fn app() -> TestApp {
 }
 
 /// Runs one script beside the running service. Returns what it printed.
-async fn run(app: &TestApp, script: &str, more: &[(&str, String)]) -> String {
+pub(crate) async fn run(app: &TestApp, script: &str, more: &[(&str, String)]) -> String {
     let mut environment: HashMap<String, String> = [
         ("BASE_URL", app.url.clone()),
         ("POOL", "p".to_owned()),
@@ -44,7 +44,7 @@ async fn run(app: &TestApp, script: &str, more: &[(&str, String)]) -> String {
 }
 
 /// A reference whose update to `value` is published.
-async fn updated(app: &TestApp, value: u8) -> Reference {
+pub(crate) async fn updated(app: &TestApp, value: u8) -> Reference {
     let reference = app.references(1).await.remove(0);
     app.update(&reference, value.into()).await;
     eventually("the update to be published", async || {
@@ -55,7 +55,7 @@ async fn updated(app: &TestApp, value: u8) -> Reference {
     reference
 }
 
-fn about(reference: &Reference, value: u8) -> [(&'static str, String); 3] {
+pub(crate) fn about(reference: &Reference, value: u8) -> [(&'static str, String); 3] {
     [
         ("LIST_URI", reference.uri.clone()),
         ("IDX", reference.index.to_string()),

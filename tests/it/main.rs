@@ -33,6 +33,7 @@ mod import;
 mod instances;
 mod interop;
 mod key_rotation;
+mod key_service;
 mod late_writes;
 mod lifecycle;
 mod load;

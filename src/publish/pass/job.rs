@@ -115,8 +115,10 @@ impl Job {
         let changes = self.store.changes_since_publication(list, snapshot.version).await?;
         let wanted = Wanted { seen, snapshot, changes };
         let (store, pool, now) = (self.store.clone(), self.shape.id.clone(), self.now);
+        let turn = self.keys.signer().turn().await;
         let work = move || self.write(wanted);
         let written = blocking(work).await.map_err(|error| PublishError::Interrupted(error.to_string()))?;
+        drop(turn);
         if let Err(PublishError::Refused(Refused::FinalStatus { lost, status, .. })) = &written {
             restore(&store, &pool, list, lost, *status, now).await?;
         }

@@ -39,6 +39,10 @@ const CHUNK: usize = 64;
 /// delaying the others.
 const SLOW: Duration = Duration::from_millis(100);
 
+/// How many lists of a pool are prepared at a time if another service signs them: that is mostly waiting, so the cores do not count.
+/// More sooner ends a pass; fewer are gentler to the service, and bound the memory.
+const JOBS_ELSEWHERE: usize = 8;
+
 /// A list whose files were put in place, its publication, and when its snapshot was requested; or the reason for a failure.
 pub(super) type Put = (Pending, Result<(Publication, Timestamp), PublishError>);
 
@@ -197,10 +201,13 @@ impl PoolPublisher {
     async fn publish_chunk(&self, chunk: &[Pending], fence: Fence, pass: &mut Pass) {
         let mut ready = Vec::with_capacity(chunk.len());
         let mut renders = JoinSet::new();
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get) * 2;
+        let at_once = match self.keys.signer().is_elsewhere() {
+            true => JOBS_ELSEWHERE,
+            false => std::thread::available_parallelism().map_or(1, NonZero::get) * 2,
+        };
         let mut left = chunk.iter();
         loop {
-            while renders.len() < threads
+            while renders.len() < at_once
                 && let Some(pending) = left.next()
             {
                 // Each time, because the clock may jump within a pass.

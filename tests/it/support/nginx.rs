@@ -228,7 +228,7 @@ pub(crate) fn version() -> (u32, u32) {
 }
 
 /// Debian installs it outside the path of ordinary users.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let sbin = Path::new("/usr/sbin/nginx");
     if sbin.exists() { sbin.to_owned() } else { PathBuf::from("nginx") }
 }
