@@ -504,7 +504,9 @@ async fn lists_that_cannot_be_fetched_drive_out_no_others() {
         async move { cache.status(&reference).await }
     });
     eventually("its only place is taken", || small.counts().waited == 1).await;
-    assert_eq!(code(&small, &site.reference("other", 0)).await, "full");
+    let other = site.reference("other", 0);
+    let told = tokio::time::timeout(secs(20), code(&small, &other)).await;
+    assert_eq!(told.expect("it waits at the gate"), "full");
     gate.add_permits(1000);
     for waiting in [waits, first] {
         assert!(waiting.await.unwrap().is_err());
