@@ -185,7 +185,7 @@ impl App {
         let key_set = Arc::new(KeySet::new(site.clone(), Arc::clone(&metrics), all_keys));
         set_times(&config, &key_set, None);
         key_set.publish_first().await.context("cannot publish the public keys")?;
-        status_page::write(&site, &config);
+        status_page::write(&site, status_page::document(&config).as_deref());
         Ok(Self {
             config,
             clock,

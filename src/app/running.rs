@@ -115,10 +115,13 @@ impl Running {
         }
         api.replace_access(access);
         set_times(&config, &self.key_set, self.site.as_deref());
-        status_page::write(&self.folder, &config);
         self.key_set.wake();
         api.audit.record_unwaited(Line::new(Caller::default(), reloaded(&checked)));
+        let page = status_page::document(&config);
         *current = config;
+        // A disk that hangs holds up neither a stop nor those who wait for the settings.
+        drop((current, api));
+        status_page::write(&self.folder, page.as_deref());
         Ok(())
     }
 

@@ -4,10 +4,14 @@ use crate::config::{self, Config};
 use crate::site::folder::Site;
 use crate::site::status_page::{Operator, ShownPool, StatusPage, Title};
 
-/// Writes the document of the page, or removes it if the page shows no pool. The page is a courtesy: the service runs without it.
-pub(super) fn write(site: &Site, config: &Config) {
-    let document = (!config.explorer.pools.is_empty()).then(|| page_of(config).to_json());
-    if let Err(error) = site.write_status_page(document.as_deref()) {
+/// The document of the page; `None` if the page shows no pool.
+pub(super) fn document(config: &Config) -> Option<Vec<u8>> {
+    (!config.explorer.pools.is_empty()).then(|| page_of(config).to_json())
+}
+
+/// Writes the document, or removes the one that is there. The page is a courtesy: the service runs without it.
+pub(super) fn write(site: &Site, document: Option<&[u8]>) {
+    if let Err(error) = site.write_status_page(document) {
         tracing::error!(%error, "cannot write which pools the status page shows; retrying at the next start or reload");
     }
 }
