@@ -123,7 +123,8 @@ impl World {
         let history = History::begin();
         let instances = Instances::new(plan.instances);
         let settings = format!(
-            "public-url: https://status.example/lists\nlimits: {{ request-timeout: 3s }}\nstatus-list-pools:\n  \
+            "public-url: https://status.example/lists\nlimits: {{ request-timeout: 3s }}\n\
+             explorer: {{ pools: {{ a: {{ statistics: true }} }} }}\nstatus-list-pools:\n  \
              a: {{ api-keys: [{{ key: {first}, name: one }}, {{ key: {second}, name: two }}], size: 64, bits: 4, application-statuses: [3, 12, 13, 14, 15], \
              list-lifetime: 60s, resign-after: 30s, {common} }}\n  \
              b: {{ api-keys: [{{ key: {first}, name: one }}, {{ key: {second}, name: two }}], size: 96, bits: 1, final-status: 1, \
