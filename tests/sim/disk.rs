@@ -34,12 +34,24 @@ type Node = Rc<RefCell<Inode>>;
 /// What a name led to: first what is durable, last what it leads to now.
 type Name = Vec<Option<Node>>;
 
+/// Which calls a disk may refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// All of them: the disk is bad.
+    #[default]
+    Bad,
+    /// Those that need space.
+    Full,
+    /// Renames, after everything before them went well.
+    Renames,
+}
+
 /// What goes wrong with calls that come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Errors {
     /// Of a hundred calls.
     pub(crate) percent: u32,
-    pub(crate) full: bool,
+    pub(crate) trouble: Trouble,
 }
 
 /// What happens before a call.
@@ -151,22 +163,20 @@ impl SimDisk {
     }
 
     fn roll(&self, call: &Call<'_>) -> Verdict {
-        let Errors { percent, full } = self.errors.get();
-        if percent == 0 {
-            return Verdict::Go;
-        }
-        let grows =
-            matches!(call, Call::Create(_) | Call::Write { .. } | Call::MakeFolder(_) | Call::Link { .. });
+        let Errors { percent, trouble } = self.errors.get();
+        let concerned = match trouble {
+            Trouble::Bad => true,
+            Trouble::Full => {
+                matches!(call, Call::Create(_) | Call::Write { .. } | Call::MakeFolder(_) | Call::Link { .. })
+            }
+            Trouble::Renames => matches!(call, Call::Rename { .. }),
+        };
         let mut chance = self.chance.borrow_mut();
-        if full {
-            return if grows && chance.random_range(0..100) < percent {
-                Verdict::Fail(ErrorKind::StorageFull)
-            } else {
-                Verdict::Go
-            };
-        }
-        if chance.random_range(0..100) >= percent {
+        if percent == 0 || !concerned || chance.random_range(0..100) >= percent {
             return Verdict::Go;
+        }
+        if trouble == Trouble::Full {
+            return Verdict::Fail(ErrorKind::StorageFull);
         }
         // What is open in place by then cannot fail to have been made.
         match call {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::disk::Trouble;
 use crate::link::{CALLS, Hit, Weather};
 
 /// Something that goes wrong, or that operators do.
@@ -27,10 +28,14 @@ pub(crate) enum Fault {
     Weather(usize, Weather, Duration),
     /// The store stands still: calls of all instances wait in its sockets.
     Standstill(Duration),
-    /// So many of a hundred calls to the disk fail, because it is full or bad.
-    Disk(u32, bool, Duration),
+    /// So many of a hundred calls to the disk fail.
+    Disk(u32, Trouble, Duration),
     /// Whoever makes the next call of this name to the store is hit in it; a pause takes so long.
     Ambush(&'static str, Hit, Duration),
+    /// A new list's first publisher is paused for so long, and the newest lists are retired once another one has published them.
+    Stillborn(Duration),
+    /// Calls of an instance to the store are slow, and many more clients than usual send it updates.
+    Crowd(usize, Duration),
     /// A stop in order, and a start. What is returned to the store then may be returned once more so long after.
     Stop(usize, Option<Duration>),
     /// The store is as it was so long ago.
@@ -45,8 +50,9 @@ pub(crate) enum Fault {
     Vandal,
     /// `statuslist seal`, for one of the pools.
     Seal(usize),
-    /// One of the pools gets a new key, which all instances hear of one after the other.
-    NewKey(usize),
+    /// One of the pools gets a new key, which all instances hear of one after the other. The clock of one of them may be wrong by so
+    /// many milliseconds meanwhile.
+    NewKey(usize, Option<(usize, i64)>),
     Retire,
     /// One status for a whole list, over so many beats.
     Fill(u64),
@@ -61,6 +67,10 @@ impl Fault {
     }
 }
 
+/// How long a beat is.
+const BEAT: Duration = Duration::from_secs(2);
+/// After so long another instance has taken over the publishing of one that was paused.
+pub(crate) const TAKEN_OVER_AFTER: Duration = Duration::from_secs(17);
 /// The most faults of one simulation, besides the [`ACTS`].
 const DISTURBING_MAX: usize = 24;
 /// How many harmless acts come at the end, when nothing else goes wrong.
@@ -114,8 +124,8 @@ impl Plan {
 }
 
 /// How often each kind of fault comes, in the order of [`fault`]; the last ones only where the store may lose data.
-const WEIGHTS: [u32; 27] =
-    [8, 7, 3, 10, 6, 3, 4, 7, 8, 4, 4, 6, 3, 7, 4, 2, 3, 2, 4, 9, 14, 2, 3, 8, 8, 6, 4];
+const WEIGHTS: [u32; 29] =
+    [8, 7, 3, 10, 6, 3, 4, 7, 8, 4, 4, 7, 3, 7, 4, 2, 3, 2, 4, 9, 14, 2, 4, 4, 4, 8, 8, 6, 4];
 const LOSSY: usize = 4;
 
 /// The weights of one simulation: some kinds never come, some often, so that those that only do harm together meet.
@@ -149,10 +159,14 @@ fn fault(chance: &mut StdRng, instances: usize, weights: &[u32]) -> Fault {
         8 => Fault::Weather(who, Weather::Slow, long),
         9 => Fault::Weather(who, Weather::Cut, long),
         10 => Fault::Standstill(Duration::from_millis(chance.random_range(1000..9000))),
-        11 => Fault::Disk(chance.random_range(2..30), false, short),
-        12 => Fault::Disk(100, true, short),
+        11 if chance.random_range(0..3) == 0 => {
+            Fault::Disk(chance.random_range(20..101), Trouble::Renames, BEAT + short)
+        }
+        11 => Fault::Disk(chance.random_range(2..30), Trouble::Bad, short),
+        12 => Fault::Disk(100, Trouble::Full, short),
         13 => {
-            let again = (chance.random_range(0..3) == 0).then(|| short * 2 / 3);
+            // Some so late that the instance has started again, and has taken what it returned.
+            let again = (chance.random_range(0..2) == 0).then(|| short * 3);
             Fault::Stop(who, again)
         }
         14 => Fault::Retire,
@@ -168,10 +182,16 @@ fn fault(chance: &mut StdRng, instances: usize, weights: &[u32]) -> Fault {
             Fault::Ambush(call, hit, long)
         }
         21 => Fault::Seal(chance.random_range(0..2)),
-        22 => Fault::NewKey(chance.random_range(0..2)),
-        23 => Fault::Disaster(long / 3),
-        24 => Fault::LostMarks(who, long / 3),
-        25 => Fault::Restore(long / 3),
+        22 => {
+            let wrong = chance.random_range(0..2) == 0;
+            let away = chance.random_range(70_000..7_000_000);
+            Fault::NewKey(chance.random_range(0..2), wrong.then_some((who, away)))
+        }
+        23 => Fault::Stillborn(TAKEN_OVER_AFTER + short * 3),
+        24 => Fault::Crowd(who, BEAT + short * 2),
+        25 => Fault::Disaster(long / 3),
+        26 => Fault::LostMarks(who, long / 3),
+        27 => Fault::Restore(long / 3),
         _ => Fault::Flush,
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Weather {
 pub(crate) enum Hit {
     /// The instance stops while its call is under way.
     Pause,
+    /// Nothing. Whoever makes the next call of this other name is paused.
+    ThenPause(&'static str),
     /// It is dead.
     Kill,
     /// Its answer is lost.
@@ -90,8 +92,10 @@ impl Ambush {
     fn strikes(&self, call: &str, life: &Life) -> Option<Hit> {
         let mut waiting = self.0.lock();
         let (_, hit) = waiting.armed.take_if(|(armed, _)| *armed == call)?;
-        if hit == Hit::Pause {
-            waiting.paused = Some(life.who);
+        match hit {
+            Hit::Pause => waiting.paused = Some(life.who),
+            Hit::ThenPause(next) => waiting.armed = Some((next, Hit::Pause)),
+            _ => {}
         }
         Some(hit)
     }
@@ -143,7 +147,7 @@ impl Link for SimLink {
                 Hit::Kill => self.life.kill(),
                 Hit::Lose => return Fate { back: None, ..fair },
                 Hit::Repeat(after) if writes => return Fate { again: Some(again(call, after)), ..fair },
-                Hit::Repeat(_) => {}
+                Hit::Repeat(_) | Hit::ThenPause(_) => {}
             }
             return fair;
         }

@@ -14,14 +14,24 @@ use tokio::time::{Instant, sleep};
 
 use super::{BEGIN, CLOCK_APART_MAX, VALUES, World, id, signer};
 use crate::disk::{Doom, Errors};
-use crate::faults::Fault;
+use crate::faults::{Fault, TAKEN_OVER_AFTER};
 use crate::instance::Heard;
 use crate::link::{Hit, Weather};
 
+/// How long a clock is wrong.
+const WRONG_CLOCK: Duration = Duration::from_secs(20);
 /// How long somebody waits in ambush.
 const AMBUSH_PATIENCE: Duration = Duration::from_secs(15);
-/// After so long another instance has taken over the publishing of one that was paused.
-const TAKEN_OVER_AFTER: Duration = Duration::from_secs(17);
+/// How many clients more there are in a [`Fault::Crowd`].
+const CROWD: u64 = 10;
+
+/// What is retired while an instance is paused.
+#[derive(Clone, Copy)]
+enum Retired {
+    One,
+    /// The newest list of each pool.
+    Newest,
+}
 
 impl World {
     pub(super) async fn strike(self: &Rc<Self>, fault: Fault) {
@@ -50,14 +60,16 @@ impl World {
             }
             Fault::PauseAfterCalls(calls, length) => {
                 self.disk.doom_after(calls, Doom::Pause);
-                self.resume_after(length, || self.disk.take_paused()).await;
+                self.resume_after(length, Retired::One, || self.disk.take_paused()).await;
                 // Nobody would resume whom it struck later.
                 self.disk.spare();
             }
             Fault::Ambush(call, hit, length) => {
                 self.ambush.arm(call, hit);
                 match hit {
-                    Hit::Pause => self.resume_after(length, || self.ambush.take_paused()).await,
+                    Hit::Pause => {
+                        self.resume_after(length, Retired::One, || self.ambush.take_paused()).await;
+                    }
                     _ => {
                         let given_up = Instant::now() + AMBUSH_PATIENCE;
                         while self.ambush.is_armed() && Instant::now() < given_up {
@@ -67,21 +79,17 @@ impl World {
                 }
                 self.ambush.disarm();
             }
-            Fault::Clock(who, millis) => {
-                let clock = &self.clocks[who];
-                // What was signed until now is compared with what this clock showed.
-                self.look();
-                let right = BEGIN * 1000 + self.begun.elapsed().as_millis() as u64;
-                clock.set(Timestamp::from_millis(right.saturating_add_signed(millis)));
-                sleep(Duration::from_secs(20)).await;
-                self.look();
-                let right = BEGIN * 1000 + self.begun.elapsed().as_millis() as u64;
-                clock.set(Timestamp::from_millis(right));
-                if millis.abs() > CLOCK_APART_MAX {
-                    // An instance that started meanwhile took the wrong clock for the right one. It believes the step after a minute.
-                    sleep(Duration::from_secs(60)).await;
-                }
+            Fault::Stillborn(length) => {
+                self.ambush.arm("open_list", Hit::ThenPause("snapshot"));
+                self.resume_after(length, Retired::Newest, || self.ambush.take_paused()).await;
+                self.ambush.disarm();
             }
+            Fault::Clock(who, millis) => {
+                self.set_clock(who, millis);
+                sleep(WRONG_CLOCK).await;
+                self.set_right(who, millis).await;
+            }
+            Fault::Crowd(who, length) => self.crowd(who, length).await,
             Fault::Weather(who, weather, length) => {
                 *self.weather[who].lock() = weather;
                 sleep(length).await;
@@ -96,8 +104,8 @@ impl World {
                     *weather.lock() = Weather::Fair;
                 }
             }
-            Fault::Disk(percent, full, length) => {
-                self.disk.set_errors(Errors { percent, full });
+            Fault::Disk(percent, trouble, length) => {
+                self.disk.set_errors(Errors { percent, trouble });
                 sleep(length).await;
                 self.disk.set_errors(Errors::default());
             }
@@ -134,7 +142,13 @@ impl World {
             }
             Fault::Vandal => self.vandal(),
             Fault::Seal(pool) => self.seal(pool).await,
-            Fault::NewKey(pool) => self.replace_key(pool).await,
+            Fault::NewKey(pool, None) => self.replace_key(pool).await,
+            Fault::NewKey(pool, Some((who, millis))) => {
+                self.set_clock(who, millis);
+                self.replace_key(pool).await;
+                sleep(WRONG_CLOCK).await;
+                self.set_right(who, millis).await;
+            }
             Fault::Retire | Fault::Fill(_) => {}
             Fault::Reload(who, millis, capacity) => self.reload(who, millis, capacity),
         }
@@ -159,9 +173,48 @@ impl World {
         }
     }
 
+    /// Makes the clock of an instance wrong by so many milliseconds.
+    fn set_clock(&self, who: usize, millis: i64) {
+        // What was signed until now is compared with what this clock showed.
+        self.look();
+        let right = BEGIN * 1000 + self.begun.elapsed().as_millis() as u64;
+        self.clocks[who].set(Timestamp::from_millis(right.saturating_add_signed(millis)));
+    }
+
+    /// Sets a clock right that was wrong by so many milliseconds.
+    async fn set_right(&self, who: usize, millis: i64) {
+        self.set_clock(who, 0);
+        if millis.abs() > CLOCK_APART_MAX {
+            // An instance that started meanwhile took the wrong clock for the right one. It believes the step after a minute.
+            sleep(Duration::from_secs(60)).await;
+        }
+    }
+
+    /// Requests with different deadlines wait together in an instance whose calls to the store are slow.
+    async fn crowd(self: &Rc<Self>, who: usize, length: Duration) {
+        *self.weather[who].lock() = Weather::Slow;
+        let end = Instant::now() + length;
+        for _ in 0..CROWD {
+            let world = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                while Instant::now() < end && !world.stopping.get() {
+                    world.update(1, Some(who), None).await;
+                    sleep(Duration::from_millis(world.roll(500))).await;
+                }
+            });
+        }
+        sleep(length).await;
+        *self.weather[who].lock() = Weather::Fair;
+    }
+
     /// Waits for a while until an instance is `paused`, and makes it go on after `length`. Where that is long enough for another one
-    /// to publish in its place, a list is retired meanwhile.
-    async fn resume_after(self: &Rc<Self>, length: Duration, paused: impl Fn() -> Option<usize>) {
+    /// to publish in its place, lists are retired meanwhile.
+    async fn resume_after(
+        self: &Rc<Self>,
+        length: Duration,
+        which: Retired,
+        paused: impl Fn() -> Option<usize>,
+    ) {
         let given_up = Instant::now() + AMBUSH_PATIENCE;
         while Instant::now() < given_up {
             sleep(Duration::from_millis(100)).await;
@@ -170,7 +223,15 @@ impl World {
                 let world = Rc::clone(self);
                 tokio::task::spawn_local(async move {
                     sleep(TAKEN_OVER_AFTER).await;
-                    world.retire().await;
+                    match which {
+                        Retired::One => world.retire().await,
+                        Retired::Newest => {
+                            for pool in ["a", "b"] {
+                                let newest = world.list_of(pool, 0).await;
+                                world.retire_list(newest).await;
+                            }
+                        }
+                    }
                 });
             }
             sleep(length).await;
@@ -251,18 +312,28 @@ impl World {
     /// One of the lists that the service has, the latest ones first; nobody need have been given a reference of it.
     async fn any_list(&self) -> Option<(String, String)> {
         let pool = ["a", "b"][self.roll(2) as usize];
+        let place = self.roll(3) as usize;
+        self.list_of(pool, place).await
+    }
+
+    /// The list of a pool that is at this place, the newest one first.
+    async fn list_of(&self, pool: &str, place: usize) -> Option<(String, String)> {
         let path = format!("/pools/{pool}/lists");
         let (_, Heard::Answer(200, body)) = self.ask((0, Method::GET, &path), None, None).await else {
             return None;
         };
         let lists: Vec<_> =
             body["lists"].as_array()?.iter().filter(|list| list["retired"] == false).collect();
-        let late = lists.iter().rev().nth(self.roll(3) as usize)?;
+        let late = lists.iter().rev().nth(place)?;
         Some((pool.to_owned(), late["uri"].as_str()?.to_owned()))
     }
 
     async fn retire(&self) {
         let list = if self.roll(2) == 0 { self.any_list().await } else { self.some_list() };
+        self.retire_list(list).await;
+    }
+
+    async fn retire_list(&self, list: Option<(String, String)>) {
         let Some((pool, list)) = list else { return };
         // Nobody updates what may be retired.
         self.lists.borrow_mut().retain(|(_, other, _)| *other != list);

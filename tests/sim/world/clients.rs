@@ -65,7 +65,7 @@ impl World {
             match self.roll(100) {
                 0..=34 => self.take_references(client, count).await,
                 35..=39 => self.ask_for_any().await,
-                _ => self.update(1 + self.roll(4) / 3 * self.roll(4), None).await,
+                _ => self.update(1 + self.roll(4) / 3 * self.roll(4), None, None).await,
             }
         }
     }
@@ -124,8 +124,8 @@ impl World {
         }
     }
 
-    /// Sets statuses. Whoever does not know what became of that sets another one at once, elsewhere.
-    async fn update(&self, amount: u64, again: Option<(usize, String, u64)>) {
+    /// Sets statuses, at this instance or anywhere. Whoever does not know what became of that sets another one at once, elsewhere.
+    pub(super) async fn update(&self, amount: u64, at: Option<usize>, again: Option<(String, u64)>) {
         let mut changes = Vec::new();
         {
             let lists = self.lists.borrow();
@@ -134,7 +134,7 @@ impl World {
             }
             // Those of late are busiest.
             let first = lists.len() - 1 - self.roll(lists.len().min(4) as u64) as usize;
-            let again = again.as_ref().and_then(|(_, uri, entry)| {
+            let again = again.as_ref().and_then(|(uri, entry)| {
                 let (pool, list, _) = lists.iter().find(|(_, list, _)| list == uri)?;
                 Some((pool, list, *entry))
             });
@@ -166,7 +166,7 @@ impl World {
             .map(|(uri, index, value)| json!({ "uri": uri, "index": index, "value": value }))
             .collect();
         let (sent, one) = (self.now(), updates.len() == 1);
-        let who = again.as_ref().map_or_else(|| self.anyone(), |(before, ..)| self.anyone_but(*before));
+        let who = at.unwrap_or_else(|| self.anyone());
         let heard = match one {
             true => {
                 let mut update = updates[0].clone();
@@ -196,7 +196,7 @@ impl World {
             let (list, entry, _) = changes.swap_remove(0);
             // Not within the same moment: it comes after the answer.
             sleep(Duration::from_millis(1 + self.roll(30))).await;
-            Box::pin(self.update(1, Some((who, list.clone(), entry)))).await;
+            Box::pin(self.update(1, Some(self.anyone_but(who)), Some((list.clone(), entry)))).await;
             sleep(Duration::from_millis(self.roll(4000))).await;
             self.ask_for(&list, entry).await;
         }
