@@ -142,13 +142,17 @@ impl SimulatedStore {
             let there = fate.there?;
             pause(there).await;
             let outcome = step(&mut server.lock());
-            if let Some(again) = fate.again {
+            let repeat = async move {
+                let Some(again) = fate.again else { return };
                 pause(again).await;
-                // Whoever repeats it hears nothing new.
+                // Its answer is of no use to anybody.
                 let _ = step(&mut server.lock());
-            }
-            pause(fate.back?).await;
-            answer.send(outcome).ok()
+            };
+            let reply = async {
+                pause(fate.back?).await;
+                answer.send(outcome).ok()
+            };
+            tokio::join!(repeat, reply).1
         };
         tokio::spawn(travel);
         let heard = async {
