@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::raw::RawExternal;
+use super::raw_signer::RawExternal;
 use super::show_duration;
 use crate::base::loopback::is_loopback_host;
 

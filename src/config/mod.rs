@@ -25,6 +25,7 @@ mod public_url;
 mod publish;
 mod rate;
 mod raw;
+mod raw_signer;
 mod server;
 mod signer;
 mod store;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::key_service::ExternalKey;
-use super::raw::{RawExternal, RawNextSigner, RawPem, RawPkcs11, RawPkcs12, RawSigner};
+use super::raw_signer::{RawExternal, RawNextSigner, RawPem, RawPkcs11, RawPkcs12, RawSigner};
 
 /// The signing key, and how tokens name it.
 #[derive(Clone, Debug)]
