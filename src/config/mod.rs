@@ -7,6 +7,7 @@ mod access;
 mod address;
 mod api_keys;
 mod audit;
+mod aws_kms;
 mod changes;
 mod duration;
 mod explorer;
@@ -30,10 +31,12 @@ mod server;
 mod signer;
 mod store;
 mod telemetry;
+mod vault;
 
 pub use access::{AccessConfig, ClientCertificate, JwksSource, OauthConfig, Rates};
 pub use address::ServerAddress;
 pub use audit::AuditConfig;
+pub use aws_kms::AwsKmsSource;
 pub(crate) use duration::{parse as parse_duration, show as show_duration};
 pub use explorer::{ExplorerConfig, OperatorConfig, ShownPool, Title};
 pub use key_service::{ExternalKey, KeyServiceAddress};
@@ -48,6 +51,7 @@ pub use server::ServerConfig;
 pub use signer::{KeySource, NextSigner, PemFiles, Pkcs11Key, Pkcs12File, SignerConfig};
 pub use store::{Persistence, RedisConfig, RedisTarget, StoreConfig, Synchronous};
 pub use telemetry::{LogFormat, Telemetry};
+pub use vault::VaultSource;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

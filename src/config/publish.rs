@@ -103,6 +103,8 @@ impl PublishConfig {
             let files = pool.signer.files().into_iter().filter(|(_, _, secret)| *secret);
             let named = |name: String| format!("status-list-pools.{id}.signer.{name}");
             secrets.extend(files.map(|(name, path, _)| (named(name), path)));
+            let tokens = pool.signer.token_files().into_iter();
+            secrets.extend(tokens.map(|(name, path)| (named(name), path)));
         }
         let public = plain(&self.storage_directory);
         match secrets.into_iter().find(|(_, path)| plain(path).starts_with(&public)) {

@@ -13,6 +13,8 @@ pub(super) struct RawSigner {
     pub(super) pkcs12: Option<RawPkcs12>,
     pub(super) pkcs11: Option<RawPkcs11>,
     pub(super) external: Option<RawExternal>,
+    pub(super) vault: Option<RawVault>,
+    pub(super) aws_kms: Option<RawAwsKms>,
     pub(super) next: Option<RawNextSigner>,
     pub(super) kid: Option<String>,
     pub(super) header: RawHeader,
@@ -37,6 +39,10 @@ pub(super) struct RawNextSigner {
     pub(super) pkcs11: Option<RawPkcs11>,
     #[serde(default)]
     pub(super) external: Option<RawExternal>,
+    #[serde(default)]
+    pub(super) vault: Option<RawVault>,
+    #[serde(default)]
+    pub(super) aws_kms: Option<RawAwsKms>,
     #[serde(default)]
     pub(super) kid: Option<String>,
 }
@@ -68,6 +74,43 @@ pub(super) struct RawExternal {
     pub(super) key: String,
     #[serde(default)]
     pub(super) token: Option<String>,
+    #[serde(default)]
+    pub(super) timeout: Option<Setting>,
+    #[serde(default)]
+    pub(super) chain: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawVault {
+    pub(super) url: String,
+    pub(super) key: String,
+    #[serde(default)]
+    pub(super) mount: Option<String>,
+    #[serde(default)]
+    pub(super) version: Option<u64>,
+    #[serde(default)]
+    pub(super) namespace: Option<String>,
+    #[serde(default)]
+    pub(super) token_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) timeout: Option<Setting>,
+    #[serde(default)]
+    pub(super) chain: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawAwsKms {
+    pub(super) key: String,
+    #[serde(default)]
+    pub(super) region: Option<String>,
+    #[serde(default)]
+    pub(super) endpoint: Option<String>,
+    #[serde(default)]
+    pub(super) access_key_id: Option<String>,
+    #[serde(default)]
+    pub(super) secret_access_key: Option<String>,
     #[serde(default)]
     pub(super) timeout: Option<Setting>,
     #[serde(default)]

@@ -17,7 +17,7 @@ pub use chain::{ChainFault, Validity};
 pub use hsm::HsmKey;
 pub use invalid_key::InvalidKey;
 pub use key::{SigningKey, generate};
-pub use key_service::ServiceKey;
+pub use key_service::{Address, AwsKmsKey, KeyServiceKind, ServiceKey, VaultKey};
 pub use public::{Algorithm, Certificate, Jwk, JwkSet, PublicKey, UnsupportedKey};
 pub use ring::KeyRing;
 pub use statuslist_client::{chain, profile};
