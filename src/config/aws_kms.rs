@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::S3Credentials;
+use super::aws::S3Credentials;
 use super::key_service::{checked_timeout, checked_url};
 use super::raw_signer::RawAwsKms;
 
@@ -50,18 +50,8 @@ impl AwsKmsSource {
         }
         let endpoint = endpoint.as_deref().map(checked_url).transpose();
         let endpoint = endpoint.map_err(|why| format!("aws-kms.endpoint: {why}"))?;
-        let credentials = match (access_key_id, secret_access_key) {
-            (Some(access_key_id), Some(secret)) => {
-                Some(S3Credentials { access_key_id, secret_access_key: secret.into() })
-            }
-            (None, None) => None,
-            (Some(_), None) => {
-                return Err("aws-kms.secret-access-key: is missing; access-key-id needs it".to_owned());
-            }
-            (None, Some(_)) => {
-                return Err("aws-kms.access-key-id: is missing; secret-access-key needs it".to_owned());
-            }
-        };
+        let credentials = S3Credentials::check(access_key_id, secret_access_key);
+        let credentials = credentials.map_err(|(name, why)| format!("aws-kms.{name}: {why}"))?;
         let timeout = checked_timeout(timeout).map_err(|why| format!("aws-kms.timeout: {why}"))?;
         Ok(Self { key, region, endpoint, credentials, timeout, chain })
     }

@@ -108,7 +108,7 @@ fn kms_signs_only_for_the_right_credentials_and_only_with_the_key_of_the_chain()
     for (signer, secret, why) in [
         (of_environment, "another-secret", "answered 403 Forbidden"),
         (kms.key("alias/none", ""), secret.as_str(), "(NotFoundException: Alias"),
-        (kms.key(&keys[1], ""), secret, "a key of the kind RSA_2048 for [RSASSA_PKCS1_V1_5_SHA_256"),
+        (kms.key(&keys[1], ""), secret, "a key that signs with [RSASSA_PKCS1_V1_5_SHA_256"),
         (
             kms.key("alias/status", &format!("chain: {}", folder.join("chain.pem").display())),
             secret,

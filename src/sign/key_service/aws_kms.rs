@@ -39,8 +39,6 @@ struct Description {
     key_id: String,
     public_key: String,
     #[serde(default)]
-    key_spec: String,
-    #[serde(default)]
     signing_algorithms: Vec<String>,
 }
 
@@ -100,7 +98,7 @@ fn of_region(region: &str) -> Result<Url, String> {
 }
 
 fn public_key(described: &Description) -> Result<(&'static str, PublicKey), String> {
-    let Description { public_key, key_spec, signing_algorithms, .. } = described;
+    let Description { public_key, signing_algorithms, .. } = described;
     let der = STANDARD.decode(public_key).ok();
     let public = der.and_then(|der| PublicKey::from_der(&der).ok());
     let signing = public.as_ref().and_then(|public| match public.algorithm() {
@@ -113,7 +111,7 @@ fn public_key(described: &Description) -> Result<(&'static str, PublicKey), Stri
     let signing = signing.filter(|signing| signing_algorithms.iter().any(|given| given == signing));
     signing.zip(public).ok_or_else(|| {
         format!(
-            "a key of the kind {key_spec} for [{}]: expected ECC_NIST_P256, ECC_NIST_P384 or ECC_NIST_P521 for SIGN_VERIFY",
+            "a key that signs with [{}]: expected ECC_NIST_P256, ECC_NIST_P384 or ECC_NIST_P521 for SIGN_VERIFY",
             signing_algorithms.join(", ")
         )
     })

@@ -486,7 +486,7 @@ mod tests {
             (vec![(400, denied.to_string())], "400 Bad Request (AccessDeniedException: not you)"),
             (
                 vec![of_kms(&key, "RSASSA_PSS_SHA_256")],
-                "a key of the kind ECC_NIST_P256 for [RSASSA_PSS_SHA_256]",
+                "a key that signs with [RSASSA_PSS_SHA_256]: expected",
             ),
             (vec![of_kms(&key, "ECDSA_SHA_256"), signed_by_kms(b"no")], "not two numbers in DER"),
             (
