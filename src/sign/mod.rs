@@ -84,6 +84,11 @@ impl Signer {
         self.key.chain().first().and_then(|leaf| Certificate::parse(leaf).ok())
     }
 
+    /// The certificate in DER of the authority at the end of the chain. `None` if the chain has only the key's own.
+    pub fn authority(&self) -> Option<&[u8]> {
+        self.key.chain().get(1..)?.last().map(Vec::as_slice)
+    }
+
     /// The end of the first certificate of the chain.
     pub fn certificate_not_after(&self) -> Option<NumericDate> {
         self.key.validity().map(|validity| validity.not_after)
@@ -248,5 +253,9 @@ mod tests {
         assert_eq!((x5chain.len(), signer.key.chain().len()), (2, 3));
         assert!(x5chain == signer.key.chain()[..2] && chain::is_self_signed(&signer.key.chain()[2]));
         assert!(signer.certificate_not_after().is_some());
+        assert_eq!(signer.authority(), Some(signer.key.chain()[2].as_slice()));
+        let leaf = &chain[..chain.find("-----END CERTIFICATE-----").unwrap() + 25];
+        let alone = Signer::new(SigningKey::from_pem(&key, Some(leaf), None).unwrap(), ALL_HINTS);
+        assert!(alone.certificate().is_some() && alone.authority().is_none());
     }
 }
