@@ -21,6 +21,7 @@ use crate::model::api_key::ApiKey;
 use crate::model::pool::PoolId;
 use crate::publish::{KeySet, PoolPublisher};
 use crate::sign::KeyRing;
+use crate::sign::profile::Profile;
 use crate::site::folder::Site;
 use crate::site::server::SiteServer;
 use crate::status_list::Format;
@@ -175,7 +176,8 @@ pub(super) fn tell_next_key_end(metrics: &Metrics, pool: &PoolId, keys: &[ApiKey
 
 /// What the API tells of a pool with these settings.
 pub(super) fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> PoolFacts {
-    let (keys, certificates) = (Arc::clone(keys), Arc::clone(keys));
+    let (keys, certificates, authorities) = (Arc::clone(keys), Arc::clone(keys), Arc::clone(keys));
+    let of_mdocs = pool.start.profiles.contains(Profile::Mdoc);
     PoolFacts {
         bits: pool.shape.capacity.bits().get(),
         size: pool.shape.capacity.entries(),
@@ -189,6 +191,9 @@ pub(super) fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRo
         // An instance that never publishes signs nothing, so its certificates do not matter.
         certificates_hold_at: Arc::new(move |now| {
             role == PublishRole::Off || certificates.signer().certificates_hold_at(now.date())
+        }),
+        authority: Arc::new(move || {
+            if of_mdocs { authorities.signer().authority().map(<[u8]>::to_vec) } else { None }
         }),
         amount_max: match pool.live.prefetch.on_underflow {
             OnUnderflow::Delay => u32::MAX,

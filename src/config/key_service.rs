@@ -7,7 +7,8 @@ use std::time::Duration;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::raw::RawExternal;
+use super::duration::Setting;
+use super::raw_signer::RawExternal;
 use super::show_duration;
 use crate::base::loopback::is_loopback_host;
 
@@ -51,10 +52,20 @@ impl fmt::Display for KeyServiceAddress {
     }
 }
 
+impl KeyServiceAddress {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let Some(path) = text.strip_prefix("unix://") else { return checked_url(text).map(Self::Web) };
+        match path.strip_prefix('/').is_some_and(|rest| !rest.is_empty()) {
+            true => Ok(Self::Socket(path.into())),
+            false => Err("a socket has an absolute path, as in unix:///run/keys.sock".to_owned()),
+        }
+    }
+}
+
 impl ExternalKey {
     pub(super) fn check(raw: RawExternal) -> Result<Self, String> {
         let RawExternal { url, key, token, timeout, chain } = raw;
-        let address = address(&url).map_err(|why| format!("external.url: {why}"))?;
+        let address = KeyServiceAddress::parse(&url).map_err(|why| format!("external.url: {why}"))?;
         let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let dots = key.bytes().all(|byte| byte == b'.');
         if key.len() > NAME_MAX || dots || !key.bytes().all(of_name) {
@@ -65,23 +76,23 @@ impl ExternalKey {
         if token.as_ref().is_some_and(String::is_empty) {
             return Err("external.token: is empty; leave it out if the key service wants none".to_owned());
         }
-        let timeout = timeout.map_or(TIMEOUT_DEFAULT, |timeout| timeout.0);
-        let [least, most] = TIMEOUTS;
-        if !(least..=most).contains(&timeout) {
-            let [least, most] = [show_duration(least), show_duration(most)];
-            return Err(format!("external.timeout: must be from {least} to {most}"));
-        }
+        let timeout = checked_timeout(timeout).map_err(|why| format!("external.timeout: {why}"))?;
         Ok(Self { address, key, token: token.map(Into::into), timeout, chain })
     }
 }
 
-fn address(text: &str) -> Result<KeyServiceAddress, String> {
-    if let Some(path) = text.strip_prefix("unix://") {
-        return match path.strip_prefix('/').is_some_and(|rest| !rest.is_empty()) {
-            true => Ok(KeyServiceAddress::Socket(path.into())),
-            false => Err("a socket has an absolute path, as in unix:///run/keys.sock".to_owned()),
-        };
+/// How long each try of a call may take.
+pub(super) fn checked_timeout(raw: Option<Setting>) -> Result<Duration, String> {
+    let timeout = raw.map_or(TIMEOUT_DEFAULT, |timeout| timeout.0);
+    let [least, most] = TIMEOUTS;
+    match (least..=most).contains(&timeout) {
+        true => Ok(timeout),
+        false => Err(format!("must be from {} to {}", show_duration(least), show_duration(most))),
     }
+}
+
+/// An address with nothing but a host, a port and a path, to which requests go over TLS or on this machine.
+pub(super) fn checked_url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|why| format!("is not a URL: {why}"))?;
     let loopback = url.host_str().is_some_and(is_loopback_host);
     if !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
@@ -91,7 +102,7 @@ fn address(text: &str) -> Result<KeyServiceAddress, String> {
     }
     let plain = url.username().is_empty() && url.password().is_none();
     match plain && url.query().is_none() && url.fragment().is_none() {
-        true => Ok(KeyServiceAddress::Web(url)),
+        true => Ok(url),
         false => {
             Err("may have a host, a port and a path, nothing else; a token belongs into token-file"
                 .to_owned())

@@ -313,7 +313,7 @@ fn set(tree: &mut Value, name: &str, path: &str, value: &str) -> Result<String, 
     Ok(setting.join("."))
 }
 
-/// `api-key-file: /run/secrets/key` sets `api-key` to the content of that file.
+/// `api-key-file: /run/secrets/key` sets `api-key` to the content of that file, except below `vault`.
 fn read_secret_files(node: &mut Value, path: &str, files: &mut Vec<PathBuf>, unread: &mut Vec<ConfigError>) {
     if let Value::Array(entries) = node {
         let parent = path.trim_end_matches('.');
@@ -325,7 +325,10 @@ fn read_secret_files(node: &mut Value, path: &str, files: &mut Vec<PathBuf>, unr
     for (key, value) in map.iter_mut() {
         read_secret_files(value, &format!("{path}{key}."), files, unread);
     }
-    let from_files: Vec<_> = map.keys().filter(|key| key.ends_with("-file")).cloned().collect();
+    // That token is read for each call: an agent replaces it.
+    let is_read_later = path.ends_with(".vault.");
+    let is_read_now = |key: &&String| key.ends_with("-file") && !is_read_later;
+    let from_files: Vec<_> = map.keys().filter(is_read_now).cloned().collect();
     for key in from_files {
         let read = match map.remove(&key) {
             Some(Value::String(file)) => {

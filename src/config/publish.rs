@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-
+use super::aws::S3Credentials;
 use super::raw::{RawPublishRole, RawS3, RawSink};
 use super::{ConfigError, InstanceConfig, PoolConfig, StoreConfig};
 use crate::model::pool::PoolId;
@@ -46,25 +45,6 @@ pub struct S3Config {
     pub conditional_put: bool,
 }
 
-/// The credentials that sign requests.
-#[derive(Clone, Debug)]
-pub struct S3Credentials {
-    /// The key's id; not secret.
-    pub access_key_id: String,
-    /// The secret; never shown.
-    pub secret_access_key: SecretString,
-}
-
-/// Needed to detect changed settings.
-impl PartialEq for S3Credentials {
-    fn eq(&self, other: &Self) -> bool {
-        self.access_key_id == other.access_key_id
-            && self.secret_access_key.expose_secret() == other.secret_access_key.expose_secret()
-    }
-}
-
-impl Eq for S3Credentials {}
-
 /// An instance's role in publishing, if several share a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishRole {
@@ -103,6 +83,8 @@ impl PublishConfig {
             let files = pool.signer.files().into_iter().filter(|(_, _, secret)| *secret);
             let named = |name: String| format!("status-list-pools.{id}.signer.{name}");
             secrets.extend(files.map(|(name, path, _)| (named(name), path)));
+            let tokens = pool.signer.token_files().into_iter();
+            secrets.extend(tokens.map(|(name, path)| (named(name), path)));
         }
         let public = plain(&self.storage_directory);
         match secrets.into_iter().find(|(_, path)| plain(path).starts_with(&public)) {
@@ -187,14 +169,8 @@ impl S3Config {
         if !raw.cache_control.as_ref().is_none_or(printable) {
             return Err(at("cache-control", "must be a header's value, such as `public, max-age=60`"));
         }
-        let credentials = match (raw.access_key_id, raw.secret_access_key) {
-            (Some(access_key_id), Some(secret)) => {
-                Some(S3Credentials { access_key_id, secret_access_key: secret.into() })
-            }
-            (None, None) => None,
-            (Some(_), None) => return Err(at("secret-access-key", "is missing; access-key-id needs it")),
-            (None, Some(_)) => return Err(at("access-key-id", "is missing; secret-access-key needs it")),
-        };
+        let credentials = S3Credentials::check(raw.access_key_id, raw.secret_access_key);
+        let credentials = credentials.map_err(|(name, why)| at(name, why))?;
         Ok(Self {
             bucket: raw.bucket,
             prefix: raw.prefix,

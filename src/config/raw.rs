@@ -12,6 +12,7 @@ use super::explorer::RawExplorer;
 use super::network::Network;
 use super::profile::RawProfiles;
 use super::rate::Rate;
+use super::raw_signer::RawSigner;
 use crate::status_list::Format;
 
 #[derive(Deserialize)]
@@ -362,88 +363,4 @@ pub(super) struct RawPrefetch {
 pub(super) enum RawOnUnderflow {
     Delay,
     Fail,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawSigner {
-    pub(super) pem: Option<RawPem>,
-    pub(super) pkcs12: Option<RawPkcs12>,
-    pub(super) pkcs11: Option<RawPkcs11>,
-    pub(super) external: Option<RawExternal>,
-    pub(super) next: Option<RawNextSigner>,
-    pub(super) kid: Option<String>,
-    pub(super) header: RawHeader,
-    pub(super) eku: Option<String>,
-    pub(super) eku_required: bool,
-    /// The older form of `pkcs12`, as in the original service.
-    #[serde(default)]
-    pub(super) keystore: Option<PathBuf>,
-    #[serde(default)]
-    pub(super) password: Option<String>,
-}
-
-/// Not merged with defaults, because most pools have no next signer.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawNextSigner {
-    #[serde(default)]
-    pub(super) pem: Option<RawPem>,
-    #[serde(default)]
-    pub(super) pkcs12: Option<RawPkcs12>,
-    #[serde(default)]
-    pub(super) pkcs11: Option<RawPkcs11>,
-    #[serde(default)]
-    pub(super) external: Option<RawExternal>,
-    #[serde(default)]
-    pub(super) kid: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawPkcs12 {
-    pub(super) keystore: PathBuf,
-    pub(super) password: String,
-    #[serde(default)]
-    pub(super) alias: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawPkcs11 {
-    pub(super) module: PathBuf,
-    pub(super) token: String,
-    pub(super) key: String,
-    pub(super) pin: String,
-    #[serde(default)]
-    pub(super) chain: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawExternal {
-    pub(super) url: String,
-    pub(super) key: String,
-    #[serde(default)]
-    pub(super) token: Option<String>,
-    #[serde(default)]
-    pub(super) timeout: Option<Setting>,
-    #[serde(default)]
-    pub(super) chain: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawPem {
-    pub(super) key: PathBuf,
-    #[serde(default)]
-    pub(super) chain: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawHeader {
-    pub(super) kid: bool,
-    pub(super) x5c: Option<bool>,
-    pub(super) jwk: bool,
 }

@@ -4,8 +4,15 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
+use super::aws_kms::AwsKmsSource;
 use super::key_service::ExternalKey;
-use super::raw::{RawExternal, RawNextSigner, RawPem, RawPkcs11, RawPkcs12, RawSigner};
+use super::raw_signer::{
+    RawAwsKms, RawExternal, RawNextSigner, RawPem, RawPkcs11, RawPkcs12, RawSigner, RawVault,
+};
+use super::vault::VaultSource;
+
+/// The settings that name a key.
+const SOURCES: &str = "pem, pkcs12, pkcs11, external, vault and aws-kms";
 
 /// The signing key, and how tokens name it.
 #[derive(Clone, Debug)]
@@ -48,6 +55,20 @@ pub enum KeySource {
     Pkcs11(Pkcs11Key),
     /// In another service.
     External(ExternalKey),
+    /// In HashiCorp Vault or OpenBao.
+    Vault(VaultSource),
+    /// In the key management service of AWS.
+    AwsKms(AwsKmsSource),
+}
+
+/// What the settings may give as a source.
+struct RawSources {
+    pem: Option<RawPem>,
+    pkcs12: Option<RawPkcs12>,
+    pkcs11: Option<RawPkcs11>,
+    external: Option<RawExternal>,
+    vault: Option<RawVault>,
+    aws_kms: Option<RawAwsKms>,
 }
 
 /// A signing key in files.
@@ -86,6 +107,14 @@ pub struct Pkcs11Key {
 }
 
 impl KeySource {
+    /// The file with the token of a service, if it is read for each signature, and its setting.
+    fn token_file(&self) -> Option<(&'static str, &PathBuf)> {
+        match self {
+            Self::Vault(key) => key.token_file.as_ref().map(|file| ("vault.token-file", file)),
+            _ => None,
+        }
+    }
+
     /// The files of the key, each with its setting and whether it is secret.
     pub fn files(&self) -> Vec<(&'static str, &PathBuf, bool)> {
         match self {
@@ -96,31 +125,35 @@ impl KeySource {
             Self::Pkcs12(store) => vec![("pkcs12.keystore", &store.keystore, true)],
             Self::Pkcs11(key) => key.chain.iter().map(|chain| ("pkcs11.chain", chain, false)).collect(),
             Self::External(key) => key.chain.iter().map(|chain| ("external.chain", chain, false)).collect(),
+            Self::Vault(key) => key.chain.iter().map(|chain| ("vault.chain", chain, false)).collect(),
+            Self::AwsKms(key) => key.chain.iter().map(|chain| ("aws-kms.chain", chain, false)).collect(),
         }
     }
 
-    /// Accepts at most one of the four.
-    fn check(
-        pem: Option<RawPem>,
-        pkcs12: Option<RawPkcs12>,
-        pkcs11: Option<RawPkcs11>,
-        external: Option<RawExternal>,
-    ) -> Result<Option<Self>, String> {
-        match (pem, pkcs12, pkcs11, external) {
-            (None, None, None, None) => Ok(None),
-            (Some(RawPem { key, chain }), None, None, None) => Ok(Some(Self::Pem(PemFiles { key, chain }))),
-            (None, Some(RawPkcs12 { keystore, password, alias }), None, None) => {
-                Ok(Some(Self::Pkcs12(Pkcs12File { keystore, password: password.into(), alias })))
+    /// Accepts at most one of them.
+    fn check(raw: RawSources) -> Result<Option<Self>, String> {
+        let RawSources { pem, pkcs12, pkcs11, external, vault, aws_kms } = raw;
+        let pem = pem.map(|RawPem { key, chain }| Ok(Self::Pem(PemFiles { key, chain })));
+        let pkcs12 = pkcs12.map(|RawPkcs12 { keystore, password, alias }| {
+            Ok(Self::Pkcs12(Pkcs12File { keystore, password: password.into(), alias }))
+        });
+        let pkcs11 = pkcs11.map(|RawPkcs11 { module, token, key, pin, chain }| {
+            if !cfg!(feature = "pkcs11") {
+                return Err(
+                    "pkcs11 cannot be used: this program was built without the feature pkcs11; build it with `cargo build --release --features pkcs11`"
+                        .to_owned(),
+                );
             }
-            (None, None, Some(_), None) if !cfg!(feature = "pkcs11") => Err(
-                "pkcs11 cannot be used: this program was built without the feature pkcs11; build it with `cargo build --release --features pkcs11`"
-                    .to_owned(),
-            ),
-            (None, None, Some(RawPkcs11 { module, token, key, pin, chain }), None) => {
-                Ok(Some(Self::Pkcs11(Pkcs11Key { module, token, key, pin: pin.into(), chain })))
-            }
-            (None, None, None, Some(external)) => Ok(Some(Self::External(ExternalKey::check(external)?))),
-            _ => Err("set only one of pem, pkcs12, pkcs11 and external".to_owned()),
+            Ok(Self::Pkcs11(Pkcs11Key { module, token, key, pin: pin.into(), chain }))
+        });
+        let external = external.map(|raw| ExternalKey::check(raw).map(Self::External));
+        let vault = vault.map(|raw| VaultSource::check(raw).map(Self::Vault));
+        let aws_kms = aws_kms.map(|raw| AwsKmsSource::check(raw).map(Self::AwsKms));
+        let mut given = [pem, pkcs12, pkcs11, external, vault, aws_kms].into_iter().flatten();
+        let source = given.next();
+        match given.next() {
+            None => source.transpose(),
+            Some(_) => Err(format!("set only one of {SOURCES}")),
         }
     }
 }
@@ -132,6 +165,8 @@ impl SignerConfig {
             mut pkcs12,
             pkcs11,
             external,
+            vault,
+            aws_kms,
             keystore,
             password,
             next,
@@ -150,10 +185,11 @@ impl SignerConfig {
             }
             _ => return Err("keystore and password belong together; one is missing".to_owned()),
         }
-        let next = next.map(|RawNextSigner { pem, pkcs12, pkcs11, external, kid }| {
-            let key = KeySource::check(pem, pkcs12, pkcs11, external)?;
+        let next = next.map(|next| {
+            let RawNextSigner { pem, pkcs12, pkcs11, external, vault, aws_kms, kid } = next;
+            let key = KeySource::check(RawSources { pem, pkcs12, pkcs11, external, vault, aws_kms })?;
             let key =
-                key.ok_or("next names no key; give it pem, pkcs12, pkcs11 or external, or make it null")?;
+                key.ok_or_else(|| format!("next names no key; give it one of {SOURCES}, or make it null"))?;
             Ok::<_, String>(NextSigner { key, kid })
         });
         let dotted = |oid: &String| {
@@ -167,7 +203,7 @@ impl SignerConfig {
             return Err("eku-required is true, but eku names no extended key usage; set it".to_owned());
         }
         Ok(Self {
-            key: KeySource::check(pem, pkcs12, pkcs11, external)?,
+            key: KeySource::check(RawSources { pem, pkcs12, pkcs11, external, vault, aws_kms })?,
             kid,
             next: next.transpose().map_err(|why| format!("next: {why}"))?,
             kid_in_header: header.kid,
@@ -178,7 +214,16 @@ impl SignerConfig {
         })
     }
 
-    /// The files of all keys, each with its setting and whether it is secret.
+    /// The files with tokens that are read for each signature, each with its setting.
+    pub(super) fn token_files(&self) -> Vec<(String, &PathBuf)> {
+        let current = self.key.iter().filter_map(KeySource::token_file);
+        let current = current.map(|(name, path)| (name.to_owned(), path));
+        let next = self.next.iter().filter_map(|next| next.key.token_file());
+        current.chain(next.map(|(name, path)| (format!("next.{name}"), path))).collect()
+    }
+
+    /// The files of all keys, each with its setting and whether it is secret. Those of [`Self::token_files`] are none: that one
+    /// changes is no reason to read the keys again.
     pub fn files(&self) -> Vec<(String, &PathBuf, bool)> {
         let named = |prefix: &'static str, source: &KeySource| -> Vec<_> {
             source.files().into_iter().map(|(name, _, _)| format!("{prefix}{name}")).collect()
@@ -220,6 +265,7 @@ mod tests {
             ("pem: { key: a }, pkcs12: { keystore: a, password: b }", "only one of"),
             ("pem: { key: a }, external: { url: 'unix:///a', key: b }", "only one of"),
             ("next: { external: { url: a, key: b } }", "next: external.url: is not a URL"),
+            ("vault: { url: 'unix:///a', key: b }, aws-kms: { key: b }", "only one of pem, pkcs12"),
             ("keystore: a", "belong together"),
             ("keystore: a, password: b, pkcs12: { keystore: a, password: b }", "not both"),
             ("next: {}", "next names no key"),

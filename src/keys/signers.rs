@@ -1,6 +1,7 @@
 //! Reads the signing keys that the settings name, and checks their certificates.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail};
 use secrecy::ExposeSecret;
@@ -8,13 +9,15 @@ use zeroize::Zeroizing;
 
 use crate::base::clock::{NumericDate, Timestamp};
 use crate::base::durable;
-use crate::config::{ExternalKey, KeyServiceAddress, KeySource, NextSigner, Pkcs11Key, PoolConfig};
+use crate::config::{KeyServiceAddress, KeySource, NextSigner, Pkcs11Key, PoolConfig};
 use crate::keys::made::write_new_key;
 #[cfg(feature = "pkcs11")]
 use crate::sign::HsmKey;
 use crate::sign::chain::is_self_signed;
 use crate::sign::profile::{Facts, Profile};
-use crate::sign::{Algorithm, KeyHints, ServiceKey, Signer, SigningKey};
+use crate::sign::{
+    Address, Algorithm, AwsKmsKey, KeyHints, KeyServiceKind, ServiceKey, Signer, SigningKey, VaultKey,
+};
 use crate::status_list::Format;
 
 /// The URL of a key service on a Unix socket: HTTP wants a host.
@@ -177,20 +180,47 @@ fn read(source: &KeySource, kid: Option<&str>) -> Result<SigningKey> {
                 .with_context(|| format!("cannot use the key store {file}"))
         }
         KeySource::Pkcs11(key) => read_pkcs11(key, kid),
-        KeySource::External(key) => read_external(key, kid),
+        KeySource::External(key) => {
+            let (address, token) = (address(&key.address)?, key.token.clone());
+            let service = KeyServiceKind::External { address, token };
+            read_elsewhere("external", &key.key, key.timeout, service, key.chain.as_deref(), kid)
+        }
+        KeySource::Vault(source) => {
+            let (mount, version) = (source.mount.clone(), source.version);
+            let (namespace, token_file) = (source.namespace.clone(), source.token_file.clone());
+            let key = VaultKey { mount, version, namespace, token_file };
+            let service = KeyServiceKind::Vault { address: address(&source.address)?, key };
+            read_elsewhere("vault", &source.key, source.timeout, service, source.chain.as_deref(), kid)
+        }
+        KeySource::AwsKms(source) => {
+            let credentials = source.credentials.clone().map(|of| (of.access_key_id, of.secret_access_key));
+            let (region, endpoint) = (source.region.clone(), source.endpoint.clone());
+            let service = KeyServiceKind::AwsKms(AwsKmsKey { region, endpoint, credentials });
+            read_elsewhere("aws-kms", &source.key, source.timeout, service, source.chain.as_deref(), kid)
+        }
     }
 }
 
-fn read_external(key: &ExternalKey, kid: Option<&str>) -> Result<SigningKey> {
-    let chain = key.chain.as_deref().map(read_text).transpose()?;
-    let ExternalKey { address, key: name, token, timeout, .. } = key.clone();
-    let (base, socket) = match address {
-        KeyServiceAddress::Web(url) => (url, None),
-        KeyServiceAddress::Socket(path) => (ON_A_SOCKET.parse()?, Some(path)),
-    };
-    let named = format!("cannot use the key `{name}` (external)");
-    let key = ServiceKey { base, socket, name, token, timeout };
-    SigningKey::from_service(&key, chain.as_deref().map(String::as_str), kid).context(named)
+fn address(address: &KeyServiceAddress) -> Result<Address> {
+    Ok(match address {
+        KeyServiceAddress::Web(url) => Address { base: url.clone(), socket: None },
+        KeyServiceAddress::Socket(path) => Address { base: ON_A_SOCKET.parse()?, socket: Some(path.clone()) },
+    })
+}
+
+/// Reads a key of another service. `setting` names it.
+fn read_elsewhere(
+    setting: &str,
+    name: &str,
+    timeout: Duration,
+    service: KeyServiceKind,
+    chain: Option<&Path>,
+    kid: Option<&str>,
+) -> Result<SigningKey> {
+    let chain = chain.map(read_text).transpose()?;
+    let key = ServiceKey { name: name.to_owned(), timeout, service };
+    SigningKey::from_service(&key, chain.as_deref().map(String::as_str), kid)
+        .with_context(|| format!("cannot use the key `{name}` ({setting})"))
 }
 
 #[cfg(feature = "pkcs11")]

@@ -17,7 +17,7 @@ pub use chain::{ChainFault, Validity};
 pub use hsm::HsmKey;
 pub use invalid_key::InvalidKey;
 pub use key::{SigningKey, generate};
-pub use key_service::ServiceKey;
+pub use key_service::{Address, AwsKmsKey, KeyServiceKind, ServiceKey, VaultKey};
 pub use public::{Algorithm, Certificate, Jwk, JwkSet, PublicKey, UnsupportedKey};
 pub use ring::KeyRing;
 pub use statuslist_client::{chain, profile};
@@ -82,6 +82,11 @@ impl Signer {
     /// The leaf of the certificate chain, if there is one.
     pub fn certificate(&self) -> Option<Certificate> {
         self.key.chain().first().and_then(|leaf| Certificate::parse(leaf).ok())
+    }
+
+    /// The certificate in DER of the authority at the end of the chain. `None` if the chain has only the key's own.
+    pub fn authority(&self) -> Option<&[u8]> {
+        self.key.chain().get(1..)?.last().map(Vec::as_slice)
     }
 
     /// The end of the first certificate of the chain.
@@ -248,5 +253,9 @@ mod tests {
         assert_eq!((x5chain.len(), signer.key.chain().len()), (2, 3));
         assert!(x5chain == signer.key.chain()[..2] && chain::is_self_signed(&signer.key.chain()[2]));
         assert!(signer.certificate_not_after().is_some());
+        assert_eq!(signer.authority(), Some(signer.key.chain()[2].as_slice()));
+        let leaf = &chain[..chain.find("-----END CERTIFICATE-----").unwrap() + 25];
+        let alone = Signer::new(SigningKey::from_pem(&key, Some(leaf), None).unwrap(), ALL_HINTS);
+        assert!(alone.certificate().is_some() && alone.authority().is_none());
     }
 }

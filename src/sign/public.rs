@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use x509_parser::prelude::{ExtendedKeyUsage, FromDer, X509Certificate};
+use x509_parser::prelude::{ExtendedKeyUsage, FromDer, SubjectPublicKeyInfo, X509Certificate};
 
 use crate::base::clock::NumericDate;
 
@@ -185,6 +185,37 @@ impl PublicKey {
         Self { algorithm, bytes }
     }
 
+    /// Reads a public key in DER (SubjectPublicKeyInfo of RFC 5280).
+    pub(super) fn from_der(der: &[u8]) -> Result<Self, UnsupportedKey> {
+        let (_, info) = SubjectPublicKeyInfo::from_der(der)
+            .map_err(|error| UnsupportedKey(format!("not a public key ({error})")))?;
+        Self::of_info(&info).map_err(|kind| UnsupportedKey(format!("public key of type {kind}")))
+    }
+
+    /// Fails with the type of a key that is not supported.
+    fn of_info(info: &SubjectPublicKeyInfo<'_>) -> Result<Self, String> {
+        let bytes = info.subject_public_key.data.to_vec();
+        let curve = info
+            .algorithm
+            .parameters
+            .as_ref()
+            .and_then(|curve| curve.as_oid().ok())
+            .map(|oid| oid.to_id_string());
+        let kind = info.algorithm.algorithm.to_id_string();
+        let algorithm = match (kind.as_str(), curve.as_deref()) {
+            (EC_KEY, Some(P_256)) => Some(Algorithm::Es256),
+            (EC_KEY, Some(P_384)) => Some(Algorithm::Es384),
+            (EC_KEY, Some(P_521)) => Some(Algorithm::Es512),
+            (ED25519, None) => Some(Algorithm::EdDsa),
+            _ => None,
+        };
+        let algorithm = algorithm.filter(|algorithm| bytes.len() == algorithm.key_bytes());
+        match algorithm {
+            Some(algorithm) => Ok(Self { algorithm, bytes }),
+            None => Err(format!("{kind} {}", curve.unwrap_or_default())),
+        }
+    }
+
     /// The algorithm of its signatures.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
@@ -262,29 +293,11 @@ impl Certificate {
     pub fn parse(der: &[u8]) -> Result<Self, UnsupportedKey> {
         let (_, certificate) = X509Certificate::from_der(der)
             .map_err(|error| UnsupportedKey(format!("not an X.509 certificate ({error})")))?;
-        let info = certificate.public_key();
-        let bytes = info.subject_public_key.data.to_vec();
-        let curve = info
-            .algorithm
-            .parameters
-            .as_ref()
-            .and_then(|curve| curve.as_oid().ok())
-            .map(|oid| oid.to_id_string());
-        let kind = info.algorithm.algorithm.to_id_string();
-        let algorithm = match (kind.as_str(), curve.as_deref()) {
-            (EC_KEY, Some(P_256)) => Some(Algorithm::Es256),
-            (EC_KEY, Some(P_384)) => Some(Algorithm::Es384),
-            (EC_KEY, Some(P_521)) => Some(Algorithm::Es512),
-            (ED25519, None) => Some(Algorithm::EdDsa),
-            _ => None,
-        };
-        let algorithm =
-            algorithm.filter(|algorithm| bytes.len() == algorithm.key_bytes()).ok_or_else(|| {
-                UnsupportedKey(format!("certificate with a key of type {kind} {}", curve.unwrap_or_default()))
-            })?;
+        let key = PublicKey::of_info(certificate.public_key())
+            .map_err(|kind| UnsupportedKey(format!("certificate with a key of type {kind}")))?;
         let eku = certificate.extended_key_usage().ok().flatten();
         Ok(Self {
-            key: PublicKey { algorithm, bytes },
+            key,
             not_before: NumericDate::from_signed_secs(certificate.validity().not_before.timestamp()),
             not_after: NumericDate::from_signed_secs(certificate.validity().not_after.timestamp()),
             extended_key_usages: eku.map(|eku| usages(eku.value)).unwrap_or_default(),

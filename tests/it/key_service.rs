@@ -28,7 +28,7 @@ use crate::support::relying_party::{jwks, published};
 
 pub(crate) const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/key_service.py");
 const PAGE: &str = include_str!("../../docs/KEY_SERVICE.md");
-const KEY: &str = "one";
+pub(super) const KEY: &str = "one";
 
 /// A program with the packages that the example needs.
 pub(crate) fn python() -> PathBuf {
@@ -76,14 +76,14 @@ fn at(socket: &Path, key: &str) -> String {
     format!("external: {{ url: 'unix://{}', key: {key} }}", socket.display())
 }
 
-fn settings(pool: &str) -> String {
+pub(super) fn settings(pool: &str) -> String {
     format!(
         "publish: {{ keys-max-age: 1s }}\n\
          status-list-pools: {{ p: {{ api-keys: [{KEY}], size: 1000, update-interval: 1s, {pool} }} }}"
     )
 }
 
-fn start(folder: TempDir, settings: &str) -> Live {
+pub(super) fn start(folder: TempDir, settings: &str) -> Live {
     let port = free_port();
     let process = Process::start(process::command(folder.path(), port, settings), folder.path(), port);
     Live::of(folder, process)
@@ -139,15 +139,15 @@ fn the_example_answers_the_commands_of_the_document_as_printed() {
     }
 }
 
-async fn status(live: &Live, path: &str) -> StatusCode {
+pub(super) async fn status(live: &Live, path: &str) -> StatusCode {
     live.client.get(format!("{}{path}", live.url())).send().await.unwrap().status()
 }
 
-fn status_of(live: &Live, reference: &Reference) -> u8 {
+pub(super) fn status_of(live: &Live, reference: &Reference) -> u8 {
     published(live.folder(), &reference.uri).unwrap().status(reference.index)
 }
 
-async fn until_published(live: &Live, reference: &Reference, value: u8) {
+pub(super) async fn until_published(live: &Live, reference: &Reference, value: u8) {
     eventually("the update is published", async || {
         // Files of a list and of the keys may just be replaced.
         let list = published(live.folder(), &reference.uri).ok()?;
@@ -157,7 +157,7 @@ async fn until_published(live: &Live, reference: &Reference, value: u8) {
 }
 
 /// Waits until this metric of the pool `p` is no longer 0.
-async fn until_counted(live: &Live, series: &str) {
+pub(super) async fn until_counted(live: &Live, series: &str) {
     eventually(series, async || {
         let metrics = live.text("/metrics").await;
         let value = metrics.lines().find_map(|line| line.strip_prefix(series));
@@ -186,7 +186,7 @@ async fn independent_libraries_accept_what_it_signs() {
 }
 
 /// Runs a program to its end. Returns whether it succeeded, and what it said.
-fn ran(command: &mut Command) -> (bool, String) {
+pub(super) fn ran(command: &mut Command) -> (bool, String) {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
     (status.success(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
 }

@@ -1,5 +1,7 @@
 //! Profiles of a pool, and what Relying Parties do with many lists: check a batch, check an aggregation, watch.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -80,6 +82,16 @@ async fn a_pool_with_every_profile_is_served_and_checked() {
     let app = TestApp::start_in(folder, &format!("{PROFILES}, {signer}"), Clock::System);
     let (status, pool) = app.send(Method::GET, "/pools/p", None).await;
     assert_eq!((status, &pool["formats"]), (StatusCode::OK, &serde_json::json!(["jwt", "cwt"])));
+    let (_, body) = app.send(Method::POST, "/pools/p/new-references?claims=cbor", None).await;
+    let of_mso = URL_SAFE_NO_PAD.decode(body["references"][0]["status"].as_str().unwrap()).unwrap();
+    let of_mso: ciborium::Value = ciborium::from_reader(of_mso.as_slice()).unwrap();
+    let member = |value: &ciborium::Value, name: &str| {
+        let (_, found) = value.as_map().unwrap().iter().find(|(key, _)| key.as_text() == Some(name)).unwrap();
+        found.clone()
+    };
+    let certificate = member(&member(&of_mso, "status_list"), "certificate").into_bytes().unwrap();
+    let authority = pem::parse(std::fs::read(app.folder().join("authority.pem")).unwrap()).unwrap();
+    assert_eq!(certificate, authority.contents(), "readers verify the list by it");
     let reference = app.references(1).await.remove(0);
 
     let get = async |format: &str| {
@@ -149,8 +161,6 @@ async fn answers_say_until_when_statuses_are_maintained() {
     assert_eq!(first["references"], again["references"]);
     assert!((before + LIFETIME - 60..=now() + LIFETIME).contains(&until(&again)), "{again}");
 
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     for reference in one["references"].as_array().unwrap() {
         let cbor = URL_SAFE_NO_PAD.decode(reference["status"].as_str().unwrap()).unwrap();
         let status: ciborium::Value = ciborium::from_reader(cbor.as_slice()).unwrap();

@@ -144,6 +144,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             formats: vec!["jwt", "cwt"],
             key_id: Arc::new(move || signer.kid().to_owned()),
             certificates_hold_at: Arc::new(|_| true),
+            authority: Arc::new(|| None),
             amount_max: u32::MAX,
             quotas: pool.live.quotas,
         };

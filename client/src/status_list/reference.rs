@@ -29,7 +29,14 @@ impl Reference {
 
     /// The value of the `status` claim (65535 in a CWT) of a COSE-based credential, encoded.
     pub fn to_cbor(&self) -> Vec<u8> {
-        let info = vec![("idx".into(), self.idx.into()), ("uri".into(), self.uri.as_str().into())];
+        self.to_mso_cbor(None)
+    }
+
+    /// The value of `status` of an mdoc's mobile security object, encoded. `certificate` is that of the authority by which readers
+    /// verify the list, in DER (ISO/IEC 18013-5, second edition). Without it they take the authority of the mdoc itself.
+    pub fn to_mso_cbor(&self, certificate: Option<&[u8]>) -> Vec<u8> {
+        let mut info = vec![("idx".into(), self.idx.into()), ("uri".into(), self.uri.as_str().into())];
+        info.extend(certificate.map(|der| ("certificate".into(), Cbor::Bytes(der.to_vec()))));
         let status = Cbor::Map(vec![("status_list".into(), Cbor::Map(info))]);
         status.to_vec().expect("writing to memory does not fail")
     }
@@ -78,6 +85,17 @@ mod tests {
         let reference = Reference::from_cbor(&theirs).unwrap();
         assert_eq!(reference, Reference { uri: "https://example.com/statuslists/1".into(), idx: 0 });
         assert_eq!(reference.to_cbor(), theirs);
+    }
+
+    #[test]
+    fn that_of_an_mdoc_may_have_a_certificate() {
+        let reference = Reference { uri: "https://example.com/statuslists/1".into(), idx: 412 };
+        let status = reference.to_mso_cbor(Some(&[0x30, 0]));
+        let read = Cbor::from_slice(&status).unwrap();
+        let certificate = member(member(&read, "status_list").unwrap(), "certificate");
+        assert_eq!(certificate.unwrap(), &Cbor::Bytes(vec![0x30, 0]));
+        assert_eq!(Reference::from_cbor(&status), Ok(reference.clone()), "other members are ignored");
+        assert_eq!(reference.to_mso_cbor(None), reference.to_cbor());
     }
 
     #[test]

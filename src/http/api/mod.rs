@@ -121,6 +121,8 @@ pub struct PoolFacts {
     pub key_id: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether verifiers accept the certificates of the signing key at this time. Always true on an instance that never publishes.
     pub certificates_hold_at: Arc<dyn Fn(Timestamp) -> bool + Send + Sync>,
+    /// The certificate of the authority of the signing key, if the pool is for mdocs and it is known.
+    pub authority: Arc<dyn Fn() -> Option<Vec<u8>> + Send + Sync>,
     /// The most references that one request can ever get, apart from the limit in the settings.
     pub amount_max: u32,
     /// The most that callers can make it store.

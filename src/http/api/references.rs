@@ -70,11 +70,11 @@ impl ClaimsForm {
         }
     }
 
-    fn of(self, reference: &Reference) -> Option<Value> {
+    fn of(self, reference: &Reference, authority: Option<&[u8]>) -> Option<Value> {
         match self {
             Self::False => None,
             Self::True => Some(reference.to_json()),
-            Self::Cbor => Some(URL_SAFE_NO_PAD.encode(reference.to_cbor()).into()),
+            Self::Cbor => Some(URL_SAFE_NO_PAD.encode(reference.to_mso_cbor(authority)).into()),
         }
     }
 }
@@ -165,9 +165,10 @@ pub(super) async fn new_references(
     let amount = query.get("amount", "a number from 1")?.unwrap_or(1);
     let claims: ClaimsForm = query.get("claims", "true, false or cbor")?.unwrap_or_default();
     let allocated = allocate(&request, &api, (&caller, pool), amount, claims).await?;
+    let authority = (pool.facts.load().authority)();
     let item = |given: Given| {
         let reference = Reference { uri: pool.base.join(&given.list), idx: given.idx.into() };
-        let status = claims.of(&reference);
+        let status = claims.of(&reference, authority.as_deref());
         Item { uri: reference.uri, index: given.idx, status }
     };
     let references = allocated.references.into_iter().map(item).collect();
