@@ -10,6 +10,7 @@ mod audit;
 mod changes;
 mod duration;
 mod explorer;
+mod formats;
 mod hint;
 mod key_service;
 mod layers;
