@@ -16,7 +16,7 @@
 // The specification, the values that all parts share, and the base of every part.
 pub mod base;
 pub mod model;
-pub use statuslist_client::status_list;
+pub use statuslist_client::{bitstring, status_list};
 
 // The operator's settings, and the keys that sign.
 pub mod config;

@@ -21,7 +21,7 @@ const LINE: &[&[&str]] = &[
     &["store", "site", "access", "keys", "telemetry"],
     &["config"],
     &["sign", "model"],
-    &["profile"],
+    &["profile", "bitstring"],
     &["status_list", "chain"],
     &["base"],
 ];
@@ -31,18 +31,19 @@ const LINE: &[&[&str]] = &[
 const EDGES: &[(&str, &[&str])] = &[
     ("status_list", &["base"]),
     ("base", &[]),
+    ("bitstring", &["base", "status_list"]),
     ("chain", &["base"]),
     ("profile", &["chain", "status_list"]),
     ("model", &["base", "status_list"]),
-    ("sign", &["base", "status_list"]),
+    ("sign", &["base", "bitstring", "status_list"]),
     // Of `sign` only the rules of profiles, which are pure.
     ("config", &["base", "model", "sign", "status_list"]),
     // Knows nothing of HTTP: `http` reads the headers.
     ("access", &["base", "config", "model"]),
     ("keys", &["base", "config", "model", "sign", "status_list"]),
     ("store", &["base", "config", "model", "status_list"]),
-    ("site", &["base", "model", "sign", "status_list"]),
-    ("site/server", &["base", "model", "sign", "status_list"]),
+    ("site", &["base", "bitstring", "model", "sign", "status_list"]),
+    ("site/server", &["base", "bitstring", "model", "sign", "status_list"]),
     ("telemetry", &["base", "config", "model"]),
     ("allocate", &["base", "config", "model", "status_list", "store", "telemetry"]),
     ("update", &["base", "model", "store", "telemetry"]),
@@ -50,7 +51,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("check", &["base", "chain", "profile", "status_list"]),
     ("cache", &["base", "check", "status_list"]),
     // Knows nothing of HTTP, and nothing of the API.
-    ("publish", &["base", "config", "model", "sign", "site", "status_list", "store", "telemetry"]),
+    (
+        "publish",
+        &["base", "bitstring", "config", "model", "sign", "site", "status_list", "store", "telemetry"],
+    ),
     // Knows nothing of publishing: it meets the publisher only in the store.
     ("http", &["base", "config", "site", "telemetry"]),
     // Knows nothing of signing either: no request ever causes a signature.
@@ -61,6 +65,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "allocate",
             "audit",
             "base",
+            "bitstring",
             "config",
             "model",
             "status_list",

@@ -7,6 +7,7 @@
 //! use the verifier as the counterpart of everything that it publishes. Nothing here knows pools, stores and private keys.
 
 pub mod base;
+pub mod bitstring;
 pub mod cache;
 pub mod chain;
 pub mod check;

@@ -24,7 +24,7 @@ use crate::sign::KeyRing;
 use crate::sign::profile::Profile;
 use crate::site::folder::Site;
 use crate::site::server::SiteServer;
-use crate::status_list::Format;
+use crate::status_list::{Format, Formats};
 use crate::telemetry::metrics::Metrics;
 
 /// How often to check whether certificates still outlive the tokens.
@@ -186,7 +186,8 @@ pub(super) fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRo
         list_lifetime_secs: pool.live.lifetimes.list_lifetime.as_secs(),
         valid_after_renewal: pool.live.lifetimes.list_lifetime - pool.live.lifetimes.resign_after,
         update_interval_secs: pool.live.update_interval.as_secs(),
-        formats: pool.start.formats.iter().map(Format::name).collect(),
+        formats: format_names(pool.start.formats),
+        purposes: pool.start.formats.iter().filter_map(Format::purpose).collect(),
         key_id: Arc::new(move || keys.signer().kid().to_owned()),
         // An instance that never publishes signs nothing, so its certificates do not matter.
         certificates_hold_at: Arc::new(move |now| {
@@ -201,6 +202,14 @@ pub(super) fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRo
         },
         quotas: pool.live.quotas,
     }
+}
+
+/// The formats as settings name them.
+fn format_names(formats: Formats) -> Vec<&'static str> {
+    let name = |format: Format| if format.purpose().is_some() { "bitstring" } else { format.name() };
+    let mut names: Vec<_> = formats.iter().map(name).collect();
+    names.dedup();
+    names
 }
 
 /// Tells the parts that need it how long keys and lists may be cached.

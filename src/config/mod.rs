@@ -12,6 +12,7 @@ mod aws_kms;
 mod changes;
 mod duration;
 mod explorer;
+mod formats;
 mod hint;
 mod key_service;
 mod layers;

@@ -6,11 +6,11 @@ use super::profile::RawProfiles;
 use super::public_url;
 use super::raw::{RawOnUnderflow, RawPool, RawQuotas};
 use super::signer::SignerConfig;
-use super::{ConfigError, api_keys, show_duration};
+use super::{ConfigError, api_keys, formats, show_duration};
 use crate::model::api_key::ApiKey;
 use crate::model::pool::PoolShape;
 use crate::sign::profile::{ENTRIES_MIN, MAINTAINED_DAYS_MIN, Profile, Profiles};
-use crate::status_list::{BaseUri, Bits, Capacity, Format, Formats, Status, StatusSet};
+use crate::status_list::{BaseUri, Bits, Capacity, Formats, Status, StatusSet};
 
 /// A list with fewer entries hides no holder ("Herd Privacy").
 const HERD_MIN: u32 = 1000;
@@ -175,13 +175,15 @@ impl PoolConfig {
             );
             return Err(refuse("final-status", &why));
         }
-        let formats: Formats = raw.formats.iter().copied().collect();
-        if !formats.iter().any(Format::is_signed) {
-            return Err(refuse(
-                "formats",
-                &"must name jwt, cwt or both; json and cbor, which are unsigned, only beside them",
-            ));
-        }
+        let given = formats::Given {
+            formats: &raw.formats,
+            bits,
+            issuer: raw.issuer.as_deref(),
+            application_statuses: &raw.application_statuses,
+            final_status,
+        };
+        let formats = formats::check(&given).map_err(|(setting, why)| refuse(setting, &why))?;
+        warnings.extend(formats::warning(&given).map(|why| format!("{} {why}", key("final-status"))));
         if !(1..=LISTS_MAX).contains(&raw.open_lists) {
             return Err(refuse("open-lists", &format!("must be at least 1 and at most {LISTS_MAX}")));
         }

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use super::api_keys::RawApiKey;
 use super::duration::Setting;
 use super::explorer::RawExplorer;
+use super::formats::RawFormat;
 use super::network::Network;
 use super::profile::RawProfiles;
 use super::rate::Rate;
 use super::raw_signer::RawSigner;
-use crate::status_list::Format;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -313,7 +313,7 @@ pub(super) struct RawPool {
     pub(super) default_status: u64,
     pub(super) final_status: Option<u64>,
     pub(super) application_statuses: Vec<u8>,
-    pub(super) formats: Vec<Format>,
+    pub(super) formats: Vec<RawFormat>,
     pub(super) aggregation: bool,
     pub(super) open_lists: usize,
     pub(super) precreation: RawPrecreation,

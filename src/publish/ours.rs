@@ -5,16 +5,20 @@
 
 use std::borrow::Cow;
 
+use crate::bitstring::{self, Credential};
 use crate::sign::profile::{Breach, Facts, Profiles};
 use crate::sign::{Algorithm, KeyRing, PublicKey};
 use crate::site::folder::{Site, SiteError, TokenFiles, gunzip};
 use crate::site::layout::ListFile;
 use crate::status_list::raw::RawList;
-use crate::status_list::{Claims, Format, Formats, InvalidClaims, ListId, cwt, jwt};
+use crate::status_list::{
+    Capacity, Claims, Format, Formats, InvalidClaims, LIST_BYTES_MAX, ListId, Purpose, StatusArray, cwt, jwt,
+    lst,
+};
 
-/// A decoded Status List Token whose signature is not verified yet.
-pub(super) struct Token<'a> {
-    pub(super) claims: Claims,
+/// A decoded Status List Token, or a status list credential, whose signature is not verified yet.
+pub(super) struct Token<'a, C = Claims> {
+    pub(super) claims: C,
     /// The certificates that it carries (DER, leaf first); `None` if they cannot be decoded.
     pub(super) certificates: Option<Vec<Vec<u8>>>,
     certificates_are_protected: bool,
@@ -51,7 +55,7 @@ impl<'a> Token<'a> {
                     claims: token.claims,
                 })
             }
-            Format::Json | Format::Cbor => Err(malformed("it has no signature")),
+            Format::Json | Format::Cbor | Format::Bitstring(_) => Err(malformed("it is none")),
         }
     }
 
@@ -68,7 +72,26 @@ impl<'a> Token<'a> {
         };
         profiles.breaches(&facts).into_iter().next()
     }
+}
 
+impl<'a> Token<'a, Credential> {
+    /// Decodes a status list credential.
+    pub(super) fn decode_credential(bytes: &'a [u8]) -> Result<Self, InvalidClaims> {
+        let not_text =
+            |_| InvalidClaims::Malformed { format: "credential", why: "it is not text".to_owned() };
+        let read = bitstring::decode(std::str::from_utf8(bytes).map_err(not_text)?)?;
+        Ok(Self {
+            certificates: read.header.certificates(),
+            certificates_are_protected: true,
+            algorithm: Algorithm::from_jose_name(&read.header.alg),
+            signing_input: Cow::Borrowed(read.signing_input.as_bytes()),
+            signature: read.signature,
+            claims: read.credential,
+        })
+    }
+}
+
+impl<C> Token<'_, C> {
     /// Whether `key` signed it, with the algorithm that it names.
     pub(super) fn is_signed_by(&self, key: &PublicKey) -> bool {
         self.algorithm == Some(key.algorithm()) && key.verify(&self.signing_input, &self.signature)
@@ -79,6 +102,30 @@ impl<'a> Token<'a> {
 pub(super) fn token<'a>(format: Format, bytes: &'a [u8], keys: &KeyRing, uri: &str) -> Option<Token<'a>> {
     let token = Token::decode(format, bytes).ok()?;
     (token.claims.sub == uri && keys.verifies(&token.signing_input, &token.signature)).then_some(token)
+}
+
+/// Returns the credential in `bytes` if a key of the pool signed it for the list `uri`.
+pub(super) fn credential<'a>(
+    purpose: Purpose,
+    bytes: &'a [u8],
+    keys: &KeyRing,
+    uri: &str,
+) -> Option<Token<'a, Credential>> {
+    let token = Token::decode_credential(bytes).ok()?;
+    let ours = token.claims.purpose == purpose && token.claims.id == bitstring::address(uri, purpose);
+    (ours && keys.verifies(&token.signing_input, &token.signature)).then_some(token)
+}
+
+/// The credentials among `files`, each with its purpose.
+pub(super) fn credentials(files: &TokenFiles) -> impl Iterator<Item = (Purpose, &[u8])> {
+    Purpose::ALL.into_iter().filter_map(|purpose| Some((purpose, files.form(Format::Bitstring(purpose))?)))
+}
+
+/// Returns the array in `claims`, whatever its size.
+pub(super) fn array_in(claims: &Claims) -> Option<StatusArray> {
+    let bytes = lst::inflate(&claims.lst, LIST_BYTES_MAX).ok()?;
+    let capacity = Capacity::of_bytes(bytes.len(), claims.bits).ok()?;
+    StatusArray::from_bytes(capacity, bytes).ok()
 }
 
 /// Returns the claims of the newest of our tokens among `files`.
@@ -118,7 +165,8 @@ pub(super) fn unsigned_files_that_differ(
             let jwt = files.form(Format::Jwt);
             jwt.is_some_and(|jwt| gunzip(bytes, jwt.len()).is_ok_and(|inflated| inflated == jwt))
         }
-        ListFile::Form(Format::Jwt | Format::Cwt) | ListFile::Gone => true,
+        // Those that are signed are compared elsewhere.
+        ListFile::Form(Format::Jwt | Format::Cwt | Format::Bitstring(_)) | ListFile::Gone => true,
     };
     let differs = move |file: &ListFile| files.file(*file).is_some_and(|bytes| !matches(*file, bytes));
     ListFile::OF_PUBLICATION.into_iter().filter(differs)

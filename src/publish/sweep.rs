@@ -17,7 +17,7 @@ use crate::base::blocking::blocking;
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, TEMPORARY_PREFIX};
 use crate::sign::KeyRing;
-use crate::site::folder::{Site, SiteError};
+use crate::site::folder::{Site, SiteError, TokenFiles};
 use crate::status_list::{BaseUri, Formats, ListId};
 use crate::store::{Fence, ListRecord, StoreError};
 
@@ -188,15 +188,36 @@ fn is_current(
         return false;
     }
     let (uri, signer) = (base.join(&list.id), keys.signer());
+    let lasts =
+        |certificates: Option<Vec<Vec<u8>>>| !is_outlived(&certificates.unwrap_or_default(), &signer, now);
     let tokens = formats.iter().filter_map(|format| {
         let bytes = files.form(format).filter(|_| format.is_signed())?;
         Some(ours::token(format, bytes, keys, &uri))
     });
-    tokens.into_iter().all(|token| {
+    let tokens_are_current = tokens.into_iter().all(|token| {
         token.is_some_and(|Token { claims, certificates, .. }| {
-            let lasts = !is_outlived(&certificates.unwrap_or_default(), &signer, now);
             let holds = claims.exp.is_none_or(|exp| exp > now.date());
-            claims.iat == published.iat && holds && lasts && ours::unsigned_files_match(&files, &claims)
+            claims.iat == published.iat
+                && holds
+                && lasts(certificates)
+                && ours::unsigned_files_match(&files, &claims)
         })
+    });
+    tokens_are_current
+        && (ours::credentials(&files).next().is_none() || credentials_are_current(&files, keys, &uri, lasts))
+}
+
+/// Whether the credentials are ours, have certificates that last, and say what the tokens say.
+fn credentials_are_current(
+    files: &TokenFiles,
+    keys: &KeyRing,
+    uri: &str,
+    lasts: impl Fn(Option<Vec<Vec<u8>>>) -> bool,
+) -> bool {
+    let Some(claims) = ours::newest(files, keys, uri) else { return false };
+    let Some(array) = ours::array_in(&claims) else { return false };
+    ours::credentials(files).all(|(purpose, bytes)| {
+        let token = ours::credential(purpose, bytes, keys, uri);
+        token.is_some_and(|token| token.claims.is_of(&claims, &array) && lasts(token.certificates))
     })
 }

@@ -30,6 +30,7 @@ use thiserror::Error;
 use tokio::sync::SemaphorePermit;
 
 use crate::base::clock::NumericDate;
+use crate::bitstring::{self, Credential};
 use crate::status_list::{Claims, cwt, jwt};
 
 /// The key failed to sign.
@@ -117,9 +118,23 @@ impl Signer {
 
     /// Signs the Status List Token in JWT format.
     pub fn sign_jwt(&self, claims: &Claims) -> Result<String, SignError> {
-        let header = jwt::Header {
+        let input = jwt::signing_input(&self.header(jwt::TYP, None), claims);
+        let signature = self.sign(input.as_bytes())?;
+        Ok(jwt::assemble(input, &signature))
+    }
+
+    /// Signs the status list credential as a JWT.
+    pub fn sign_credential(&self, credential: &Credential) -> Result<String, SignError> {
+        let input = bitstring::signing_input(&self.header(bitstring::TYP, Some(bitstring::CTY)), credential);
+        let signature = self.sign(input.as_bytes())?;
+        Ok(jwt::assemble(input, &signature))
+    }
+
+    fn header(&self, typ: &str, cty: Option<&str>) -> jwt::Header {
+        jwt::Header {
             alg: self.key.public_key().algorithm().jose_name().to_owned(),
-            typ: jwt::TYP.to_owned(),
+            typ: typ.to_owned(),
+            cty: cty.map(str::to_owned),
             kid: self.hints.kid.then(|| self.key.kid().to_owned()),
             x5c: self
                 .hints
@@ -129,10 +144,7 @@ impl Signer {
                 serde_json::to_value(self.key.public_key().to_jwk(None))
                     .expect("a public key has only text members")
             }),
-        };
-        let input = jwt::signing_input(&header, claims);
-        let signature = self.sign(input.as_bytes())?;
-        Ok(jwt::assemble(input, &signature))
+        }
     }
 
     /// Signs the Status List Token in CWT format.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <storage>/lists/<list id>.jwt, .jwt.gz, .cwt, .json, .cbor   a list
+//! <storage>/lists/<list id>.revocation, .suspension            its status list credentials (W3C)
 //! <storage>/lists/<list id>.gone                               the mark of a retired list
 //! <storage>/lists/aggregation/<pool>.json                      the lists of a pool
 //! <storage>/lists/jwks.json                                    the public keys
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::clock::NumericDate;
 use crate::model::pool::PoolId;
-use crate::status_list::{Format, ListId};
+use crate::status_list::{Format, ListId, Purpose};
 
 /// A file of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +32,9 @@ pub enum ListFile {
 impl ListFile {
     /// The files that a publication can have, in the order in which they are renamed: the gzip form before the JWT, so
     /// that a server that finds it next to an older JWT sends the newer token.
-    pub const OF_PUBLICATION: [Self; 5] = [
+    pub const OF_PUBLICATION: [Self; 7] = [
+        Self::Form(Format::Bitstring(Purpose::Revocation)),
+        Self::Form(Format::Bitstring(Purpose::Suspension)),
         Self::Form(Format::Json),
         Self::Form(Format::Cbor),
         Self::JwtGzip,
@@ -184,6 +187,8 @@ mod tests {
         assert_eq!(path(&File::Jwks), "/storage/lists/jwks.json");
         assert_eq!(path(&File::StatusPage), "/storage/lists/status/pools.json");
         assert_eq!(path(&File::Statistics("pools".parse().unwrap())), "/storage/lists/status/pools.csv");
+        let credential = File::of_list(list, Format::Bitstring(Purpose::Suspension));
+        assert_eq!(path(&credential), format!("/storage/lists/{list}.suspension"));
         let lock = |lock: Lock| layout.lock(&lock).to_str().unwrap().to_owned();
         assert_eq!(lock(Lock::Pool("p".parse().unwrap())), "/storage/lists/.pool-p.lock");
         assert_eq!(lock(Lock::Jwks), "/storage/lists/.jwks.lock");

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::process::Command;
 
 use serde_json::Value;
+use statuslist::bitstring;
+use statuslist::status_list::Purpose;
 
 use crate::support::app::{KEY, Reference, TestApp};
 use crate::support::eventually;
@@ -73,6 +75,25 @@ async fn sd_jwt_vc_accepts_a_credential_and_rejects_it_after_its_revocation() {
 async fn owf_token_status_list_reads_both_formats() {
     let app = app().await;
     run(&app, "owf_token_status_list.mjs", &about(&updated(&app, 2).await, 2)).await;
+}
+
+#[tokio::test]
+async fn bitstring_libraries_read_our_credentials_and_we_read_theirs() {
+    let issuer = "https://issuer.example";
+    let app = TestApp::start(&format!(
+        "update-interval: 1s, list-lifetime: 1h, formats: [jwt, bitstring], bits: 2, issuer: '{issuer}'"
+    ));
+    let said = run(&app, "bitstring.mjs", &[("ISSUER", issuer.to_owned())]).await;
+    let made: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("made ")).collect();
+    assert_eq!(made.len(), 2, "one of each library: {said}");
+    for line in made {
+        let (jwt, set) = line.split_once(' ').unwrap();
+        let read = bitstring::decode(jwt).unwrap().credential;
+        assert_eq!((read.issuer.as_str(), read.purpose), (issuer, Purpose::Revocation));
+        let bit = |idx: &usize| read.bits[idx / 8] & (0x80 >> (idx % 8)) != 0;
+        let found: Vec<_> = (0..read.bits.len() * 8).filter(bit).map(|idx| idx.to_string()).collect();
+        assert_eq!(found.join(","), set);
+    }
 }
 
 #[tokio::test]

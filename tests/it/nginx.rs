@@ -10,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use reqwest::Method;
 use serde_json::Value;
 use statuslist::base::clock::Clock;
+use statuslist::bitstring;
 use statuslist::status_list::{ListId, cwt, jwt};
 use tempfile::TempDir;
 
@@ -44,7 +45,8 @@ impl Served {
     fn start(base: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let site = TestSite::open(folder.path(), &format!("https://status.example{base}"));
-        let [both, jwt, cwt, raw, torn, expired, gone, unknown] = std::array::from_fn(|_| ListId::random());
+        let [both, jwt, cwt, raw, credential, torn, expired, gone, unknown] =
+            std::array::from_fn(|_| ListId::random());
         site.publish(both, IAT, EXP, true, true);
         site.publish(jwt, IAT, EXP, true, false);
         fs::remove_file(site.path(jwt, "jwt.gz")).unwrap();
@@ -57,7 +59,9 @@ impl Served {
         let before = fs::read(site.path(torn, "jwt")).unwrap();
         site.publish(torn, IAT + 1, EXP, true, false);
         write(&site.path(torn, "jwt"), &before, IAT);
+        site.publish(credential, IAT, EXP, true, false);
         site.publish(expired, IAT, IAT + 1, true, true);
+        write(&site.path(credential, "revocation"), site.credential(credential, IAT, EXP).as_bytes(), IAT);
         write(&site.path(gone, "gone"), b"", IAT);
         site.aggregate(&[both]);
         site.site.write_status_page(Some(STATUS_PAGE)).unwrap();
@@ -78,17 +82,33 @@ impl Served {
             ("{etag gzip}", header(both, &[GZIP], "etag")),
             ("{etag cwt}", header(both, &[CWT], "etag")),
             ("{etag expired}", header(expired, &[], "etag")),
+            ("{etag credential}", {
+                let path = format!("{base}/bitstring/revocation/{credential}");
+                let reply = Reply::read(nginx.public, "GET", &path, &[]);
+                reply.header("etag").unwrap().to_owned()
+            }),
             ("{modified}", header(both, &[], "last-modified")),
             ("{next}", header(torn, &[GZIP], "last-modified")),
             ("{pool}", "demo".to_owned()),
             ("{BOTH}", both.to_string().to_uppercase()),
         ];
         assert_eq!(
-            words[4].1, "Tue, 14 Nov 2023 22:13:20 GMT",
+            words[5].1, "Tue, 14 Nov 2023 22:13:20 GMT",
             "the time of a file is the `iat` of its token"
         );
-        let lists = [both, jwt, cwt, raw, torn, expired, gone, unknown].map(|list| list.to_string());
-        let names = ["{both}", "{jwt}", "{cwt}", "{raw}", "{torn}", "{expired}", "{gone}", "{unknown}"];
+        let lists =
+            [both, jwt, cwt, raw, credential, torn, expired, gone, unknown].map(|list| list.to_string());
+        let names = [
+            "{both}",
+            "{jwt}",
+            "{cwt}",
+            "{raw}",
+            "{credential}",
+            "{torn}",
+            "{expired}",
+            "{gone}",
+            "{unknown}",
+        ];
         words.extend(names.into_iter().zip(lists));
         Self { nginx, base, site, words: Words(words), _folder: folder }
     }
@@ -123,6 +143,12 @@ impl Subject for Served {
         let token = cwt::decode(token).unwrap();
         assert!(self.site.signer.public_key().verify(&token.signing_input, &token.signature));
         token.claims.sub
+    }
+
+    fn id_of_credential(&self, credential: &[u8]) -> String {
+        let read = bitstring::decode(std::str::from_utf8(credential).unwrap()).unwrap();
+        assert!(self.site.signer.public_key().verify(read.signing_input.as_bytes(), &read.signature));
+        read.credential.id
     }
 }
 

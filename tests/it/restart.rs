@@ -7,7 +7,8 @@ use std::path::Path;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use statuslist::base::clock::Clock;
+use statuslist::base::clock::{Clock, NumericDate};
+use statuslist::bitstring;
 use statuslist::status_list::raw::RawList;
 
 use crate::support::app::{KEY, TestApp};
@@ -153,13 +154,15 @@ fn damage(path: &Path) -> Vec<u8> {
 async fn a_damaged_file_of_any_kind_is_published_anew_at_the_next_start() {
     let url = "http://status.example";
     let settings = format!(
-        "status-list-pools: {{ p: {{ api-key: {KEY}, update-interval: 1s, formats: [jwt, cwt, json, cbor] }} }}"
+        "status-list-pools: {{ p: {{ api-key: {KEY}, update-interval: 1s, formats: [jwt, cwt, json, cbor, bitstring], \
+         issuer: 'https://issuer.example' }} }}"
     );
     let app = TestApp::start_at(tempfile::tempdir().unwrap(), url, &settings, Clock::System);
     let reference = app.references(1).await.remove(0);
     let id = reference.uri.rsplit('/').next().unwrap();
     let mut folder = app.stop();
-    let of_list = ["jwt", "jwt.gz", "cwt", "json", "cbor"].map(|extension| format!("{id}.{extension}"));
+    let of_list =
+        ["jwt", "jwt.gz", "cwt", "json", "cbor", "revocation"].map(|extension| format!("{id}.{extension}"));
     for name in of_list.into_iter().chain(["aggregation/p.json".to_owned()]) {
         let file = folder.path().join("public/lists").join(&name);
         let damaged = damage(&file);
@@ -179,6 +182,9 @@ async fn a_damaged_file_of_any_kind_is_published_anew_at_the_next_start() {
         let json: serde_json::Value = serde_json::from_slice(&read("json")).unwrap();
         assert_eq!(json, jwt.claims["status_list"], "{name}");
         RawList::from_cbor(&read("cbor")).unwrap();
+        let credential = String::from_utf8(read("revocation")).unwrap();
+        let credential = bitstring::decode(&credential).unwrap().credential;
+        assert_eq!(credential.iat.map(NumericDate::secs), Some(jwt.iat), "{name}");
     }
 }
 

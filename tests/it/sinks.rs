@@ -15,6 +15,9 @@ use crate::support::process::{Process, command, free_port, log_path};
 use crate::support::relying_party::{List, jwks, published};
 use crate::support::s3::{Object, PutGate, S3Server, SECRET};
 
+/// What the format `bitstring` needs.
+const ISSUER: &str = "issuer: 'https://issuer.example'";
+
 /// Whole settings with one bucket and the pool `p`.
 fn settings(sink: &str, pool: &str) -> String {
     format!(
@@ -59,7 +62,7 @@ async fn of_each_list(app: &TestApp, lists: usize) -> Vec<Reference> {
 #[tokio::test]
 async fn objects_are_the_files_with_the_headers_that_verifiers_need() {
     let server = S3Server::start();
-    let app = start(&server, "update-interval: 1s, formats: [jwt, cwt]");
+    let app = start(&server, &format!("update-interval: 1s, formats: [jwt, cwt, bitstring], {ISSUER}"));
     let references = of_each_list(&app, 2).await;
     for reference in &references {
         app.update(reference, json!(1)).await;
@@ -75,10 +78,14 @@ async fn objects_are_the_files_with_the_headers_that_verifiers_need() {
     eventually("all objects", async || {
         for reference in &references {
             let id = id(&reference.uri);
-            for (key, file, content_type) in [("", ".jwt", jwt), (".jwt", ".jwt", jwt), (".cwt", ".cwt", cwt)]
-            {
-                let object = server.get(&format!("{id}{key}")).await?;
-                let expected = expected(&format!("{id}{file}"), content_type);
+            for (key, file, content_type) in [
+                (id.to_owned(), "jwt", jwt),
+                (format!("{id}.jwt"), "jwt", jwt),
+                (format!("{id}.cwt"), "cwt", cwt),
+                (format!("bitstring/revocation/{id}"), "revocation", "application/vc+jwt"),
+            ] {
+                let object = server.get(&key).await?;
+                let expected = expected(&format!("{id}.{file}"), content_type);
                 assert_eq!(object.content_type, expected.content_type);
                 if object != expected {
                     return None;
@@ -97,15 +104,19 @@ async fn objects_are_the_files_with_the_headers_that_verifiers_need() {
 #[tokio::test]
 async fn a_format_that_is_dropped_leaves_the_bucket() {
     let server = S3Server::start();
-    let app = start(&server, "update-interval: 1s, formats: [jwt, cwt]");
+    let app = start(&server, &format!("update-interval: 1s, formats: [jwt, cwt, bitstring], {ISSUER}"));
     let reference = app.references(1).await.remove(0);
     let cwt = format!("{}.cwt", id(&reference.uri));
-    assert!(server.get(&cwt).await.is_some());
+    let credential = format!("bitstring/revocation/{}", id(&reference.uri));
+    assert!(server.get(&cwt).await.is_some() && server.get(&credential).await.is_some());
     let url = app.url.clone();
     let folder = app.stop();
     let settings = settings(&server.settings(server.port, "cache-control: no-cache"), "update-interval: 1s");
     let app = TestApp::start_at(folder, &url, &settings, Clock::System);
-    eventually("the other format to leave", async || server.get(&cwt).await.is_none().then_some(())).await;
+    eventually("the other format to leave", async || {
+        (server.get(&cwt).await.is_none() && server.get(&credential).await.is_none()).then_some(())
+    })
+    .await;
     eventually("the new header", async || {
         let header = server.get(id(&reference.uri)).await?.cache_control;
         (header.as_deref() == Some("no-cache")).then_some(())

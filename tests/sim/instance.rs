@@ -142,6 +142,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             reference_lifetime: None,
             update_interval_secs: pool.live.update_interval.as_secs(),
             formats: vec!["jwt", "cwt"],
+            purposes: Vec::new(),
             key_id: Arc::new(move || signer.kid().to_owned()),
             certificates_hold_at: Arc::new(|_| true),
             authority: Arc::new(|| None),

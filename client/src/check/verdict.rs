@@ -211,8 +211,8 @@ fn decode(format: Format, token: &[u8]) -> Result<(Signed, Claims), CannotTell> 
             };
             Ok((signed, token.claims))
         }
-        Format::Json | Format::Cbor => {
-            Err(InvalidClaims::Malformed { format: "token", why: "it has no signature".to_owned() }.into())
+        Format::Json | Format::Cbor | Format::Bitstring(_) => {
+            Err(InvalidClaims::Malformed { format: "token", why: "it is none".to_owned() }.into())
         }
     }
 }
@@ -268,7 +268,7 @@ pub(super) mod tests {
         match format {
             Format::Jwt => signer.sign_jwt(claims).unwrap().into_bytes(),
             Format::Cwt => signer.sign_cwt(claims).unwrap(),
-            Format::Json | Format::Cbor => unreachable!("no token"),
+            Format::Json | Format::Cbor | Format::Bitstring(_) => unreachable!("no token"),
         }
     }
 

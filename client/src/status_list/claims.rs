@@ -56,7 +56,7 @@ pub enum InvalidClaims {
 }
 
 impl InvalidClaims {
-    pub(super) fn wrong(name: &'static str, why: impl Into<String>) -> Self {
+    pub(crate) fn wrong(name: &'static str, why: impl Into<String>) -> Self {
         Self::Wrong { name, why: why.into() }
     }
 }

@@ -1,15 +1,13 @@
-//! The forms of a published list: two signed tokens, and the list alone in JSON and CBOR.
+//! The forms of a published list: two signed tokens, the list alone in JSON and CBOR, and the credentials of another specification
+//! that hold the same statuses.
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
-
-use super::{cwt, jwt, raw};
+use super::{Status, cwt, jwt, raw};
 
 /// The form of a published list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
     /// A Status List Token as a JWT ("Status List Token in JWT Format").
     Jwt,
@@ -19,11 +17,50 @@ pub enum Format {
     Json,
     /// The list without a signature ("Status List in CBOR Format").
     Cbor,
+    /// A status list credential of the W3C (Bitstring Status List v1.0), which says for one purpose whether each entry is set.
+    Bitstring(Purpose),
+}
+
+/// What a Bitstring Status List is about ("statusPurpose").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// The entries that are revoked.
+    Revocation,
+    /// The entries that are suspended.
+    Suspension,
+}
+
+impl Purpose {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Revocation, Self::Suspension];
+
+    /// Its name in credentials, in addresses and at the end of file names.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Revocation => "revocation",
+            Self::Suspension => "suspension",
+        }
+    }
+
+    /// The status of the entries that are set.
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Revocation => Status::INVALID,
+            Self::Suspension => Status::SUSPENDED,
+        }
+    }
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Jwt, Self::Cwt, Self::Json, Self::Cbor];
+    pub const ALL: [Self; 6] = [
+        Self::Jwt,
+        Self::Cwt,
+        Self::Json,
+        Self::Cbor,
+        Self::Bitstring(Purpose::Revocation),
+        Self::Bitstring(Purpose::Suspension),
+    ];
 
     /// Those that are Status List Tokens, the one that verifiers prefer first.
     pub const SIGNED: [Self; 2] = [Self::Jwt, Self::Cwt];
@@ -33,13 +70,22 @@ impl Format {
         matches!(self, Self::Jwt | Self::Cwt)
     }
 
-    /// Its name in settings and at the end of file names.
+    /// What it is about, if it is a Bitstring Status List.
+    pub const fn purpose(self) -> Option<Purpose> {
+        match self {
+            Self::Bitstring(purpose) => Some(purpose),
+            Self::Jwt | Self::Cwt | Self::Json | Self::Cbor => None,
+        }
+    }
+
+    /// Its name at the end of file names, and in settings, where `bitstring` stands for the credentials of all purposes.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Jwt => "jwt",
             Self::Cwt => "cwt",
             Self::Json => "json",
             Self::Cbor => "cbor",
+            Self::Bitstring(purpose) => purpose.name(),
         }
     }
 
@@ -50,7 +96,20 @@ impl Format {
             Self::Cwt => cwt::MEDIA_TYPE,
             Self::Json => raw::JSON_MEDIA_TYPE,
             Self::Cbor => raw::CBOR_MEDIA_TYPE,
+            Self::Bitstring(_) => "application/vc+jwt",
         }
+    }
+
+    const fn bit(self) -> u8 {
+        let place = match self {
+            Self::Jwt => 0,
+            Self::Cwt => 1,
+            Self::Json => 2,
+            Self::Cbor => 3,
+            Self::Bitstring(Purpose::Revocation) => 4,
+            Self::Bitstring(Purpose::Suspension) => 5,
+        };
+        1 << place
     }
 }
 
@@ -81,7 +140,7 @@ pub struct Formats(u8);
 impl Formats {
     /// Whether `format` is in the set.
     pub const fn contains(self, format: Format) -> bool {
-        self.0 & 1 << format as u8 != 0
+        self.0 & format.bit() != 0
     }
 
     /// The formats in the set, in the order of [`Format::ALL`].
@@ -92,7 +151,7 @@ impl Formats {
 
 impl FromIterator<Format> for Formats {
     fn from_iter<I: IntoIterator<Item = Format>>(formats: I) -> Self {
-        Self(formats.into_iter().fold(0, |set, format| set | 1 << format as u8))
+        Self(formats.into_iter().fold(0, |set, format| set | format.bit()))
     }
 }
 
@@ -113,5 +172,7 @@ mod tests {
         let set: Formats = [Format::Cbor, Format::Jwt].into_iter().collect();
         assert_eq!(set.iter().collect::<Vec<_>>(), [Format::Jwt, Format::Cbor]);
         assert!(!set.contains(Format::Cwt) && Formats::default().iter().next().is_none());
+        let all: Formats = Format::ALL.into_iter().collect();
+        assert_eq!(all.iter().collect::<Vec<_>>(), Format::ALL);
     }
 }

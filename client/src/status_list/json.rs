@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::InvalidClaims;
 
 /// The members of the one object in `bytes`.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = UniqueNames.deserialize(&mut reader)?;
     reader.end()?;
@@ -24,7 +24,7 @@ pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Err
 }
 
 /// The text of a member, if the member is present; `null` does not count as absent.
-pub(super) fn text(
+pub(crate) fn text(
     members: &mut Map<String, Value>,
     name: &'static str,
 ) -> Result<Option<String>, InvalidClaims> {
@@ -36,7 +36,7 @@ pub(super) fn text(
 }
 
 /// A whole number in any notation: JSON does not distinguish `2` from `2.0`.
-pub(super) fn whole(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
+pub(crate) fn whole(name: &'static str, value: &Value) -> Result<u64, InvalidClaims> {
     let from_float =
         || value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=9e15).contains(number));
     let number = value.as_u64().or_else(|| from_float().map(|number| number as u64));
@@ -44,7 +44,7 @@ pub(super) fn whole(name: &'static str, value: &Value) -> Result<u64, InvalidCla
 }
 
 /// The kind of a value, short enough for an error message.
-pub(super) fn kind(value: &Value) -> String {
+pub(crate) fn kind(value: &Value) -> String {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
         Value::String(_) => "text".to_owned(),

@@ -28,6 +28,9 @@ pub struct Header {
     pub kid: Option<String>,
     /// Always [`TYP`] in our tokens.
     pub typ: String,
+    /// What the payload is, where `typ` does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cty: Option<String>,
     /// Certificate chain, leaf first: base64 (with padding) of DER.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub x5c: Option<Vec<String>>,
@@ -94,8 +97,13 @@ pub fn signing_input(header: &Header, claims: &Claims) -> String {
             aggregation_uri: claims.aggregation_uri.as_deref(),
         },
     };
+    input_of(header, &payload)
+}
+
+/// Returns `<header>.<payload>` for any payload.
+pub(crate) fn input_of(header: &Header, payload: &impl Serialize) -> String {
     let header = serde_json::to_vec(header).expect("a header has only strings");
-    let payload = serde_json::to_vec(&payload).expect("a payload has only strings and numbers");
+    let payload = serde_json::to_vec(payload).expect("a payload has only strings and numbers");
     let mut input = URL_SAFE_NO_PAD.encode(header);
     input.push('.');
     URL_SAFE_NO_PAD.encode_string(payload, &mut input);
@@ -111,18 +119,32 @@ pub fn assemble(mut signing_input: String, signature: &[u8]) -> String {
 
 /// Parses a token and checks everything except its signature, its times and which list it is of.
 pub fn decode(token: &str) -> Result<Unverified<'_>, InvalidClaims> {
+    let Parts { header, payload, signing_input, signature } = parts(token, TYP)?;
+    Ok(Unverified { header, claims: read_claims(payload)?.checked()?, signing_input, signature })
+}
+
+/// The parts of a compact JWS whose payload is a JSON object.
+pub(crate) struct Parts<'a> {
+    pub(crate) header: Header,
+    pub(crate) payload: Map<String, Value>,
+    pub(crate) signing_input: &'a str,
+    pub(crate) signature: Vec<u8>,
+}
+
+/// Takes a compact JWS of this `typ` apart.
+pub(crate) fn parts<'a>(token: &'a str, typ: &str) -> Result<Parts<'a>, InvalidClaims> {
     let (signing_input, signature) = token.rsplit_once('.').ok_or_else(|| malformed("has no parts"))?;
     let (header, payload) =
         signing_input.split_once('.').ok_or_else(|| malformed("has two parts, not three"))?;
-    let header = read_header(json::object(&base64url(header)?).map_err(malformed)?)?;
-    let claims = read_claims(json::object(&base64url(payload)?).map_err(malformed)?)?;
-    Ok(Unverified { header, claims: claims.checked()?, signing_input, signature: base64url(signature)? })
+    let header = read_header(json::object(&base64url(header)?).map_err(malformed)?, typ)?;
+    let payload = json::object(&base64url(payload)?).map_err(malformed)?;
+    Ok(Parts { header, payload, signing_input, signature: base64url(signature)? })
 }
 
-fn read_header(mut members: Map<String, Value>) -> Result<Header, InvalidClaims> {
+fn read_header(mut members: Map<String, Value>, wanted: &str) -> Result<Header, InvalidClaims> {
     let typ = text(&mut members, "typ")?.unwrap_or_default();
-    if typ != TYP {
-        return Err(InvalidClaims::wrong("typ", format!("must be {TYP}, got {typ:?}")));
+    if typ != wanted {
+        return Err(InvalidClaims::wrong("typ", format!("must be {wanted}, got {typ:?}")));
     }
     // We understand no extension, and an empty list is forbidden too (RFC 7515, section 4.1.11).
     if members.contains_key("crit") {
@@ -141,6 +163,7 @@ fn read_header(mut members: Map<String, Value>) -> Result<Header, InvalidClaims>
         alg: text(&mut members, "alg")?.ok_or(InvalidClaims::Missing("alg"))?,
         kid: text(&mut members, "kid")?,
         typ,
+        cty: text(&mut members, "cty")?,
         x5c: x5c.transpose()?,
         jwk,
     })
@@ -157,8 +180,7 @@ fn read_claims(mut members: Map<String, Value>) -> Result<Claims, InvalidClaims>
         }
         None => return Err(InvalidClaims::Missing("status_list")),
     };
-    let time =
-        |name| members.get(name).map(|value| seconds(name, value).map(NumericDate::from_secs)).transpose();
+    let time = |name| date(&members, name);
     let (iat, nbf, exp) = (time("iat")?, time("nbf")?, time("exp")?);
     let ttl = members.get("ttl").map(lifetime).transpose()?;
     let bits = whole("bits", list.get("bits").ok_or(InvalidClaims::Missing("bits"))?)?;
@@ -185,6 +207,14 @@ fn base64url(part: &str) -> Result<Vec<u8>, InvalidClaims> {
 
 fn malformed(why: impl ToString) -> InvalidClaims {
     InvalidClaims::Malformed { format: "JWT", why: why.to_string() }
+}
+
+/// The time in a claim, if the claim is present.
+pub(crate) fn date(
+    members: &Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<NumericDate>, InvalidClaims> {
+    members.get(name).map(|value| seconds(name, value).map(NumericDate::from_secs)).transpose()
 }
 
 /// A NumericDate may have a fraction. We need only whole seconds.

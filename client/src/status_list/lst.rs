@@ -32,18 +32,35 @@ pub enum InvalidLst {
 
 /// The zlib stream of `array`, at libdeflate's level 12.
 pub fn compress(array: &[u8]) -> Vec<u8> {
+    with_compressor(|compressor| {
+        let mut zlib = vec![0; compressor.zlib_compress_bound(array.len())];
+        let written = compressor.zlib_compress(array, &mut zlib).expect(BOUND);
+        zlib.truncate(written);
+        zlib
+    })
+}
+
+/// The same as gzip, which other specifications of status lists use.
+pub(crate) fn gzip(array: &[u8]) -> Vec<u8> {
+    with_compressor(|compressor| {
+        let mut gzip = vec![0; compressor.gzip_compress_bound(array.len())];
+        let written = compressor.gzip_compress(array, &mut gzip).expect(BOUND);
+        gzip.truncate(written);
+        gzip
+    })
+}
+
+const BOUND: &str = "the buffer has the size that libdeflate gives as bound";
+
+fn with_compressor(compress: impl FnOnce(&mut Compressor) -> Vec<u8>) -> Vec<u8> {
     let mut compressor = compressors().pop().unwrap_or_else(|| Compressor::new(CompressionLvl::best()));
-    let mut zlib = vec![0; compressor.zlib_compress_bound(array.len())];
-    let written = compressor
-        .zlib_compress(array, &mut zlib)
-        .expect("the buffer has the size that libdeflate gives as bound");
-    zlib.truncate(written);
-    zlib.shrink_to_fit();
+    let mut compressed = compress(&mut compressor);
+    compressed.shrink_to_fit();
     let mut idle = compressors();
     if idle.len() < *CORES {
         idle.push(compressor);
     }
-    zlib
+    compressed
 }
 
 /// Asked once: on Linux each answer reads several files.

@@ -22,7 +22,7 @@ enum Name {
 /// A text that cannot be the name of a list.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "a list's name is 1 to {max} letters, digits, `-`, `_`, `~` and `.`, does not begin with `.`, and is neither `jwks.json` nor `aggregation`",
+    "a list's name is 1 to {max} letters, digits, `-`, `_`, `~` and `.`, does not begin with `.`, and is none of `jwks.json`, `aggregation` and `bitstring`",
     max = ListId::LENGTH_MAX
 )]
 pub struct InvalidListId;
@@ -48,7 +48,7 @@ pub enum InvalidBaseUri {
 impl ListId {
     const LENGTH_MAX: usize = 64;
     /// What else is published beside the lists.
-    const TAKEN: [&str; 2] = ["jwks.json", "aggregation"];
+    const TAKEN: [&str; 3] = ["jwks.json", "aggregation", "bitstring"];
 
     /// A new random id, version 4: 122 random bits.
     pub fn random() -> Self {
@@ -199,6 +199,7 @@ mod tests {
             ".pool-p.lock",
             "jwks.json",
             "aggregation",
+            "bitstring",
             "a b",
             "a%20b",
             "ä",

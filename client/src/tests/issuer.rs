@@ -136,6 +136,7 @@ impl Signer {
         let header = jwt::Header {
             alg: self.key.pair.names().1.to_owned(),
             typ: jwt::TYP.to_owned(),
+            cty: None,
             kid: self.hints.kid.then(|| self.key.kid.clone()),
             x5c: self.hints.x5c.then(x5c),
             jwk: self.hints.jwk.then(|| serde_json::to_value(self.jwk())).transpose()?,

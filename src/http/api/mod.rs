@@ -38,7 +38,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::clock_watch::ClockWatch;
 use crate::config::{Limits, Quotas};
 use crate::model::pool::PoolId;
-use crate::status_list::{BaseUri, Capacity, ListId, StatusSet};
+use crate::status_list::{BaseUri, Capacity, ListId, Purpose, StatusSet};
 use crate::store::{Deadline, Store, StoreError};
 use crate::telemetry::metrics::{Metrics, PoolMetrics};
 use crate::update::Updater;
@@ -117,6 +117,8 @@ pub struct PoolFacts {
     pub update_interval_secs: u64,
     /// Names of the token formats.
     pub formats: Vec<&'static str>,
+    /// What the status list credentials of each list are about; empty if none are published.
+    pub purposes: Vec<Purpose>,
     /// The id of the current signing key.
     pub key_id: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether verifiers accept the certificates of the signing key at this time. Always true on an instance that never publishes.

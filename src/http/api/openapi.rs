@@ -43,7 +43,7 @@ use super::{fill, health, pools, references, statuses};
         health::version,
     ),
     // Only a schema that is written by hand names it.
-    components(schemas(references::StatusClaim)),
+    components(schemas(references::StatusClaim, references::CredentialStatus)),
     tags(
         (name = "references", description = "The `uri` and `idx` that go into a credential."),
         (name = "statuses", description = "The status of a reference: valid, invalid, suspended, or a number."),

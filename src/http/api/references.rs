@@ -24,9 +24,10 @@ use super::responses::{
 use super::{Api, PoolApi, trail};
 use crate::access::Identity;
 use crate::base::clock::{NumericDate, Timestamp};
+use crate::bitstring;
 use crate::config::Quotas;
 use crate::model::api_key::Scope;
-use crate::status_list::Reference;
+use crate::status_list::{Purpose, Reference};
 use crate::store::Given;
 
 /// For the description only.
@@ -37,7 +38,8 @@ struct Parameters {
     /// Number of references. The settings and the size of the pool's buffer limit it.
     #[param(minimum = 1, default = 1, required = false)]
     amount: u32,
-    /// Add the `status` claim of each, ready for a credential: `true` in JSON, `cbor` in CBOR for CWTs and mdocs.
+    /// Add the `status` claim of each, ready for a credential: `true` in JSON, `cbor` in CBOR for CWTs and mdocs. With `true`, pools with
+    /// the format `bitstring` add the `credentialStatus` of a W3C credential as well.
     #[param(inline, required = false)]
     claims: ClaimsForm,
 }
@@ -77,6 +79,11 @@ impl ClaimsForm {
             Self::Cbor => Some(URL_SAFE_NO_PAD.encode(reference.to_mso_cbor(authority)).into()),
         }
     }
+
+    fn credential_status(self, reference: &Reference, purposes: &[Purpose]) -> Option<Value> {
+        (self == Self::True && !purposes.is_empty())
+            .then(|| bitstring::credential_status(reference, purposes))
+    }
 }
 
 /// New references. Each is handed out once.
@@ -103,6 +110,27 @@ struct Item {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = status_claim, required = false)]
     status: Option<Value>,
+    /// The `credentialStatus` of a W3C credential: an entry for each status list credential. Only with `claims=true`, of pools with the
+    /// format `bitstring`.
+    #[serde(rename = "credentialStatus", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<CredentialStatus>, required = false)]
+    credential_status: Option<Value>,
+}
+
+/// Where one status of a credential is (W3C Bitstring Status List, "BitstringStatusListEntry").
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only for the schema; `bitstring` writes it")]
+pub(super) struct CredentialStatus {
+    id: String,
+    /// `BitstringStatusListEntry`.
+    r#type: String,
+    /// `revocation` or `suspension`.
+    status_purpose: String,
+    /// `index` of the reference, as text.
+    status_list_index: String,
+    /// The address of the status list credential.
+    status_list_credential: String,
 }
 
 /// The `status` claim of a credential in JSON.
@@ -165,11 +193,13 @@ pub(super) async fn new_references(
     let amount = query.get("amount", "a number from 1")?.unwrap_or(1);
     let claims: ClaimsForm = query.get("claims", "true, false or cbor")?.unwrap_or_default();
     let allocated = allocate(&request, &api, (&caller, pool), amount, claims).await?;
-    let authority = (pool.facts.load().authority)();
+    let facts = pool.facts.load();
+    let authority = (facts.authority)();
     let item = |given: Given| {
         let reference = Reference { uri: pool.base.join(&given.list), idx: given.idx.into() };
         let status = claims.of(&reference, authority.as_deref());
-        Item { uri: reference.uri, index: given.idx, status }
+        let credential_status = claims.credential_status(&reference, &facts.purposes);
+        Item { uri: reference.uri, index: given.idx, status, credential_status }
     };
     let references = allocated.references.into_iter().map(item).collect();
     Ok(HttpResponse::Ok().json(References { references, maintained_until: allocated.maintained_until }))
@@ -366,5 +396,6 @@ fn items(pool: &PoolApi, references: Vec<Given>) -> impl Iterator<Item = Item> {
         uri: pool.base.join(&reference.list),
         index: reference.idx,
         status: None,
+        credential_status: None,
     })
 }

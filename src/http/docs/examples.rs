@@ -87,6 +87,11 @@ fn answer(operation: &str, status: &str, media_type: &str) -> Option<Value> {
         }
         ("fetchList", _, "application/statuslist+json") => json!({ "bits": 1, "lst": "eNrbuRgAAhcBXQ" }),
         ("fetchList", ..) => json!("bytes in CBOR"),
+        ("fetchCredential", ..) => {
+            json!(
+                "eyJ0eXAiOiJ2Yytqd3QiLCJhbGciOiJFUzI1NiJ9.eyJjcmVkZW50aWFsU3ViamVjdCI6ey4uLn19.c2lnbmF0dXJl"
+            )
+        }
         ("fetchAggregation", ..) => json!({ "status_lists": [LIST] }),
         ("fetchKeys", ..) => json!({ "keys": [{
             "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "Vh0vTmJZQdYtQ3yPzvW1fWkV6n0Zb5H0tO5rZ3N9m7A",

@@ -88,7 +88,7 @@ pub enum Refused {
         /// In the new token.
         exp: Option<NumericDate>,
     },
-    /// JWT, gzip and CWT are not of one publication.
+    /// JWT, gzip, CWT and credentials are not of one publication.
     #[error("the files have different contents")]
     FilesDiffer,
     /// The array differs from the statuses in the store.
@@ -178,7 +178,24 @@ pub(in crate::publish) fn check(files: &TokenFiles, expected: &Expected<'_>) -> 
     if array != *expected.array {
         return Err(Refused::OtherArray);
     }
+    check_credentials(files, &claims, expected)?;
     check_changes(&array, expected)
+}
+
+/// Whether each status list credential is signed as the tokens are and says the same as they do. What holds for them then holds for it.
+fn check_credentials(files: &TokenFiles, claims: &Claims, expected: &Expected<'_>) -> Result<(), Refused> {
+    for (purpose, bytes) in ours::credentials(files) {
+        let token = Token::decode_credential(bytes)?;
+        let carried = token.certificates.as_deref().ok_or(Refused::Chain)?;
+        let key = verifying_key(carried, (expected.key, expected.chain))?;
+        if !token.is_signed_by(&key) {
+            return Err(Refused::Signature);
+        }
+        if token.claims.purpose != purpose || !token.claims.is_of(claims, expected.array) {
+            return Err(Refused::FilesDiffer);
+        }
+    }
+    Ok(())
 }
 
 /// Returns the claims of all files, which must be equal, signed by the pool's key, carry its certificates, and keep its profiles.
@@ -275,11 +292,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::bitstring::Credential;
     use crate::sign::profile::Profile;
     use crate::sign::{Algorithm, KeyHints, Signer, SigningKey, generate};
     use crate::site::layout::ListFile;
-    use crate::status_list::Bits;
     use crate::status_list::jwt;
+    use crate::status_list::{Bits, Purpose};
 
     const URI: &str = "https://example.com/lists/1";
 
@@ -421,6 +439,45 @@ mod tests {
         let other = signer();
         assert_eq!(label(&old, &new, &[], |_, files| replace(files, jwt_of(&other, &new))), "signature");
         assert_eq!(label(&old, &new, &[], |_, files| replace(files, cwt_of(&other, &new))), "signature");
+    }
+
+    #[test]
+    fn a_credential_must_be_signed_by_the_same_key_and_say_the_same() {
+        let with_issuer = |changes: &[(u32, u8)], iat| Claims {
+            iss: Some("https://issuer.example".to_owned()),
+            ..claims(changes, iat)
+        };
+        let (old, new) = (with_issuer(&[(1, 1)], 1000), with_issuer(&[(1, 1), (2, 2)], 2000));
+        let journal = [(2, Status::SUSPENDED)];
+        let suspension = Format::Bitstring(Purpose::Suspension);
+        let outcome = |of: &Claims, purpose: Purpose, other: Option<&Signer>| {
+            let signer = signer();
+            let array = array_of(of, capacity()).unwrap();
+            let credential = Credential::of(of, &array, purpose);
+            let credential = other.unwrap_or(&signer).sign_credential(&credential).unwrap();
+            let files = files(&signer, &new).with(ListFile::Form(suspension), credential.into_bytes());
+            let array = array_of(&new, capacity()).unwrap();
+            let changes = Changes { every: None, entries: journal.to_vec() };
+            let expected = Expected {
+                previous_iat: Some(old.iat),
+                previous: Some(&old),
+                previous_is_latest: true,
+                changes: Some(&changes),
+                ..of_new_list(&signer, &array)
+            };
+            check(&files, &expected).map_or_else(|refused| refused.check(), |()| "passed")
+        };
+        assert_eq!(outcome(&new, Purpose::Suspension, None), "passed");
+        assert_eq!(outcome(&new, Purpose::Suspension, Some(&signer())), "signature");
+        assert_eq!(outcome(&new, Purpose::Revocation, None), "files-differ", "the other purpose");
+        assert_eq!(outcome(&old, Purpose::Suspension, None), "files-differ", "the publication before");
+        let stale = with_issuer(&[(1, 1)], 2000);
+        assert_eq!(outcome(&stale, Purpose::Suspension, None), "files-differ", "without the change");
+        assert_eq!(
+            outcome(&claims(&[(1, 1), (2, 2)], 2000), Purpose::Suspension, None),
+            "unreadable",
+            "no issuer"
+        );
     }
 
     #[test]

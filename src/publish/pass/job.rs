@@ -8,6 +8,7 @@ use super::render::Template;
 use super::{PublishError, schedule};
 use crate::base::blocking::blocking;
 use crate::base::clock::{NumericDate, Timestamp};
+use crate::bitstring::Credential;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::publish::ours;
 use crate::publish::statistics::ListCounts;
@@ -15,7 +16,7 @@ use crate::sign::profile::Profiles;
 use crate::sign::{KeyRing, SignError, Signer};
 use crate::site::folder::{Prepared, Site, SiteError, Stamp, TokenFiles};
 use crate::status_list::raw::RawList;
-use crate::status_list::{Claims, Format, Formats, Index, ListId, Status, lst};
+use crate::status_list::{Claims, Format, Formats, Index, ListId, Status, StatusArray, lst};
 use crate::store::{
     Changes, Deadline, Pending, Publication, Snapshot, StatusChange, Store, StoreError, Version,
 };
@@ -160,7 +161,8 @@ impl Job {
         let claims = self.template.claims(self.uri.clone(), lst, iat);
         // One key for all files of a publication, even if another key takes over in the meantime.
         let signer = self.keys.signer();
-        let forms = self.formats.iter().map(|format| Ok((format, self.encode(format, &signer, &claims)?)));
+        let encode = |format| Ok((format, self.encode(format, &signer, &claims, &snapshot.array)?));
+        let forms = self.formats.iter().map(encode);
         let files = TokenFiles::new(forms.collect::<Result<Vec<_>, SignError>>()?);
         gate::check(
             &files,
@@ -192,13 +194,23 @@ impl Job {
         Ok(Ready { pending: self.pending, publication, taken: self.now, seen, files })
     }
 
-    /// Encodes the list of `claims` in this format.
-    fn encode(&self, format: Format, signer: &Signer, claims: &Claims) -> Result<Vec<u8>, SignError> {
+    /// Encodes the list of `claims`, whose statuses are `array`, in this format.
+    fn encode(
+        &self,
+        format: Format,
+        signer: &Signer,
+        claims: &Claims,
+        array: &StatusArray,
+    ) -> Result<Vec<u8>, SignError> {
         match format {
             Format::Jwt => self.timed(|| signer.sign_jwt(claims)).map(String::into_bytes),
             Format::Cwt => self.timed(|| signer.sign_cwt(claims)),
             Format::Json => Ok(RawList::of(claims).to_json()),
             Format::Cbor => Ok(RawList::of(claims).to_cbor()),
+            Format::Bitstring(purpose) => {
+                let credential = Credential::of(claims, array, purpose);
+                self.timed(|| signer.sign_credential(&credential)).map(String::into_bytes)
+            }
         }
     }
 

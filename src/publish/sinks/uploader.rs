@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::bucket::{Bucket, Content, Outcome, SinkError};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::stopper::Stopper;
+use crate::bitstring;
 use crate::config::PoolLive;
 use crate::model::pool::PoolId;
 use crate::publish::lease::PublisherLease;
@@ -23,7 +24,7 @@ use crate::publish::pass::schedule;
 use crate::sign::KeyRing;
 use crate::site::folder::Site;
 use crate::site::layout::{File, aggregation_path};
-use crate::status_list::{BaseUri, Format, Formats, ListId};
+use crate::status_list::{BaseUri, Format, Formats, ListId, Purpose};
 use crate::telemetry::metrics::{PoolMetrics, SinkMetrics};
 
 /// Concurrent uploads. Higher: a bucket that comes back is current sooner, but memory and connections grow.
@@ -200,7 +201,10 @@ impl Uploader {
         };
         let issued_at = |bytes: &[u8]| {
             let token = |format| ours::token(format, bytes, &self.files.keys, uri.as_deref()?);
+            let credential =
+                |purpose| ours::credential(purpose, bytes, &self.files.keys, uri.as_deref()?)?.claims.iat;
             let iat = Format::SIGNED.into_iter().find_map(token).map(|token| token.claims.iat);
+            let iat = iat.or_else(|| Purpose::ALL.into_iter().find_map(credential));
             // One that is to be replaced whatever its `iat` is like one that is not ours.
             let replace = self.files.replace_future.load(Ordering::Relaxed);
             iat.filter(|iat| !replace || !schedule::is_ahead(*iat, self.files.clock.now()))
@@ -301,6 +305,7 @@ impl Files {
                 let key = |format| File::of_list(list, format).name();
                 if self.site.is_retired(&list) {
                     let keys = [list.to_string()].into_iter().chain(Format::SIGNED.map(key));
+                    let keys = keys.chain(Purpose::ALL.map(|purpose| bitstring::path(purpose, &list)));
                     return Ok(keys.map(|key| (key, None)).collect());
                 }
                 let (uri, formats) = (self.base.join(&list), self.formats);
@@ -318,9 +323,24 @@ impl Files {
                     // Missing or damaged files are restored from the store, and uploaded then.
                     return Ok(Vec::new());
                 }
+                let credentials = Purpose::ALL.map(|purpose| {
+                    let format = Format::Bitstring(purpose);
+                    let bytes = files.form(format)?;
+                    let iat = ours::credential(purpose, bytes, &self.keys, &uri)?.claims.iat;
+                    content(bytes.to_vec(), format.media_type(), iat)
+                });
+                if Purpose::ALL
+                    .into_iter()
+                    .zip(&credentials)
+                    .any(|(purpose, there)| there.is_some() != formats.contains(Format::Bitstring(purpose)))
+                {
+                    return Ok(Vec::new());
+                }
                 let at_uri = tokens.iter().flatten().next().cloned();
                 let of_formats = Format::SIGNED.map(key).into_iter().zip(tokens);
-                [(list.to_string(), at_uri)].into_iter().chain(of_formats).collect()
+                let of_purposes = Purpose::ALL.map(|purpose| bitstring::path(purpose, &list));
+                let of_purposes = of_purposes.into_iter().zip(credentials);
+                [(list.to_string(), at_uri)].into_iter().chain(of_formats).chain(of_purposes).collect()
             }
             Name::Aggregation => {
                 let document = match self.aggregation.then(|| self.site.read_aggregation(pool)).transpose() {

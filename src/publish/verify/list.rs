@@ -3,6 +3,7 @@
 use super::fault::FaultKind;
 use super::{Found, PoolToVerify};
 use crate::base::clock::NumericDate;
+use crate::bitstring::Credential;
 use crate::publish::ours::{self, Token};
 use crate::publish::pass::gate::{self, Expected};
 use crate::sign::{Certificate, chain};
@@ -72,6 +73,16 @@ impl PoolToVerify {
         for file in ours::unsigned_files_that_differ(&files, first) {
             fault(file, FaultKind::FilesDiffer);
         }
+        for (purpose, bytes) in ours::credentials(&files) {
+            let same = |credential: &Credential| {
+                ours::array_in(first).is_some_and(|array| credential.is_of(first, &array))
+            };
+            match self.look_at_credential(bytes, stored.now) {
+                Ok(credential) if credential.purpose == purpose && same(&credential) => {}
+                Ok(_) => fault(ListFile::Form(Format::Bitstring(purpose)), FaultKind::FilesDiffer),
+                Err(kind) => fault(ListFile::Form(Format::Bitstring(purpose)), kind),
+            }
+        }
         amount
     }
 
@@ -92,6 +103,14 @@ impl PoolToVerify {
         }
     }
 
+    /// Reads a status list credential as a verifier does who knows those keys.
+    fn look_at_credential(&self, bytes: &[u8], now: NumericDate) -> Result<Credential, FaultKind> {
+        let token = Token::decode_credential(bytes)?;
+        self.check_signature(&token)?;
+        chain::check(token.certificates.as_deref().unwrap_or_default(), now)?;
+        Ok(token.claims)
+    }
+
     /// Returns the `iat` of an earlier token. Once it has expired, the key that signed it may be forgotten, so its signature is not
     /// verified then.
     pub(super) fn look_at_archived(
@@ -108,7 +127,7 @@ impl PoolToVerify {
         self.claims_of(token, list).map(|claims| claims.iat)
     }
 
-    fn check_signature(&self, token: &Token<'_>) -> Result<(), FaultKind> {
+    fn check_signature<C>(&self, token: &Token<'_, C>) -> Result<(), FaultKind> {
         let known = self.keys.iter().find(|key| token.is_signed_by(key)).ok_or(FaultKind::Signature)?;
         match token.certificates.as_deref().ok_or(FaultKind::OtherChain)?.first() {
             Some(leaf) if Certificate::parse(leaf).map_or(true, |leaf| leaf.key != *known) => {

@@ -24,6 +24,7 @@ use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use crate::base::clock::NumericDate;
+use crate::bitstring;
 use crate::site::layout::{File, Layout, ListFile};
 use crate::site::status_page::{InvalidStatistics, Statistics};
 use crate::status_list::raw::RawList;
@@ -271,6 +272,10 @@ impl Lifetime {
             // They state no age of their own, and get that of the token beside them.
             Format::Json => return RawList::from_json(bytes).map(|_| Self::default()).map_err(Flaw::from),
             Format::Cbor => return RawList::from_cbor(bytes).map(|_| Self::default()).map_err(Flaw::from),
+            Format::Bitstring(_) => {
+                let credential = bitstring::decode(std::str::from_utf8(bytes)?)?.credential;
+                return Ok(Self { exp: credential.exp, ttl: credential.ttl });
+            }
         };
         Ok(Self { exp: claims.exp, ttl: claims.ttl })
     }

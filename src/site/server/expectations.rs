@@ -12,12 +12,13 @@
 //! | `{BOTH}` | its id in capitals |
 //! | `{jwt}`, `{cwt}` | a list published in this format only; the JWT has no compressed form |
 //! | `{raw}` | a list published as JWT, and without a signature as [`RAW_JSON`] and [`RAW_CBOR`] |
+//! | `{credential}` | a list published as JWT and as the status list credential about revocations |
 //! | `{torn}` | a list published as JWT, whose compressed form is of the next publication |
 //! | `{expired}` | a list published in all forms, whose tokens have expired |
 //! | `{gone}` | a list that was retired: it has no tokens, but an empty file `<list id>.gone` |
 //! | `{unknown}` | a list id under which nothing was published |
 //! | `{pool}` | a pool that has an aggregation |
-//! | `{etag jwt}`, `{etag gzip}`, `{etag cwt}`, `{etag expired}` | the `ETag` of the answers for `{both}` and `{expired}` |
+//! | `{etag jwt}`, `{etag gzip}`, `{etag cwt}`, `{etag expired}`, `{etag credential}` | the `ETag` of the answers for `{both}`, `{expired}` and `{credential}` |
 //! | `{modified}`, `{next}` | the time of all publications, and that of the next one |
 
 use std::collections::HashSet;
@@ -63,6 +64,8 @@ pub(crate) enum Body {
     RawJson,
     /// The same in CBOR.
     RawCbor,
+    /// The credential about revocations.
+    Credential,
     Json,
     /// The statistics of a pool.
     Csv,
@@ -98,6 +101,8 @@ pub(crate) trait Subject {
     /// Verifies a token and returns its `sub`.
     fn sub_of_jwt(&self, token: &[u8]) -> String;
     fn sub_of_cwt(&self, token: &[u8]) -> String;
+    /// The same of a status list credential, with its `id`.
+    fn id_of_credential(&self, credential: &[u8]) -> String;
 
     /// Sends one request. Its path is below the base.
     fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
@@ -194,6 +199,7 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
         Body::Cwt => Some("application/statuslist+cwt"),
         Body::RawJson => Some("application/statuslist+json"),
         Body::RawCbor => Some("application/statuslist+cbor"),
+        Body::Credential => Some("application/vc+jwt"),
         Body::Json => Some("application/json"),
         Body::Csv => Some("text/csv"),
         Body::Problem(_) => Some("application/problem+json"),
@@ -204,7 +210,10 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
     }
     assert_eq!(header("content-encoding"), gzipped.then_some("gzip"));
     let is_document = matches!(row.body, Body::Json | Body::Csv);
-    if gzipped || is_document || matches!(row.body, Body::Jwt | Body::Cwt | Body::RawJson | Body::RawCbor) {
+    if gzipped
+        || is_document
+        || matches!(row.body, Body::Jwt | Body::Cwt | Body::RawJson | Body::RawCbor | Body::Credential)
+    {
         let modified = if row.body == Body::NextGzippedJwt { "{next}" } else { "{modified}" };
         assert_eq!(header("accept-ranges"), Some("none"));
         assert_eq!(header("last-modified"), Some(words.fill_in(modified).as_str()));
@@ -215,7 +224,10 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
     }
     match row.body {
         Body::Problem("NOT_ACCEPTABLE") => assert_eq!(header("vary"), Some("Accept")),
-        Body::Problem(_) | Body::Preflight | Body::Json | Body::Csv => assert_eq!(header("vary"), None),
+        Body::Problem(_) | Body::Preflight | Body::Json | Body::Csv | Body::Credential => {
+            assert_eq!(header("vary"), None)
+        }
+        Body::Unchanged("{etag credential}") => assert_eq!(header("vary"), None),
         _ => assert_eq!(header("vary"), Some("Accept, Accept-Encoding")),
     }
     let about = |sub: String| assert!(path.contains(sub.rsplit('/').next().unwrap()), "{sub}");
@@ -227,6 +239,7 @@ pub(crate) fn check<S: Subject>(subject: &S, row: &Row) {
             about(subject.sub_of_jwt(&plain));
         }
         Body::Cwt => about(subject.sub_of_cwt(&body)),
+        Body::Credential => about(subject.id_of_credential(&body)),
         Body::RawJson => assert_eq!(body, RAW_JSON),
         Body::RawCbor => assert_eq!(body, RAW_CBOR),
         Body::Csv => assert_eq!(body, CSV),
@@ -281,7 +294,8 @@ impl Row {
 }
 
 use Body::{
-    Csv, Cwt, GzippedJwt, Json, Jwt, NextGzippedJwt, Preflight, Problem, RawCbor, RawJson, Unchanged,
+    Credential, Csv, Cwt, GzippedJwt, Json, Jwt, NextGzippedJwt, Preflight, Problem, RawCbor, RawJson,
+    Unchanged,
 };
 
 const JWT: (&str, &str) = ("Accept", "application/statuslist+jwt");
@@ -423,6 +437,20 @@ pub(crate) const ROWS: &[Row] = &[
     row("statistics of another pool", "GET", "/status/other.csv", &[], 404, Problem("NOT_FOUND")),
     row("another document", "GET", "/status/{pool}.json", &[], 404, Problem("NOT_FOUND")),
     row("out of the statistics", "GET", "/status/..%2fjwks.csv", &[], 404, Problem("NOT_FOUND")),
+    row("credential", "GET", "/bitstring/revocation/{credential}", &[], 200, Credential),
+    row("credential, whatever is accepted", "GET", "/bitstring/revocation/{credential}", &[("Accept", "text/html"), GZIP], 200, Credential),
+    row("credential, HEAD", "HEAD", "/bitstring/revocation/{credential}", &[], 200, Credential),
+    row("the same credential", "GET", "/bitstring/revocation/{credential}", &[("If-None-Match", "{etag credential}")], 304, Unchanged("{etag credential}")),
+    row("the credential is not the JWT", "GET", "/bitstring/revocation/{both}", &[("If-None-Match", "{etag jwt}")], 404, Problem("NO_SUCH_LIST")),
+    row("OPTIONS of a credential", "OPTIONS", "/bitstring/revocation/{credential}", &[("Origin", "https://rp.example")], 204, Preflight),
+    row("POST of a credential", "POST", "/bitstring/revocation/{credential}", &[], 405, Problem("METHOD_NOT_ALLOWED")),
+    row("the list of a credential", "GET", "/{credential}", &[JWT], 200, Jwt),
+    row("a purpose without a credential", "GET", "/bitstring/suspension/{credential}", &[], 404, Problem("NO_SUCH_LIST")),
+    row("another purpose", "GET", "/bitstring/message/{credential}", &[], 404, Problem("NOT_FOUND")),
+    row("credential of an unknown list", "GET", "/bitstring/revocation/{unknown}", &[], 404, Problem("NO_SUCH_LIST")),
+    row("credential of a retired list", "GET", "/bitstring/suspension/{gone}", &[], 410, Problem("GONE")),
+    row("line feed at the end of a credential", "GET", "/bitstring/revocation/{credential}%0a", &[], 404, Problem("NO_SUCH_LIST")),
+    row("the credential's file", "GET", "/{credential}.revocation", &[], 404, Problem("NO_SUCH_LIST")),
     row("unknown list", "GET", "/{unknown}", &[], 404, Problem("NO_SUCH_LIST")),
     row("unknown list, in CWT", "GET", "/{unknown}", &[CWT], 404, Problem("NO_SUCH_LIST")),
     row("unknown list, known", "GET", "/{unknown}", &[KNOWN], 404, Problem("NO_SUCH_LIST")),

@@ -36,7 +36,7 @@ use self::problem::{Excerpt, Problem};
 use crate::base::clock::NumericDate;
 use crate::site::layout::{File, Layout};
 use crate::site::status_page::Statistics;
-use crate::status_list::{Aggregation, Format, ListId};
+use crate::status_list::{Aggregation, Format, ListId, Purpose};
 
 /// The most bytes of files held in memory, unless [`SiteServer::with_cache_bytes_max`] sets another limit.
 pub const CACHE_BYTES_MAX: u64 = 64 << 20;
@@ -123,6 +123,7 @@ impl SiteServer {
                 .service(resource("/aggregation/{pool}", aggregation))
                 .service(resource("/status/pools.json", status_page))
                 .service(resource("/status/{pool}.csv", statistics))
+                .service(resource("/bitstring/{purpose}/{list}", credential))
                 .service(resource("/{list}", list))
                 .default_service(web::to(no_such_path)),
         );
@@ -140,6 +141,18 @@ impl SiteServer {
                 Err(Problem::NotAcceptable(several.iter().map(|format| format.media_type()).collect()))
             }
         }
+    }
+
+    /// How many seconds an answer with this token may be kept. Fails if the token has expired.
+    fn max_age_secs_of(&self, token: &Document, list: ListId, format: Format) -> Result<u64, Problem> {
+        let now = (self.now)();
+        if token.lifetime.is_over(now) {
+            if token.report_expiry() {
+                tracing::error!(list.id = %list, ?format, "published token is not served: it has expired");
+            }
+            return Err(Problem::StaleToken);
+        }
+        Ok(token.lifetime.max_age_secs(now, self.max_age_secs()))
     }
 
     /// Answers with a document that is not a token. A key set has a media type of its own, but readers expect this one.
@@ -212,17 +225,45 @@ async fn list(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpRespon
             None => return Err(no_such_list()),
         },
     };
-    let now = (site.now)();
-    if token.lifetime.is_over(now) {
-        if token.report_expiry() {
-            tracing::error!(list.id = %list, ?format, "published token is not served: it has expired");
-        }
-        return Err(Problem::StaleToken);
-    }
+    let max_age_secs = site.max_age_secs_of(&token, list, format)?;
     let wants_gzip = negotiate::wants_gzip(request.headers().get_all(header::ACCEPT_ENCODING));
-    let answer =
-        Answer::of_token(&token, format, wants_gzip, token.lifetime.max_age_secs(now, site.max_age_secs()));
-    Ok(answer.to(&request))
+    Ok(Answer::of_token(&token, format, wants_gzip, max_age_secs).to(&request))
+}
+
+/// Fetch a status list credential of the W3C
+///
+/// The same list as a Bitstring Status List, for one purpose, of pools with the format `bitstring`. It is sent whatever `Accept` says.
+#[utoipa::path(
+    operation_id = "fetchCredential",
+    get,
+    path = "/bitstring/{purpose}/{list}",
+    tag = "lists",
+    params(
+        ("purpose" = String, Path, example = "revocation", description = "revocation or suspension"),
+        ("list" = String, Path, example = "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", description = "The list"),
+    ),
+    responses(
+        (status = 200, description = "The credential", body = String, content_type = "application/vc+jwt"),
+        (status = 304, description = "The client's copy is current"),
+        (status = 404, description = "There is no such credential", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 410, description = "The list is retired: all credentials that refer to it have expired", body = openapi::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The published credential has expired", body = openapi::Problem, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "The number of seconds after which to retry"))),
+    )
+)]
+async fn credential(site: Data<SiteServer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let named = request.match_info().query("purpose");
+    let purpose = Purpose::ALL.into_iter().find(|purpose| purpose.name() == named);
+    let format = Format::Bitstring(purpose.ok_or(Problem::NoSuchPath)?);
+    let id = request.match_info().query("list");
+    let no_such_list = || Problem::NoSuchList(Excerpt::of(id));
+    let list: ListId = id.parse().map_err(|_| no_such_list())?;
+    let Some(token) = site.cache.read(&File::of_list(list, format)).await? else {
+        return Err(if site.cache.is_retired(list) { Problem::Retired } else { no_such_list() });
+    };
+    let max_age_secs = site.max_age_secs_of(&token, list, format)?;
+    // Each address has one form.
+    Ok(Answer { negotiated: false, ..Answer::of_token(&token, format, false, max_age_secs) }.to(&request))
 }
 
 /// Fetch the addresses of all lists of a pool

@@ -6,7 +6,7 @@ use utoipa::{OpenApi, ToSchema};
 
 #[derive(OpenApi)]
 #[openapi(
-    paths(super::list, super::aggregation, super::jwks),
+    paths(super::list, super::credential, super::aggregation, super::jwks),
     tags((name = "lists", description = "What verifiers fetch; nginx or a CDN may serve the same files.")),
 )]
 struct Document;

@@ -22,8 +22,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::base::clock::NumericDate;
+use crate::bitstring::{self, Credential};
 use crate::sign::{Algorithm, JwkSet, KeyHints, Signer, SigningKey, generate};
-use crate::status_list::{Bits, Claims, cwt, jwt, lst};
+use crate::status_list::{Bits, Capacity, Claims, StatusArray, cwt, jwt, lst};
 
 const NOW: u64 = 1_800_000_000;
 const MAX_AGE: u64 = 300;
@@ -93,6 +94,16 @@ impl Site {
         }
     }
 
+    fn credential(&self, list: ListId, iat: u64, purpose: Purpose) -> Credential {
+        let claims = Claims {
+            iss: Some("https://issuer.example".to_owned()),
+            ..self.claims(list, iat, Some(LIFETIME / 2))
+        };
+        let bytes = lst::inflate(&claims.lst, 100).unwrap();
+        let capacity = Capacity::of_bytes(bytes.len(), claims.bits).unwrap();
+        Credential::of(&claims, &StatusArray::from_bytes(capacity, bytes).unwrap(), purpose)
+    }
+
     fn lists(&self) -> PathBuf {
         self.folder.path().join("lists")
     }
@@ -116,6 +127,11 @@ impl Site {
                 }
                 Format::Json => self.write(format!("{list}.json"), RAW_JSON, iat),
                 Format::Cbor => self.write(format!("{list}.cbor"), RAW_CBOR, iat),
+                Format::Bitstring(purpose) => {
+                    let credential = self.credential(list, iat, *purpose);
+                    let token = self.signer.sign_credential(&credential).unwrap();
+                    self.write(format!("{list}.{format}"), token.as_bytes(), iat);
+                }
             }
         }
     }
@@ -177,7 +193,9 @@ struct Expected {
 
 impl Expected {
     fn publish(site: Site) -> Self {
-        let [both, jwt, cwt, raw, torn, expired, gone, unknown] = std::array::from_fn(|_| ListId::random());
+        let [both, jwt, cwt, raw, credential, torn, expired, gone, unknown] =
+            std::array::from_fn(|_| ListId::random());
+        let revocation = Format::Bitstring(Purpose::Revocation);
         let iat = NOW - 10;
         site.publish(both, iat, &Format::SIGNED);
         site.publish(jwt, iat, &[Format::Jwt]);
@@ -187,6 +205,7 @@ impl Expected {
         site.publish(torn, iat, &[Format::Jwt]);
         let next = site.signer.sign_jwt(&site.claims(torn, iat + 1, None)).unwrap();
         site.write(format!("{torn}.jwt.gz"), &gzip(next.as_bytes()), iat + 1);
+        site.publish(credential, iat, &[Format::Jwt, revocation]);
         site.publish(expired, NOW - LIFETIME, &Format::SIGNED);
         site.write(format!("{gone}.gone"), b"", iat);
         fs::create_dir(site.lists().join("aggregation")).unwrap();
@@ -203,12 +222,27 @@ impl Expected {
             ("{etag jwt}", etag(&[])),
             ("{etag gzip}", etag(&[("Accept-Encoding", "gzip")])),
             ("{etag cwt}", etag(&[("Accept", cwt::MEDIA_TYPE)])),
+            ("{etag credential}", {
+                let reply = site.send("GET", &format!("/bitstring/revocation/{credential}"), &[]);
+                reply.header("etag").unwrap().to_owned()
+            }),
             ("{modified}", reply(&[]).header("last-modified").unwrap().to_owned()),
             ("{pool}", "demo".to_owned()),
             ("{BOTH}", both.to_string().to_uppercase()),
         ];
-        let lists = [both, jwt, cwt, raw, torn, expired, gone, unknown].map(|list| list.to_string());
-        let names = ["{both}", "{jwt}", "{cwt}", "{raw}", "{torn}", "{expired}", "{gone}", "{unknown}"];
+        let lists =
+            [both, jwt, cwt, raw, credential, torn, expired, gone, unknown].map(|list| list.to_string());
+        let names = [
+            "{both}",
+            "{jwt}",
+            "{cwt}",
+            "{raw}",
+            "{credential}",
+            "{torn}",
+            "{expired}",
+            "{gone}",
+            "{unknown}",
+        ];
         words.extend(names.into_iter().zip(lists));
         Self { site, words: Words(words) }
     }
@@ -236,6 +270,12 @@ impl Subject for Expected {
     fn sub_of_cwt(&self, token: &[u8]) -> String {
         self.site.verify_cwt(token).sub
     }
+
+    fn id_of_credential(&self, credential: &[u8]) -> String {
+        let read = bitstring::decode(std::str::from_utf8(credential).unwrap()).unwrap();
+        assert!(self.site.signer.public_key().verify(read.signing_input.as_bytes(), &read.signature));
+        read.credential.id
+    }
 }
 
 #[test]
@@ -260,6 +300,20 @@ fn nginx_is_held_to_something_else_in_few_rows_and_for_a_reason() {
         assert!(!nginx.because.is_empty(), "{}", row.name);
         assert_ne!((row.status, row.body), (nginx.status, nginx.body), "{}", row.name);
     }
+}
+
+#[test]
+fn a_credential_that_has_expired_or_does_not_parse_is_not_served() {
+    let site = Site::start("/lists");
+    let list = ListId::random();
+    let path = format!("/bitstring/suspension/{list}");
+    site.publish(list, NOW - 10, &[Format::Bitstring(Purpose::Suspension)]);
+    assert_eq!(site.send("GET", &path, &[]).status, 200);
+    site.publish(list, NOW - LIFETIME, &[Format::Bitstring(Purpose::Suspension)]);
+    let expired = site.send("GET", &path, &[]);
+    assert_eq!((expired.status, expired.problem()["code"].as_str()), (503, Some("STALE_TOKEN")));
+    site.write(format!("{list}.suspension"), b"a.b.c", NOW);
+    assert_eq!(site.send("GET", &path, &[]).status, 503);
 }
 
 #[test]

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use statuslist::base::clock::NumericDate;
+use statuslist::bitstring::Credential;
 use statuslist::sign::{Algorithm, JwkSet, KeyHints, Signer, SigningKey, generate};
 use statuslist::site::folder::{Site, TokenFiles};
-use statuslist::status_list::{Aggregation, Bits, Claims, Format, ListId, lst};
+use statuslist::status_list::{
+    Aggregation, Bits, Capacity, Claims, Format, ListId, Purpose, Status, StatusArray, lst,
+};
 
 /// The folder, and the key that signs what is in it.
 pub(crate) struct TestSite {
@@ -56,7 +59,12 @@ impl TestSite {
             (state >> 56) as u8
         });
         let array: Vec<u8> = noise.collect();
-        let claims = Claims {
+        let claims = Claims { lst: lst::compress(&array).into(), ..self.claims(list, iat, exp) };
+        (self.signer.sign_jwt(&claims).unwrap(), self.signer.sign_cwt(&claims).unwrap())
+    }
+
+    fn claims(&self, list: ListId, iat: u64, exp: u64) -> Claims {
+        Claims {
             nbf: None,
             sub: self.uri(list),
             iss: None,
@@ -64,10 +72,16 @@ impl TestSite {
             exp: Some(NumericDate::from_secs(exp)),
             ttl: Some(Duration::from_secs(300)),
             bits: Bits::One,
-            lst: lst::compress(&array).into(),
+            lst: [].into(),
             aggregation_uri: None,
-        };
-        (self.signer.sign_jwt(&claims).unwrap(), self.signer.sign_cwt(&claims).unwrap())
+        }
+    }
+
+    /// The status list credential about revocations of a list without any.
+    pub(crate) fn credential(&self, list: ListId, iat: u64, exp: u64) -> String {
+        let array = StatusArray::filled(Capacity::new(800, Bits::One).unwrap(), Status::VALID);
+        let claims = Claims { iss: Some("https://issuer.example".to_owned()), ..self.claims(list, iat, exp) };
+        self.signer.sign_credential(&Credential::of(&claims, &array, Purpose::Revocation)).unwrap()
     }
 
     /// Writes the files of one publication.
