@@ -62,6 +62,7 @@ mod redis_tls;
 mod reload;
 mod restart;
 mod restore;
+mod run_time_pools;
 mod schemathesis;
 mod secrets;
 mod sinks;

@@ -146,6 +146,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             certificates_hold_at: Arc::new(|_| true),
             amount_max: u32::MAX,
             quotas: pool.live.quotas,
+            closed: false,
         };
         let api = PoolApi {
             id: id.clone(),
