@@ -96,7 +96,7 @@ impl App {
     }
 
     /// Like [`Self::build`], on addresses that are already bound.
-    pub async fn build_on(listeners: impl Into<Listeners>, config: Config, clock: Clock) -> Result<Self> {
+    pub async fn build_on(listeners: impl Into<Listeners>, mut config: Config, clock: Clock) -> Result<Self> {
         let listeners = listeners.into();
         let clock_watch = Arc::new(ClockWatch::new(clock.clone()));
         // Before anything is opened that a full table of open files could break.
@@ -118,7 +118,7 @@ impl App {
             tracing::info!(leftovers, "removed files that a crash left behind");
         }
         let registered = store.registry().await.context("cannot read the pools of the store")?;
-        let mut config = reload::with_registry(&config, &registered.content)?;
+        config = reload::with_registry(&config, &registered.content)?;
         refuse_forgotten_pools(&store, &config).await?;
         let buckets = config.publish.sinks.iter().map(Bucket::open);
         let buckets: Vec<_> = buckets.collect::<Result<_, _>>().context("cannot use publish.sinks")?;
@@ -146,7 +146,8 @@ impl App {
                 pool.api_keys.push(ApiKey::unlimited(hash));
                 new_api_keys.extend(key.map(|key| (id.clone(), key)));
             }
-            pools.push(maker.make(pool).await?);
+            // Boxed: it is large, and so would be the future of every caller.
+            pools.push(Box::pin(maker.make(pool)).await?);
         }
         let all_keys = pools.iter().map(PoolParts::keys_of).collect();
         let key_set = Arc::new(KeySet::new(site.clone(), Arc::clone(&metrics), all_keys));

@@ -219,7 +219,7 @@ fn serve(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         // Opening the store may take a while. The first comparison finds what changed meanwhile.
         reload::survive_hangups();
         let first_minute = (built_in && !quiet).then(|| first_minute::FirstMinute::new(&config)).flatten();
-        let app = App::build(config, Clock::System).await.context("cannot start")?;
+        let app = Box::pin(App::build(config, Clock::System)).await.context("cannot start")?;
         let app = app.reloading(source);
         let welcome = first_minute.map(|first_minute| first_minute.of(&app));
         for (pool, key) in app.new_api_keys() {

@@ -73,7 +73,7 @@ impl Config {
     fn refuse_missing_templates(&self, registry: &Registry) -> Result<(), ConfigError> {
         let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, made) in &registry.pools {
-            if !self.templates.get(&made.template).is_some() {
+            if self.templates.get(&made.template).is_none() {
                 missing.entry(&made.template).or_default().push(name);
             }
         }

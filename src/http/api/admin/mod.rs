@@ -37,10 +37,13 @@ pub struct Admin {
     pub in_use: watch::Receiver<Stamp>,
 }
 
+/// Tells whether, or why not, the settings can be used with a registry.
+type Check = dyn Fn(&Registry) -> Result<(), String> + Send + Sync;
+
 /// What the settings say about pools and keys made at run time.
 pub struct Rules {
     /// Why the settings cannot be used with this registry, if so.
-    pub check: Arc<dyn Fn(&Registry) -> Result<(), String> + Send + Sync>,
+    pub check: Arc<Check>,
     /// Whether the settings have a key of this name.
     pub has_key: Arc<dyn Fn(&str) -> bool + Send + Sync>,
 }
