@@ -20,7 +20,7 @@ async fn main() -> Result<()> {
     let load = || Config::load(Some(&text), std::iter::empty());
     open_lists(&load()?, lists).await?;
 
-    let (_, failed) = App::build(load()?, Clock::System).await?.publish_once(&|_, _| ()).await?;
+    let (_, failed) = Box::pin(App::build(load()?, Clock::System)).await?.publish_once(&|_, _| ()).await?;
     ensure!(failed == 0, "{failed} lists could not be published");
     Ok(())
 }

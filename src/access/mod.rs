@@ -33,6 +33,7 @@ use token::{TokenRefused, Tokens};
 /// Decides who may do what, and how often.
 pub struct Access {
     keys: Vec<Key>,
+    admins: Vec<Admin>,
     tokens: Option<Arc<Tokens>>,
     limits: Arc<Limits>,
     settings: AccessConfig,
@@ -43,6 +44,14 @@ pub struct Access {
 #[derive(Clone)]
 struct Key {
     pool: PoolId,
+    key: ApiKey,
+    name: Arc<str>,
+    identity: Identity,
+}
+
+/// One key that may make pools and keys.
+#[derive(Clone)]
+struct Admin {
     key: ApiKey,
     name: Arc<str>,
     identity: Identity,
@@ -94,6 +103,9 @@ pub enum Refused {
     /// The token cannot be verified: the authorization server's keys could never be fetched.
     #[error("the keys that verify bearer tokens are not known")]
     KeysUnknown,
+    /// The API key is for pools, not for their administration.
+    #[error("no key for administration")]
+    NotAdmin,
     /// The proxy did not confirm a client certificate.
     #[error("no verified client certificate")]
     NoCertificate,
@@ -150,7 +162,47 @@ impl Access {
             Key { pool, key, name, identity }
         };
         let keys = keys.into_iter().map(key).collect();
-        Ok(Self { keys, tokens, limits, settings, clock })
+        Ok(Self { keys, admins: Vec::new(), tokens, limits, settings, clock })
+    }
+
+    /// The same access, with these keys for administration.
+    pub fn administered_by(self, keys: impl IntoIterator<Item = ApiKey>) -> Self {
+        let admin = |key: ApiKey| {
+            let (name, identity) = (key.name.as_str().into(), Identity::of_api_key(&key.hash));
+            Admin { key, name, identity }
+        };
+        Self { admins: keys.into_iter().map(admin).collect(), ..self }
+    }
+
+    /// Authenticates the holder of a key for administration. A client certificate is not needed: its address is no issuer's.
+    pub fn admit_admin(&self, credentials: &Credentials<'_>) -> Result<Caller, Refused> {
+        let address = self.count_address(credentials)?;
+        let admin = match credentials.api_key {
+            Some(key) => self.admin_of(key).ok_or_else(|| match self.holder_of(key) {
+                Some(_) => Refused::NotAdmin,
+                None => Refused::InvalidKey,
+            }),
+            None => Err(Refused::Missing),
+        };
+        let caller = admin.inspect_err(|refused| self.count_failure(*refused, address))?;
+        if let Some(limiter) = &self.limits.of_callers {
+            limiter.check(&caller.identity).map_err(too_many)?;
+        }
+        Ok(caller)
+    }
+
+    fn admin_of(&self, key: &[u8]) -> Option<Caller> {
+        let (hash, now) = (ApiKeyHash::of_bytes(key), self.clock.now());
+        let mut found = None;
+        // No shortcut, as in `holder_of`.
+        for admin in &self.admins {
+            let fits = admin.key.hash.matches(&hash) & Choice::from(u8::from(admin.key.is_valid_at(now)));
+            if bool::from(fits) {
+                found.get_or_insert(admin);
+            }
+        }
+        let Admin { name, identity, .. } = found?;
+        Some(Caller { identity: *identity, name: Arc::clone(name), rights: Vec::new(), with_token: false })
     }
 
     /// The header in which a trusted proxy confirms the client's certificate, if certificates are required.

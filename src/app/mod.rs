@@ -1,6 +1,7 @@
 //! The only part that knows every other: builds, runs and stops them in order.
 
 pub mod instance;
+mod pools;
 pub mod reload;
 mod room;
 mod running;
@@ -13,36 +14,34 @@ use std::time::Duration;
 
 use actix_web::web;
 use anyhow::{Context, Result, anyhow, bail};
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::access::{Access, Today};
-use crate::allocate::{Allocated, Allocator, HandedOut, Marks};
+use crate::access::Access;
+use crate::allocate::{Allocated, Allocator};
 use crate::app::instance::Instance;
-use crate::app::reload::{Reload, Source};
+use crate::app::reload::{RegistryWatch, Reload, Source};
 use crate::audit::{Action, Audit, Caller, Line, PoolName};
 use crate::base::clock::Clock;
 use crate::base::clock_watch::ClockWatch;
 use crate::base::durable;
-use crate::base::signals::Signals;
 use crate::base::stopper::{StopSwitch, Stopper, stopper};
-use crate::config::{Config, PoolConfig, PublishRole};
-use crate::http::api::{Api, PoolApi};
+use crate::config::{Config, PublishRole};
+use crate::http::api::{Admin, Api};
 use crate::http::places::Room;
 use crate::http::{self, Listeners};
 use crate::keys::made;
-use crate::keys::signers::PoolSigners;
 use crate::model::api_key::ApiKey;
 use crate::model::pool::PoolId;
-use crate::publish::{Bucket, KeySet, NEXT_SECOND, Parts, PoolKeys, PoolPublisher, sweep};
-use crate::sign::KeyRing;
+use crate::publish::{Bucket, KeySet, NEXT_SECOND, sweep};
 use crate::site::folder::Site;
 use crate::site::server::SiteServer;
-use crate::store::Store;
+use crate::status_list::BaseUri;
+use crate::store::{Registered, Store};
 use crate::telemetry::metrics::Metrics;
-use crate::update::Updater;
+use pools::{Maker, PoolParts, Starter, Task};
 use running::{Running, RunningPool, access, set_times};
 
 /// How long a single publication waits for all uploads.
@@ -59,21 +58,16 @@ pub struct App {
     metrics: Arc<Metrics>,
     audit: Audit,
     site: Site,
+    maker: Arc<Maker>,
     pools: Vec<PoolParts>,
     listeners: Listeners,
     room: Room,
     key_set: Arc<KeySet>,
     new_api_keys: BTreeMap<PoolId, Zeroizing<String>>,
+    /// The version of what operators made at run time.
+    registry: Registered,
     /// The source of changed settings. If `None`, changes need a restart.
     source: Option<Source>,
-}
-
-struct PoolParts {
-    config: PoolConfig,
-    keys: Arc<KeyRing>,
-    signals: Arc<Signals>,
-    allocator: Arc<Allocator>,
-    publisher: Arc<PoolPublisher>,
 }
 
 /// Controls a running service.
@@ -123,6 +117,8 @@ impl App {
         if leftovers > 0 {
             tracing::info!(leftovers, "removed files that a crash left behind");
         }
+        let registered = store.registry().await.context("cannot read the pools of the store")?;
+        config = reload::with_registry(&config, &registered.content)?;
         refuse_forgotten_pools(&store, &config).await?;
         let buckets = config.publish.sinks.iter().map(Bucket::open);
         let buckets: Vec<_> = buckets.collect::<Result<_, _>>().context("cannot use publish.sinks")?;
@@ -131,57 +127,29 @@ impl App {
         let audit = audit.context("cannot continue the audit trail")?;
         let key_directory = config.publish.key_directory.clone();
         let mut new_api_keys = BTreeMap::new();
+        let maker = Arc::new(Maker {
+            clock: clock.clone(),
+            clock_watch: Arc::clone(&clock_watch),
+            store: store.clone(),
+            site: site.clone(),
+            metrics: Arc::clone(&metrics),
+            holder: instance.id().clone(),
+            marks: config.instance.marks.then(|| instance.directory().to_owned()),
+            role: config.publish.role,
+            buckets,
+            key_directory: key_directory.clone(),
+        });
         let mut pools = Vec::with_capacity(config.pools.len());
         for (id, pool) in &mut config.pools {
-            if pool.api_keys.is_empty() {
+            if pool.api_keys.is_empty() && !pool.registered {
                 let (hash, key) = made::demo_api_key(pool, &key_directory)?;
                 pool.api_keys.push(ApiKey::unlimited(hash));
                 new_api_keys.extend(key.map(|key| (id.clone(), key)));
             }
-            store.declare_pool(&pool.shape).await.context("the settings do not match the store")?;
-            let now = clock.now();
-            let signers =
-                PoolSigners::read(pool, &key_directory, now).with_context(|| format!("pool {id}"))?;
-            signers.warn_of_certificates(pool, now);
-            let keys = Arc::new(KeyRing::new(signers.current, signers.next));
-            let pool_metrics = metrics.pool(id);
-            let marks = match config.instance.marks {
-                true => {
-                    let path = instance.directory().join(format!("{id}.marks"));
-                    let opened = Marks::open_at_start(&path, &store, id, instance.id()).await;
-                    Some(opened.context("cannot read this instance's high-water marks")?)
-                }
-                false => None,
-            };
-            let parts = Parts {
-                store: store.clone(),
-                site: site.clone(),
-                base: pool.shape.public_url.clone(),
-                clock: clock.clone(),
-                clock_watch: Arc::clone(&clock_watch),
-                holder: instance.id().clone(),
-                role: config.publish.role,
-                buckets: buckets.clone(),
-            };
-            pools.push(PoolParts {
-                signals: Arc::new(Signals::default()),
-                allocator: Arc::new(Allocator::new(
-                    pool,
-                    instance.id().clone(),
-                    marks,
-                    Arc::clone(&pool_metrics),
-                )),
-                publisher: Arc::new(PoolPublisher::new(pool, Arc::clone(&keys), pool_metrics, parts)),
-                config: pool.clone(),
-                keys,
-            });
+            // Boxed: it is large, and so would be the future of every caller.
+            pools.push(Box::pin(maker.make(pool)).await?);
         }
-        let of_pool = |pool: &PoolParts| PoolKeys {
-            id: pool.config.shape.id.clone(),
-            ring: Arc::clone(&pool.keys),
-            publisher: Arc::clone(&pool.publisher),
-        };
-        let all_keys = pools.iter().map(of_pool).collect();
+        let all_keys = pools.iter().map(PoolParts::keys_of).collect();
         let key_set = Arc::new(KeySet::new(site.clone(), Arc::clone(&metrics), all_keys));
         set_times(&config, &key_set, None);
         key_set.publish_first().await.context("cannot publish the public keys")?;
@@ -195,11 +163,13 @@ impl App {
             metrics,
             audit,
             site,
+            maker,
             pools,
             key_set,
             listeners,
             room,
             new_api_keys,
+            registry: registered,
             source: None,
         })
     }
@@ -275,65 +245,22 @@ impl App {
     }
 
     async fn serve(self, stop: Stopper) -> Result<()> {
-        let mut background = JoinSet::new();
-        let mut writers = JoinSet::new();
-        let mut pool_apis = BTreeMap::new();
+        let (mut background, mut writers) = (JoinSet::<bool>::new(), JoinSet::<bool>::new());
+        let (background_sender, mut background_tasks) = mpsc::unbounded_channel();
+        let (writers_sender, mut writing_tasks) = mpsc::unbounded_channel();
+        let starter = self.starter(background_sender, writers_sender);
+        let (mut pool_apis, mut running_pools) = (BTreeMap::new(), BTreeMap::new());
         let (stop_background, background_stopper) = stopper();
-        for pool in &self.pools {
-            let id = pool.config.shape.id.clone();
-            let (updater, batches) = Updater::new(
-                id.clone(),
-                self.store.clone(),
-                self.clock.clone(),
-                self.config.limits.queue_max.max(self.config.limits.batch_max),
-                self.metrics.pool(&id),
-            );
-            writers.spawn(batches);
-            let (allocator, store, signals, clock, stopper) = (
-                Arc::clone(&pool.allocator),
-                self.store.clone(),
-                Arc::clone(&pool.signals),
-                self.clock.clone(),
-                background_stopper.clone(),
-            );
-            background.spawn(async move { allocator.run(&store, &signals, &clock, &stopper).await });
-            let (publisher, signals, stopper) =
-                (Arc::clone(&pool.publisher), Arc::clone(&pool.signals), background_stopper.clone());
-            let key_set = Arc::clone(&self.key_set);
-            background.spawn(async move {
-                if stopper.until(key_set.first_published()).await.is_some() {
-                    publisher.run(&signals, &stopper).await;
-                }
-            });
-            let allocator = Arc::clone(&pool.allocator);
-            let facts = ArcSwap::from_pointee(running::pool_facts(
-                &pool.config,
-                &pool.keys,
-                self.config.publish.role,
-            ));
-            let api_keys = &self.config.pools[&id].api_keys;
-            self.metrics.references_per_day_max(&id, pool.config.live.quotas.references_per_day);
-            running::tell_next_key_end(&self.metrics, &id, api_keys, self.clock.now());
-            let (capacity, statuses) = (pool.config.shape.capacity, pool.config.shape.statuses);
-            let base = pool.config.shape.public_url.clone();
-            let (today, metrics) = (Today::default(), self.metrics.pool(&id));
-            let handed_out = pool.config.start.reject_unallocated.then(HandedOut::default);
-            pool_apis.insert(
-                id.clone(),
-                PoolApi {
-                    id,
-                    base,
-                    capacity,
-                    statuses,
-                    allocator,
-                    handed_out,
-                    updater,
-                    today,
-                    metrics,
-                    facts,
-                },
-            );
+        for parts in &self.pools {
+            let id = parts.config.shape.id.clone();
+            let (api, stop) = starter.start(parts);
+            running::tell_next_key_end(&self.metrics, &id, &self.config, self.clock.now());
+            pool_apis.insert(id.clone(), api);
+            running_pools.insert(id, RunningPool { parts: parts.clone(), stop });
         }
+        let current = Arc::new(Mutex::new(self.config.clone()));
+        let (applied, in_use) = watch::channel(self.registry.stamp.clone());
+        let changed = Arc::new(Notify::new());
         let api = Api::new(
             pool_apis,
             self.access()?,
@@ -344,21 +271,46 @@ impl App {
         );
         // An instance that never publishes signs nothing, so its clock does not matter.
         let watch = (self.config.publish.role != PublishRole::Off).then(|| Arc::clone(&self.clock_watch));
-        let api =
-            web::Data::new(api.audited(self.audit.clone()).watching(watch).lenient(self.config.lenient));
+        let api = api
+            .audited(self.audit.clone())
+            .watching(watch)
+            .lenient(self.config.lenient)
+            .below(self.config.bases());
+        let api = web::Data::new(api.administered(Admin {
+            rules: running::rules(&current),
+            changed: Arc::clone(&changed),
+            in_use,
+        }));
         let site = self.config.server.serve_status_lists.then(|| Arc::new(self.site_server()));
         let (key_set, stopper) = (Arc::clone(&self.key_set), background_stopper.clone());
-        background.spawn(async move { key_set.run(&stopper).await });
-        let running = Arc::new(self.running(Arc::downgrade(&api.clone().into_inner()), site.clone()));
+        background.spawn(async move {
+            key_set.run(&stopper).await;
+            stopper.has_stopped()
+        });
+        let running = Arc::new(self.running(
+            Arc::downgrade(&api.clone().into_inner()),
+            site.clone(),
+            current,
+            running_pools,
+            starter,
+        ));
         if let Some(source) = &self.source {
             let take = Arc::clone(&running);
             let take = Arc::new(move |config| take.take(config));
             let reload = Reload::new(source.clone(), &self.config, take, self.metrics.reloads.clone());
+            let (store, tried) = (self.store.clone(), self.registry.clone());
+            let reload = reload.of_registry(RegistryWatch { store, tried, changed, applied });
             let stopper = background_stopper.clone();
-            background.spawn(async move { reload.run(&stopper).await });
+            background.spawn(async move {
+                reload.run(&stopper).await;
+                stopper.has_stopped()
+            });
         }
-        let stopper = background_stopper.clone();
-        background.spawn(async move { running.watch_certificates(&stopper).await });
+        let (stopper, looking) = (background_stopper.clone(), Arc::clone(&running));
+        background.spawn(async move {
+            looking.watch_certificates(&stopper).await;
+            stopper.has_stopped()
+        });
         let (servers, server_handles) =
             http::servers(&self.listeners, &self.config.server, self.room, &api, site.as_ref())?;
         let access = Arc::clone(&api.access());
@@ -369,12 +321,17 @@ impl App {
 
         // A part that ends before the stop has failed. A restart is better than going on without it.
         let failed = stop.until(async {
-            tokio::select! {
-                _ = background.join_next() => "publishing or allocation",
-                _ = writers.join_next() => "updating",
-                () = self.store.ended() => "the store",
-                () = self.audit.ended() => "the audit trail",
-                _ = serving.join_next() => "the HTTP server",
+            loop {
+                tokio::select! {
+                    Some(task) = background_tasks.recv() => drop(background.spawn(task)),
+                    Some(task) = writing_tasks.recv() => drop(writers.spawn(task)),
+                    // Those of a pool that was deleted end when they should.
+                    Some(ended) = background.join_next() => if !matches!(ended, Ok(true)) { break "publishing or allocation" },
+                    Some(ended) = writers.join_next() => if !matches!(ended, Ok(true)) { break "updating" },
+                    () = self.store.ended() => break "the store",
+                    () = self.audit.ended() => break "the audit trail",
+                    _ = serving.join_next() => break "the HTTP server",
+                }
             }
         });
         let failed = failed.await;
@@ -390,11 +347,27 @@ impl App {
         // The server held the last updaters: their pending changes are answered, then their tasks end.
         while writers.join_next().await.is_some() {}
         stop_background.stop();
+        running.stop_pools();
         while background.join_next().await.is_some() {}
         tracing::info!("stopped");
         match failed {
             Some(part) => Err(anyhow!("{part} ended early; the log says why")),
             None => Ok(()),
+        }
+    }
+
+    /// Starts the tasks of pools, now and later: those that run as long as the service, and those that end with the last update.
+    fn starter(
+        &self,
+        background: mpsc::UnboundedSender<Task>,
+        writers: mpsc::UnboundedSender<Task>,
+    ) -> Starter {
+        Starter {
+            maker: Arc::clone(&self.maker),
+            key_set: Arc::clone(&self.key_set),
+            queue_max: self.config.limits.queue_max.max(self.config.limits.batch_max),
+            background,
+            writers,
         }
     }
 
@@ -405,17 +378,20 @@ impl App {
     }
 
     /// The parts that can change while the service runs.
-    fn running(&self, api: Weak<Api>, site: Option<Arc<SiteServer>>) -> Running {
+    fn running(
+        &self,
+        api: Weak<Api>,
+        site: Option<Arc<SiteServer>>,
+        current: Arc<Mutex<Config>>,
+        pools: BTreeMap<PoolId, RunningPool>,
+        starter: Starter,
+    ) -> Running {
         set_times(&self.config, &self.key_set, site.as_deref());
-        let of_pool = |pool: &PoolParts| RunningPool {
-            allocator: Arc::clone(&pool.allocator),
-            publisher: Arc::clone(&pool.publisher),
-            ring: Arc::clone(&pool.keys),
-        };
         Running {
             clock: self.clock.clone(),
-            current: Mutex::new(self.config.clone()),
-            pools: self.pools.iter().map(of_pool).collect(),
+            current,
+            pools: Mutex::new(pools),
+            starter,
             key_set: Arc::clone(&self.key_set),
             api,
             folder: self.site.clone(),
@@ -430,14 +406,14 @@ impl App {
         let clock = self.clock.clone();
         let now = Arc::new(move || clock.now().date());
         let site = SiteServer::new(self.site.layout().clone(), self.config.public_url.path(), max_age, now);
-        site.also_below(self.pools.iter().map(|pool| pool.config.shape.public_url.path()))
+        site.also_below(self.config.bases().iter().map(BaseUri::path))
     }
 }
 
 /// Refuses settings without a pool that the store has: it would no longer be renewed, and all its credentials would fail.
 async fn refuse_forgotten_pools(store: &Store, config: &Config) -> Result<()> {
     for (pool, lists) in store.pools().await.context("cannot read the store")? {
-        if lists > 0 && !config.pools.contains_key(&pool) && !config.retired_pools.contains(&pool) {
+        if lists > 0 && !config.pools.contains_key(&pool) && !config.gives_up(&pool) {
             bail!(
                 "the store has pool {pool} with {lists} lists, the settings do not; add it again, or name it in `retired-pools` \
                  when all credentials of it have expired"

@@ -1,4 +1,4 @@
-//! Detects changed settings and keys, and applies them to the running service.
+//! Detects changed settings and keys, and pools and keys that operators made in the store, and applies them to the running service.
 //!
 //! Everything is read and checked anew as a whole, whatever changed. If anything is wrong, nothing changes, and the log and
 //! the metrics say so until it is repaired. SIGHUP triggers a reload by hand.
@@ -8,6 +8,7 @@
 //! file that was missing when the watch began, reports one whose time changes but not its content, warns at every poll of a
 //! missing one, and cannot know what changed before it began. Each of these would need the comparison below as well.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,11 +16,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use zeroize::Zeroizing;
 
 use crate::base::stopper::Stopper;
 use crate::config::Config;
+use crate::model::registry::Registry;
+use crate::store::{Registered, Stamp, Store};
 use crate::telemetry::metrics::ReloadMetrics;
 
 /// Replacing a key and its chain takes two steps: changes within this time count as one.
@@ -57,9 +61,22 @@ pub fn survive_hangups() {
     }
 }
 
+/// Watches what operators make at run time.
+pub struct RegistryWatch {
+    /// Where it is.
+    pub store: Store,
+    /// The version at the latest try.
+    pub tried: Registered,
+    /// Somebody changed it through this instance.
+    pub changed: Arc<Notify>,
+    /// The version in use.
+    pub applied: watch::Sender<Stamp>,
+}
+
 /// Watches the files that the settings depend on.
 pub struct Reload {
     source: Source,
+    registry: Option<RegistryWatch>,
     apply: Apply,
     metrics: ReloadMetrics,
     files: Vec<PathBuf>,
@@ -75,7 +92,12 @@ impl Reload {
     pub fn new(source: Source, current: &Config, apply: Apply, metrics: ReloadMetrics) -> Self {
         let files = files_of(&source.files, current.files());
         let tried = source.seen;
-        Self { source, apply, metrics, files, tried, stale: false }
+        Self { source, registry: None, apply, metrics, files, tried, stale: false }
+    }
+
+    /// The same, also after each change of the registry.
+    pub fn of_registry(self, registry: RegistryWatch) -> Self {
+        Self { registry: Some(registry), ..self }
     }
 
     /// Reloads after each change, until the stop.
@@ -87,8 +109,15 @@ impl Reload {
         loop {
             let stale = self.stale;
             let wake = async {
+                let changed = async {
+                    match &self.registry {
+                        Some(registry) => registry.changed.notified().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     () = hung_up(&mut hangup) => true,
+                    () = changed => true,
                     _ = look.tick() => false,
                     // The reason may lie outside the files.
                     _ = retry.tick() => stale,
@@ -106,11 +135,12 @@ impl Reload {
         // Before reading: the next comparison finds what changes meanwhile.
         let mut found = self.look().await;
         if !asked {
-            if found == self.tried {
+            if found != self.tried {
+                tokio::time::sleep(DEBOUNCE).await;
+                found = self.look().await;
+            } else if !self.is_registry_newer().await {
                 return;
             }
-            tokio::time::sleep(DEBOUNCE).await;
-            found = self.look().await;
         }
         self.tried = found;
         self.reload().await;
@@ -120,6 +150,16 @@ impl Reload {
     async fn look(&self) -> Fingerprint {
         let files = self.files.clone();
         blocking(move || Ok(Fingerprint::of(&files))).await.unwrap_or(self.tried)
+    }
+
+    /// Whether the store has another registry than at the latest try. While it does not answer, nothing changes.
+    async fn is_registry_newer(&self) -> bool {
+        match &self.registry {
+            Some(registry) => {
+                registry.store.registry_stamp().await.is_ok_and(|stamp| stamp != registry.tried.stamp)
+            }
+            None => false,
+        }
     }
 
     async fn reload(&mut self) {
@@ -153,9 +193,29 @@ impl Reload {
             self.tried = self.look().await;
             config = self.load().await?;
         }
+        let mut stamp = None;
+        if let Some(watched) = &mut self.registry {
+            // While the store does not answer, changed settings are applied with what it had.
+            if let Ok(registered) = watched.store.registry().await {
+                watched.tried = registered;
+            }
+            stamp = Some(watched.tried.stamp.clone());
+            config = with_registry(&config, &watched.tried.content)?;
+        }
         let apply = Arc::clone(&self.apply);
-        blocking(move || apply(config)).await
+        blocking(move || apply(config)).await?;
+        if let (Some(watched), Some(stamp)) = (&self.registry, stamp) {
+            watched.applied.send_replace(stamp);
+        }
+        Ok(())
     }
+}
+
+/// `config` with the pools and keys of this registry, as its text.
+pub fn with_registry(config: &Config, text: &str) -> Result<Config> {
+    let registry = Registry::from_text(text)
+        .context("cannot read the pools and keys of the store; an older version of this program cannot use those of a newer one")?;
+    config.with_registry(&registry).context("cannot use the pools and keys of the store with these settings")
 }
 
 /// Runs `work` on a blocking thread: files, key derivation and security modules are slow.
@@ -179,7 +239,8 @@ async fn hung_up(hangup: &mut Option<Signal>) {
 
 /// The settings files and the files that the settings name.
 fn files_of(settings: &[PathBuf], named: Vec<PathBuf>) -> Vec<PathBuf> {
-    settings.iter().cloned().chain(named).collect()
+    // Pools that are made of one template share its key.
+    settings.iter().cloned().chain(named.into_iter().collect::<BTreeSet<_>>()).collect()
 }
 
 impl Fingerprint {

@@ -1,30 +1,28 @@
 //! The settings and keys that can change while the service runs, and how each part gets them: checked as a whole, then
 //! applied everywhere, or not at all.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 
+use super::pools::{PoolParts, Starter, pool_facts};
 use super::status_page;
 use crate::access::Access;
-use crate::allocate::Allocator;
 use crate::audit::{Action, Caller, Line};
 use crate::base::clock::{Clock, Timestamp};
-use crate::base::stopper::Stopper;
-use crate::config::{Config, OnUnderflow, PoolConfig, PublishRole};
-use crate::http::api::{Api, PoolFacts};
+use crate::base::stopper::{StopSwitch, Stopper};
+use crate::config::{Config, PoolConfig};
+use crate::http::api::{Api, Rules};
 use crate::keys::made;
 use crate::keys::signers::{PoolSigners, development_key_path, warn_of_certificate};
 use crate::model::api_key::ApiKey;
 use crate::model::pool::PoolId;
-use crate::publish::{KeySet, PoolPublisher};
-use crate::sign::KeyRing;
-use crate::sign::profile::Profile;
+use crate::publish::KeySet;
 use crate::site::folder::Site;
 use crate::site::server::SiteServer;
-use crate::status_list::{Format, Formats};
 use crate::telemetry::metrics::Metrics;
 
 /// How often to check whether certificates still outlive the tokens.
@@ -33,8 +31,9 @@ const CERTIFICATES_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// The parts that accept new settings while they run.
 pub(super) struct Running {
     pub(super) clock: Clock,
-    pub(super) current: Mutex<Config>,
-    pub(super) pools: Vec<RunningPool>,
+    pub(super) current: Arc<Mutex<Config>>,
+    pub(super) pools: Mutex<BTreeMap<PoolId, RunningPool>>,
+    pub(super) starter: Starter,
     pub(super) key_set: Arc<KeySet>,
     /// Not held: the tasks that apply updates end when the server drops its updaters.
     pub(super) api: Weak<Api>,
@@ -44,9 +43,9 @@ pub(super) struct Running {
 
 /// The same for one pool.
 pub(super) struct RunningPool {
-    pub(super) allocator: Arc<Allocator>,
-    pub(super) publisher: Arc<PoolPublisher>,
-    pub(super) ring: Arc<KeyRing>,
+    pub(super) parts: PoolParts,
+    /// Stops its tasks.
+    pub(super) stop: StopSwitch,
 }
 
 /// The new keys and settings of a pool.
@@ -57,7 +56,7 @@ struct Checked {
 }
 
 impl Running {
-    /// Applies `config`. Changes nothing if any of it cannot be used.
+    /// Applies `config`. Changes nothing if any of it cannot be used. Runs on a thread that may block.
     pub(super) fn take(&self, config: Config) -> Result<()> {
         let needs_restart = self.current.lock().needs_restart(&config);
         if !needs_restart.is_empty() {
@@ -66,8 +65,66 @@ impl Running {
                 needs_restart.join(", ")
             );
         }
+        let checked = self.check(&config)?;
+        // Made without the lock, which a stop waits for on the thread that serves the store's answers. Only one reload runs at a time.
+        let made = {
+            let known: BTreeSet<_> = self.pools.lock().keys().cloned().collect();
+            let added = config.pools.iter().filter(|(id, _)| !known.contains(*id));
+            let runtime = tokio::runtime::Handle::current();
+            let made = added.map(|(_, pool)| runtime.block_on(self.starter.maker.make(pool)));
+            made.collect::<Result<Vec<_>>>()?
+        };
+        let mut announced: Vec<_> = made.iter().flat_map(|parts| parts.keys.announced()).collect();
+        for Checked { pool, signers, .. } in &checked {
+            if let Some(running) = self.pools.lock().get(&pool.shape.id) {
+                let next = signers.next.as_ref();
+                announced.extend(running.parts.keys.announced_with(&signers.current, next));
+            }
+        }
+        self.key_set.check(announced)?;
+        // Only now: holding it keeps the service from stopping, and reading keys may take long.
+        let Some(api) = self.api.upgrade() else { bail!("the service is stopping") };
+        let keys = checked.iter().map(|checked| (&checked.pool, checked.api_keys.clone()));
+        let access = access(&config, keys, &self.clock, Some(&api.access()))?;
+
+        // Not before: a task may wait for it on an async thread.
+        let (mut pools, mut current) = (self.pools.lock(), self.current.lock());
+        for warning in config.warnings.iter().filter(|warning| !current.warnings.contains(warning)) {
+            tracing::warn!("settings: {warning}");
+        }
+        for Checked { pool, signers, .. } in &checked {
+            let id = &pool.shape.id;
+            if let (Some(running), Some(api)) = (pools.get(id), api.pool(id)) {
+                signers.warn_of_certificates(pool, self.clock.now());
+                running.parts.keys.set_wanted(&signers.current, signers.next.as_ref());
+                running.parts.allocator.set(&pool.live);
+                running.parts.publisher.set(pool.live.clone());
+                api.facts.store(Arc::new(pool_facts(pool, &running.parts.keys, config.publish.role)));
+            }
+        }
+        self.replace_pools(&mut pools, &config, made, &api);
+        for pool in config.pools.values() {
+            let id = &pool.shape.id;
+            api.metrics.references_per_day_max(id, pool.live.quotas.references_per_day);
+            tell_next_key_end(&api.metrics, id, &config, self.clock.now());
+        }
+        drop(pools);
+        api.replace_access(access);
+        set_times(&config, &self.key_set, self.site.as_deref());
+        self.key_set.wake();
+        api.audit.record_unwaited(Line::new(Caller::default(), reloaded(&checked, &config)));
+        let page = status_page::document(&config);
+        *current = config;
+        // A disk that hangs holds up neither a stop nor those who wait for the settings.
+        drop((current, api));
+        status_page::write(&self.folder, page.as_deref());
+        Ok(())
+    }
+
+    /// Reads the keys of all pools.
+    fn check(&self, config: &Config) -> Result<Vec<Checked>> {
         let key_directory = &config.publish.key_directory;
-        let mut checked = Vec::with_capacity(self.pools.len());
+        let mut checked = Vec::with_capacity(config.pools.len());
         for pool in config.pools.values() {
             let id = &pool.shape.id;
             if pool.signer.key.is_none() && !development_key_path(pool, key_directory).exists() {
@@ -77,7 +134,7 @@ impl Running {
             }
             let signers = PoolSigners::read(pool, key_directory, self.clock.now())
                 .with_context(|| format!("pool {id}"))?;
-            let api_keys = match pool.api_keys.is_empty() {
+            let api_keys = match pool.api_keys.is_empty() && !pool.registered {
                 false => pool.api_keys.clone(),
                 true if !made::demo_api_key_path(pool, key_directory).exists() => {
                     bail!(
@@ -88,42 +145,46 @@ impl Running {
             };
             checked.push(Checked { pool: pool.clone(), api_keys, signers });
         }
-        // Both are in the order of the pools' names, and no pool was added or removed.
-        let pools = || self.pools.iter().zip(&checked);
-        let announced = pools().flat_map(|(running, Checked { signers, .. })| {
-            running.ring.announced_with(&signers.current, signers.next.as_ref())
-        });
-        self.key_set.check(announced.collect())?;
-        // Only now: holding it keeps the service from stopping, and reading keys may take long.
-        let Some(api) = self.api.upgrade() else { bail!("the service is stopping") };
-        let keys = checked.iter().map(|checked| (&checked.pool, checked.api_keys.clone()));
-        let access = access(&config, keys, &self.clock, Some(&api.access()))?;
+        Ok(checked)
+    }
 
-        // Not before: a task may wait for it on an async thread.
-        let mut current = self.current.lock();
-        for warning in config.warnings.iter().filter(|warning| !current.warnings.contains(warning)) {
-            tracing::warn!("settings: {warning}");
+    /// Starts the pools that are new, and stops those that `config` no longer has: they publish what was acknowledged, and end.
+    fn replace_pools(
+        &self,
+        pools: &mut BTreeMap<PoolId, RunningPool>,
+        config: &Config,
+        made: Vec<PoolParts>,
+        api: &Api,
+    ) {
+        let gone: Vec<_> = pools.keys().filter(|id| !config.pools.contains_key(*id)).cloned().collect();
+        if gone.is_empty() && made.is_empty() {
+            return;
         }
-        for (running, Checked { pool, api_keys, signers }) in pools() {
-            signers.warn_of_certificates(pool, self.clock.now());
-            running.ring.set_wanted(&signers.current, signers.next.as_ref());
-            running.allocator.set(&pool.live);
-            running.publisher.set(pool.live.clone());
-            api.metrics.references_per_day_max(&pool.shape.id, pool.live.quotas.references_per_day);
-            tell_next_key_end(&api.metrics, &pool.shape.id, api_keys, self.clock.now());
-            let api = &api.pools[&pool.shape.id];
-            api.facts.store(Arc::new(pool_facts(pool, &running.ring, config.publish.role)));
+        let mut apis = Vec::with_capacity(made.len());
+        for parts in made {
+            let id = parts.config.shape.id.clone();
+            // Before its tasks: they sign only what the key set has published.
+            let others = pools.values().map(|running| running.parts.keys_of());
+            self.key_set.set_pools(others.chain([parts.keys_of()]).collect());
+            let (api, stop) = self.starter.start(&parts);
+            tracing::info!(pool = %id, "serving a pool that was made at run time");
+            apis.push(api);
+            pools.insert(id, RunningPool { parts, stop });
         }
-        api.replace_access(access);
-        set_times(&config, &self.key_set, self.site.as_deref());
-        self.key_set.wake();
-        api.audit.record_unwaited(Line::new(Caller::default(), reloaded(&checked)));
-        let page = status_page::document(&config);
-        *current = config;
-        // A disk that hangs holds up neither a stop nor those who wait for the settings.
-        drop((current, api));
-        status_page::write(&self.folder, page.as_deref());
-        Ok(())
+        api.replace_pools(apis, &gone);
+        for id in &gone {
+            if let Some(running) = pools.remove(id) {
+                running.stop.stop();
+            }
+            api.metrics.forget_pool(id);
+            tracing::info!(pool = %id, "the pool was deleted at run time");
+        }
+        self.key_set.set_pools(pools.values().map(|running| running.parts.keys_of()).collect());
+    }
+
+    /// Stops the tasks of all pools.
+    pub(super) fn stop_pools(&self) {
+        self.pools.lock().values().for_each(|running| running.stop.stop());
     }
 
     /// Warns once a day of certificates that end before the tokens they sign.
@@ -134,18 +195,25 @@ impl Running {
     }
 
     fn look_at_certificates(&self) {
-        let current = self.current.lock();
-        for (pool, running) in current.pools.values().zip(&self.pools) {
-            warn_of_certificate(&running.ring.signer(), pool, self.clock.now());
+        // In the order of a reload.
+        let (pools, current) = (self.pools.lock(), self.current.lock());
+        for (id, pool) in &current.pools {
+            if let Some(running) = pools.get(id) {
+                warn_of_certificate(&running.parts.keys.signer(), pool, self.clock.now());
+            }
         }
     }
 }
 
 /// The entry for the audit trail: who has access from now on.
-fn reloaded(pools: &[Checked]) -> Action {
+fn reloaded(pools: &[Checked], config: &Config) -> Action {
     let of_each = |pool: &Checked| {
-        let (id, names) = (pool.pool.shape.id.to_string(), pool.api_keys.iter().map(|key| key.name.clone()));
-        ((id.clone(), names.collect()), (id, pool.signers.current.kid().to_owned()))
+        let id = &pool.pool.shape.id;
+        let registered = config.registered_keys.iter().filter(|(of, _)| of == id).map(|(_, key)| key);
+        let mut names: Vec<_> = pool.api_keys.iter().chain(registered).map(|key| key.name.clone()).collect();
+        // A key and the one before its rotation have one name.
+        names.dedup();
+        ((id.to_string(), names), (id.to_string(), pool.signers.current.kid().to_owned()))
     };
     let (api_keys, signing_keys) = pools.iter().map(of_each).unzip();
     Action::Reloaded { api_keys, signing_keys }
@@ -164,52 +232,34 @@ pub(super) fn access<'a>(
     };
     // Half of the request timeout, so that the request can still be answered.
     let patience = config.limits.request_timeout / 2;
-    Access::new(keys.flat_map(of_pool).collect(), config.access.clone(), patience, clock.clone(), before)
-        .context("cannot use the access settings")
+    let keys = keys.flat_map(of_pool).chain(config.registered_keys.iter().cloned()).collect();
+    let access = Access::new(keys, config.access.clone(), patience, clock.clone(), before)
+        .context("cannot use the access settings")?;
+    Ok(access.administered_by(config.admin_keys.iter().cloned()))
 }
 
-/// Sets the metric of the next end of these keys. Ignores keys that have already ended.
-pub(super) fn tell_next_key_end(metrics: &Metrics, pool: &PoolId, keys: &[ApiKey], now: Timestamp) {
-    let ends = keys.iter().filter_map(|key| key.not_after).filter(|end| *end >= now);
-    metrics.api_key_not_after(pool, ends.min().map(Timestamp::date));
-}
-
-/// What the API tells of a pool with these settings.
-pub(super) fn pool_facts(pool: &PoolConfig, keys: &Arc<KeyRing>, role: PublishRole) -> PoolFacts {
-    let (keys, certificates, authorities) = (Arc::clone(keys), Arc::clone(keys), Arc::clone(keys));
-    let of_mdocs = pool.start.profiles.contains(Profile::Mdoc);
-    PoolFacts {
-        bits: pool.shape.capacity.bits().get(),
-        size: pool.shape.capacity.entries(),
-        ttl_secs: pool.live.lifetimes.ttl.as_secs(),
-        reference_lifetime: pool.live.reference_lifetime,
-        list_lifetime_secs: pool.live.lifetimes.list_lifetime.as_secs(),
-        valid_after_renewal: pool.live.lifetimes.list_lifetime - pool.live.lifetimes.resign_after,
-        update_interval_secs: pool.live.update_interval.as_secs(),
-        formats: format_names(pool.start.formats),
-        purposes: pool.start.formats.iter().filter_map(Format::purpose).collect(),
-        key_id: Arc::new(move || keys.signer().kid().to_owned()),
-        // An instance that never publishes signs nothing, so its certificates do not matter.
-        certificates_hold_at: Arc::new(move |now| {
-            role == PublishRole::Off || certificates.signer().certificates_hold_at(now.date())
+/// What requests for administration need to know of the settings.
+pub(super) fn rules(current: &Arc<Mutex<Config>>) -> Rules {
+    let (checking, naming) = (Arc::clone(current), Arc::clone(current));
+    Rules {
+        check: Arc::new(move |registry| {
+            let config = checking.lock().clone();
+            config.with_registry(registry).map(|_| ()).map_err(|why| why.to_string())
         }),
-        authority: Arc::new(move || {
-            if of_mdocs { authorities.signer().authority().map(<[u8]>::to_vec) } else { None }
+        has_key: Arc::new(move |name| {
+            let config = naming.lock();
+            let of_pools = config.pools.values().flat_map(|pool| &pool.api_keys);
+            of_pools.chain(&config.admin_keys).any(|key| key.name == name)
         }),
-        amount_max: match pool.live.prefetch.on_underflow {
-            OnUnderflow::Delay => u32::MAX,
-            OnUnderflow::Fail => pool.live.prefetch.capacity,
-        },
-        quotas: pool.live.quotas,
     }
 }
 
-/// The formats as settings name them.
-fn format_names(formats: Formats) -> Vec<&'static str> {
-    let name = |format: Format| if format.purpose().is_some() { "bitstring" } else { format.name() };
-    let mut names: Vec<_> = formats.iter().map(name).collect();
-    names.dedup();
-    names
+/// Sets the metric of the next end of a pool's keys. Ignores keys that have already ended.
+pub(super) fn tell_next_key_end(metrics: &Metrics, pool: &PoolId, config: &Config, now: Timestamp) {
+    let of_settings = config.pools.get(pool).into_iter().flat_map(|pool| &pool.api_keys);
+    let registered = config.registered_keys.iter().filter(|(of, _)| of == pool).map(|(_, key)| key);
+    let ends = of_settings.chain(registered).filter_map(|key| key.not_after).filter(|end| *end >= now);
+    metrics.api_key_not_after(pool, ends.min().map(Timestamp::date));
 }
 
 /// Tells the parts that need it how long keys and lists may be cached.
@@ -231,9 +281,12 @@ mod tests {
     use std::net::TcpListener;
     use std::path::Path;
 
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::app::App;
     use crate::base::clock::Timestamp;
+    use crate::base::stopper::stopper;
 
     /// The first second of 2030.
     const END: u64 = 1_893_456_000;
@@ -263,7 +316,15 @@ mod tests {
         );
         let config = Config::load(Some(&settings), std::iter::empty()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        App::build_on(listener, config, clock.clone()).await.unwrap().running(Weak::new(), None)
+        let app = App::build_on(listener, config, clock.clone()).await.unwrap();
+        let starter = app.starter(mpsc::unbounded_channel().0, mpsc::unbounded_channel().0);
+        let pool = |parts: &PoolParts| {
+            let running = RunningPool { parts: parts.clone(), stop: stopper().0 };
+            (parts.config.shape.id.clone(), running)
+        };
+        let (current, pools) =
+            (Arc::new(Mutex::new(app.config.clone())), app.pools.iter().map(pool).collect());
+        app.running(Weak::new(), None, current, pools, starter)
     }
 
     #[tokio::test]

@@ -110,6 +110,48 @@ pub enum Action {
         /// By pool: the id of the signing key, or of the one that signs as soon as it may.
         signing_keys: BTreeMap<String, String>,
     },
+    /// A pool is about to be made of a template.
+    CreatePool {
+        /// The pool.
+        pool: String,
+        /// The template.
+        template: String,
+    },
+    /// A pool that was made at run time is about to be changed.
+    PatchPool {
+        /// The pool.
+        pool: String,
+        /// The settings, `closed` included.
+        settings: Vec<String>,
+    },
+    /// A pool that was made at run time is about to be deleted.
+    DeletePool {
+        /// The pool.
+        pool: String,
+        /// Whether its references may still be valid.
+        force: bool,
+    },
+    /// An API key is about to be made.
+    CreateKey {
+        /// Its name.
+        key: String,
+        /// The pools.
+        pools: Vec<String>,
+        /// What it allows there.
+        scopes: Vec<String>,
+    },
+    /// An API key that was made at run time is about to be replaced.
+    RotateKey {
+        /// Its name.
+        key: String,
+        /// For how many seconds the earlier one stays valid.
+        grace_secs: u64,
+    },
+    /// An API key that was made at run time is about to end.
+    EndKey {
+        /// Its name.
+        key: String,
+    },
     /// An operator has tokens replaced whose `iat` lies in the future: `statuslist publish --once --replace-future`.
     ReplaceFuture {
         /// The pools.

@@ -24,6 +24,11 @@ impl StopSwitch {
 }
 
 impl Stopper {
+    /// Whether the signal was sent.
+    pub fn has_stopped(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+
     /// Runs `future` until it ends; `None` if the stop comes first.
     pub async fn until<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut asked = self.0.clone();

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::Settings;
 use super::client::status_value::StatusValue;
 use super::exit::REFUSED;
+use super::settings::with_pools_of;
 use crate::base::clock::Clock;
 use crate::check::{self, Check, CheckLimits, TrustSource};
 use crate::config::{Config, StoreConfig};
@@ -86,9 +87,6 @@ struct Options {
 impl Arguments {
     pub(super) fn run(self, settings: &Settings) -> Result<ExitCode> {
         let config = settings.load()?;
-        if let Some(pool) = &self.pool {
-            ensure!(config.pools.contains_key(pool), "the settings have no pool {pool}");
-        }
         let report = actix_web::rt::System::new().block_on(async {
             let register = self.register.as_deref().map(read_register).transpose()?;
             // Before the store is opened, which may create it.
@@ -96,7 +94,13 @@ impl Arguments {
                 Some(from) => Some(self.open(from).await.context("--from")?),
                 None => None,
             };
-            let store = open_store(&config, self.options.dry_run).await?;
+            let (store, config) = open_store(&config, self.options.dry_run).await?;
+            if let Some(pool) = &self.pool {
+                ensure!(
+                    config.pools.contains_key(pool),
+                    "neither the settings nor the store have a pool {pool}"
+                );
+            }
             let import = Import {
                 pools: &config.pools,
                 only: self.pool.as_ref(),
@@ -160,15 +164,18 @@ impl Restore {
         let site = Site::existing(&config.publish.storage_directory);
         ensure!(site.layout().lists().is_dir(), "{} is not a folder", site.layout().lists().display());
         let now = Clock::System.now();
-        let mut pools = Vec::new();
-        for (id, pool) in &config.pools {
-            let signers = PoolSigners::read_existing(pool, &config.publish.key_directory, now);
-            let signers = signers.with_context(|| format!("pool {id}"))?;
-            pools.push(SitePool { config: pool.clone(), keys: KeyRing::new(signers.current, signers.next) });
-        }
         let report = actix_web::rt::System::new().block_on(async {
-            let store =
-                open_store(&config, self.options.dry_run).await?.context("there is no store to restore")?;
+            let (store, config) = open_store(&config, self.options.dry_run).await?;
+            let store = store.context("there is no store to restore")?;
+            let mut pools = Vec::new();
+            for (id, pool) in &config.pools {
+                let signers = PoolSigners::read_existing(pool, &config.publish.key_directory, now);
+                let signers = signers.with_context(|| format!("pool {id}"))?;
+                pools.push(SitePool {
+                    config: pool.clone(),
+                    keys: KeyRing::new(signers.current, signers.next),
+                });
+            }
             for pool in config.pools.keys() {
                 let left = store.publisher(pool).await?.left;
                 ensure!(
@@ -229,29 +236,34 @@ fn to_json(Report { new, same, corrected, statuses, refused }: &Report, dry_run:
     })
 }
 
-/// Opens the store of the settings, and declares their pools. A dry run opens it for reading, and only if it exists.
-async fn open_store(config: &Config, dry_run: bool) -> Result<Option<Store>> {
+/// Opens the store of the settings, and declares their pools and those that were made at run time, which the returned settings have. A
+/// dry run opens it for reading, and only if it exists.
+async fn open_store(config: &Config, dry_run: bool) -> Result<(Option<Store>, Config)> {
     if let StoreConfig::Sqlite { path, .. } = &config.store
         && dry_run
+        && !path.exists()
     {
-        let there = path.exists();
-        return Ok(if there { Some(Store::open_to_read(&config.store).await?) } else { None });
+        return Ok((None, config.clone()));
     }
     let store = match dry_run {
         true => Store::open_to_read(&config.store).await,
         false => Store::open(&config.store).await,
     };
     let store = match store {
-        Err(StoreError::Nothing { .. }) => return Ok(None),
+        Err(StoreError::Nothing { .. }) => return Ok((None, config.clone())),
         store => store.context("cannot open the store")?,
     };
+    let config = with_pools_of(&store, config).await?;
+    if dry_run && matches!(config.store, StoreConfig::Sqlite { .. }) {
+        return Ok((Some(store), config));
+    }
     let there = store.pools().await?;
     for (id, pool) in &config.pools {
         if !dry_run || there.iter().any(|(known, _)| known == id) {
             store.declare_pool(&pool.shape).await.context("the settings do not match the store")?;
         }
     }
-    Ok(Some(store))
+    Ok((Some(store), config))
 }
 
 fn read_register(path: &Path) -> Result<Register> {

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod admin;
 mod audit;
 mod backup;
 mod check;
@@ -96,6 +97,10 @@ enum Command {
     Migrate(store::Migrate),
     /// End a list whose credentials have all expired, in the running service
     Retire(retire::Retire),
+    /// Make, show, change and delete pools of a running service, on its address for management
+    Pool(admin::Pool),
+    /// Make, show, rotate and end API keys of a running service, on its address for management
+    Key(admin::Key),
     /// End the allocation from all lists that a pool has now, for example after the store was restored by hand
     Seal(store::Seal),
     /// Verify the audit trail
@@ -177,6 +182,8 @@ impl Cli {
             Command::Restore(restore) => restore.run(&settings()?),
             Command::Migrate(migrate) => migrate.run(&settings()?),
             Command::Retire(retire) => retire.run(),
+            Command::Pool(pool) => pool.run(),
+            Command::Key(key) => key.run(),
             Command::Seal(seal) => seal.run(&settings()?),
             Command::GenerateKey(key) => generate_key(&key),
             Command::Healthcheck(healthcheck) => healthcheck.run(|| settings()?.load()),
@@ -212,7 +219,7 @@ fn serve(settings: &Settings, quiet: bool) -> Result<ExitCode> {
         // Opening the store may take a while. The first comparison finds what changed meanwhile.
         reload::survive_hangups();
         let first_minute = (built_in && !quiet).then(|| first_minute::FirstMinute::new(&config)).flatten();
-        let app = App::build(config, Clock::System).await.context("cannot start")?;
+        let app = Box::pin(App::build(config, Clock::System)).await.context("cannot start")?;
         let app = app.reloading(source);
         let welcome = first_minute.map(|first_minute| first_minute.of(&app));
         for (pool, key) in app.new_api_keys() {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use zeroize::Zeroizing;
 
-use crate::app::reload::{Fingerprint, Source};
+use crate::app::reload::{self, Fingerprint, Source};
 use crate::config::{Config, Mistakes, SettingsFile};
+use crate::store::Store;
 
 /// Read if no settings file is named.
 const DEFAULT_FILE: &str = "statuslist.yaml";
@@ -72,6 +73,12 @@ impl Settings {
         let given = self.given.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         environment().chain(given)
     }
+}
+
+/// The settings with the pools and keys that were made at run time, which the store has.
+pub(super) async fn with_pools_of(store: &Store, config: &Config) -> Result<Config> {
+    let registered = store.registry().await.context("cannot read the pools of the store")?;
+    reload::with_registry(config, &registered.content)
 }
 
 /// The environment variables. Skips values that are not text: none of ours are.

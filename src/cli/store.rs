@@ -1,6 +1,7 @@
 //! Commands on the store itself: moving it, and ending allocation from its present lists.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -10,7 +11,10 @@ use super::settings::Settings;
 
 use crate::config::StoreConfig;
 use crate::model::pool::PoolId;
-use crate::store::{ListRecord, ListTransfer, Store};
+use crate::store::{Deadline, ListRecord, ListTransfer, Registered, Store};
+
+/// How long the new store may take for what operators made at run time.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `statuslist migrate`
 #[derive(Debug, Args)]
@@ -117,6 +121,11 @@ async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
         }
     }
     bar.finish_and_clear();
+    let (registry, before) = (from.registry().await?, to.registry_stamp().await?);
+    if registry != Registered::default() {
+        let copied = to.replace_registry(&before, &registry, Deadline::after(REGISTRY_PATIENCE)).await?;
+        ensure!(copied, "--to already has pools that were made at run time; name an empty store");
+    }
     check_unwritten(from, to, &pools).await?;
     to.finish_import()
         .await
@@ -176,7 +185,7 @@ mod tests {
     use crate::model::instance::InstanceId;
     use crate::model::pool::PoolShape;
     use crate::status_list::{Bits, Capacity, ListId, Status, StatusSet};
-    use crate::store::{Deadline, SqliteStore};
+    use crate::store::SqliteStore;
 
     /// Two stores, the second a copy of the first, and one of their lists.
     async fn migrated(folder: &std::path::Path) -> (Store, Store, ListId) {

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::exit::REFUSED;
-use super::settings::Settings;
+use super::settings::{Settings, with_pools_of};
 use crate::base::clock::Clock;
 use crate::config::StoreConfig;
 use crate::keys::signers::PoolSigners;
@@ -41,17 +41,18 @@ impl Verify {
         if let StoreConfig::Sqlite { path, .. } = &config.store {
             ensure!(path.exists(), "{} does not exist: the service has never been started", path.display());
         }
-        let mut pools = Vec::new();
-        for (id, pool) in config.pools {
-            let signers = PoolSigners::read_existing(&pool, &config.publish.key_directory, clock.now());
-            let PoolSigners { current, next } = signers.with_context(|| format!("pool {id}"))?;
-            pools.push((pool, current, next));
-        }
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} lists, {per_sec}, {eta} left")
             .context("cannot draw the progress bar")?;
         let bar = ProgressBar::new(0).with_style(style);
         let verified = actix_web::rt::System::new().block_on(async {
             let store = Store::open_to_read(&config.store).await.context("cannot open the store")?;
+            let config = with_pools_of(&store, &config).await?;
+            let mut pools = Vec::new();
+            for (id, pool) in config.pools {
+                let signers = PoolSigners::read_existing(&pool, &config.publish.key_directory, clock.now());
+                let PoolSigners { current, next } = signers.with_context(|| format!("pool {id}"))?;
+                pools.push((pool, current, next));
+            }
             if let StoreConfig::Redis(_) = &config.store {
                 recognise(&store, pools.iter().map(|(pool, ..)| &pool.shape)).await?;
             }

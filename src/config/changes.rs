@@ -58,6 +58,12 @@ impl Config {
                 retired_pools: "retired-pools",
                 lenient: "compatibility",
                 warnings: live,
+                templates: live,
+                template_urls: live,
+                admin_keys: live,
+                registered_keys: live,
+                deleted_pools: live,
+                base: live,
                 secret_files: live,
                 places: live,
             }
@@ -140,8 +146,14 @@ impl Config {
         for id in ids {
             match (self.pools.get(id), newer.pools.get(id)) {
                 (Some(old), Some(new)) => old.differences(new, &mut names),
+                // Pools of the store come and go while the service runs.
+                (Some(only), None) | (None, Some(only)) if only.registered => {}
                 _ => _ = names.insert(format!("status-list-pools.{id}")),
             }
+        }
+        // The paths of the lists are mounted at the start.
+        if newer.template_urls.iter().any(|url| !self.bases().contains(url)) {
+            names.insert("templates.*.public-url".to_owned());
         }
         names.into_iter().collect()
     }
@@ -229,7 +241,7 @@ impl PoolConfig {
     fn differences(&self, newer: &Self, names: &mut Names) {
         let prefix = format!("status-list-pools.{}.", self.shape.id);
         // Names every field: shape and start are compared below, the others are live.
-        let PoolConfig { shape: _, start: _, live: _, api_keys: _, signer: _ } = self;
+        let PoolConfig { shape: _, start: _, live: _, api_keys: _, signer: _, registered: _ } = self;
         // The URL is compared once, for all pools.
         differences!(
             names,

@@ -121,6 +121,27 @@ impl ExplorerConfig {
     }
 }
 
+impl ExplorerConfig {
+    /// Shows one more pool, under `title`; `key` names that setting.
+    pub(super) fn show(
+        &mut self,
+        id: &PoolId,
+        title: serde_json::Value,
+        aggregation: bool,
+        key: &str,
+    ) -> Result<(), ConfigError> {
+        if !aggregation {
+            let why = "the status page finds lists by the aggregation, which the template does not have";
+            return Err(ConfigError::at(key, why));
+        }
+        let raw: RawTitle =
+            serde_json::from_value(title).map_err(|why| ConfigError::at(key, why.to_string()))?;
+        let title = Title::check(Some(raw), id.as_str()).map_err(|why| ConfigError::at(key, why))?;
+        self.pools.insert(id.clone(), ShownPool { title, statistics: false });
+        Ok(())
+    }
+}
+
 impl OperatorConfig {
     fn check(raw: RawOperator) -> Result<Self, ConfigError> {
         let at = |name: &str| format!("explorer.operator.{name}");

@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::hint::hint;
 use super::mistakes::Mistakes;
 use super::places::Places;
 use super::raw::RawConfig;
+use super::templates::{TEMPLATES, Templates, wipe};
 use super::{ConfigError, POOLS, SettingsFile, TEMPLATE_POOL, original, profile};
 
 const DEFAULTS: &str = include_str!("../../config/default.yaml");
@@ -73,13 +74,15 @@ impl Layers {
             layers.note(error, mistakes);
         }
         let template = layers.defaults[POOLS][TEMPLATE_POOL].clone();
-        layers.tree[POOLS] = match with_defaults(layers.tree[POOLS].take(), &template) {
-            Ok(pools) => pools,
-            Err(error) => {
-                layers.note(error, mistakes);
-                layers.defaults[POOLS].clone()
-            }
-        };
+        for section in [POOLS, TEMPLATES] {
+            layers.tree[section] = match with_defaults(section, layers.tree[section].take(), &template) {
+                Ok(pools) => pools,
+                Err(error) => {
+                    layers.note(error, mistakes);
+                    layers.defaults[section].clone()
+                }
+            };
+        }
         let mut unread = Vec::new();
         read_secret_files(&mut layers.tree, "", &mut layers.secret_files, &mut unread);
         unread.into_iter().for_each(|error| layers.note(error, mistakes));
@@ -133,6 +136,11 @@ impl Layers {
         mistakes.add(error, place);
     }
 
+    /// The templates of pools, with every default.
+    pub(super) fn templates(&self) -> Templates {
+        Templates::new(self.tree[TEMPLATES].clone())
+    }
+
     /// Reads the settings, types only.
     pub(super) fn read(&self) -> Result<RawConfig, ConfigError> {
         read(&self.tree, &self.places, &self.defaults)
@@ -178,7 +186,10 @@ impl Layers {
     }
 
     fn default_of(&self, path: &str) -> Option<&Value> {
-        let in_pool = path.strip_prefix(POOLS).and_then(|rest| rest.strip_prefix('.'));
+        let in_pool = path
+            .strip_prefix(POOLS)
+            .or_else(|| path.strip_prefix(TEMPLATES))
+            .and_then(|rest| rest.strip_prefix('.'));
         match in_pool.map(|rest| rest.split_once('.').map_or("", |(_, rest)| rest)) {
             Some("") => self.defaults.pointer(&format!("/{POOLS}/{TEMPLATE_POOL}")),
             Some(rest) => self.defaults.pointer(&format!("/{POOLS}/{TEMPLATE_POOL}{}", pointer(rest))),
@@ -195,14 +206,6 @@ impl Layers {
 impl Drop for Layers {
     /// Wipes the texts, some of which are secret.
     fn drop(&mut self) {
-        fn wipe(node: &mut Value) {
-            match node {
-                Value::String(text) => text.zeroize(),
-                Value::Array(entries) => entries.iter_mut().for_each(wipe),
-                Value::Object(members) => members.values_mut().for_each(wipe),
-                _ => {}
-            }
-        }
         wipe(&mut self.tree);
     }
 }
@@ -258,9 +261,9 @@ fn without_quotes(message: &str) -> String {
     kept
 }
 
-fn with_defaults(pools: Value, template: &Value) -> Result<Value, ConfigError> {
+fn with_defaults(section: &str, pools: Value, template: &Value) -> Result<Value, ConfigError> {
     let Value::Object(pools) = pools else {
-        return Err(ConfigError::at(POOLS, "must hold one entry for each pool, by its name"));
+        return Err(ConfigError::at(section, "must hold one entry for each, by its name"));
     };
     let filled = pools.into_iter().map(|(id, given)| {
         let mut pool = template.clone();
@@ -271,7 +274,7 @@ fn with_defaults(pools: Value, template: &Value) -> Result<Value, ConfigError> {
     Ok(Value::Object(filled.collect()))
 }
 
-fn overlay(under: &mut Value, over: Value) {
+pub(super) fn overlay(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (key, value) in over {

@@ -29,10 +29,12 @@ mod publish;
 mod rate;
 mod raw;
 mod raw_signer;
+mod registered;
 mod server;
 mod signer;
 mod store;
 mod telemetry;
+mod templates;
 mod vault;
 
 pub use access::{AccessConfig, ClientCertificate, JwksSource, OauthConfig, Rates};
@@ -54,6 +56,7 @@ pub use server::ServerConfig;
 pub use signer::{KeySource, NextSigner, PemFiles, Pkcs11Key, Pkcs12File, SignerConfig};
 pub use store::{Persistence, RedisConfig, RedisTarget, StoreConfig, Synchronous};
 pub use telemetry::{LogFormat, Telemetry};
+pub use templates::Templates;
 pub use vault::VaultSource;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,10 +65,12 @@ use std::sync::Arc;
 
 use layers::Layers;
 use places::Places;
-use raw::{RawCompatibility, RawConfig};
+use raw::RawConfig;
+use serde::Deserialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::model::api_key::{ApiKey, Scopes};
 use crate::model::pool::PoolId;
 use crate::status_list::BaseUri;
 
@@ -107,10 +112,30 @@ pub struct Config {
     pub lenient: bool,
     /// Settings that are allowed but probably a mistake; logged at the start.
     pub warnings: Vec<String>,
+    /// What pools can be made of while the service runs.
+    pub templates: Templates,
+    /// What the `uri`s of pools begin with that are made of a template.
+    pub template_urls: Vec<BaseUri>,
+    /// The keys that may make pools and keys, on the address for management.
+    pub admin_keys: Vec<ApiKey>,
+    /// The keys that were made while a service ran, with their pools.
+    pub registered_keys: Vec<(PoolId, ApiKey)>,
+    /// Pools that were deleted while a service ran: their lists are not renewed any more.
+    pub deleted_pools: BTreeSet<PoolId>,
+    /// The same settings without what was made while a service ran, if this has it.
+    base: Option<Arc<Config>>,
     /// The files that settings with a name in `-file` were read from.
     secret_files: Vec<PathBuf>,
     /// Where each setting was written.
     places: Arc<Places>,
+}
+
+/// Whether the API ignores what it does not know, as written.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum RawCompatibility {
+    Strict,
+    Lenient,
 }
 
 /// What an instance keeps outside the store.
@@ -237,14 +262,18 @@ impl Config {
             warnings
                 .push("cache-duration is not needed and ignored: new files are noticed at once".to_owned());
         }
-        if raw.status_list_pools.is_empty() {
+        if raw.status_list_pools.is_empty() && raw.templates.is_empty() {
             return Err(ConfigError::at("status-list-pools", "must have at least one pool"));
         }
         let mut pools = BTreeMap::new();
         for (name, raw_pool) in raw.status_list_pools {
-            let pool = PoolConfig::check(&name, &public_url, raw_pool, name == TEMPLATE_POOL, &mut warnings)?;
+            let pool =
+                PoolConfig::check(POOLS, &name, &public_url, raw_pool, name == TEMPLATE_POOL, &mut warnings)?;
             pools.insert(pool.shape.id.clone(), pool);
         }
+        let of_templates = registered::check_templates(raw.templates, &public_url, &mut warnings)?;
+        let admin_keys =
+            check_admins(raw.admin_api_keys, raw.server.management_listen.is_some(), &mut warnings)?;
         let aggregations = pools.iter().map(|(id, pool)| (id.clone(), pool.start.aggregation)).collect();
         let explorer = ExplorerConfig::check(raw.explorer, &aggregations)?;
         for (id, pool) in &mut pools {
@@ -277,10 +306,14 @@ impl Config {
         for (id, pool) in &pools {
             server.check_paths(&format!("status-list-pools.{id}.public-url"), &pool.shape.public_url)?;
         }
+        for (id, pool) in &of_templates {
+            server.check_paths(&format!("templates.{id}.public-url"), &pool.shape.public_url)?;
+        }
         if server.serve_status_lists {
             public_url::check_port(&public_url, server.listen, &mut warnings);
         }
         publish.keep_secret(&store, &instance, &pools)?;
+        publish.keep_secret(&store, &instance, &of_templates)?;
         let retired = raw.retired_pools.iter().map(|name| name.parse());
         let retired_pools = retired
             .collect::<Result<_, _>>()
@@ -300,10 +333,35 @@ impl Config {
             retired_pools,
             lenient: raw.compatibility == RawCompatibility::Lenient,
             warnings,
+            templates: layers.templates(),
+            template_urls: of_templates.into_values().map(|pool| pool.shape.public_url).collect(),
+            admin_keys,
+            registered_keys: Vec::new(),
+            deleted_pools: BTreeSet::new(),
+            base: None,
             secret_files,
             places: Arc::new(layers.places.clone()),
         })
     }
+}
+
+/// The keys of `admin-api-keys`, which work on the address for management alone.
+fn check_admins(
+    raw: Vec<api_keys::RawApiKey>,
+    has_address: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<ApiKey>, ConfigError> {
+    const SETTING: &str = "admin-api-keys";
+    let keys = api_keys::check((None, raw), &|_| SETTING.to_owned(), true, warnings)?;
+    if keys.iter().any(|key| key.scopes != Scopes::ALL) {
+        let why = "a key here has the scope `admin` and no other; leave `scopes` out";
+        return Err(ConfigError::at(SETTING, why));
+    }
+    if !keys.is_empty() && !has_address {
+        let why = "these keys work only on an address of their own: set server.management-listen, which no issuer reaches";
+        return Err(ConfigError::at(SETTING, why));
+    }
+    Ok(keys)
 }
 
 #[cfg(test)]

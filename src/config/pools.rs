@@ -35,6 +35,8 @@ pub struct PoolConfig {
     pub api_keys: Vec<ApiKey>,
     /// The signing key; can change while the service runs.
     pub signer: SignerConfig,
+    /// Whether it was made while a service ran, of a template.
+    pub registered: bool,
 }
 
 /// The settings of a pool that do not change while the service runs.
@@ -73,6 +75,8 @@ pub struct PoolLive {
     pub reference_lifetime: Option<Duration>,
     /// The most that its callers can make it store and sign.
     pub quotas: Quotas,
+    /// Whether it hands out no references.
+    pub closed: bool,
     /// Whether a public file keeps how its counts develop.
     pub statistics: bool,
 }
@@ -138,17 +142,19 @@ pub struct Lifetimes {
 }
 
 impl PoolConfig {
+    /// Checks the pool `name` of the section `section`.
     pub(super) fn check(
+        section: &str,
         name: &str,
         public_url: &BaseUri,
         mut raw: RawPool,
         keyless_allowed: bool,
         warnings: &mut Vec<String>,
     ) -> Result<Self, ConfigError> {
-        let key = |setting: &str| format!("status-list-pools.{name}.{setting}");
+        let key = |setting: &str| format!("{section}.{name}.{setting}");
         let refuse = |setting: &str, why: &dyn ToString| ConfigError::at(key(setting), why.to_string());
 
-        let id = name.parse().map_err(|why| ConfigError::at("status-list-pools", format!("{why}")))?;
+        let id = name.parse().map_err(|why| ConfigError::at(section, format!("{why}")))?;
         let bits = Bits::try_from(raw.bits).map_err(|why| refuse("bits", &why))?;
         let capacity = Capacity::new(raw.size, bits).map_err(|why| refuse("size", &why))?;
         if capacity.entries() < HERD_MIN {
@@ -227,11 +233,13 @@ impl PoolConfig {
                 lifetimes,
                 reference_lifetime: raw.reference_lifetime.map(|lifetime| lifetime.0),
                 quotas,
+                closed: false,
                 // `explorer` names the pools that do.
                 statistics: false,
             },
             api_keys,
             signer: SignerConfig::check(raw.signer).map_err(|why| refuse("signer", &why))?,
+            registered: false,
         };
         pool.check_profiles().map_err(|(setting, why)| refuse(setting, &why))?;
         warnings.extend(pool.short_maintenance().map(|why| format!("{} {why}", key("reference-lifetime"))));

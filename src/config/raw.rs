@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::RawCompatibility;
 use super::api_keys::RawApiKey;
 use super::duration::Setting;
 use super::explorer::RawExplorer;
@@ -37,6 +38,8 @@ pub(super) struct RawConfig {
     pub(super) redis: RawRedis,
     pub(super) postgres: RawPostgres,
     pub(super) status_list_pools: BTreeMap<String, RawPool>,
+    pub(super) templates: BTreeMap<String, RawPool>,
+    pub(super) admin_api_keys: Vec<RawApiKey>,
     pub(super) retired_pools: Vec<String>,
     pub(super) compatibility: RawCompatibility,
     /// The original service's cache time of files. This service notices new files by itself.
@@ -87,13 +90,6 @@ fn lists() -> String {
 
 fn yes() -> bool {
     true
-}
-
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum RawCompatibility {
-    Strict,
-    Lenient,
 }
 
 #[derive(Clone, Copy, Deserialize)]

@@ -5,3 +5,4 @@ pub mod api_key;
 pub mod instance;
 pub mod order;
 pub mod pool;
+pub mod registry;

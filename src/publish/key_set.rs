@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
@@ -43,14 +44,14 @@ pub struct PoolKeys {
 pub struct KeySet {
     site: Site,
     metrics: Arc<Metrics>,
-    pools: Vec<PoolKeys>,
+    pools: ArcSwap<Vec<PoolKeys>>,
     visible_for_millis: AtomicU64,
     /// The longest lifetime of a token that was signed since the start.
     lifetime_max_secs: AtomicU64,
     /// The document of which the buckets were last notified.
     told: Mutex<Vec<u8>>,
     wake: Notify,
-    /// Whether a round has succeeded since the start.
+    /// Whether a round has succeeded since the start, and since pools were added.
     published: watch::Sender<bool>,
 }
 
@@ -72,6 +73,7 @@ impl KeySet {
     pub fn new(site: Site, metrics: Arc<Metrics>, pools: Vec<PoolKeys>) -> Self {
         let (visible_for_millis, lifetime_max_secs) = (AtomicU64::new(0), AtomicU64::new(0));
         let (told, wake, published) = (Mutex::default(), Notify::new(), watch::Sender::default());
+        let pools = ArcSwap::from_pointee(pools);
         Self { site, metrics, pools, visible_for_millis, lifetime_max_secs, told, wake, published }
     }
 
@@ -80,6 +82,13 @@ impl KeySet {
         let millis = u64::try_from(visible_for.as_millis()).unwrap_or(u64::MAX);
         self.visible_for_millis.store(millis, Ordering::Relaxed);
         self.lifetime_max_secs.fetch_max(lifetime_max.as_secs(), Ordering::Relaxed);
+    }
+
+    /// Replaces the pools. Those that are new sign nothing before [`Self::first_published`].
+    pub fn set_pools(&self, pools: Vec<PoolKeys>) {
+        self.pools.store(Arc::new(pools));
+        self.published.send_replace(false);
+        self.wake();
     }
 
     /// Starts a round at once, because the keys have changed.
@@ -99,11 +108,13 @@ impl KeySet {
     /// Runs the first round, before anything is signed. If the disk is full, [`Self::run`] repeats it until there is room.
     pub async fn publish_first(&self) -> Result<(), KeySetError> {
         let before = self.published()?;
-        if let Err(error) = self.check(self.pools.iter().flat_map(|pool| pool.ring.announced()).collect()) {
+        if let Err(error) =
+            self.check(self.pools.load().iter().flat_map(|pool| pool.ring.announced()).collect())
+        {
             tracing::error!(%error, "tokens of the earlier key can no longer be verified; signing them anew now");
         }
         let known = |key: &Jwk| before.keys.iter().any(|other| Jwk { exp: None, ..other.clone() } == *key);
-        for pool in self.pools.iter().filter(|_| !before.keys.is_empty()) {
+        for pool in self.pools.load().iter().filter(|_| !before.keys.is_empty()) {
             let signer = pool.ring.signer();
             if !known(&signer.jwk()) {
                 tracing::warn!(
@@ -158,17 +169,18 @@ impl KeySet {
     async fn round(&self) -> Result<Duration, KeySetError> {
         // Instances that share the folder must not lose each other's keys.
         let _lock = self.site.lock(&Lock::Jwks).await?;
-        let announced: Vec<_> = self.pools.iter().map(|pool| pool.ring.announced()).collect();
+        let pools = self.pools.load_full();
+        let announced: Vec<_> = pools.iter().map(|pool| pool.ring.announced()).collect();
         self.write(announced.concat())?;
         let now = Instant::now();
-        if self.pools.iter().all(|pool| pool.publisher.keys_are_uploaded()) {
-            for (pool, announced) in self.pools.iter().zip(&announced) {
+        if pools.iter().all(|pool| pool.publisher.keys_are_uploaded()) {
+            for (pool, announced) in pools.iter().zip(&announced) {
                 pool.ring.published(announced, now);
             }
         }
         let visible_for = Duration::from_millis(self.visible_for_millis.load(Ordering::Relaxed));
         let mut wait = self.look_every();
-        for pool in &self.pools {
+        for pool in pools.iter() {
             let before = pool.ring.signer();
             // Not more often than a check is useful: a key whose upload waits for a bucket has not begun its waiting time.
             wait = pool
@@ -181,8 +193,11 @@ impl KeySet {
             }
             self.metrics.certificate_not_after(&pool.id, signer.certificate_not_after());
         }
-        self.write(self.pools.iter().flat_map(|pool| pool.ring.announced()).collect())?;
-        self.published.send_replace(true);
+        self.write(pools.iter().flat_map(|pool| pool.ring.announced()).collect())?;
+        // Otherwise the next round publishes the keys of those that came meanwhile.
+        if Arc::ptr_eq(&pools, &self.pools.load()) {
+            self.published.send_replace(true);
+        }
         Ok(wait)
     }
 
@@ -197,7 +212,7 @@ impl KeySet {
         }
         let mut told = self.told.lock();
         if *told != document {
-            self.pools.iter().for_each(|pool| pool.publisher.keys_changed());
+            self.pools.load().iter().for_each(|pool| pool.publisher.keys_changed());
             *told = document;
         }
         Ok(())
@@ -205,7 +220,8 @@ impl KeySet {
 
     /// The time of day; `None` if a publisher does not believe it. A clock that is wrong must not remove keys whose tokens are valid.
     fn believed_now(&self) -> Option<NumericDate> {
-        let believed = self.pools.iter().map(|pool| pool.publisher.believed_now());
+        let pools = self.pools.load();
+        let believed = pools.iter().map(|pool| pool.publisher.believed_now());
         believed.collect::<Result<Vec<_>, _>>().ok()?.first().map(|now| now.date())
     }
 

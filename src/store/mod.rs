@@ -7,6 +7,7 @@
 mod deadline;
 mod postgres;
 mod redis;
+mod registry;
 mod remembered;
 #[cfg(test)]
 #[path = "../../tests/it/support/servers.rs"]
@@ -23,6 +24,7 @@ mod values;
 pub use deadline::Deadline;
 pub use postgres::PostgresStore;
 pub use redis::RedisStore;
+pub use registry::{REGISTRY_BYTES_MAX, Registered, Stamp};
 pub use remembered::{Answered, Digest, Keep, Placed, Remembered};
 pub use spread::{SPREAD_STEP_MAX, Spread};
 pub use sqlite::SqliteStore;
@@ -339,6 +341,27 @@ impl Store {
     /// Returns the shape that a pool was created with. The statuses that updates may set are not part of it.
     pub async fn shape_of(&self, pool: &PoolId) -> Result<Option<PoolShape>, StoreError> {
         backend!(self, store => store.shape_of(pool))
+    }
+
+    /// Returns the stamp of the registry: one cheap read, which every instance makes again and again.
+    pub async fn registry_stamp(&self) -> Result<Stamp, StoreError> {
+        backend!(self, store => store.registry_stamp())
+    }
+
+    /// Returns the registry, as durable as acknowledged writes.
+    pub async fn registry(&self) -> Result<Registered, StoreError> {
+        backend!(self, store => store.registry())
+    }
+
+    /// Replaces the registry in one atomic durable step, if its stamp is still `seen`. Returns whether it was; a repetition of a
+    /// replacement that was made returns that too.
+    pub async fn replace_registry(
+        &self,
+        seen: &Stamp,
+        newer: &Registered,
+        deadline: Deadline,
+    ) -> Result<bool, StoreError> {
+        backend!(self, store => store.replace_registry(seen, newer, deadline))
     }
 
     /// Exports a whole list for import into another store. Nobody may write in the meantime.

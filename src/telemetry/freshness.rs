@@ -97,6 +97,20 @@ impl FreshnessMetrics {
         Arc::clone(self.pools.lock().entry(pool.clone()).or_insert_with(made))
     }
 
+    /// Ends what is told of this pool.
+    pub(super) fn forget(&self, pool: &PoolId) {
+        self.pools.lock().remove(pool);
+        let labels = [("pool", pool.to_string())];
+        for gauges in
+            [&self.oldest_unpublished, &self.pass_running, &self.last_pass, &self.tokens_valid_until]
+        {
+            gauges.remove(&labels);
+        }
+        for times in [&self.update_interval, &self.list_lifetime] {
+            times.remove(&labels);
+        }
+    }
+
     /// Sets the metrics that depend on the time.
     pub(super) fn refresh(&self, now: Timestamp) {
         self.pools.lock().values().for_each(|pool| pool.refresh(now));

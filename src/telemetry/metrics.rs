@@ -16,6 +16,7 @@ use super::connections::ConnectionMetrics;
 use super::freshness::{Freshness, FreshnessMetrics};
 use super::http::{HttpMetrics, RouteMetrics};
 use super::process::Process;
+pub use super::reloads::ReloadMetrics;
 use super::text;
 use crate::base::clock::{NumericDate, Timestamp};
 use crate::model::pool::PoolId;
@@ -66,36 +67,8 @@ pub struct AuditMetrics {
     pub failed: Counter,
 }
 
-/// The metrics of reloading.
-#[derive(Clone, Debug, Default)]
-pub struct ReloadMetrics {
-    total: Family<[(&'static str, &'static str); 1], Counter>,
-    stale: Gauge,
-}
-
 /// The quotas that can be reached, named as below `quotas`.
 const QUOTAS: [&str; 3] = ["references-per-day", "references-per-key-per-day", "lists"];
-/// The results of a reload.
-const RESULTS: [&str; 2] = ["ok", "refused"];
-
-impl ReloadMetrics {
-    fn register(registry: &mut Registry) -> Self {
-        let reloads = Self::default();
-        registry.register("reloads", "Changed settings or keys, by result", reloads.total.clone());
-        let help = "Whether the files differ from the settings and keys in use, because they were refused";
-        registry.register("settings_stale", help, reloads.stale.clone());
-        // From 0, so that an alarm on any increase sees the first one.
-        RESULTS.iter().for_each(|result| drop(reloads.total.get_or_create(&[("result", *result)])));
-        reloads
-    }
-
-    /// Records that changed settings or keys were applied (`taken`) or refused.
-    pub fn note(&self, taken: bool) {
-        self.total.get_or_create_owned(&[("result", RESULTS[usize::from(!taken)])]).inc();
-        self.stale.set(i64::from(!taken));
-    }
-}
-
 /// The metrics of one pool.
 #[derive(Debug)]
 pub struct PoolMetrics {
@@ -206,6 +179,29 @@ fn commit_buckets() -> Histogram {
 /// From a key in memory to a hardware module over a network.
 fn signing_buckets() -> Histogram {
     Histogram::new([0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 2.0])
+}
+
+impl Metrics {
+    /// Ends what is told of a pool that was deleted, so that no alarm waits for it.
+    pub fn forget_pool(&self, pool: &PoolId) {
+        self.freshness.forget(pool);
+        let labels = Labels::of(pool);
+        for gauges in [
+            &self.references_ready,
+            &self.references_free,
+            &self.references_today,
+            &self.references_per_day_max,
+            &self.lists,
+            &self.lists_max,
+            &self.certificate_not_after,
+            &self.certificate_out_of_date,
+            &self.clock_implausible,
+            &self.lists_ahead,
+            &self.api_key_not_after,
+        ] {
+            gauges.remove(&labels);
+        }
+    }
 }
 
 impl Default for Metrics {

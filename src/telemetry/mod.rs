@@ -5,6 +5,7 @@ pub mod freshness;
 pub mod http;
 pub mod metrics;
 mod process;
+mod reloads;
 pub mod text;
 #[cfg(feature = "otlp")]
 mod traces;

@@ -9,6 +9,7 @@ mod losses;
 mod machine;
 mod moves;
 mod night;
+mod run_time_pools;
 pub(crate) mod runbook;
 pub(crate) mod switching;
 mod upgrade;

@@ -63,6 +63,7 @@ mod redis_tls;
 mod reload;
 mod restart;
 mod restore;
+mod run_time_pools;
 mod schemathesis;
 mod secrets;
 mod sinks;

@@ -148,6 +148,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Running> {
             authority: Arc::new(|| None),
             amount_max: u32::MAX,
             quotas: pool.live.quotas,
+            closed: false,
         };
         let api = PoolApi {
             id: id.clone(),

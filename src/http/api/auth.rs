@@ -34,27 +34,28 @@ impl Caller {
         {
             request.extensions_mut().insert(CallerName(Arc::clone(caller.name())));
         }
-        caller.map(Self).map_err(|refused| match refused {
-            Refused::Missing if credentials.token.is_some() => Problem::no_tokens(),
-            Refused::Missing => Problem::missing_key(),
-            Refused::InvalidKey if credentials.api_key.is_some_and(is_hash) => Problem::hash_as_key(),
-            Refused::InvalidKey => Problem::invalid_key(),
-            Refused::InvalidToken if credentials.token.is_some_and(is_key) => Problem::key_as_token(),
-            Refused::InvalidToken => Problem::invalid_token(),
-            Refused::KeysUnknown => Problem::token_keys_unknown(),
-            Refused::NoCertificate => Problem::no_client_certificate(),
-            Refused::TooMany { retry_after } => Problem::too_many_requests(retry_after),
-        })
+        caller.map(Self).map_err(|refused| refusal(refused, &credentials))
+    }
+
+    /// Authenticates the holder of a key for administration, likewise.
+    pub(super) fn administering(request: &HttpRequest, api: &Api) -> Result<Self, Problem> {
+        let access = api.access();
+        let credentials = credentials(request, &access);
+        let caller = access.admit_admin(&credentials);
+        if let Ok(caller) = &caller {
+            request.extensions_mut().insert(CallerName(Arc::clone(caller.name())));
+        }
+        caller.map(Self).map_err(|refused| refusal(refused, &credentials))
     }
 
     /// Returns the pool of this name if the caller has this scope in it.
-    pub(super) fn pool<'a>(&self, api: &'a Api, name: &str, scope: Scope) -> Result<&'a PoolApi, Problem> {
+    pub(super) fn pool(&self, api: &Api, name: &str, scope: Scope) -> Result<Arc<PoolApi>, Problem> {
         let id: PoolId = name.parse().map_err(|_| Problem::no_such_pool(name))?;
-        self.may_use(api.pools.get(&id).ok_or_else(|| Problem::no_such_pool(name))?, scope)
+        self.may_use(api.pool(&id).ok_or_else(|| Problem::no_such_pool(name))?, scope)
     }
 
     /// Returns `pool` if the caller has this scope in it.
-    pub(super) fn may_use<'a>(&self, pool: &'a PoolApi, scope: Scope) -> Result<&'a PoolApi, Problem> {
+    pub(super) fn may_use(&self, pool: Arc<PoolApi>, scope: Scope) -> Result<Arc<PoolApi>, Problem> {
         match self.0.may(scope, &pool.id) {
             Ok(()) => Ok(pool),
             Err(Denied::OtherPool) => Err(Problem::invalid_key()),
@@ -64,8 +65,9 @@ impl Caller {
     }
 
     /// The pools in which the caller has this scope.
-    pub(super) fn pools<'a>(&self, api: &'a Api, scope: Scope) -> impl Iterator<Item = &'a PoolApi> {
-        api.pools.values().filter(move |pool| self.0.may(scope, &pool.id).is_ok())
+    pub(super) fn pools(&self, api: &Api, scope: Scope) -> Vec<Arc<PoolApi>> {
+        let pools = api.pools.load();
+        pools.values().filter(|pool| self.0.may(scope, &pool.id).is_ok()).cloned().collect()
     }
 
     /// Identifies the caller, whatever name logs use.
@@ -87,6 +89,21 @@ fn is_hash(key: &[u8]) -> bool {
 /// Whether this is no JWT at all.
 fn is_key(token: &str) -> bool {
     !token.is_empty() && !token.contains('.')
+}
+
+fn refusal(refused: Refused, credentials: &Credentials<'_>) -> Problem {
+    match refused {
+        Refused::Missing if credentials.token.is_some() => Problem::no_tokens(),
+        Refused::Missing => Problem::missing_key(),
+        Refused::InvalidKey if credentials.api_key.is_some_and(is_hash) => Problem::hash_as_key(),
+        Refused::InvalidKey => Problem::invalid_key(),
+        Refused::NotAdmin => Problem::not_admin(),
+        Refused::InvalidToken if credentials.token.is_some_and(is_key) => Problem::key_as_token(),
+        Refused::InvalidToken => Problem::invalid_token(),
+        Refused::KeysUnknown => Problem::token_keys_unknown(),
+        Refused::NoCertificate => Problem::no_client_certificate(),
+        Refused::TooMany { retry_after } => Problem::too_many_requests(retry_after),
+    }
 }
 
 /// Refuses a request without a verified client certificate, if the settings require one.

@@ -43,11 +43,15 @@ codes! {
     Forbidden = FORBIDDEN, "FORBIDDEN", "The caller lacks the scope, or the entry has a final status, which it keeps.";
     NotFound = NOT_FOUND, "NOT_FOUND", "The path does not exist.";
     NoSuchPool = NOT_FOUND, "NO_SUCH_POOL", "The pool does not exist.";
+    NoSuchKey = NOT_FOUND, "NO_SUCH_KEY", "No key of this name was made at run time.";
     NoSuchList = NOT_FOUND, "NO_SUCH_LIST", "The list does not exist.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "The path has no such method; `Allow` names those that it has.";
     RequestTimeout = REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The body did not arrive in time. Nothing was changed.";
     ListInUse = CONFLICT, "LIST_IN_USE", "Credentials with references of the list may still be valid.";
     ListQuotaReached = CONFLICT, "LIST_QUOTA_REACHED", "The pool has as many lists as its quota allows, and too few references are left in them. Nothing was handed out; an operator has to act.";
+    NameTaken = CONFLICT, "NAME_TAKEN", "There is or was a pool or a key of this name. Nothing was changed.";
+    PoolClosed = CONFLICT, "POOL_CLOSED", "The pool hands out no more references.";
+    PoolInUse = CONFLICT, "POOL_IN_USE", "Credentials with references of the pool may still be valid.";
     ListRetired = GONE, "LIST_RETIRED", "The list was retired and takes no more updates.";
     PreconditionFailed = PRECONDITION_FAILED, "PRECONDITION_FAILED", "An entry has another status than `expected`. Nothing was changed.";
     PayloadTooLarge = PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "The body is larger than the settings allow.";

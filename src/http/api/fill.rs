@@ -91,7 +91,7 @@ pub(super) async fn fill(
 ) -> Result<HttpResponse, Problem> {
     let (pool, id) = path.into_inner();
     let caller = Caller::of(&request, &api).await?;
-    let pool = caller.pool(&api, &pool, Scope::Update)?;
+    let pool = &*caller.pool(&api, &pool, Scope::Update)?;
     query::none(&request, &api)?;
     let Fill { value, spread_beats: beats } = body::read(&request, payload, &api).await?;
     if !(1..=BEATS_MAX).contains(&beats) {

@@ -72,7 +72,8 @@ pub(super) async fn ready(api: web::Data<Api>) -> impl Responder {
     let now = api.clock.now();
     let clock = api.clock_watch.as_ref().and_then(|watch| watch.now(api.store.time()).err());
     let clock = clock.map(|why| why.to_string());
-    let out_of_date = api.pools.iter().filter(|(_, pool)| !(pool.facts.load().certificates_hold_at)(now));
+    let pools = api.pools.load();
+    let out_of_date = pools.iter().filter(|(_, pool)| !(pool.facts.load().certificates_hold_at)(now));
     let certificates = out_of_date.map(|(id, _)| {
         format!("pool {id}: a certificate of the signing key is not valid now, so verifiers refuse its lists; renew it")
     });
@@ -98,7 +99,7 @@ pub(super) async fn fresh(api: web::Data<Api>) -> impl Responder {
     look_at_freshness(&api).await;
     let now = api.clock.now();
     let mut problems = Vec::new();
-    for (id, pool) in &api.pools {
+    for (id, pool) in &**api.pools.load() {
         let (freshness, beat) = (&pool.metrics.freshness, pool.facts.load().update_interval_secs);
         let waiting = freshness.unpublished_for(now).as_secs();
         if waiting > BEATS_MAX * beat {
@@ -114,7 +115,7 @@ pub(super) async fn fresh(api: web::Data<Api>) -> impl Responder {
 /// Asks the store what is not published, and when the next token expires.
 async fn look_at_freshness(api: &Api) {
     let look = async {
-        for (id, pool) in &api.pools {
+        for (id, pool) in &*api.pools.load_full() {
             let freshness = &pool.metrics.freshness;
             if !freshness.ask_after(STORE_AGE) {
                 continue;

@@ -2,6 +2,7 @@
 //!
 //! Never names `publish/`: it meets the publisher only in the store, so no request causes a signature.
 
+mod admin;
 mod auth;
 mod bodies;
 mod body;
@@ -42,6 +43,7 @@ use crate::status_list::{BaseUri, Capacity, ListId, Purpose, StatusSet};
 use crate::store::{Deadline, Store, StoreError};
 use crate::telemetry::metrics::{Metrics, PoolMetrics};
 use crate::update::Updater;
+pub use admin::{Admin, Rules};
 use bodies::Bodies;
 pub use openapi::openapi;
 use problem::Problem;
@@ -50,8 +52,10 @@ use problem::Problem;
 pub struct Api {
     /// What the `uri`s of all pools begin with.
     bases: Vec<BaseUri>,
-    /// The pools by name.
-    pub pools: BTreeMap<PoolId, PoolApi>,
+    /// The pools by name; they come and go while the service runs.
+    pools: ArcSwap<Pools>,
+    /// What requests for administration need, if there are any.
+    admin: Option<Admin>,
     /// Who may do what; a reload of the settings replaces it as a whole.
     access: ArcSwap<Access>,
     /// The store, for queries.
@@ -74,6 +78,9 @@ pub struct Api {
     /// The pool of each known list. A list never changes its pool.
     known: RwLock<HashMap<ListId, PoolId>>,
 }
+
+/// The pools by name.
+type Pools = BTreeMap<PoolId, Arc<PoolApi>>;
 
 /// One pool as the API sees it.
 pub struct PoolApi {
@@ -129,6 +136,8 @@ pub struct PoolFacts {
     pub amount_max: u32,
     /// The most that callers can make it store.
     pub quotas: Quotas,
+    /// Whether it hands out no references.
+    pub closed: bool,
 }
 
 impl Api {
@@ -146,9 +155,11 @@ impl Api {
         let (audit, clock_watch, lenient, refusals, known) = Default::default();
         let mut bases: Vec<_> = pools.values().map(|pool| pool.base.clone()).collect();
         bases.dedup();
+        let pools = pools.into_iter().map(|(id, pool)| (id, Arc::new(pool))).collect();
         Self {
             bases,
-            pools,
+            pools: ArcSwap::from_pointee(pools),
+            admin: None,
             access,
             store,
             limits,
@@ -176,6 +187,29 @@ impl Api {
     /// The same API, which ignores unknown members and parameters if `lenient`.
     pub fn lenient(self, lenient: bool) -> Self {
         Self { lenient, ..self }
+    }
+
+    /// The same API, with these beginnings of all `uri`s: also those of pools that may come.
+    pub fn below(self, bases: Vec<BaseUri>) -> Self {
+        Self { bases, ..self }
+    }
+
+    /// The same API, for operators as well.
+    pub fn administered(self, admin: Admin) -> Self {
+        Self { admin: Some(admin), ..self }
+    }
+
+    /// The pool of this name.
+    pub fn pool(&self, pool: &PoolId) -> Option<Arc<PoolApi>> {
+        self.pools.load().get(pool).cloned()
+    }
+
+    /// Adds pools, and removes those with the names `gone`. Requests that are already admitted continue.
+    pub fn replace_pools(&self, added: Vec<PoolApi>, gone: &[PoolId]) {
+        let mut pools = Pools::clone(&self.pools.load());
+        pools.retain(|id, _| !gone.contains(id));
+        pools.extend(added.into_iter().map(|pool| (pool.id.clone(), Arc::new(pool))));
+        self.pools.store(Arc::new(pools));
     }
 
     /// The current permissions.
@@ -209,7 +243,7 @@ impl Api {
     }
 
     /// Returns the list with this `uri`, and its pool.
-    async fn find(&self, uri: &str) -> Result<(ListId, &PoolApi), Problem> {
+    async fn find(&self, uri: &str) -> Result<(ListId, Arc<PoolApi>), Problem> {
         let invalid = || Problem::invalid_list_uri(uri, &self.bases);
         let list = self.bases.iter().find_map(|base| base.list_id(uri)).ok_or_else(invalid)?;
         // Only lists that were imported have names that are no UUIDs.
@@ -229,7 +263,7 @@ impl Api {
                 pool
             }
         };
-        let pool = self.pools.get(&pool).ok_or_else(unknown)?;
+        let pool = self.pool(&pool).ok_or_else(unknown)?;
         // The name of a list of one address under another is no list's.
         pool.base.list_id(uri).ok_or_else(invalid)?;
         Ok((list, pool))
@@ -301,6 +335,12 @@ pub fn configure(api: web::Data<Api>, offer: Offer, config: &mut web::ServiceCon
             true => (web::to(health::metrics_beside_the_api), web::to(health::version_beside_the_api)),
             false => (web::to(health::metrics), web::to(health::version)),
         };
+        // On the operators' own address alone: elsewhere these paths do not exist.
+        if !offer.api {
+            for (path, routes) in admin::routes() {
+                config.service(at_each(path, routes));
+            }
+        }
         config.service(at("/metrics", Method::GET, metrics)).service(at("/version", Method::GET, version));
     }
 }

@@ -8,7 +8,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::code::Code;
 use super::responses::{self, Forbidden, RateLimitReached, StoreDamaged, Unauthorized};
-use super::{fill, health, pools, references, statuses};
+use super::{admin, fill, health, pools, references, statuses};
 
 /// The operations of the API. A new operation is a line in `paths`.
 #[derive(OpenApi)]
@@ -36,6 +36,14 @@ use super::{fill, health, pools, references, statuses};
         references::new_reference,
         references::new_references_of_path,
         statuses::older_update,
+        admin::pools::create_pool,
+        admin::pools::pools,
+        admin::pools::patch_pool,
+        admin::pools::delete_pool,
+        admin::keys::create_key,
+        admin::keys::keys,
+        admin::keys::rotate_key,
+        admin::keys::end_key,
         health::live,
         health::ready,
         health::fresh,
@@ -50,6 +58,7 @@ use super::{fill, health, pools, references, statuses};
         (name = "pools", description = "Pools, their lists, and how much of them is used."),
         (name = "older paths", description = "The same operations under the names of earlier servers."),
         (name = "operation", description = "For operators."),
+        (name = "administration", description = "Pools and API keys made at run time: on `server.management-listen` alone, with a key of `admin-api-keys`."),
     ),
     modifiers(&Security, &Admission, &Problems),
 )]

@@ -138,7 +138,7 @@ pub(super) async fn pool(
     api: web::Data<Api>,
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
+    let pool = &*Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     query::none(&request, &api)?;
     Ok(HttpResponse::Ok().json(answer(&api, pool).await?))
 }
@@ -164,7 +164,7 @@ pub(super) async fn pools(request: HttpRequest, api: web::Data<Api>) -> Result<H
     query::none(&request, &api)?;
     let mut pools = Vec::new();
     for pool in caller.pools(&api, Scope::Read) {
-        pools.push(answer(&api, pool).await?);
+        pools.push(answer(&api, &pool).await?);
     }
     Ok(HttpResponse::Ok().json(Pools { pools }))
 }
@@ -209,7 +209,7 @@ pub(super) async fn lists(
     api: web::Data<Api>,
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
+    let pool = &*Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     query::none(&request, &api)?;
     let lists = api.ask(pool, api.store.lists(&pool.id)).await?;
     let lists = lists.iter().map(|list| describe(pool, list)).collect();
@@ -257,7 +257,7 @@ pub(super) async fn retire(
 ) -> Result<HttpResponse, Problem> {
     let (pool, id) = path.into_inner();
     let caller = Caller::of(&request, &api).await?;
-    let pool = caller.pool(&api, &pool, Scope::Update)?;
+    let pool = &*caller.pool(&api, &pool, Scope::Update)?;
     let query = Query::of(&request, &api, &["force"])?;
     let force = query.get("force", "true or false")?.unwrap_or(false);
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
@@ -323,7 +323,7 @@ pub(super) async fn status(
     path: web::Path<(String, String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (pool, id, idx) = path.into_inner();
-    let pool = Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
+    let pool = &*Caller::of(&request, &api).await?.pool(&api, &pool, Scope::Read)?;
     let list = id.parse().map_err(|_| Problem::no_such_list(&id))?;
     query::none(&request, &api)?;
     let idx: i64 = idx.parse().map_err(|_| {

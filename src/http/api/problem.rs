@@ -48,7 +48,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), retry_after_secs: None, header: None }
     }
 
@@ -136,6 +136,13 @@ impl Problem {
 
     pub(super) fn no_such_pool(pool: &str) -> Self {
         Self::new(Code::NoSuchPool, format!("No pool with id {}", shortened(pool)))
+    }
+
+    pub(super) fn pool_closed(pool: &PoolId) -> Self {
+        Self::new(
+            Code::PoolClosed,
+            format!("Pool {pool} hands out no more references: an operator closed it"),
+        )
     }
 
     pub(super) fn no_such_list(list: &str) -> Self {
@@ -396,7 +403,7 @@ fn whole_secs(wait: Duration) -> u32 {
 }
 
 /// The client's input, shortened to a harmless length.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     const CHARS_MAX: usize = 200;
     match text.char_indices().nth(CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),

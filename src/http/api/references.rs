@@ -188,7 +188,7 @@ pub(super) async fn new_references(
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(&request, &api).await?;
-    let pool = caller.pool(&api, &pool, Scope::Allocate)?;
+    let pool = &*caller.pool(&api, &pool, Scope::Allocate)?;
     let query = Query::of(&request, &api, &["amount", "claims"])?;
     let amount = query.get("amount", "a number from 1")?.unwrap_or(1);
     let claims: ClaimsForm = query.get("claims", "true, false or cbor")?.unwrap_or_default();
@@ -232,7 +232,7 @@ pub(super) async fn new_reference(
     pool: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(&request, &api).await?;
-    let pool = caller.pool(&api, &pool, Scope::Allocate)?;
+    let pool = &*caller.pool(&api, &pool, Scope::Allocate)?;
     query::none(&request, &api)?;
     let allocated = allocate(&request, &api, (&caller, pool), 1, ClaimsForm::False).await?;
     Ok(HttpResponse::Ok().json(items(pool, allocated.references).next()))
@@ -270,7 +270,7 @@ pub(super) async fn new_references_of_path(
 ) -> Result<HttpResponse, Problem> {
     let (pool, amount) = path.into_inner();
     let caller = Caller::of(&request, &api).await?;
-    let pool = caller.pool(&api, &pool, Scope::Allocate)?;
+    let pool = &*caller.pool(&api, &pool, Scope::Allocate)?;
     query::none(&request, &api)?;
     let amount = amount.parse().map_err(|_| {
         Problem::bad_request(format!("The amount in the path must be a number from 1, got `{amount}`"))
@@ -297,6 +297,9 @@ async fn allocate(
     // A pool that does not wait could never hand out more than its buffer holds, and none more than its quotas.
     let (amount_max, quotas, lifetime) = {
         let facts = pool.facts.load();
+        if facts.closed {
+            return Err(Problem::pool_closed(&pool.id));
+        }
         (facts.amount_max, facts.quotas, facts.reference_lifetime)
     };
     let most = [Some(amount_max), quotas.references_per_day, quotas.references_per_key_per_day];

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -149,7 +150,7 @@ pub(super) async fn update(
     query::none(&request, &api)?;
     let update: Update = body::read(&request, payload, &api).await?;
     let (list, pool) = api.find(&update.uri).await?;
-    let pool = caller.may_use(pool, Scope::Update)?;
+    let pool = &*caller.may_use(pool, Scope::Update)?;
     apply(&request, &api, pool, vec![update.of_list(list)?], None).await
 }
 
@@ -192,7 +193,7 @@ pub(super) async fn batch_update(
     }
     let mut changes = Vec::with_capacity(updates.len());
     let mut values = HashMap::with_capacity(updates.len());
-    let mut only_pool: Option<&PoolApi> = None;
+    let mut only_pool: Option<Arc<PoolApi>> = None;
     let mut latest: Option<(&str, ListId)> = None;
     for (number, target) in updates.iter().enumerate() {
         let in_entry = |problem: Problem| problem.and(Entry(name, number));
@@ -203,7 +204,7 @@ pub(super) async fn batch_update(
                 let (list, pool) = api.find(&target.uri).await.map_err(in_entry)?;
                 // About the caller, whatever the entry.
                 let pool = caller.may_use(pool, Scope::Update)?;
-                if let Some(only) = only_pool.filter(|only| only.id != pool.id) {
+                if let Some(only) = only_pool.as_ref().filter(|only| only.id != pool.id) {
                     let message = format!(
                         "All references of a batch-update must be of one pool; split the request: the first are of {}, this one is of {}",
                         only.id, pool.id
@@ -226,7 +227,7 @@ pub(super) async fn batch_update(
         changes.push(change);
     }
     let pool = only_pool.expect("a batch has at least one entry, whose pool was found");
-    apply(&request, &api, pool, changes, Some(name)).await
+    apply(&request, &api, &pool, changes, Some(name)).await
 }
 
 /// Set one status

@@ -90,6 +90,15 @@ pub(super) async fn retiring(
     begin(request, api, || Action::Retire { pool: (&pool.id).into(), list: list.to_string(), force }).await
 }
 
+/// Records that an operator is about to change pools or keys. If this fails, nothing may change.
+pub(super) async fn administering(
+    request: &HttpRequest,
+    api: &Api,
+    action: impl FnOnce() -> Action,
+) -> Result<Changing, Problem> {
+    begin(request, api, action).await
+}
+
 async fn begin(
     request: &HttpRequest,
     api: &Api,

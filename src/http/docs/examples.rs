@@ -44,6 +44,12 @@ fn request(operation: &str) -> Option<Value> {
             { "uri": LIST, "index": 4712, "value": "valid", "expected": "suspended" },
         ] }),
         "setStatusesOfList" => json!({ "value": "revoked", "spread-beats": 100 }),
+        "createPool" => {
+            json!({ "name": "acme", "template": "issuers", "settings": { "title": "Acme", "quotas": { "lists": 10 } } })
+        }
+        "patchPool" => json!({ "settings": { "quotas": { "lists": 20 } }, "closed": false }),
+        "createKey" => json!({ "name": "acme-2026", "pools": ["acme"], "scopes": ["allocate", "update"] }),
+        "rotateKey" => json!({ "grace": "1h" }),
         _ => return None,
     })
 }
@@ -68,6 +74,10 @@ fn answer(operation: &str, status: &str, media_type: &str) -> Option<Value> {
             "id": "5f1ae880-251c-4ec2-b3d0-b61ea62a306d", "uri": LIST, "used": 1002, "open": true, "retired": false, "version": 17,
             "publishedVersion": 17, "publishedAt": 1_795_867_200,
         }] }),
+        ("createPool" | "patchPool", ..) => registered_pool(),
+        ("getRegisteredPools", ..) => json!({ "pools": [registered_pool()], "deleted": ["former"] }),
+        ("createKey" | "rotateKey", ..) => registered_key(Some("4f0c…, 64 digits, shown only now")),
+        ("getKeys", ..) => json!({ "keys": [registered_key(None)] }),
         ("getStatus", ..) => json!({
             "uri": LIST, "index": 4711, "value": 1, "version": 17, "publishedVersion": 16, "published": false,
         }),
@@ -99,6 +109,24 @@ fn answer(operation: &str, status: &str, media_type: &str) -> Option<Value> {
         }] }),
         _ => return None,
     })
+}
+
+fn registered_pool() -> Value {
+    json!({
+        "name": "acme", "template": "issuers", "settings": { "title": "Acme", "quotas": { "lists": 10 } },
+        "created": "2026-11-28T12:00:00Z", "version": 1, "closed": null,
+    })
+}
+
+fn registered_key(key: Option<&str>) -> Value {
+    let mut answer = json!({
+        "name": "acme-2026", "pools": ["acme"], "scopes": ["allocate", "update"], "created": "2026-11-28T12:00:00Z",
+        "notAfter": null, "previousUntil": null,
+    });
+    if let Some(key) = key {
+        answer["key"] = key.into();
+    }
+    answer
 }
 
 /// A problem of an address for verifiers.

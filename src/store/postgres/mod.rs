@@ -15,6 +15,7 @@ mod journal;
 mod link;
 mod query;
 mod read;
+mod registry;
 mod remember;
 mod schema;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::query::{Query, get, number, query};
 use crate::store::StoreError;
 
 /// In order. A released migration is never changed; a new one follows it.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Applies the missing migrations. Instances that start together wait for each other, by a lock that ends with its transaction.
 pub(super) async fn migrate(link: &Link) -> Result<(), StoreError> {

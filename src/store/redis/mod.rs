@@ -11,6 +11,7 @@ mod keys;
 mod link;
 mod pools;
 mod read;
+mod registry;
 mod remember;
 mod reply;
 mod scripts;

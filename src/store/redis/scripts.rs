@@ -41,6 +41,7 @@ scripts! {
     OPEN_LIST = "open_list.lua";
     RELEASE_PUBLISHER = "release_publisher.lua";
     REMEMBER = "remember.lua";
+    REPLACE_REGISTRY = "replace_registry.lua";
     RETIRE_LIST = "retire_list.lua";
     RETURN_TAIL = "return_tail.lua";
     SEAL_LIST = "seal_list.lua";

@@ -7,6 +7,7 @@ use crate::model::instance::InstanceId;
 use crate::model::order::OrderKey;
 use crate::model::pool::{PoolId, PoolShape};
 use crate::status_list::{ListId, StatusArray};
+use crate::store::Registered;
 use crate::store::remembered::{Answered, Digest};
 use crate::store::spread::Spread;
 use crate::store::values::{DueMark, Lease, ListRecord, Pending, Publication, Version};
@@ -19,6 +20,7 @@ pub(super) struct Data {
     pub(super) lists: BTreeMap<ListId, List>,
     /// How many lists were ever made: the number of the next one.
     pub(super) made: u64,
+    pub(super) registry: Registered,
 }
 
 #[derive(Clone, Debug)]

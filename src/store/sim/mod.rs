@@ -8,6 +8,7 @@
 mod data;
 mod fill;
 mod publish;
+mod registry;
 mod server;
 
 use std::collections::BTreeMap;

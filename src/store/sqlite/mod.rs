@@ -12,6 +12,7 @@ mod journal;
 mod many;
 mod place;
 mod read;
+mod registry;
 mod remember;
 mod schema;
 mod spread_row;

@@ -7,6 +7,7 @@ mod fills;
 mod permissions;
 mod pools;
 mod publication;
+mod registry;
 mod spreads;
 mod updates;
 
@@ -25,6 +26,9 @@ use answers::*;
 use fills::*;
 use pools::*;
 use publication::*;
+use registry::{
+    of_concurrent_changes_of_the_registry_one_is_made, the_registry_is_replaced_only_as_it_was_seen,
+};
 use spreads::*;
 use updates::*;
 
@@ -62,7 +66,8 @@ macro_rules! suite {
                 another_status_completes_a_spread_first_and_wins, a_spread_never_leaves_the_final_status,
                 writes_after_their_deadline_change_nothing,
                 a_spread_is_repeated_replaced_and_ended, a_spread_seals_as_filling_does_and_moves_with_its_list,
-                an_imported_list_keeps_a_name_that_is_no_uuid
+                an_imported_list_keeps_a_name_that_is_no_uuid,
+                the_registry_is_replaced_only_as_it_was_seen, of_concurrent_changes_of_the_registry_one_is_made
             }
         }
     };

@@ -117,6 +117,9 @@ async fn every_step(config: &StoreConfig) -> Result<(), StoreError> {
     store.list(list).await?;
     store.lists(pool).await?;
     store.pools().await?;
+    let newer = store.registry().await?.followed_by("x".to_owned());
+    assert!(store.replace_registry(&Stamp::default(), &newer, soon()).await?);
+    store.registry_stamp().await?;
     store.usage(pool).await?;
     store.shape_of(pool).await?;
     store.release_publisher(pool, &ours()).await
