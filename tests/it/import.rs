@@ -80,7 +80,9 @@ fn what_cannot_be_taken_over_whole_is_named_with_its_reason() {
     let two = Here::new(PUBLIC, "", &format!("a: {pool}, b: {pool}"));
     assert!(two.ends(&import(&redis, ""), 1).contains("several pools fit it (a, b): name one with --pool"));
     assert!(two.ends(&import(&redis, "--pool a"), 1).contains("1 new lists"));
-    assert!(two.ends(&import(&redis, "--pool c"), 2).contains("neither the settings nor the store have a pool c"));
+    assert!(
+        two.ends(&import(&redis, "--pool c"), 2).contains("neither the settings nor the store have a pool c")
+    );
     let nothing = RedisServer::start();
     assert!(here.ends(&import(&nothing, ""), 2).contains("--from has no lists"));
 }
