@@ -39,7 +39,7 @@ async fn main() -> Result<()> {
         std::fs::read_to_string(Path::new(&settings)).with_context(|| format!("cannot read {settings}"))?;
     let config = Config::load(Some(&text), std::iter::empty())?;
     let base = config.public_url.clone();
-    let (handle, running) = App::build(config, Clock::System).await?.run();
+    let (handle, running) = Box::pin(App::build(config, Clock::System)).await?.run();
     let bare = web::Data::new(Bare { handle: handle.clone(), base });
     let server = HttpServer::new(move || {
         ActixApp::new()

@@ -7,7 +7,7 @@ mod room;
 mod running;
 mod status_page;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -33,6 +33,7 @@ use crate::http::api::{Admin, Api};
 use crate::http::places::Room;
 use crate::http::{self, Listeners};
 use crate::keys::made;
+use crate::keys::signers::PoolSigners;
 use crate::model::api_key::ApiKey;
 use crate::model::pool::PoolId;
 use crate::publish::{Bucket, KeySet, NEXT_SECOND, sweep};
@@ -66,6 +67,8 @@ pub struct App {
     new_api_keys: BTreeMap<PoolId, Zeroizing<String>>,
     /// The version of what operators made at run time.
     registry: Registered,
+    /// Whether pools that were made at run time cannot be served.
+    left_out: bool,
     /// The source of changed settings. If `None`, changes need a restart.
     source: Option<Source>,
 }
@@ -140,6 +143,11 @@ impl App {
             key_directory: key_directory.clone(),
         });
         let mut pools = Vec::with_capacity(config.pools.len());
+        for (id, template) in &config.of_templates {
+            PoolSigners::read(template, &key_directory, clock.now())
+                .with_context(|| format!("templates.{id}"))?;
+        }
+        let mut left_out = BTreeSet::new();
         for (id, pool) in &mut config.pools {
             if pool.api_keys.is_empty() && !pool.registered {
                 let (hash, key) = made::demo_api_key(pool, &key_directory)?;
@@ -147,8 +155,17 @@ impl App {
                 new_api_keys.extend(key.map(|key| (id.clone(), key)));
             }
             // Boxed: it is large, and so would be the future of every caller.
-            pools.push(Box::pin(maker.make(pool)).await?);
+            match Box::pin(maker.make(pool)).await {
+                Ok(parts) => pools.push(parts),
+                // One of many that others made must not keep all from being served.
+                Err(error) if pool.registered => {
+                    tracing::error!(pool = %id, error = format!("{error:#}"), "this pool, which was made at run time, cannot be served");
+                    left_out.insert(id.clone());
+                }
+                Err(error) => return Err(error),
+            }
         }
+        config.pools.retain(|id, _| !left_out.contains(id));
         let all_keys = pools.iter().map(PoolParts::keys_of).collect();
         let key_set = Arc::new(KeySet::new(site.clone(), Arc::clone(&metrics), all_keys));
         set_times(&config, &key_set, None);
@@ -170,6 +187,7 @@ impl App {
             room,
             new_api_keys,
             registry: registered,
+            left_out: !left_out.is_empty(),
             source: None,
         })
     }
@@ -296,10 +314,11 @@ impl App {
         ));
         if let Some(source) = &self.source {
             let take = Arc::clone(&running);
-            let take = Arc::new(move |config| take.take(config));
+            let take = Arc::new(move |config, change| take.take(config, change));
             let reload = Reload::new(source.clone(), &self.config, take, self.metrics.reloads.clone());
             let (store, tried) = (self.store.clone(), self.registry.clone());
-            let reload = reload.of_registry(RegistryWatch { store, tried, changed, applied });
+            let reload =
+                reload.of_registry(RegistryWatch { store, tried, changed, applied, left_out: self.left_out });
             let stopper = background_stopper.clone();
             background.spawn(async move {
                 reload.run(&stopper).await;

@@ -1,7 +1,8 @@
 //! Detects changed settings and keys, and pools and keys that operators made in the store, and applies them to the running service.
 //!
-//! Everything is read and checked anew as a whole, whatever changed. If anything is wrong, nothing changes, and the log and
-//! the metrics say so until it is repaired. SIGHUP triggers a reload by hand.
+//! If a file changed, everything is read and checked anew as a whole. If anything is wrong, nothing changes, and the log and the
+//! metrics say so until it is repaired. SIGHUP triggers a reload by hand. If only the store's pools and keys changed, they are applied
+//! to the settings in use, whatever the files are like by now: nothing that is wrong with those may delay the end of a key.
 //!
 //! The files are read and compared, not watched. Events (inotify) miss links and network folders, and a folder that also
 //! holds the database reports every write to it. The polling library, `notify::PollWatcher`, was tried: it never reports a
@@ -22,6 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::base::stopper::Stopper;
 use crate::config::Config;
+use crate::model::pool::PoolId;
 use crate::model::registry::Registry;
 use crate::store::{Registered, Stamp, Store};
 use crate::telemetry::metrics::ReloadMetrics;
@@ -36,7 +38,18 @@ const RETRY_EVERY: Duration = Duration::from_secs(30);
 /// Loads the settings anew.
 pub type Load = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
 /// Applies new settings to the service. Fails without a change if they cannot be used.
-pub type Apply = Arc<dyn Fn(Config) -> Result<()> + Send + Sync>;
+pub type Apply = Arc<dyn Fn(Config, Change) -> Result<LeftOut> + Send + Sync>;
+/// Pools made at run time that cannot be served, and why.
+pub type LeftOut = Vec<(PoolId, String)>;
+
+/// What may differ from what is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Anything.
+    Settings,
+    /// Only what operators made at run time.
+    Registry,
+}
 
 /// The source of the settings.
 #[derive(Clone)]
@@ -71,6 +84,21 @@ pub struct RegistryWatch {
     pub changed: Arc<Notify>,
     /// The version in use.
     pub applied: watch::Sender<Stamp>,
+    /// Whether some of its pools were left out at the start.
+    pub left_out: bool,
+}
+
+/// Why to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    /// SIGHUP.
+    Asked,
+    /// The registry was changed through this instance.
+    Registry,
+    /// It is time.
+    Look,
+    /// It is time to try again: the reason may lie outside the files.
+    Retry,
 }
 
 /// Watches the files that the settings depend on.
@@ -79,11 +107,15 @@ pub struct Reload {
     registry: Option<RegistryWatch>,
     apply: Apply,
     metrics: ReloadMetrics,
+    /// The settings in use.
+    current: Config,
     files: Vec<PathBuf>,
     /// Content of the files at the latest try.
     tried: Fingerprint,
     /// Whether that try was refused.
     stale: bool,
+    /// Whether something of the registry is not in use.
+    incomplete: bool,
 }
 
 impl Reload {
@@ -91,13 +123,23 @@ impl Reload {
     /// `source.seen`.
     pub fn new(source: Source, current: &Config, apply: Apply, metrics: ReloadMetrics) -> Self {
         let files = files_of(&source.files, current.files());
-        let tried = source.seen;
-        Self { source, registry: None, apply, metrics, files, tried, stale: false }
+        let (tried, current) = (source.seen, current.clone());
+        Self {
+            source,
+            registry: None,
+            apply,
+            metrics,
+            current,
+            files,
+            tried,
+            stale: false,
+            incomplete: false,
+        }
     }
 
     /// The same, also after each change of the registry.
     pub fn of_registry(self, registry: RegistryWatch) -> Self {
-        Self { registry: Some(registry), ..self }
+        Self { incomplete: registry.left_out, registry: Some(registry), ..self }
     }
 
     /// Reloads after each change, until the stop.
@@ -107,7 +149,6 @@ impl Reload {
         let mut look = interval(LOOK_EVERY);
         let mut retry = interval(RETRY_EVERY);
         loop {
-            let stale = self.stale;
             let wake = async {
                 let changed = async {
                     match &self.registry {
@@ -116,34 +157,36 @@ impl Reload {
                     }
                 };
                 tokio::select! {
-                    () = hung_up(&mut hangup) => true,
-                    () = changed => true,
-                    _ = look.tick() => false,
-                    // The reason may lie outside the files.
-                    _ = retry.tick() => stale,
+                    () = hung_up(&mut hangup) => Wake::Asked,
+                    () = changed => Wake::Registry,
+                    _ = look.tick() => Wake::Look,
+                    _ = retry.tick() => Wake::Retry,
                 }
             };
-            let Some(asked) = stopper.until(wake).await else { return };
-            if stopper.until(self.reload_if(asked)).await.is_none() {
+            let Some(wake) = stopper.until(wake).await else { return };
+            if stopper.until(self.reload_if(wake)).await.is_none() {
                 return;
             }
         }
     }
 
-    /// Reloads on request, or if the files differ from those tried last.
-    async fn reload_if(&mut self, asked: bool) {
+    /// Reloads on request, if the files differ from those tried last, or if the registry does.
+    async fn reload_if(&mut self, wake: Wake) {
+        if wake == Wake::Registry {
+            return self.take_registry().await;
+        }
         // Before reading: the next comparison finds what changes meanwhile.
         let mut found = self.look().await;
-        if !asked {
-            if found != self.tried {
-                tokio::time::sleep(DEBOUNCE).await;
-                found = self.look().await;
-            } else if !self.is_registry_newer().await {
-                return;
-            }
+        if wake == Wake::Look && found != self.tried {
+            tokio::time::sleep(DEBOUNCE).await;
+            found = self.look().await;
         }
-        self.tried = found;
-        self.reload().await;
+        if wake == Wake::Asked || found != self.tried || (wake == Wake::Retry && self.stale) {
+            self.tried = found;
+            self.reload().await;
+        } else if self.is_registry_newer().await || (wake == Wake::Retry && self.incomplete) {
+            self.take_registry().await;
+        }
     }
 
     /// The present content of the files; that of the latest try if they cannot be read.
@@ -166,16 +209,73 @@ impl Reload {
         let taken = self.read_and_apply().await;
         self.stale = taken.is_err();
         match taken {
-            Ok(()) => tracing::info!("applied the changed settings and keys"),
+            Ok(left_out) => {
+                tracing::info!("applied the changed settings and keys");
+                self.tell(&left_out);
+            }
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(
                     error,
                     "the changed settings or keys cannot be used; keeping the present ones"
                 );
+                self.take_registry().await;
             }
         }
-        self.metrics.note(!self.stale);
+        self.metrics.note(!self.stale && !self.incomplete);
+    }
+
+    /// Applies the store's pools and keys to the settings in use, unless that is done.
+    async fn take_registry(&mut self) {
+        let Some(watched) = &mut self.registry else { return };
+        // While the store does not answer, nothing changes, and the next look tries again.
+        let Ok(registered) = watched.store.registry().await else { return };
+        watched.tried = registered;
+        let stamp = watched.tried.stamp.clone();
+        if *watched.applied.borrow() == stamp && !self.incomplete {
+            return;
+        }
+        let config = with_registry(&self.current, &watched.tried.content);
+        match self.applied(config, Change::Registry).await {
+            Ok(left_out) => {
+                tracing::info!("applied the changed pools and keys of the store");
+                self.tell(&left_out);
+                self.is_in_use(stamp);
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(
+                    error,
+                    "the pools and keys of the store cannot be used; keeping the present ones"
+                );
+                self.incomplete = true;
+            }
+        }
+        self.metrics.note(!self.stale && !self.incomplete);
+    }
+
+    async fn applied(&mut self, config: Result<Config>, change: Change) -> Result<LeftOut> {
+        let (config, apply) = (config?, Arc::clone(&self.apply));
+        let taken = config.clone();
+        let left_out = blocking(move || apply(taken, change)).await?;
+        self.current = config;
+        Ok(left_out)
+    }
+
+    fn tell(&mut self, left_out: &LeftOut) {
+        self.incomplete = !left_out.is_empty();
+        for (pool, why) in left_out {
+            tracing::error!(
+                %pool, why,
+                "this pool, which was made at run time, cannot be served; trying again every {} s", RETRY_EVERY.as_secs()
+            );
+        }
+    }
+
+    fn is_in_use(&self, stamp: Stamp) {
+        if let Some(watched) = &self.registry {
+            watched.applied.send_replace(stamp);
+        }
     }
 
     async fn load(&self) -> Result<Config> {
@@ -183,7 +283,7 @@ impl Reload {
         blocking(move || load()).await
     }
 
-    async fn read_and_apply(&mut self) -> Result<()> {
+    async fn read_and_apply(&mut self) -> Result<LeftOut> {
         let mut config = self.load().await?;
         // Also the files of refused settings: the fault may be corrected in one of them.
         let files = files_of(&self.source.files, config.files());
@@ -202,12 +302,11 @@ impl Reload {
             stamp = Some(watched.tried.stamp.clone());
             config = with_registry(&config, &watched.tried.content)?;
         }
-        let apply = Arc::clone(&self.apply);
-        blocking(move || apply(config)).await?;
-        if let (Some(watched), Some(stamp)) = (&self.registry, stamp) {
-            watched.applied.send_replace(stamp);
+        let left_out = self.applied(Ok(config), Change::Settings).await?;
+        if let Some(stamp) = stamp {
+            self.is_in_use(stamp);
         }
-        Ok(())
+        Ok(left_out)
     }
 }
 
@@ -287,7 +386,10 @@ mod tests {
             let named = file.clone();
             let load: Load = Arc::new(move || Ok(read(&named)));
             let (tell, mut told) = mpsc::unbounded_channel();
-            let apply: Apply = Arc::new(move |config: Config| Ok(tell.send(config.limits.amount_max)?));
+            let apply: Apply = Arc::new(move |config: Config, _| {
+                tell.send(config.limits.amount_max)?;
+                Ok(LeftOut::new())
+            });
             let metrics = crate::telemetry::metrics::Metrics::default().reloads;
             let source = Source { files: vec![file.clone()], load, seen };
             let reload = Reload::new(source, &config, apply, metrics);

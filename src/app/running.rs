@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 
 use super::pools::{PoolParts, Starter, pool_facts};
+use super::reload::{Change, LeftOut};
 use super::status_page;
 use crate::access::Access;
 use crate::audit::{Action, Caller, Line};
@@ -52,12 +53,14 @@ pub(super) struct RunningPool {
 struct Checked {
     pool: PoolConfig,
     api_keys: Vec<ApiKey>,
-    signers: PoolSigners,
+    /// `None` if they stay.
+    signers: Option<PoolSigners>,
 }
 
 impl Running {
-    /// Applies `config`. Changes nothing if any of it cannot be used. Runs on a thread that may block.
-    pub(super) fn take(&self, config: Config) -> Result<()> {
+    /// Applies `config`. Changes nothing if any of it cannot be used, except that pools made at run time that cannot be served are left
+    /// out: one of them must not keep the others, and the ends of keys, from being applied. Runs on a thread that may block.
+    pub(super) fn take(&self, mut config: Config, change: Change) -> Result<LeftOut> {
         let needs_restart = self.current.lock().needs_restart(&config);
         if !needs_restart.is_empty() {
             bail!(
@@ -65,18 +68,12 @@ impl Running {
                 needs_restart.join(", ")
             );
         }
-        let checked = self.check(&config)?;
-        // Made without the lock, which a stop waits for on the thread that serves the store's answers. Only one reload runs at a time.
-        let made = {
-            let known: BTreeSet<_> = self.pools.lock().keys().cloned().collect();
-            let added = config.pools.iter().filter(|(id, _)| !known.contains(*id));
-            let runtime = tokio::runtime::Handle::current();
-            let made = added.map(|(_, pool)| runtime.block_on(self.starter.maker.make(pool)));
-            made.collect::<Result<Vec<_>>>()?
-        };
+        self.keep_lost_pools(&mut config);
+        let (made, left_out) = self.make_new_pools(&mut config);
+        let checked = self.check(&config, change)?;
         let mut announced: Vec<_> = made.iter().flat_map(|parts| parts.keys.announced()).collect();
         for Checked { pool, signers, .. } in &checked {
-            if let Some(running) = self.pools.lock().get(&pool.shape.id) {
+            if let (Some(signers), Some(running)) = (signers, self.pools.lock().get(&pool.shape.id)) {
                 let next = signers.next.as_ref();
                 announced.extend(running.parts.keys.announced_with(&signers.current, next));
             }
@@ -95,8 +92,10 @@ impl Running {
         for Checked { pool, signers, .. } in &checked {
             let id = &pool.shape.id;
             if let (Some(running), Some(api)) = (pools.get(id), api.pool(id)) {
-                signers.warn_of_certificates(pool, self.clock.now());
-                running.parts.keys.set_wanted(&signers.current, signers.next.as_ref());
+                if let Some(signers) = signers {
+                    signers.warn_of_certificates(pool, self.clock.now());
+                    running.parts.keys.set_wanted(&signers.current, signers.next.as_ref());
+                }
                 running.parts.allocator.set(&pool.live);
                 running.parts.publisher.set(pool.live.clone());
                 api.facts.store(Arc::new(pool_facts(pool, &running.parts.keys, config.publish.role)));
@@ -108,22 +107,71 @@ impl Running {
             api.metrics.references_per_day_max(id, pool.live.quotas.references_per_day);
             tell_next_key_end(&api.metrics, id, &config, self.clock.now());
         }
+        let reloaded = reloaded(&checked, &config, &pools);
         drop(pools);
         api.replace_access(access);
         set_times(&config, &self.key_set, self.site.as_deref());
         self.key_set.wake();
-        api.audit.record_unwaited(Line::new(Caller::default(), reloaded(&checked, &config)));
+        api.audit.record_unwaited(Line::new(Caller::default(), reloaded));
         let page = status_page::document(&config);
         *current = config;
         // A disk that hangs holds up neither a stop nor those who wait for the settings.
         drop((current, api));
         status_page::write(&self.folder, page.as_deref());
-        Ok(())
+        Ok(left_out)
     }
 
-    /// Reads the keys of all pools.
-    fn check(&self, config: &Config) -> Result<Vec<Checked>> {
+    /// Keeps the pools that the store no longer has although nobody deleted them: it lost data, and verifiers still ask for their lists.
+    fn keep_lost_pools(&self, config: &mut Config) {
+        let current = self.current.lock();
+        let lost = current.pools.iter().filter(|(id, pool)| {
+            pool.registered && !config.pools.contains_key(*id) && !config.deleted_pools.contains(*id)
+        });
+        let lost: Vec<_> = lost.map(|(id, pool)| (id.clone(), pool.clone())).collect();
+        drop(current);
+        for (pool, settings) in lost {
+            tracing::error!(
+                %pool,
+                "THE STORE LOST DATA: it no longer has this pool, which nobody deleted; serving it until the next start. Restore the store"
+            );
+            config.pools.insert(pool, settings);
+        }
+    }
+
+    /// Makes the pools that do not run yet. Removes those from `config` that cannot be made, and says why.
+    fn make_new_pools(&self, config: &mut Config) -> (Vec<PoolParts>, LeftOut) {
+        let known: BTreeSet<_> = self.pools.lock().keys().cloned().collect();
+        let added = config.pools.iter().filter(|(id, _)| !known.contains(*id));
+        let added: Vec<_> = added.map(|(_, pool)| pool.clone()).collect();
+        let runtime = tokio::runtime::Handle::current();
+        let (mut made, mut left_out) = (Vec::new(), LeftOut::new());
+        for pool in added {
+            // Without the lock, which a stop waits for on the thread that serves the store's answers. Only one reload runs at a time.
+            let parts = runtime.block_on(self.starter.maker.make(&pool)).and_then(|parts| {
+                self.key_set.check(parts.keys.announced())?;
+                Ok(parts)
+            });
+            match parts {
+                Ok(parts) => made.push(parts),
+                Err(why) => {
+                    config.pools.remove(&pool.shape.id);
+                    left_out.push((pool.shape.id, format!("{why:#}")));
+                }
+            }
+        }
+        (made, left_out)
+    }
+
+    /// Reads the keys of all pools, and of the templates, unless only what was made at run time has changed: then no key service that is
+    /// away, and no file that is half replaced, delays the end of an API key.
+    fn check(&self, config: &Config, change: Change) -> Result<Vec<Checked>> {
         let key_directory = &config.publish.key_directory;
+        let now = self.clock.now();
+        if change == Change::Settings {
+            for (id, template) in &config.of_templates {
+                PoolSigners::read(template, key_directory, now).with_context(|| format!("templates.{id}"))?;
+            }
+        }
         let mut checked = Vec::with_capacity(config.pools.len());
         for pool in config.pools.values() {
             let id = &pool.shape.id;
@@ -132,8 +180,12 @@ impl Running {
                     "status-list-pools.{id}.signer names no key, and a development key is made only at the start; name a key, or restart"
                 );
             }
-            let signers = PoolSigners::read(pool, key_directory, self.clock.now())
-                .with_context(|| format!("pool {id}"))?;
+            let signers = match change {
+                Change::Registry => None,
+                Change::Settings => {
+                    Some(PoolSigners::read(pool, key_directory, now).with_context(|| format!("pool {id}"))?)
+                }
+            };
             let api_keys = match pool.api_keys.is_empty() && !pool.registered {
                 false => pool.api_keys.clone(),
                 true if !made::demo_api_key_path(pool, key_directory).exists() => {
@@ -206,16 +258,20 @@ impl Running {
 }
 
 /// The entry for the audit trail: who has access from now on.
-fn reloaded(pools: &[Checked], config: &Config) -> Action {
+fn reloaded(checked: &[Checked], config: &Config, pools: &BTreeMap<PoolId, RunningPool>) -> Action {
     let of_each = |pool: &Checked| {
         let id = &pool.pool.shape.id;
         let registered = config.registered_keys.iter().filter(|(of, _)| of == id).map(|(_, key)| key);
         let mut names: Vec<_> = pool.api_keys.iter().chain(registered).map(|key| key.name.clone()).collect();
         // A key and the one before its rotation have one name.
         names.dedup();
-        ((id.to_string(), names), (id.to_string(), pool.signers.current.kid().to_owned()))
+        let signer = match &pool.signers {
+            Some(signers) => signers.current.kid().to_owned(),
+            None => pools.get(id).map(|pool| pool.parts.keys.signer().kid().to_owned()).unwrap_or_default(),
+        };
+        ((id.to_string(), names), (id.to_string(), signer))
     };
-    let (api_keys, signing_keys) = pools.iter().map(of_each).unzip();
+    let (api_keys, signing_keys) = checked.iter().map(of_each).unzip();
     Action::Reloaded { api_keys, signing_keys }
 }
 

@@ -197,6 +197,9 @@ fn print_each(entries: &Value) {
 /// Prints the key alone, for scripts.
 fn show(answer: &Value) {
     println!("{}", answer["key"].as_str().unwrap_or_default());
+    if answer["inUse"] == false {
+        eprintln!("WARNING: the service does not use it yet and goes on as before; its log says why");
+    }
     eprintln!("the key is shown only now; give it to the issuer, and keep no copy");
 }
 

@@ -81,8 +81,9 @@ fn warn_of_ended_keys(config: &Config, now: Timestamp) {
 
 /// The signing keys with their certificates, and the keys of the authorization server.
 fn keys(config: &Config, now: Timestamp, mistakes: &mut Mistakes) {
-    for (id, pool) in &config.pools {
-        let setting = format!("status-list-pools.{id}.signer");
+    let pools = config.pools.iter().map(|(id, pool)| (format!("status-list-pools.{id}.signer"), pool));
+    let templates = config.of_templates.iter().map(|(id, pool)| (format!("templates.{id}.signer"), pool));
+    for (setting, pool) in pools.chain(templates) {
         // A password that could not be read opens no key store.
         if mistakes.are_in(&setting) {
             continue;

@@ -59,7 +59,7 @@ impl Config {
                 lenient: "compatibility",
                 warnings: live,
                 templates: live,
-                template_urls: live,
+                of_templates: live,
                 admin_keys: live,
                 registered_keys: live,
                 deleted_pools: live,
@@ -152,7 +152,7 @@ impl Config {
             }
         }
         // The paths of the lists are mounted at the start.
-        if newer.template_urls.iter().any(|url| !self.bases().contains(url)) {
+        if newer.of_templates.values().any(|pool| !self.bases().contains(&pool.shape.public_url)) {
             names.insert("templates.*.public-url".to_owned());
         }
         names.into_iter().collect()
@@ -160,7 +160,8 @@ impl Config {
 
     /// Every file that these settings depend on, except the settings file itself.
     pub fn files(&self) -> Vec<PathBuf> {
-        let keys = self.pools.values().flat_map(|pool| pool.signer.files()).map(|(_, path, _)| path.clone());
+        let pools = self.pools.values().chain(self.of_templates.values());
+        let keys = pools.flat_map(|pool| pool.signer.files()).map(|(_, path, _)| path.clone());
         self.secret_files.iter().cloned().chain(keys).collect()
     }
 }

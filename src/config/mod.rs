@@ -114,8 +114,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// What pools can be made of while the service runs.
     pub templates: Templates,
-    /// What the `uri`s of pools begin with that are made of a template.
-    pub template_urls: Vec<BaseUri>,
+    /// What a pool of each template would be.
+    pub of_templates: BTreeMap<PoolId, PoolConfig>,
     /// The keys that may make pools and keys, on the address for management.
     pub admin_keys: Vec<ApiKey>,
     /// The keys that were made while a service ran, with their pools.
@@ -334,7 +334,7 @@ impl Config {
             lenient: raw.compatibility == RawCompatibility::Lenient,
             warnings,
             templates: layers.templates(),
-            template_urls: of_templates.into_values().map(|pool| pool.shape.public_url).collect(),
+            of_templates,
             admin_keys,
             registered_keys: Vec::new(),
             deleted_pools: BTreeSet::new(),

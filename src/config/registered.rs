@@ -182,7 +182,8 @@ impl Config {
     /// What the `uri`s of all pools begin with, also of those that may yet be made of a template.
     pub fn bases(&self) -> Vec<BaseUri> {
         let pools = self.pools.values().map(|pool| pool.shape.public_url.clone());
-        let mut bases: Vec<_> = pools.chain(self.template_urls.iter().cloned()).collect();
+        let mut bases: Vec<_> =
+            pools.chain(self.of_templates.values().map(|pool| pool.shape.public_url.clone())).collect();
         bases.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         bases.dedup();
         bases

@@ -86,8 +86,11 @@ impl KeySet {
 
     /// Replaces the pools. Those that are new sign nothing before [`Self::first_published`].
     pub fn set_pools(&self, pools: Vec<PoolKeys>) {
-        self.pools.store(Arc::new(pools));
-        self.published.send_replace(false);
+        // At once for a round that ends now.
+        self.published.send_modify(|published| {
+            self.pools.store(Arc::new(pools));
+            *published = false;
+        });
         self.wake();
     }
 
@@ -195,9 +198,11 @@ impl KeySet {
         }
         self.write(pools.iter().flat_map(|pool| pool.ring.announced()).collect())?;
         // Otherwise the next round publishes the keys of those that came meanwhile.
-        if Arc::ptr_eq(&pools, &self.pools.load()) {
-            self.published.send_replace(true);
-        }
+        self.published.send_if_modified(|published| {
+            let first = !*published && Arc::ptr_eq(&pools, &self.pools.load());
+            *published |= first;
+            first
+        });
         Ok(wait)
     }
 

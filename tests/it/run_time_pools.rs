@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::reload::{replace_key, write};
 use crate::support::eventually;
 use crate::support::fleet::{Instance, on_redis, shared, signer};
 use crate::support::process::{Process, command, free_port};
@@ -178,7 +179,7 @@ async fn what_one_instance_makes_all_instances_have() {
     }
     let (_, keys) = other.get("/admin/keys").await;
     assert!(keys["keys"][0]["name"] == "acme-1" && !keys.to_string().contains(secret), "{keys}");
-    assert!(!redis.cli(&["HGET", "statuslist:{registry}", "content"]).contains(secret));
+    assert!(!redis.cli(&["HGET", "statuslist:{:registry}", "content"]).contains(secret));
 
     // All of it survives kill -9.
     b.kill();
@@ -282,4 +283,91 @@ async fn settings_that_contradict_the_store_are_refused_at_the_start_and_changes
     let list = uri.rsplit('/').next().unwrap();
     let served = reqwest::get(format!("http://127.0.0.1:{port}/lists/{list}")).await.unwrap();
     assert_eq!(served.status(), StatusCode::OK);
+}
+
+/// Whatever is wrong with files and keys: a key ends when it is ended, and a pool that cannot be served holds up neither the others nor a start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_elsewhere_delays_no_end_of_a_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, management) = (free_port(), free_port());
+    let addresses = format!("server: {{ management-listen: \"127.0.0.1:{management}\" }}\n");
+    // The template comes first, and has a key of its own.
+    let settings = settings(folder.path()).replacen("signer.pem", "of-template.pem", 1);
+    let settings = format!("{addresses}{settings}");
+    replace_key(folder.path(), "of-template.pem");
+    let service = Process::start(command(folder.path(), port, &settings), folder.path(), port).opened();
+    let admin = Caller::new(format!("http://127.0.0.1:{management}"), Some(ADMIN));
+    let pool = |name: &str| json!({ "name": name, "template": "issuers" });
+    assert_eq!(admin.post("/admin/pools", pool("acme")).await.0, 201);
+    let mut secrets = Vec::new();
+    for name in ["first", "second", "third"] {
+        let (_, made) = admin.post("/admin/keys", json!({ "name": name, "pools": ["acme"] })).await;
+        assert_eq!(made["inUse"], true, "{made}");
+        secrets.push(made["key"].as_str().unwrap().to_owned());
+    }
+    let issuer = |secret: &str| {
+        let secret: &'static str = Box::leak(secret.to_owned().into_boxed_str());
+        Caller::new(format!("http://127.0.0.1:{port}"), Some(secret))
+    };
+    for secret in &secrets {
+        eventually("a reference", async || issuer(secret).reference("acme").await.ok()).await;
+    }
+    let refused = Err((401, "UNAUTHORIZED".into()));
+    let end = async |name: &str| admin.send(Method::DELETE, &format!("/admin/keys/{name}"), None).await.0;
+
+    // Settings that cannot be read.
+    let file = folder.path().join("settings.yaml");
+    write(&file, "templates: [");
+    assert_eq!(end("first").await, 204);
+    assert_eq!(issuer(&secrets[0]).reference("acme").await, refused);
+    assert!(issuer(&secrets[1]).reference("acme").await.is_ok());
+    // Settings that need a restart.
+    write(&file, &format!("limits: {{ batch: 7 }}\n{settings}"));
+    assert_eq!(end("second").await, 204);
+    assert_eq!(issuer(&secrets[1]).reference("acme").await, refused);
+    write(&file, &settings);
+
+    // A pool whose key cannot be read is stored, and not served until it can.
+    std::fs::remove_file(folder.path().join("of-template.pem")).unwrap();
+    let (status, body) = admin.post("/admin/pools", pool("late")).await;
+    assert!(status == 503 && body["message"].as_str().unwrap().contains("stored"), "{status} {body}");
+    assert!(issuer(&secrets[2]).reference("acme").await.is_ok(), "the others go on");
+    assert_eq!(end("third").await, 204);
+    assert_eq!(issuer(&secrets[2]).reference("acme").await, refused);
+    service.kill();
+
+    // A template whose key is not there is a fault of the settings; `check-config` tells it as well.
+    let output = command(folder.path(), port, &settings).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && told.contains("templates.issuers"), "{told}");
+    let checked = command(folder.path(), port, &settings).arg("check-config").output().unwrap();
+    let told = format!("{checked:?}");
+    assert!(!checked.status.success() && told.contains("templates.issuers.signer"), "{told}");
+    replace_key(folder.path(), "of-template.pem");
+    let _service = Process::start(command(folder.path(), port, &settings), folder.path(), port).opened();
+    let (_, made) = admin.post("/admin/keys", json!({ "name": "fourth", "pools": ["late"] })).await;
+    let secret = made["key"].as_str().unwrap();
+    eventually("the late pool", async || issuer(secret).reference("late").await.ok()).await;
+}
+
+/// A key that only a template names is watched as any other: a new one signs without a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_of_a_template_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, management) = (free_port(), free_port());
+    let settings = settings(folder.path()).replacen("signer.pem", "of-template.pem", 1);
+    let settings = format!(
+        "server: {{ management-listen: \"127.0.0.1:{management}\" }}\npublish: {{ keys-max-age: 1s }}\n{settings}"
+    );
+    let before = replace_key(folder.path(), "of-template.pem");
+    let _service = Process::start(command(folder.path(), port, &settings), folder.path(), port).opened();
+    let admin = Caller::new(format!("http://127.0.0.1:{management}"), Some(ADMIN));
+    assert_eq!(admin.post("/admin/pools", json!({ "name": "acme", "template": "issuers" })).await.0, 201);
+    let (_, made) = admin.post("/admin/keys", json!({ "name": "k", "pools": ["acme"] })).await;
+    let issuer = Caller::new(format!("http://127.0.0.1:{port}"), made["key"].as_str());
+    eventually("a reference", async || issuer.reference("acme").await.ok()).await;
+    let signs = async || issuer.get("/pools/acme").await.1.to_string();
+    assert!(signs().await.contains(&before));
+    let after = replace_key(folder.path(), "of-template.pem");
+    eventually("the new key to sign", async || signs().await.contains(&after).then_some(())).await;
 }

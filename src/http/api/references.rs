@@ -297,9 +297,6 @@ async fn allocate(
     // A pool that does not wait could never hand out more than its buffer holds, and none more than its quotas.
     let (amount_max, quotas, lifetime) = {
         let facts = pool.facts.load();
-        if facts.closed {
-            return Err(Problem::pool_closed(&pool.id));
-        }
         (facts.amount_max, facts.quotas, facts.reference_lifetime)
     };
     let most = [Some(amount_max), quotas.references_per_day, quotas.references_per_key_per_day];
@@ -310,6 +307,10 @@ async fn allocate(
     // The earliest, from which on `reference-lifetime` counts, see `still_in_use` in pools.rs.
     let leased_at = Cell::new(None);
     let taken = async {
+        // Not before: an answer that was given is given again.
+        if pool.facts.load().closed {
+            return Err(Problem::pool_closed(&pool.id));
+        }
         counted.count(amount, &quotas, api)?;
         let allocated = api.within(pool.allocator.allocate(amount as usize)).await;
         let allocated = allocated

@@ -28,14 +28,14 @@ impl Keys {
         format!("{}:unfinished", self.prefix)
     }
 
-    /// Hash: what operators made at run time, `stamp` and `content`.
+    /// Hash: what operators made at run time, `stamp` and `content`. No pool can have this name.
     pub(super) fn registry(&self) -> String {
-        format!("{}:{{registry}}", self.prefix)
+        format!("{}:{{:registry}}", self.prefix)
     }
 
     /// String: counts the reads of the registry that waited for replicas, in its slot of a cluster. Nothing reads it.
     pub(super) fn registry_confirmations(&self) -> String {
-        format!("{}:{{registry}}:confirmations", self.prefix)
+        format!("{}:{{:registry}}:confirmations", self.prefix)
     }
 
     /// A pattern of all keys but [`Self::unfinished`].

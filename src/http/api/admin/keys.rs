@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::super::body::{self, Body};
 use super::super::responses::{BadRequest, ListInUse, NotFound, Unavailable};
-use super::{Api, Problem, admit, change, query, read, shown};
+use super::{Api, Changed, Kind, Problem, admit, change, query, read, shown};
 use crate::audit::Action;
 use crate::config::{parse_duration, show_duration};
 use crate::model::api_key::{ApiKeyHash, Scope, generate_api_key};
@@ -69,6 +69,9 @@ struct KeyAnswer {
     /// The key itself, only in the answer that makes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// Whether this instance uses it, only in that answer. If not, it goes on as before, and its log says why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_use: Option<bool>,
     pools: Vec<String>,
     scopes: Vec<String>,
     /// When it was made.
@@ -137,7 +140,7 @@ pub(in crate::http::api) async fn create_key(
         created: now.millis(),
     };
     let action = || Action::CreateKey { key: name.clone(), pools: pools.clone(), scopes: scopes.clone() };
-    let created = change(&request, &api, admin, action, async |registry| {
+    let created = change(&request, (&api, admin), Kind::Make, action, async |registry| {
         if registry.keys.contains_key(&name) || (admin.rules.has_key)(&name) {
             return Err(Problem::name_taken(&name, "there is a key of this name"));
         }
@@ -149,11 +152,11 @@ pub(in crate::http::api) async fn create_key(
             return Err(Problem::no_such_pool(unknown));
         }
         registry.keys.insert(name.clone(), made.clone());
-        Ok(())
+        Ok(made.clone())
     });
-    created.await?;
+    let created = created.await?;
     tracing::info!(key = name, caller = caller.name(), "made an API key");
-    Ok(HttpResponse::Created().json(answer(&name, &made, Some(&key))))
+    Ok(HttpResponse::Created().json(answer_with(&name, &created, &key)))
 }
 
 /// Get the API keys made at run time
@@ -178,7 +181,7 @@ pub(in crate::http::api) async fn keys(
     admit(&request, &api)?;
     query::none(&request, &api)?;
     let (_, registry) = read(&api).await?;
-    let keys = registry.keys.iter().map(|(name, key)| answer(name, key, None)).collect();
+    let keys = registry.keys.iter().map(|(name, key)| answer(name, key)).collect();
     Ok(HttpResponse::Ok().json(Keys { keys }))
 }
 
@@ -227,16 +230,16 @@ pub(in crate::http::api) async fn rotate_key(
     let key = generate_api_key();
     let hash = ApiKeyHash::of(&key).to_setting();
     let action = || Action::RotateKey { key: name.clone(), grace_secs: grace.as_secs() };
-    let rotated = change(&request, &api, admin, action, async |registry| {
+    let rotated = change(&request, (&api, admin), Kind::End, action, async |registry| {
         let made = registry.keys.get_mut(&name).ok_or_else(|| Problem::no_such_key(&name))?;
         let earlier = std::mem::replace(&mut made.hash, hash.clone());
         made.previous =
             (!grace.is_zero()).then(|| PreviousKey { hash: earlier, not_after: now.plus(grace).millis() });
         Ok(made.clone())
     });
-    let made = rotated.await?;
+    let rotated = rotated.await?;
     tracing::info!(key = %name, caller = caller.name(), "replaced an API key");
-    Ok(HttpResponse::Ok().json(answer(&name, &made, Some(&key))))
+    Ok(HttpResponse::Ok().json(answer_with(&name, &rotated, &key)))
 }
 
 /// End an API key
@@ -264,10 +267,10 @@ pub(in crate::http::api) async fn end_key(
     let ((caller, admin), name) = (admit(&request, &api)?, name.into_inner());
     query::none(&request, &api)?;
     let action = || Action::EndKey { key: name.clone() };
-    let ended = change(&request, &api, admin, action, async |registry| {
+    let ended = change(&request, (&api, admin), Kind::End, action, async |registry| {
         registry.keys.remove(&name).map(|_| ()).ok_or_else(|| Problem::no_such_key(&name))
     });
-    ended.await?;
+    ended.await?.in_use()?;
     tracing::info!(key = %name, caller = caller.name(), "ended an API key");
     Ok(HttpResponse::NoContent().finish())
 }
@@ -275,10 +278,16 @@ pub(in crate::http::api) async fn end_key(
 /// Without `/`, which a key of the settings may have: the name is a segment of a path here.
 fn check_name(name: &str) -> Result<(), Problem> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
-    if (1..=NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(allowed) {
+    // Clients take `.` and `..` for folders of the path.
+    if (1..=NAME_CHARS_MAX).contains(&name.len())
+        && name.chars().all(allowed)
+        && name.chars().any(|c| c != '.')
+    {
         return Ok(());
     }
-    Err(Problem::bad_request(format!("`name` must be 1 to {NAME_CHARS_MAX} letters, digits and -_.@")))
+    Err(Problem::bad_request(format!(
+        "`name` must be 1 to {NAME_CHARS_MAX} letters, digits and -_.@, and not only dots"
+    )))
 }
 
 fn check_scopes(scopes: &[String]) -> Result<(), Problem> {
@@ -302,10 +311,16 @@ fn read_moment(text: &str) -> Result<u64, Problem> {
     })
 }
 
-fn answer(name: &str, made: &RegisteredKey, key: Option<&str>) -> KeyAnswer {
+/// The answer that has the key itself. It is given also if the key is not in use yet: nobody else has it.
+fn answer_with(name: &str, changed: &Changed<RegisteredKey>, key: &str) -> KeyAnswer {
+    KeyAnswer { key: Some(key.to_owned()), in_use: Some(changed.in_use), ..answer(name, &changed.made) }
+}
+
+fn answer(name: &str, made: &RegisteredKey) -> KeyAnswer {
     KeyAnswer {
         name: name.to_owned(),
-        key: key.map(str::to_owned),
+        key: None,
+        in_use: None,
         pools: made.pools.clone(),
         scopes: made.scopes.clone(),
         created: shown(made.created),

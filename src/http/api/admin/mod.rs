@@ -82,37 +82,65 @@ async fn read(api: &Api) -> Result<(Registered, Registry), Problem> {
     Ok((registered, registry))
 }
 
+/// A change that is stored.
+struct Changed<T> {
+    made: T,
+    /// Whether this instance uses it.
+    in_use: bool,
+}
+
+impl<T> Changed<T> {
+    /// Fails if this instance goes on as before: nobody may believe that something has ended before it has.
+    fn in_use(self) -> Result<T, Problem> {
+        if self.in_use { Ok(self.made) } else { Err(Problem::not_in_use_yet()) }
+    }
+}
+
+/// What a change does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It makes or changes something, which must fit the settings.
+    Make,
+    /// It only takes something away. That must go also where the settings do not fit what is left, such as during an upgrade.
+    End,
+}
+
 /// Changes the registry as `edit` says, with a line in the audit trail, and waits until this instance uses the change.
 async fn change<T>(
     request: &HttpRequest,
-    api: &Api,
-    admin: &Admin,
+    (api, admin): (&Api, &Admin),
+    kind: Kind,
     action: impl FnOnce() -> Action,
     edit: impl AsyncFn(&mut Registry) -> Result<T, Problem>,
-) -> Result<T, Problem> {
+) -> Result<Changed<T>, Problem> {
     let changing = trail::administering(request, api, action).await?;
-    let changed = Box::pin(replace(api, admin, &edit)).await;
-    let (made, stamp) = changing.ended(api, changed).await?;
+    let changed = Box::pin(replace(api, admin, kind, &edit)).await;
+    // Also if the outcome is unknown, or its line cannot be written.
     admin.changed.notify_one();
+    let (made, stamp) = changing.ended(api, changed).await?;
     let mut in_use = admin.in_use.clone();
     let waiting = in_use.wait_for(|used| used.number() >= stamp.number());
-    if tokio::time::timeout(IN_USE_PATIENCE, waiting).await.is_err() {
+    let in_use = tokio::time::timeout(IN_USE_PATIENCE, waiting).await.is_ok();
+    if !in_use {
         tracing::warn!(
             "a change of pools or keys is stored, but this instance does not use it yet; the log says why"
         );
     }
-    Ok(made)
+    Ok(Changed { made, in_use })
 }
 
 async fn replace<T>(
     api: &Api,
     admin: &Admin,
+    kind: Kind,
     edit: &impl AsyncFn(&mut Registry) -> Result<T, Problem>,
 ) -> Result<(T, Stamp), Problem> {
     for _ in 0..TRIES_MAX {
         let (seen, mut registry) = read(api).await?;
         let made = edit(&mut registry).await?;
-        (admin.rules.check)(&registry).map_err(Problem::bad_request)?;
+        if kind == Kind::Make {
+            (admin.rules.check)(&registry).map_err(Problem::bad_request)?;
+        }
         let text = registry.to_text();
         if text.len() > REGISTRY_BYTES_MAX {
             return Err(Problem::bad_request(format!(

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::body::{self, Body};
 use super::super::query::Query;
 use super::super::responses::{BadRequest, ListInUse, NotFound, Unavailable};
-use super::{Api, Problem, admit, ask, change, query, read, shown};
+use super::{Api, Kind, Problem, admit, ask, change, query, read, shown};
 use crate::audit::Action;
 use crate::base::clock::Timestamp;
 use crate::model::pool::PoolId;
@@ -116,7 +116,7 @@ pub(in crate::http::api) async fn create_pool(
     let created = api.clock.now().millis();
     let pool = RegisteredPool { template: template.clone(), settings, created, version: 1, closed: None };
     let action = || Action::CreatePool { pool: name.clone(), template: template.clone() };
-    let made = change(&request, &api, admin, action, async |registry| {
+    let made = change(&request, (&api, admin), Kind::Make, action, async |registry| {
         let taken = |why: &str| Err(Problem::name_taken(&name, why));
         if registry.pools.contains_key(&name) || api.pool(&id).is_some() {
             return taken("there is a pool of this name");
@@ -128,7 +128,10 @@ pub(in crate::http::api) async fn create_pool(
         registry.pools.insert(name.clone(), pool.clone());
         Ok(pool.clone())
     });
-    let made = made.await?;
+    let made = made.await?.in_use()?;
+    if api.pool(&id).is_none() {
+        return Err(Problem::not_in_use_yet());
+    }
     tracing::info!(pool = %id, template, caller = caller.name(), "made a pool");
     Ok(HttpResponse::Created().json(answer(&name, &made)))
 }
@@ -190,7 +193,7 @@ pub(in crate::http::api) async fn patch_pool(
         pool: name.clone(),
         settings: settings.keys().cloned().chain(closed.map(|_| "closed".to_owned())).collect(),
     };
-    let made = change(&request, &api, admin, action, async |registry| {
+    let made = change(&request, (&api, admin), Kind::Make, action, async |registry| {
         let pool = registry.pools.get_mut(&name).ok_or_else(|| Problem::not_made_at_run_time(&name))?;
         pool.patch(&settings);
         pool.closed = match closed {
@@ -201,7 +204,7 @@ pub(in crate::http::api) async fn patch_pool(
         pool.version += 1;
         Ok(pool.clone())
     });
-    let made = made.await?;
+    let made = made.await?.in_use()?;
     tracing::info!(pool = %name, caller = caller.name(), closed = made.closed.is_some(), "changed a pool");
     Ok(HttpResponse::Ok().json(answer(&name, &made)))
 }
@@ -244,7 +247,7 @@ pub(in crate::http::api) async fn delete_pool(
     let query = Query::of(&request, &api, &["force"])?;
     let force = query.get("force", "true or false")?.unwrap_or(false);
     let action = || Action::DeletePool { pool: name.clone(), force };
-    let deleted = change(&request, &api, admin, action, async |registry| {
+    let deleted = change(&request, (&api, admin), Kind::End, action, async |registry| {
         let pool = registry.pools.get(&name).ok_or_else(|| Problem::not_made_at_run_time(&name))?;
         let now = api.clock.now();
         if !force {
@@ -265,7 +268,7 @@ pub(in crate::http::api) async fn delete_pool(
         registry.keys.retain(|_, key| !key.pools.is_empty());
         Ok(())
     });
-    deleted.await?;
+    deleted.await?.in_use()?;
     tracing::info!(pool = %name, caller = caller.name(), force, "deleted a pool");
     Ok(HttpResponse::NoContent().finish())
 }
@@ -288,11 +291,9 @@ fn still_in_use(
             "the validity of its references is unknown (`reference-lifetime` of the pool)".to_owned(),
         );
     };
-    // What an open list had leased may have been handed out later, from memory.
-    let last = match in_use().any(|list| list.open) {
-        true => last.max(closed.plus(CLOSED_EVERYWHERE)),
-        false => last,
-    };
+    // What an open list had leased may have been handed out later, from memory. What was leased since the closing was not handed out.
+    let ended = closed.plus(CLOSED_EVERYWHERE);
+    let last = if in_use().any(|list| list.open) { ended } else { last.min(ended) };
     let until = last.plus(lifetime);
     (until > now)
         .then(|| format!("its references may be valid for {} more seconds", until.since(now).as_secs() + 1))

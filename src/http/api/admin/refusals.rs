@@ -29,6 +29,11 @@ impl Problem {
         Self::new(Code::PoolInUse, message)
     }
 
+    pub(in crate::http::api) fn not_in_use_yet() -> Self {
+        let message = "The change is stored, but this instance does not use it yet and goes on as before; its log says why";
+        Self::new(Code::Unavailable, message).and("do not repeat the request, but look at the log")
+    }
+
     /// The answer when the store failed during a request about pools and keys made at run time.
     pub(in crate::http::api) fn from_registry(error: &StoreError) -> Self {
         tracing::error!(%error, "the store failed");
