@@ -299,6 +299,6 @@ status-list-pools: { fixed: { api-keys: [ { key: x, name: one } ] } }";
         }
         let only =
             load("templates: { t: { signer: { pem: { key: k.pem } } } }\nstatus-list-pools: {}").unwrap();
-        assert!(only.pools.is_empty() && !format!("{only:?}").contains("k.pem"));
+        assert!(only.pools.is_empty() && !format!("{:?}", only.templates).contains("k.pem"));
     }
 }

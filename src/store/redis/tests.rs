@@ -379,6 +379,7 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Vec<String>)> {
         (keys.pool(&pool), keys.lists(&pool), keys.due(&pool), keys.dirty(&pool));
     let (open, spreads) = (keys.open(&pool, &owner), keys.spreads(&pool));
     let (answer, answer_bytes) = (keys.answer(&pool, &[7; 32]), keys.answer_bytes(&pool));
+    let registry = keys.registry();
     let (of_list, bytes, id) = (keys.list(&pool, &list), keys.bytes(&pool, &list), list.to_string());
     let call = |script, keys: &[&String], arguments: &[&str]| {
         let keys: Vec<_> = keys.iter().map(|key| (*key).clone()).collect();
@@ -443,6 +444,7 @@ fn calls_for_nothing(store: &RedisStore) -> Vec<(Call, Vec<String>)> {
             &[&id, "0123456789abcdef", "ours", "1000", "1"],
         ),
         call(&scripts::RELEASE_PUBLISHER, &[&of_pool], &["ours"]),
+        call(&scripts::REPLACE_REGISTRY, &[&registry], &["1-0123456789abcdef", "2-0123456789abcdef", "{}"]),
         call(&scripts::RETIRE_LIST, &[&of_pool, &open, &of_list, &due, &spreads], &[&id]),
         call(&scripts::RETURN_TAIL, &[&of_pool, &open, &of_list], &[&id, "1", "5"]),
         call(&scripts::SEAL_LIST, &[&of_pool, &open, &of_list], &[&id]),
