@@ -222,7 +222,7 @@ impl SignerConfig {
         current.chain(next.map(|(name, path)| (format!("next.{name}"), path))).collect()
     }
 
-    /// The files of all keys, each with its setting and whether it is secret. Those of [`Self::token_files`] are none: that one
+    /// The files of all keys, each with its setting and whether it is secret. Those of `token_files` are none: that one
     /// changes is no reason to read the keys again.
     pub fn files(&self) -> Vec<(String, &PathBuf, bool)> {
         let named = |prefix: &'static str, source: &KeySource| -> Vec<_> {
