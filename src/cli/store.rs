@@ -85,6 +85,10 @@ async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
             "--to already has pool {pool} with {lists} lists; name an empty store (another file, another redis.key-prefix, or another postgres.schema)"
         );
     }
+    let none = Registered::default();
+    if to.registry().await? != none {
+        bail!("--to already has pools or keys that were made at run time; name an empty store");
+    }
     let pools = from.pools().await?;
     for (pool, _) in &pools {
         let left = from.publisher(pool).await?.left;
@@ -121,10 +125,11 @@ async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
         }
     }
     bar.finish_and_clear();
-    let (registry, before) = (from.registry().await?, to.registry_stamp().await?);
-    if registry != Registered::default() {
-        let copied = to.replace_registry(&before, &registry, Deadline::after(REGISTRY_PATIENCE)).await?;
-        ensure!(copied, "--to already has pools that were made at run time; name an empty store");
+    let registry = from.registry().await?;
+    if registry != none {
+        let deadline = Deadline::after(REGISTRY_PATIENCE);
+        let copied = to.replace_registry(&none.stamp, &registry, deadline).await?;
+        ensure!(copied, "another program writes to --to; stop it, and try again with an empty --to");
     }
     check_unwritten(from, to, &pools).await?;
     to.finish_import()
@@ -137,14 +142,16 @@ async fn migrate(from: &Store, to: &Store) -> Result<(usize, u64)> {
 async fn check_unwritten(from: &Store, to: &Store, pools: &[(PoolId, u64)]) -> Result<()> {
     // The time when a dirty list was last published may become unknown, which is harmless.
     let content = |list: ListRecord| ListRecord { published: None, ..list };
+    let mut same = from.registry().await? == to.registry().await?;
     for (pool, _) in pools {
         let (sent, left) = (to.lists(pool).await?, from.lists(pool).await?);
-        ensure!(
-            sent.into_iter().map(content).eq(left.into_iter().map(content)),
-            "--from changed during the copy, or --to was written to by another program; stop all instances that use them, and \
-             try again with an empty --to"
-        );
+        same &= sent.into_iter().map(content).eq(left.into_iter().map(content));
     }
+    ensure!(
+        same,
+        "--from changed during the copy, or --to was written to by another program; stop all instances that use them, and \
+         try again with an empty --to"
+    );
     Ok(())
 }
 
@@ -225,5 +232,29 @@ mod tests {
         .unwrap();
         let noticed = check_unwritten(&from, &to, &pools).await.unwrap_err().to_string();
         assert!(noticed.starts_with("--from changed"), "{noticed}");
+    }
+
+    /// Pools and keys that were made at run time are in no list.
+    #[tokio::test]
+    async fn a_registry_is_copied_whole_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to, _) = migrated(folder.path()).await;
+        let pools = from.pools().await.unwrap();
+        let first = Registered::default().followed_by("first".to_owned());
+        let deadline = Deadline::after(REGISTRY_PATIENCE);
+        assert!(from.replace_registry(&Registered::default().stamp, &first, deadline).await.unwrap());
+        let noticed = check_unwritten(&from, &to, &pools).await.unwrap_err().to_string();
+        assert!(noticed.starts_with("--from changed"), "{noticed}");
+
+        let open = |name: &str| SqliteStore::open(&folder.path().join(name), Synchronous::Full).unwrap();
+        let third = Store::Sqlite(open("third.db"));
+        migrate(&from, &third).await.unwrap();
+        assert_eq!(third.registry().await.unwrap(), first);
+        let taken = Store::Sqlite(open("taken.db"));
+        let other = Registered::default().followed_by("other".to_owned());
+        assert!(taken.replace_registry(&Registered::default().stamp, &other, deadline).await.unwrap());
+        let refused = migrate(&from, &taken).await.unwrap_err().to_string();
+        assert!(refused.contains("made at run time"), "{refused}");
+        assert_eq!(taken.registry().await.unwrap(), other);
     }
 }
