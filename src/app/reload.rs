@@ -173,11 +173,12 @@ impl Reload {
     /// Reloads on request, if the files differ from those tried last, or if the registry does.
     async fn reload_if(&mut self, wake: Wake) {
         if wake == Wake::Registry {
-            return self.take_registry().await;
+            self.take_registry().await;
+            return;
         }
         // Before reading: the next comparison finds what changes meanwhile.
         let mut found = self.look().await;
-        if wake == Wake::Look && found != self.tried {
+        if wake != Wake::Asked && found != self.tried {
             tokio::time::sleep(DEBOUNCE).await;
             found = self.look().await;
         }
@@ -219,21 +220,27 @@ impl Reload {
                     error,
                     "the changed settings or keys cannot be used; keeping the present ones"
                 );
-                self.take_registry().await;
+                self.apply_registry().await;
             }
         }
         self.metrics.note(!self.stale && !self.incomplete);
     }
 
-    /// Applies the store's pools and keys to the settings in use, unless that is done.
     async fn take_registry(&mut self) {
-        let Some(watched) = &mut self.registry else { return };
+        if self.apply_registry().await {
+            self.metrics.note(!self.stale && !self.incomplete);
+        }
+    }
+
+    /// Applies the store's pools and keys to the settings in use, unless that is done. Returns whether it tried.
+    async fn apply_registry(&mut self) -> bool {
+        let Some(watched) = &mut self.registry else { return false };
         // While the store does not answer, nothing changes, and the next look tries again.
-        let Ok(registered) = watched.store.registry().await else { return };
+        let Ok(registered) = watched.store.registry().await else { return false };
         watched.tried = registered;
         let stamp = watched.tried.stamp.clone();
         if *watched.applied.borrow() == stamp && !self.incomplete {
-            return;
+            return false;
         }
         let config = with_registry(&self.current, &watched.tried.content);
         match self.applied(config, Change::Registry).await {
@@ -251,7 +258,7 @@ impl Reload {
                 self.incomplete = true;
             }
         }
-        self.metrics.note(!self.stale && !self.incomplete);
+        true
     }
 
     async fn applied(&mut self, config: Result<Config>, change: Change) -> Result<LeftOut> {
